@@ -13,18 +13,17 @@ use crate::backbone::probes::Probes;
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
-use crate::http::server::{self, Limits};
-use crate::http::{Route, docs, layers, openapi, rate};
+use crate::http::{HttpConfig, Route, docs, layers, openapi, rate, server};
 use crate::ingest::producer::Producer;
 
 /// The service. It connects by itself, and binds no port.
 pub struct App {
-    pub backbone: Backbone,
+    pub backbone: Arc<Backbone>,
     pub producers: Vec<Producer>,
     routes: Vec<Route>,
     tasks: Vec<BoxFuture<'static, ()>>,
     drained: Vec<BoxFuture<'static, ()>>,
-    limits: Limits,
+    http: HttpConfig,
     probes: Probes,
 }
 
@@ -34,7 +33,7 @@ impl App {
         let domains = Domains::of(&config.domains)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
-        let backbone = Backbone::new(config.backbone(), &claims, &kinds)?;
+        let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
         routes.extend(docs::routes(openapi::text(&domains.document())));
         let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
@@ -44,8 +43,8 @@ impl App {
             tasks.extend(served.task);
             drained.extend(served.drained);
         }
-        let (limits, probes) = (Limits::of(&config.http), backbone.probes()?);
-        Ok(Self { backbone, producers, routes, tasks, drained, limits, probes })
+        let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
+        Ok(Self { backbone, producers, routes, tasks, drained, http, probes })
     }
 
     /// The paths of all routes.
@@ -63,9 +62,6 @@ impl App {
     }
 
     /// Opens both ports and serves until the signal.
-    ///
-    /// # Errors
-    /// A port cannot be had.
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();
@@ -75,7 +71,8 @@ impl App {
         }
         let internal = config.ops.bind;
         let internal = TcpListener::bind(internal).await.with_context(|| format!("OPS_BIND={internal}"))?;
-        let listener = server::listen(config.http.bind).with_context(|| format!("API_BIND={}", config.http.bind))?;
+        let public = config.backbone.http.bind;
+        let listener = server::listen(public).with_context(|| format!("API_BIND={public}"))?;
         tracing::info!(address = %listener.local_addr()?, internal = %internal.local_addr()?, "listening");
 
         let (health, tokens) = (Arc::clone(&self.backbone.health), Arc::clone(&self.backbone.tokens));
@@ -95,19 +92,17 @@ impl App {
     /// Serves until `shutdown` comes, and returns when everything that was accepted is settled.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
-        let Self { backbone, producers, tasks, drained, limits, probes, .. } = self;
+        let Self { backbone, producers, tasks, drained, http, probes, .. } = self;
         let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
         let probes = tokio::spawn(probes.run(producers.clone()));
-        let keys = tokio::spawn({
-            let tokens = Arc::clone(&backbone.tokens);
-            async move { tokens.source.run().await }
-        });
+        let tokens = Arc::clone(&backbone.tokens);
+        let keys = tokio::spawn(async move { tokens.source.run().await });
         let ending = async {
             shutdown.await;
             // Before the listener closes, so that load balancers send no new requests here.
             backbone.health.end();
         };
-        let connections = server::serve(listener, router, limits, ending).await;
+        let connections = server::serve(listener, router, &http, ending).await;
         // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
         producers.iter().for_each(Producer::close);
         // At the same time: each may take its whole message timeout.

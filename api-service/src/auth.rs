@@ -21,20 +21,14 @@ use self::tokens::Tokens;
 pub use self::verify::Caller;
 use crate::http::problem::{Code, Problem};
 
-/// The caller of a request.
-///
-/// # Errors
-/// 401 for a token that is missing or not good; 503 where that cannot be found out.
+/// The caller of a request; 401 for a token that is missing or not good, 503 where that cannot be found out.
 pub async fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Arc<Caller>, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     tokens.check(token(headers)?, now).await
 }
 
 impl Caller {
-    /// Refuses a caller that has none of these roles.
-    ///
-    /// # Errors
-    /// 403.
+    /// Refuses a caller that has none of these roles: 403.
     pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
         if self.has_any(roles) {
             return Ok(());
@@ -54,18 +48,16 @@ pub fn describe() {
 
 /// The bearer token (RFC 6750, section 2.1; the scheme's case does not matter).
 fn token(headers: &HeaderMap) -> Result<&str, Problem> {
-    let refused = |detail| Problem::new(Code::INVALID_TOKEN, detail);
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (first, second) = (all.next(), all.next());
-    let Some(value) = first else { return Err(refused("there is no Authorization header")) };
-    if second.is_some() {
-        return Err(refused("there is more than one Authorization header"));
-    }
-    let bearer = value.to_str().ok().and_then(|text| text.split_once(' '));
-    match bearer {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(refused("the Authorization header holds no bearer token")),
-    }
+    let detail = match (all.next(), all.next()) {
+        (None, _) => "there is no Authorization header",
+        (Some(_), Some(_)) => "there is more than one Authorization header",
+        (Some(only), None) => match only.to_str().ok().and_then(|text| text.split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => return Ok(token.trim()),
+            _ => "the Authorization header holds no bearer token",
+        },
+    };
+    Err(Problem::new(Code::INVALID_TOKEN, detail))
 }
 
 #[cfg(test)]

@@ -6,17 +6,19 @@ pub mod probes;
 
 use std::sync::Arc;
 
+use anyhow::ensure;
 use axum::http::request::Parts;
+use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
 use shared::cache::{Cache, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::AccessLog;
+use shared::runtime::config::AccessLogConfig;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
 use self::health::Health;
-use self::probes::{KafkaProbe, Probes};
+use self::probes::Probes;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Caller, JwtConfig, identify};
 use crate::cached::Cached;
@@ -53,27 +55,53 @@ pub struct Served {
     pub drained: Option<BoxFuture<'static, ()>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
-    pub http: &'a HttpConfig,
-    pub jwt: &'a JwtConfig,
-    pub rates: &'a RateConfig,
-    pub kafka: &'a KafkaConfig,
-    pub producer: &'a ProducerConfig,
-    pub postgres: &'a PostgresConfig,
-    pub redis: &'a RedisConfig,
-    pub access_log: AccessLog,
+/// The settings of the backbone.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    pub jwt: JwtConfig,
+    #[command(flatten)]
+    pub rates: RateConfig,
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    #[command(flatten)]
+    pub producer: ProducerConfig,
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    #[command(flatten)]
+    pub access_log: AccessLogConfig,
 }
 
-/// What every domain is given. Cheap to clone.
-#[derive(Clone)]
-pub struct Backbone(Arc<Shared>);
+impl Settings {
+    /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.jwt.check()?;
+        self.rates.check()?;
+        let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
+        let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
+        for ((name, time), (longer, most)) in [
+            // Kafka's verdict has to come before the answer is due.
+            (message, request),
+            (("KAFKA_LINGER", self.producer.linger), message),
+            // A read that Redis leaves without an answer has to have time for PostgreSQL.
+            (("REDIS_TIMEOUT", self.redis.timeout), request),
+        ] {
+            ensure!(time < most, "{name}={time:?} must be less than {longer}={most:?}");
+        }
+        Ok(())
+    }
+}
 
-pub struct Shared {
+/// What every domain is given.
+pub struct Backbone {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
     /// The budget of large answers.
-    pub answers: Arc<InFlight>,
+    pub answers: InFlight,
     pub store: Store,
     pub cached: Cached,
     /// What taking events needs.
@@ -84,32 +112,24 @@ pub struct Shared {
     producer: ProducerConfig,
 }
 
-impl std::ops::Deref for Backbone {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
 impl Backbone {
     /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
-    pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
         let rates = Rates::new(rates);
-        let answers = Arc::new(InFlight::new(http.max_bytes_in_flight));
+        let answers = InFlight::new(http.max_bytes_in_flight);
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
-        Ok(Self(Arc::new(Shared {
-            cached: Cached::new(cache.clone(), kinds, store.clone(), Arc::clone(&answers), http.request_timeout),
+        Ok(Arc::new(Self {
+            cached: Cached::new(cache.clone(), kinds, store.clone(), answers.clone(), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
                 rates: rates.clone(),
-                in_flight: Arc::new(InFlight::new(http.max_bytes_in_flight)),
+                in_flight: InFlight::new(http.max_bytes_in_flight),
                 request_timeout: http.request_timeout,
                 body_timeout: http.request_timeout.saturating_sub(producer.message_timeout),
-                access_log,
+                access_log: access_log.access_log,
             },
             tokens,
             rates,
@@ -119,13 +139,11 @@ impl Backbone {
             health: Arc::default(),
             kafka: kafka.clone(),
             producer: producer.clone(),
-        })))
+        }))
     }
 
-    /// The caller of a read, who may read, as a domain says, and not too often.
-    ///
-    /// # Errors
-    /// 401, 403 or 429; 503 where it cannot be found out.
+    /// The caller of a read, who may read, as a domain says, and not too often; else 401, 403 or 429, and 503 where it
+    /// cannot be found out.
     pub async fn reader(
         &self,
         parts: &Parts,
@@ -136,22 +154,18 @@ impl Backbone {
         // once, and Redis has a deadline of its own.
         let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
         may_read(&caller)?;
-        self.rates.account(rate::Kind::Reads, parts).charge(&caller.subject, 1)?;
+        self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
         Ok(caller)
     }
 
     /// A producer to this topic.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
     }
 
     /// What looks after Kafka, PostgreSQL and Redis.
     pub fn probes(&self) -> anyhow::Result<Probes> {
-        let (store, cache, health) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.health));
-        Ok(Probes { kafka: KafkaProbe::new(&self.kafka)?, store, cache, health })
+        Probes::new(&self.kafka, self.store.clone(), self.cache.clone(), Arc::clone(&self.health))
     }
 }
 

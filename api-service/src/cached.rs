@@ -6,7 +6,7 @@ mod single_flight;
 
 use std::ptr;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, Path};
@@ -14,13 +14,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use metrics::{Counter, describe_counter};
 use shared::cache::{self, Cache, CacheKey, Kind, Lease, Lookup};
 use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
 use self::collapse::Collapse;
-use self::single_flight::{Landed, Loaded, Settled, SingleFlight, Waiter};
+use self::single_flight::SingleFlight;
 use crate::http::in_flight::InFlight;
 use crate::http::is_fresh;
 use crate::http::problem::{Code, Problem};
@@ -34,15 +35,16 @@ pub(crate) enum Source {
     Hit,
     /// PostgreSQL, and it is in Redis now.
     Stored,
-    /// PostgreSQL.
+    /// PostgreSQL. It is not in Redis, and nothing older is.
     Miss,
     /// The query of another request.
     Joined,
-    /// PostgreSQL, because Redis gave no answer.
+    /// PostgreSQL, because Redis gave no answer: something older may be in there until its fence comes.
     Bypass,
 }
 
 impl Source {
+    /// In the order above.
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
 
     /// Its name in the metrics, and the header.
@@ -72,40 +74,28 @@ impl Lookups {
     fn count(&self, source: Source) {
         let (name, kind) = ("cache_lookups_total", self.kind.name());
         let counter = |source: Source| metrics::counter!(name, "kind" => kind, "outcome" => source.parts().0);
-        let [hit, stored, miss, joined, bypass] = self.counters.get_or_init(|| Source::ALL.map(counter));
-        let counter = match source {
-            Source::Hit => hit,
-            Source::Stored => stored,
-            Source::Miss => miss,
-            Source::Joined => joined,
-            Source::Bypass => bypass,
-        };
-        counter.increment(1);
-    }
-}
-
-impl From<Settled> for Source {
-    fn from(settled: Settled) -> Self {
-        match settled {
-            Settled::Stored => Self::Stored,
-            Settled::Passed => Self::Miss,
-            Settled::Unanswered => Self::Bypass,
+        if let Some(counter) = self.counters.get_or_init(|| Source::ALL.map(counter)).get(source as usize) {
+            counter.increment(1);
         }
     }
 }
 
-/// What is cached. Cheap to clone.
-#[derive(Clone)]
-pub struct Cached(Arc<Inner>);
+/// What PostgreSQL has for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Loaded {
+    /// The number of events applied; 0 where there is no resource.
+    version: i64,
+    body: Bytes,
+}
 
-struct Inner {
+/// What is cached.
+pub struct Cached {
     cache: Cache,
-    store: Store,
     /// Reads of PostgreSQL under a lease.
     flights: SingleFlight,
     /// Those without one.
     collapse: Collapse,
-    answers: Arc<InFlight>,
+    answers: InFlight,
     request_timeout: Duration,
     lookups: Vec<Lookups>,
 }
@@ -116,23 +106,21 @@ impl Cached {
         cache: Cache,
         kinds: &[&'static Kind],
         store: Store,
-        answers: Arc<InFlight>,
+        answers: InFlight,
         request_timeout: Duration,
     ) -> Self {
-        let (flights, collapse) = (SingleFlight::default(), Collapse::default());
+        let collapse = Collapse::new(move |key| read(store.clone(), key).boxed());
         let lookups = kinds.iter().copied().map(Lookups::of).collect();
-        Self(Arc::new(Inner { cache, store, flights, collapse, answers, request_timeout, lookups }))
+        Self { cache, flights: SingleFlight::default(), collapse, answers, request_timeout, lookups }
     }
 
     /// When the answer to a request that comes now is due.
     pub fn deadline(&self) -> Instant {
-        Instant::now() + self.0.request_timeout
+        Instant::now() + self.request_timeout
     }
 
-    /// The answer that shows what stands under a key. Whether the caller may see it is asked before.
-    ///
-    /// # Errors
-    /// 404 where there is none, 503 where it cannot be read.
+    /// The answer that shows what stands under a key: 404 where there is none, 503 where it cannot be read. Whether the
+    /// caller may see it is asked before.
     pub async fn show(
         &self,
         key: &CacheKey,
@@ -140,7 +128,7 @@ impl Cached {
         deadline: Instant,
         about: About,
     ) -> Result<Response, Problem> {
-        let (found, source) = match self.0.cache.get(key).await {
+        let (found, source) = match self.cache.get(key).await {
             Lookup::Hit(body) => hit(body),
             // In a box: it is large, and each hit would carry it along.
             lookup => in_time(deadline, Box::pin(self.fetch(key, lookup))).await?.map_err(|error| {
@@ -148,7 +136,7 @@ impl Cached {
                 Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
             })?,
         };
-        match self.0.lookups.iter().find(|lookups| ptr::eq(lookups.kind, key.kind())) {
+        match self.lookups.iter().find(|lookups| ptr::eq(lookups.kind, key.kind())) {
             Some(lookups) => lookups.count(source),
             // Its domain has not declared it.
             None => Lookups::of(key.kind()).count(source),
@@ -156,24 +144,18 @@ impl Cached {
         let mut response = answer(found, headers, &about);
         response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
         response.extensions_mut().insert(about);
-        within_budget(&self.0.answers, response).await
+        within_budget(&self.answers, response).await
     }
 
     /// What to do where it was not there.
     async fn fetch(&self, key: &CacheKey, mut lookup: Lookup) -> Result<(Loaded, Source), Failure> {
-        let Inner { cache, flights, .. } = &*self.0;
+        let Self { cache, flights, collapse, .. } = self;
         if lookup == Lookup::Miss {
             if let Some(lease) = cache.lease(key).await {
                 // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes
                 // another: that is no reason for another query at a time.
-                let query = {
-                    let (cached, key) = (self.clone(), key.clone());
-                    async move { cached.read(&key).await }
-                };
-                let waiter = flights.start(cache.clone(), key.clone(), lease, query);
-                return match single_flight::wait(waiter).await {
-                    Some(Ok((found, settled))) => Ok((found, settled.into())),
-                    Some(Err(error)) => Err(error),
+                return match flights.start(cache.clone(), key.clone(), lease, collapse.clone()).await {
+                    Some(landed) => landed,
                     None => self.direct(key, None).await,
                 };
             }
@@ -183,47 +165,35 @@ impl Cached {
         match lookup {
             Lookup::Hit(body) => Ok(hit(body)),
             Lookup::Leased(lease) => match flights.join(&lease) {
-                Some(waiter) => self.joined(key, waiter).await,
+                Some(flight) => match flight.await {
+                    Some(Ok((found, Source::Stored | Source::Miss))) => Ok((found, Source::Joined)),
+                    Some(landed) => landed,
+                    None => self.direct(key, None).await,
+                },
                 // Of another process: whoever of us is done first fills.
                 None => self.direct(key, Some(&lease)).await,
             },
             Lookup::Miss | Lookup::Corrupt => self.direct(key, None).await,
-            Lookup::Unavailable => Ok((self.read(key).await?, Source::Bypass)),
-        }
-    }
-
-    async fn joined(&self, key: &CacheKey, waiter: Waiter) -> Result<(Loaded, Source), Failure> {
-        let landed: Option<Landed> = single_flight::wait(waiter).await;
-        match landed {
-            Some(landed) => landed.map(|(found, settled)| match settled {
-                Settled::Stored | Settled::Passed => (found, Source::Joined),
-                Settled::Unanswered => (found, Source::Bypass),
-            }),
-            None => self.direct(key, None).await,
+            Lookup::Unavailable => Ok((collapse.read(key).await?, Source::Bypass)),
         }
     }
 
     async fn direct(&self, key: &CacheKey, lease: Option<&Lease>) -> Result<(Loaded, Source), Failure> {
-        let found = self.read(key).await?;
-        let settled = single_flight::settle(&self.0.cache, key, lease, &found).await;
-        Ok((found, settled.into()))
-    }
-
-    /// Reads from PostgreSQL now, with whoever asks for the same at the same time.
-    async fn read(&self, key: &CacheKey) -> Result<Loaded, Failure> {
-        let store = self.0.store.clone();
-        let query = move |key: CacheKey| {
-            let store = store.clone();
-            async move { single_flight::read(&store, &key).await }
-        };
-        self.0.collapse.read(key, query).await
+        let found = self.collapse.read(key).await?;
+        let source = single_flight::settle(&self.cache, key, lease, &found).await;
+        Ok((found, source))
     }
 }
 
-/// What the parameter of a path names, of which there is one.
-///
-/// # Errors
-/// 404: what cannot be the name of a thing names none.
+async fn read(store: Store, key: CacheKey) -> Result<Loaded, Failure> {
+    let loaded = (key.kind().load)(&store, std::slice::from_ref(key.id())).await?;
+    Ok(match loaded.into_iter().next() {
+        Some(loaded) => Loaded { version: loaded.version, body: loaded.body.into() },
+        None => Loaded { version: 0, body: Bytes::new() },
+    })
+}
+
+/// What the parameter of a path names, of which there is one; 404 where it cannot be the name of a thing.
 pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
     let path = Path::<String>::from_request_parts(parts, &()).await;
     let id = path.ok().and_then(|Path(text)| text.parse().ok());

@@ -2,20 +2,12 @@
 
 mod cli;
 
-use anyhow::ensure;
 use clap::Parser;
-use shared::cache::RedisConfig;
-use shared::kafka::KafkaConfig;
-use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig};
-use shared::store::PostgresConfig;
+use shared::runtime::config::{LogConfig, OpsConfig, TraceConfig};
 
 pub use self::cli::Cli;
-use crate::auth::JwtConfig;
 use crate::backbone::Settings;
 use crate::domains::DomainsConfig;
-use crate::http::HttpConfig;
-use crate::http::rate::RateConfig;
-use crate::ingest::producer::ProducerConfig;
 
 /// Accepts events over HTTP and answers only once Kafka holds them; serves the latest state of a
 /// resource.
@@ -23,71 +15,15 @@ use crate::ingest::producer::ProducerConfig;
 #[command(version)]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
-    #[command(flatten)]
-    pub jwt: JwtConfig,
-    #[command(flatten)]
-    pub rates: RateConfig,
-    #[command(flatten)]
-    pub kafka: KafkaConfig,
+    pub backbone: Settings,
     #[command(flatten)]
     pub domains: DomainsConfig,
-    #[command(flatten)]
-    pub producer: ProducerConfig,
-    #[command(flatten)]
-    pub postgres: PostgresConfig,
-    #[command(flatten)]
-    pub redis: RedisConfig,
     #[command(flatten)]
     pub ops: OpsConfig,
     #[command(flatten)]
     pub log: LogConfig,
     #[command(flatten)]
-    pub access_log: AccessLogConfig,
-    #[command(flatten)]
     pub traces: TraceConfig,
-}
-
-impl Config {
-    pub fn backbone(&self) -> Settings<'_> {
-        Settings {
-            http: &self.http,
-            jwt: &self.jwt,
-            rates: &self.rates,
-            kafka: &self.kafka,
-            producer: &self.producer,
-            postgres: &self.postgres,
-            redis: &self.redis,
-            access_log: self.access_log.access_log,
-        }
-    }
-
-    /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
-    pub fn check(&self) -> anyhow::Result<()> {
-        self.jwt.check()?;
-        self.rates.check()?;
-        // Kafka's verdict has to come before the answer is due.
-        ensure!(
-            self.producer.message_timeout < self.http.request_timeout,
-            "KAFKA_MESSAGE_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
-            self.producer.message_timeout,
-            self.http.request_timeout
-        );
-        ensure!(
-            self.producer.linger < self.producer.message_timeout,
-            "KAFKA_LINGER={:?} must be less than KAFKA_MESSAGE_TIMEOUT={:?}",
-            self.producer.linger,
-            self.producer.message_timeout
-        );
-        // A read that Redis leaves without an answer has to have time for PostgreSQL.
-        ensure!(
-            self.redis.timeout < self.http.request_timeout,
-            "REDIS_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
-            self.redis.timeout,
-            self.http.request_timeout
-        );
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +48,7 @@ mod tests {
         let none = ["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
         let with = Config::try_parse_from(none.into_iter().chain(["--jwt-secret=planted"])).unwrap();
         assert!(!format!("{with:?}").contains("planted"));
-        let missing = Config::try_parse_from(none).unwrap().check().unwrap_err().to_string();
+        let missing = Config::try_parse_from(none).unwrap().backbone.check().unwrap_err().to_string();
         assert_eq!(missing, "set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE: without a key no token can be verified");
     }
 }

@@ -7,6 +7,8 @@ mod resource;
 mod rights;
 mod submit;
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use axum::routing::get;
 use shared::devices::{DeviceId, RESOURCE as RESOURCES};
@@ -38,22 +40,21 @@ const RESOURCE_EVENTS: &str = "/resource/{id}/events";
 /// A device, as the log calls it.
 static DEVICE: SubjectKind = subject_kind!(device_id);
 
-pub fn serve(config: &DevicesConfig, backbone: &Backbone) -> anyhow::Result<Served> {
+pub fn serve(config: &DevicesConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Served> {
     let rights = Rights { binding: config.jwt_device_binding };
     let producer = backbone.producer(&config.topics.input)?;
     let devices = Devices { rights };
-    let mut routes =
-        ingest::routes([EVENTS, EVENTS_BATCH], devices, producer.clone(), backbone.ingest.clone()).to_vec();
-    let reads = Reads { rights, backbone: backbone.clone() };
-    routes.push((RESOURCE, get(resource::show).with_state(reads.clone())));
-    routes.push((RESOURCE_EVENTS, get(history::show).with_state(reads)));
-    Ok(Served { routes, producers: vec![producer], ..Served::default() })
+    let [one, many] = ingest::routes([EVENTS, EVENTS_BATCH], devices, producer.clone(), backbone.ingest.clone());
+    let reads = Reads { rights, backbone: Arc::clone(backbone) };
+    let latest = (RESOURCE, get(resource::show).with_state(reads.clone()));
+    let past = (RESOURCE_EVENTS, get(history::show).with_state(reads));
+    Ok(Served { routes: vec![one, many, latest, past], producers: vec![producer], ..Served::default() })
 }
 
 #[derive(Clone)]
 struct Reads {
     rights: Rights,
-    backbone: Backbone,
+    backbone: Arc<Backbone>,
 }
 
 fn subject(device: &DeviceId) -> Subject {

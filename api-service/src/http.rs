@@ -7,6 +7,7 @@ pub mod docs;
 pub mod encoding;
 pub mod in_flight;
 pub mod layers;
+pub(crate) mod members;
 pub mod observe;
 pub mod openapi;
 pub mod problem;

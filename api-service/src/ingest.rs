@@ -49,10 +49,7 @@ pub trait Ingest: Send + Sync + 'static {
     /// Whether this caller may send events at all: asked before the body is read.
     fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
 
-    /// Parses an event.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
+    /// Parses an event, or tells everything that is wrong with it.
     fn parse(&self, item: Item<'_>) -> Result<Self::Submission, BodyError>;
 
     /// Looks at rights and bounds, for a whole request at a time: a verdict for each event, in order.
@@ -65,11 +62,9 @@ pub trait Ingest: Send + Sync + 'static {
     /// The record of an event that was accepted at this time. The backbone adds the request, the caller and the trace.
     fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
-    /// What Kafka's verdict means for the caller. It is asked at most once for each event that was admitted. An event
-    /// that is dropped without it, because the request ended before, counts as [`Outcome::Unknown`].
-    ///
-    /// # Errors
-    /// The event was not taken, or it is not known whether it was.
+    /// What Kafka's verdict means for the caller: an error if the event was not taken, or if that is not known. It is
+    /// asked at most once for each event that was admitted. An event that is dropped without it, because the request
+    /// ended before, counts as [`Outcome::Unknown`].
     fn settle(&self, admitted: Self::Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
         drop(admitted);
         outcome.verdict()
@@ -88,10 +83,8 @@ pub enum Item<'a> {
 }
 
 impl Item<'_> {
-    /// Parses it as a CloudEvent, for a domain without a form of its own: `Plain` is the JSON format then, too.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
+    /// Parses it as a CloudEvent, or tells everything that is wrong with it. In a domain without a form of its own
+    /// `Plain` is the JSON format, too.
     pub fn cloud_event<T, S>(self) -> Result<Submitted<T, S>, BodyError>
     where
         T: FromStr<Err: Display>,
@@ -99,14 +92,13 @@ impl Item<'_> {
     {
         match self {
             Self::Plain(body, value) | Self::Structured(body, value) => cloud_events::structured(body, value),
-            Self::Binary(headers, body) => cloud_events::binary(attributes(headers), body),
+            Self::Binary(headers, body) => {
+                let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+                let attributes = headers.filter_map(|(name, value)| Some((name.strip_prefix("ce-")?, value)));
+                cloud_events::binary(attributes, body)
+            }
         }
     }
-}
-
-/// The attributes of a CloudEvent in binary mode: its headers, without `ce-`.
-fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value.as_bytes())))
 }
 
 /// Whether an event may be sent to Kafka.
@@ -117,30 +109,8 @@ pub enum Admission<T> {
     Refuse(Problem),
 }
 
-/// What a record says of the request that brought its event.
-#[derive(Debug)]
-struct Origin<'a> {
-    request_id: &'a str,
-    /// The token's subject.
-    user_id: &'a str,
-    traceparent: Option<String>,
-}
-
-impl Origin<'_> {
-    fn record<I: Ingest>(&self, ingest: &I, event: &I::Admitted, accepted_at: OffsetDateTime) -> Outgoing {
-        let mut record = ingest.record(event, accepted_at);
-        record.envelope.request_id = Some(self.request_id.to_owned());
-        record.envelope.user_id = Some(self.user_id.to_owned());
-        record.envelope.traceparent = self.traceparent.clone();
-        record
-    }
-}
-
 impl Outcome {
     /// What it means for the caller; what it was is in the log.
-    ///
-    /// # Errors
-    /// The event was not taken, or it is not known whether it was.
     pub fn verdict(self) -> Result<(), (Code, &'static str)> {
         Err(match self {
             Self::Accepted { .. } => return Ok(()),
@@ -161,7 +131,7 @@ impl Outcome {
 pub struct Dependencies {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: InFlight,
     pub request_timeout: Duration,
     /// How long a body may take: what Kafka does not need of that.
     pub body_timeout: Duration,

@@ -44,9 +44,9 @@ async fn run() -> ExitCode {
 }
 
 fn start(config: &Config) -> anyhow::Result<App> {
-    config.check()?;
+    config.backbone.check()?;
     telemetry::start_log(&config.log)?;
-    config.jwt.warn();
+    config.backbone.jwt.warn();
     telemetry::traces::start(&config.traces, "api-service")?;
     App::build(config)
 }

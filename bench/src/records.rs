@@ -109,7 +109,7 @@ pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
     let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];
     let settings = ["api-service", "--kafka-brokers", brokers].into_iter().chain(others);
     let config = api_service::config::Config::try_parse_from(settings)?;
-    api_service::ingest::producer::settings(&config.kafka, &config.producer)
+    api_service::ingest::producer::settings(&config.backbone.kafka, &config.backbone.producer)
 }
 
 /// A bare librdkafka producer, with the API's settings.

@@ -16,8 +16,8 @@ pub struct Certificates {
     pub authority: PathBuf,
     /// The certificate of another authority of the same name.
     pub other_authority: PathBuf,
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
     /// Where somebody else does not look after the files, they go with this.
     _dir: Option<Arc<StackDir>>,
 }

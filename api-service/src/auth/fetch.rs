@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,10 +15,8 @@ const MAX_BYTES: usize = 256 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// A URL that keys may be fetched from: https, or http where that stays on this machine.
-///
-/// # Errors
-/// What is wrong with it. The URL is not quoted: it may hold a password.
+/// A URL that keys may be fetched from: https, or http where that stays on this machine. No error quotes it: it may
+/// hold a password.
 pub fn address(url: &str, allow_http: bool) -> anyhow::Result<Url> {
     let url: Url = url.parse().map_err(|_| anyhow::anyhow!("JWT_JWKS_URL is not a URL"))?;
     ensure!(
@@ -60,10 +58,7 @@ impl Remote {
         Ok(Self { client: client.build().context("JWT_JWKS_URL: cannot create an HTTP client")?, url })
     }
 
-    /// The document as it is now.
-    ///
-    /// # Errors
-    /// It cannot be had. The URL is not quoted.
+    /// The document as it is now. No error quotes the URL.
     pub async fn get(&self) -> anyhow::Result<Vec<u8>> {
         let request = self.client.get(self.url.clone()).header("accept", "application/jwk-set+json, application/json");
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
@@ -82,13 +77,9 @@ impl Remote {
 pub struct Stamp(SystemTime, u64);
 
 #[derive(Clone)]
-pub struct Local(PathBuf);
+pub struct Local(pub PathBuf);
 
 impl Local {
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
     pub fn stamp(&self) -> anyhow::Result<Stamp> {
         let metadata = std::fs::metadata(&self.0)?;
         Ok(Stamp(metadata.modified()?, metadata.len()))

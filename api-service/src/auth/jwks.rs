@@ -13,8 +13,9 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::config::JwtConfig;
 use super::fetch::{Local, Remote, Stamp, address};
@@ -39,13 +40,21 @@ enum Origin {
     Local(Local),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How the published keys stand, as health tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Freshness {
     /// Whether they could be read, the last time.
+    #[serde(rename = "status", serialize_with = "up_or_down")]
     pub up: bool,
+    /// How long ago they were last read; null: never since the start.
+    pub age_seconds: Option<u64>,
+    /// Why they could not. Told on the internal port alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How long ago they were last read; None: never since the start.
-    pub age: Option<Duration>,
+}
+
+pub(crate) fn up_or_down<S: Serializer>(up: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *up { "up" } else { "down" })
 }
 
 pub struct Source {
@@ -68,7 +77,7 @@ impl Source {
                 (Origin::Remote(Remote::new(url)?), Published::NotYet)
             }
             (None, Some(path)) => {
-                let local = Local::new(path);
+                let local = Local(path.clone());
                 let read = local.get().and_then(|text| Ok(parse(&text)?));
                 let set = read.with_context(|| format!("JWT_JWKS_FILE={}", path.display()))?;
                 tell(&set.passed_over);
@@ -95,16 +104,14 @@ impl Source {
     /// How the published keys stand; None where no JWKS is configured.
     pub fn freshness(&self) -> Option<Freshness> {
         let schedule = self.schedule.borrow();
-        let age = schedule.fetched.map(|at| at.elapsed());
-        let freshness = || Freshness { up: schedule.is_up(), error: schedule.error.clone(), age };
+        let age_seconds = schedule.fetched.map(|at| at.elapsed().as_secs());
+        let freshness = || Freshness { up: schedule.is_up(), age_seconds, error: schedule.error.clone() };
         (!matches!(self.origin, Origin::Nowhere)).then(freshness)
     }
 
     /// A token needs a key that is not known: fetches again, where that is due, and waits for it, or for what is
-    /// under way. A key that is not known after that is not published.
-    ///
-    /// # Errors
-    /// It may be, and the token may be good: in how many seconds more is known.
+    /// under way. A key that is not known after that is not published; with an error it may be, and the token may be
+    /// good: in how many seconds more is known.
     pub async fn look_again(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<(), u32> {
         let name = self.hasher.hash_one((algorithm, kid));
         let Ok(first_use) = self.first_uses.get_or_insert_with(&name, || Ok::<_, Infallible>(Instant::now()));
@@ -145,9 +152,6 @@ impl Source {
     }
 
     pub async fn run(&self) {
-        if !matches!(self.origin, Origin::Nowhere) {
-            self.count_keys();
-        }
         match &self.origin {
             Origin::Nowhere => {}
             Origin::Remote(remote) => self.follow_remote(remote).await,
@@ -156,11 +160,10 @@ impl Source {
     }
 
     async fn follow_remote(&self, remote: &Remote) {
-        let mut told = None;
         let mut retry = RETRY.0;
         loop {
             self.start();
-            let good = self.take(remote.get().await, &mut told);
+            let good = self.take(remote.get().await);
             let pause = if good { self.refresh } else { retry.min(self.refresh) };
             retry = if good { RETRY.0 } else { (retry * 2).min(RETRY.1) };
             self.rest(pause).await;
@@ -168,7 +171,6 @@ impl Source {
     }
 
     async fn follow_local(&self, local: &Local) {
-        let mut told = None;
         let mut seen: Option<Stamp> = None;
         loop {
             let file = local.clone();
@@ -185,10 +187,10 @@ impl Source {
                     metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
                     self.ended(None);
                 }
-                Ok((stamp, Some(text))) => seen = self.take(Ok(text), &mut told).then_some(stamp),
+                Ok((stamp, Some(text))) => seen = self.take(Ok(text)).then_some(stamp),
                 Err(error) => {
                     seen = None;
-                    self.take(Err(error), &mut told);
+                    self.take(Err(error));
                 }
             }
             self.rest(POLL).await;
@@ -196,6 +198,7 @@ impl Source {
     }
 
     fn start(&self) {
+        self.count_keys();
         self.schedule.send_modify(|schedule| schedule.start(Instant::now()));
     }
 
@@ -212,18 +215,18 @@ impl Source {
             let at = schedule.wait_for(|schedule| schedule.wanted).await.ok().and_then(|s| s.wanted_at(Instant::now()));
             sleep_until(at.unwrap_or(regular)).await;
         };
-        tokio::select! {
-            () = sleep_until(regular) => {}
-            () = wanted => {}
-        }
+        let _ = timeout_at(regular, wanted).await;
     }
 
     /// Takes over what was read, and logs what is new.
-    fn take(&self, read: anyhow::Result<Vec<u8>>, told: &mut Option<bool>) -> bool {
+    fn take(&self, read: anyhow::Result<Vec<u8>>) -> bool {
         let set = read.and_then(|text| Ok(parse(&text)?));
         let error = set.as_ref().err().map(|error| format!("{error:#}"));
         let good = set.is_ok();
-        let news = told.replace(good) != Some(good);
+        let news = {
+            let schedule = self.schedule.borrow();
+            schedule.ended == 0 || schedule.error.is_none() != good
+        };
         match set {
             Ok(set) => {
                 metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
@@ -243,10 +246,9 @@ impl Source {
                     tracing::info!(keys = count, "the JWKS keys are up to date");
                 }
             }
-            Err(_) if news => match self.freshness().and_then(|known| known.age) {
-                Some(age) => {
-                    let age_seconds = age.as_secs();
-                    tracing::error!(error, age_seconds, "cannot read the JWKS: using the last known keys");
+            Err(_) if news => match self.freshness().and_then(|known| known.age_seconds) {
+                Some(age_seconds) => {
+                    tracing::error!(error, age_seconds, "cannot read the JWKS: using the last known keys")
                 }
                 None => tracing::error!(error, "cannot read the JWKS: no key is known yet"),
             },

@@ -4,9 +4,7 @@
 //! `alg` only chooses among keys of that algorithm. So no public key is ever a key of HS256, and
 //! no `oct` key of a JWKS is a key at all.
 
-use std::fmt;
-
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -108,25 +106,15 @@ impl Keys {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// It is no JSON, or no `{"keys": [...]}`.
+    #[error("it is not a JWKS")]
     Malformed,
-    /// No key of it can be used. That is taken for a mistake of the source, not for an order to
-    /// trust nobody.
+    /// That is taken for a mistake of the source, not for an order to trust nobody.
+    #[error("the JWKS has no usable key")]
     Empty,
 }
-
-impl fmt::Display for KeySetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "it is not a JWKS",
-            Self::Empty => "the JWKS has no usable key",
-        })
-    }
-}
-
-impl std::error::Error for KeySetError {}
 
 #[derive(Debug)]
 pub struct KeySet {
@@ -213,21 +201,22 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
 }
 
 fn p256(x: Option<&str>, y: Option<&str>) -> Result<DecodingKey, &'static str> {
-    let (x, y) = x.zip(y).ok_or("malformed")?;
-    if x.len() != THIRTY_TWO_BYTES || y.len() != THIRTY_TWO_BYTES {
-        return Err("malformed");
-    }
-    let key = DecodingKey::from_ec_components(x, y).map_err(|_| "malformed")?;
-    let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
-    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| "not a point of its curve")?;
-    Ok(key)
+    let (x, y) = x.zip(y).filter(|(x, y)| [x.len(), y.len()] == [THIRTY_TWO_BYTES; 2]).ok_or("malformed")?;
+    on_curve(DecodingKey::from_ec_components(x, y), &ECDSA_P256_SHA256_FIXED)
 }
 
 fn ed25519(x: Option<&str>) -> Result<DecodingKey, &'static str> {
     let x = x.filter(|x| x.len() == THIRTY_TWO_BYTES).ok_or("malformed")?;
-    let key = DecodingKey::from_ed_components(x).map_err(|_| "malformed")?;
+    on_curve(DecodingKey::from_ed_components(x), &ED25519)
+}
+
+fn on_curve(
+    key: jsonwebtoken::errors::Result<DecodingKey>,
+    curve: &'static dyn VerificationAlgorithm,
+) -> Result<DecodingKey, &'static str> {
+    let key = key.map_err(|_| "malformed")?;
     let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
-    ParsedPublicKey::new(&ED25519, point).map_err(|_| "not a point of its curve")?;
+    ParsedPublicKey::new(curve, point).map_err(|_| "not a point of its curve")?;
     Ok(key)
 }
 

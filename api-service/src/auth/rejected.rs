@@ -1,6 +1,6 @@
 //! Why a token is no good.
 
-use std::fmt;
+use std::borrow::Cow;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
@@ -36,41 +36,31 @@ pub enum Wrong {
 }
 
 impl Rejected {
-    /// For the metric.
-    pub const fn reason(&self) -> &'static str {
+    /// Its reason in the metric, and what the caller is told.
+    pub fn parts(&self) -> (&'static str, Cow<'static, str>) {
         match self {
-            Self::Malformed => "malformed",
-            Self::Algorithm => "algorithm",
-            Self::UnknownKey => "unknown_key",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::NoKeys => "no_keys",
-            Self::Signature => "signature",
-            Self::Claims | Self::Claim(..) => "claim",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Issuer(_) => "issuer",
-            Self::Audience(_) => "audience",
-        }
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => f.write_str("the token is malformed"),
-            Self::Algorithm => f.write_str("the token is signed with an algorithm (`alg`) that is not accepted"),
-            Self::UnknownKey => f.write_str("the token is signed with an unknown key (`kid`)"),
-            Self::AmbiguousKey => f.write_str("the token does not identify one key: several match its `alg` and `kid`"),
-            Self::NoKeys => f.write_str("the token's key (`kid`) is unknown until the JWKS has been fetched"),
-            Self::Signature => f.write_str("the token's signature does not match"),
-            Self::Claims => f.write_str("the token's claims are malformed, or not a JSON object"),
-            Self::Claim(name, Wrong::Missing) => write!(f, "the token has no `{name}`"),
-            Self::Claim(name, Wrong::Twice) => write!(f, "the token has `{name}` more than once"),
-            Self::Claim(name, Wrong::Not(expected)) => write!(f, "the token's `{name}` must be {expected}"),
-            Self::Expired => f.write_str("the token has expired"),
-            Self::NotYetValid => f.write_str("the token is not valid yet"),
-            Self::Issuer(expected) => write!(f, "the token's issuer (`iss`) must be {expected}"),
-            Self::Audience(expected) => write!(f, "the token's audience (`aud`) must be {expected}, or contain it"),
+            Self::Malformed => ("malformed", "the token is malformed".into()),
+            Self::Algorithm => {
+                ("algorithm", "the token is signed with an algorithm (`alg`) that is not accepted".into())
+            }
+            Self::UnknownKey => ("unknown_key", "the token is signed with an unknown key (`kid`)".into()),
+            Self::AmbiguousKey => {
+                ("ambiguous_key", "the token does not identify one key: several match its `alg` and `kid`".into())
+            }
+            Self::NoKeys => ("no_keys", "the token's key (`kid`) is unknown until the JWKS has been fetched".into()),
+            Self::Signature => ("signature", "the token's signature does not match".into()),
+            Self::Claims => ("claim", "the token's claims are malformed, or not a JSON object".into()),
+            Self::Claim(name, Wrong::Missing) => ("claim", format!("the token has no `{name}`").into()),
+            Self::Claim(name, Wrong::Twice) => ("claim", format!("the token has `{name}` more than once").into()),
+            Self::Claim(name, Wrong::Not(expected)) => {
+                ("claim", format!("the token's `{name}` must be {expected}").into())
+            }
+            Self::Expired => ("expired", "the token has expired".into()),
+            Self::NotYetValid => ("not_yet_valid", "the token is not valid yet".into()),
+            Self::Issuer(expected) => ("issuer", format!("the token's issuer (`iss`) must be {expected}").into()),
+            Self::Audience(expected) => {
+                ("audience", format!("the token's audience (`aud`) must be {expected}, or contain it").into())
+            }
         }
     }
 }

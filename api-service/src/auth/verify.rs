@@ -29,8 +29,10 @@ pub struct Caller {
     pub subject: String,
     pub roles: Vec<String>,
     /// The claims that bind the token to things of a domain, by name, where it has them.
-    pub bound: Vec<(&'static str, Vec<String>)>,
+    pub bound: Bound,
 }
+
+type Bound = Vec<(&'static str, Vec<String>)>;
 
 impl Caller {
     pub fn has_any(&self, roles: &[&str]) -> bool {
@@ -107,7 +109,7 @@ impl Verifier {
     fn check(&self, claims: &Claims<'_>, now: u64) -> Result<Verified, Rejected> {
         let subject: String = claims.required("sub", SUBJECT)?;
         let exp: f64 = claims.required("exp", TIME)?;
-        let nbf: Option<f64> = claims.optional("nbf", TIME)?;
+        let nbf: f64 = claims.optional("nbf", TIME)?.unwrap_or_default();
         let iss: Value = claims.optional("iss", "a string")?.unwrap_or_default();
         let aud: Value = claims.optional("aud", ONE_OR_MANY)?.unwrap_or_default();
         let roles: Vec<String> = claims.optional("roles", "a list of strings")?.unwrap_or_default();
@@ -119,12 +121,12 @@ impl Verifier {
                 None => {}
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "seconds of this era are far below 2^53")]
+        // Seconds of this era are far below 2^53.
         let now = now as f64;
         if exp + LEEWAY <= now {
             return Err(Rejected::Expired);
         }
-        if nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+        if nbf > now + LEEWAY {
             return Err(Rejected::NotYetValid);
         }
         if let Some(issuer) = &self.issuer
@@ -140,11 +142,7 @@ impl Verifier {
         if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
             return Err(Rejected::Claim("sub", Wrong::Not(SUBJECT)));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "what is out of range is cut to it"
-        )]
+        // What is out of range is cut to it.
         let expires = exp as u64;
         let caller = Arc::new(Caller { subject, roles, bound });
         Ok(Verified { caller, expires })

@@ -12,9 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::auth::jwks::Freshness;
+use crate::auth::jwks::{Freshness, up_or_down};
 use crate::auth::tokens::Tokens;
 use crate::http::Route;
 
@@ -30,31 +30,13 @@ pub struct Dependency {
     pub error: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PublishedKeys {
-    /// Whether they could be read, the last time.
-    #[serde(rename = "status", serialize_with = "up_or_down")]
-    pub up: bool,
-    /// How long ago they were last read; null: never since the start.
-    pub age_seconds: Option<u64>,
-    /// Why they could not. Told on the internal port alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-impl From<Freshness> for PublishedKeys {
-    fn from(Freshness { up, error, age }: Freshness) -> Self {
-        Self { up, age_seconds: age.map(|age| age.as_secs()), error }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependencies {
     pub kafka: Dependency,
     pub postgres: Dependency,
     pub redis: Dependency,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<PublishedKeys>,
+    pub jwks: Option<Freshness>,
 }
 
 /// The last known state of everything.
@@ -62,11 +44,6 @@ pub struct Dependencies {
 pub struct Health {
     dependencies: Mutex<Dependencies>,
     ending: AtomicBool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn up_or_down<S: serde::Serializer>(up: &bool, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if *up { "up" } else { "down" })
 }
 
 impl Health {
@@ -85,29 +62,20 @@ impl Health {
 }
 
 /// Whether traffic may come here, and why: with what is wrong, for the internal port.
-pub fn report(health: &Health, tokens: &Tokens) -> (bool, serde_json::Value) {
-    told(health, tokens, dependencies(health, tokens))
+pub fn report(health: &Health, tokens: &Tokens) -> (bool, Value) {
+    let found = Dependencies { jwks: tokens.source.freshness(), ..health.locked().clone() };
+    let status = status(&found, tokens.source.keys().any(), health.ending.load(Ordering::Relaxed));
+    (status != "unready", json!({"status": status, "dependencies": found}))
 }
 
 /// The same for everybody: an error names servers, and is left out.
-fn public_report(health: &Health, tokens: &Tokens) -> (bool, serde_json::Value) {
-    let mut found = dependencies(health, tokens);
-    for dependency in [&mut found.kafka, &mut found.postgres, &mut found.redis] {
-        dependency.error = None;
+fn public_report(health: &Health, tokens: &Tokens) -> (bool, Value) {
+    let (is_ready, mut report) = report(health, tokens);
+    let dependencies = report.pointer_mut("/dependencies").and_then(Value::as_object_mut);
+    for dependency in dependencies.into_iter().flat_map(|all| all.values_mut()).filter_map(Value::as_object_mut) {
+        dependency.remove("error");
     }
-    if let Some(keys) = &mut found.jwks {
-        keys.error = None;
-    }
-    told(health, tokens, found)
-}
-
-fn dependencies(health: &Health, tokens: &Tokens) -> Dependencies {
-    Dependencies { jwks: tokens.source.freshness().map(PublishedKeys::from), ..health.locked().clone() }
-}
-
-fn told(health: &Health, tokens: &Tokens, found: Dependencies) -> (bool, serde_json::Value) {
-    let status = status(&found, tokens.source.keys().any(), health.ending.load(Ordering::Relaxed));
-    (status != "unready", json!({"status": status, "dependencies": found}))
+    (is_ready, report)
 }
 
 fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
@@ -136,7 +104,7 @@ async fn live() -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "live"}))).into_response()
 }
 
-fn ready((ready, body): (bool, serde_json::Value)) -> Response {
+fn ready((ready, body): (bool, Value)) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
@@ -159,7 +127,7 @@ mod tests {
         assert_eq!(status(&found(false, false, false), true, false), "unready");
         assert_eq!(status(&found(true, true, true), true, true), "unready", "about to end");
         let with = |up| Dependencies {
-            jwks: Some(PublishedKeys { up, age_seconds: None, error: None }),
+            jwks: Some(Freshness { up, age_seconds: None, error: None }),
             ..found(true, true, true)
         };
         assert_eq!(status(&with(true), true, false), "ready");

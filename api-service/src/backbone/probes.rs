@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use shared::cache::Cache;
@@ -26,25 +26,35 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// And where they were: an operator may change them.
 const ASK_ANEW: Duration = Duration::from_secs(300);
 
-/// Asks Kafka whether topics can be written. It is a consumer that never consumes.
-pub struct KafkaProbe {
-    client: Arc<PlainConsumer>,
-    settings: ClientConfig,
+pub struct Probes {
+    /// It never consumes.
+    kafka: Arc<PlainConsumer>,
+    kafka_settings: ClientConfig,
+    store: Store,
+    cache: Cache,
+    /// Where the states are noted.
+    health: Arc<Health>,
 }
 
-impl KafkaProbe {
-    /// A probe; it connects when it is first used.
-    pub fn new(config: &KafkaConfig) -> anyhow::Result<Self> {
-        let mut settings = shared::kafka::client(config)?;
-        settings.set("client.id", "api-service-probe");
+impl Probes {
+    /// They connect when they are first used.
+    pub fn new(config: &KafkaConfig, store: Store, cache: Cache, health: Arc<Health>) -> anyhow::Result<Self> {
+        let mut kafka_settings = shared::kafka::client(config)?;
+        kafka_settings.set("client.id", "api-service-probe");
         // What it meets is told by the probe's outcome, once.
-        settings.set("log_level", "0");
-        let client = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
-        Ok(Self { client: Arc::new(client), settings })
+        kafka_settings.set("log_level", "0");
+        let kafka = kafka_settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
+        Ok(Self { kafka: Arc::new(kafka), kafka_settings, store, cache, health })
     }
 
+    /// Looks after everything, and after the topics of these producers, for ever.
+    pub async fn run(self, producers: Vec<Producer>) {
+        tokio::join!(kafka(&self, &producers), postgres(&self), redis(&self));
+    }
+
+    /// Whether Kafka has this topic, with a leader for each partition.
     async fn writable(&self, topic: &str) -> anyhow::Result<()> {
-        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+        let (client, topic) = (Arc::clone(&self.kafka), topic.to_owned());
         tokio::task::spawn_blocking(move || {
             let metadata = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT)?;
             // Nobody else takes what the client has to say.
@@ -58,35 +68,20 @@ impl KafkaProbe {
     }
 }
 
-pub struct Probes {
-    pub kafka: KafkaProbe,
-    pub store: Store,
-    pub cache: Cache,
-    /// Where the states are noted.
-    pub health: Arc<Health>,
-}
-
-impl Probes {
-    /// Looks after everything, and after the topics of these producers, for ever.
-    pub async fn run(self, producers: Vec<Producer>) {
-        tokio::join!(kafka(&self, &producers), postgres(&self), redis(&self));
-    }
-}
-
 async fn kafka(probes: &Probes, producers: &[Producer]) {
     let mut state = Told::new("Kafka", |all| &mut all.kafka);
     let mut topics: Vec<Topic<'_>> = producers.iter().map(Topic::new).collect();
     loop {
         let mut all_writable = Ok(());
         for topic in &topics {
-            all_writable = all_writable.and(probes.kafka.writable(topic.producer.topic()).await);
+            all_writable = all_writable.and(probes.writable(topic.producer.topic()).await);
         }
         let is_up = all_writable.is_ok();
         let warning = |topics: &[Topic<'_>]| topics.iter().find_map(|topic| topic.warning);
         state.tell(&probes.health, all_writable.map(|()| warning(&topics)));
         let mut asked = false;
         for topic in topics.iter_mut().filter(|topic| is_up && Instant::now() >= topic.ask_at) {
-            topic.ask(&probes.kafka.settings).await;
+            topic.ask(&probes.kafka_settings).await;
             asked = true;
         }
         if asked && is_up {
@@ -150,13 +145,9 @@ fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
 async fn postgres(probes: &Probes) {
     let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
     loop {
-        let found = match timeout(STORE_TIMEOUT, probes.store.check()).await {
-            Ok(found) => found.map_err(anyhow::Error::from),
-            Err(_) => {
-                Err(anyhow::anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server()))
-            }
-        };
-        state.tell(&probes.health, found.map(|()| None));
+        let found = timeout(STORE_TIMEOUT, probes.store.check()).await;
+        let late = |_| anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server());
+        state.tell(&probes.health, found.map_err(late).and_then(|found| Ok(found.map(|()| None)?)));
         sleep(EVERY).await;
     }
 }

@@ -8,52 +8,44 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use shared::cache::CacheKey;
 use shared::store::Failure;
 use tokio::sync::watch;
 
-use super::single_flight::Loaded;
+use super::Loaded;
 
 type Answer = Result<Loaded, Failure>;
-/// Closed without a word where the query crashed.
-type Ticket = watch::Receiver<Option<Answer>>;
+/// What readers of a query wait for. Closed without an answer where the query crashed.
+type Tell = watch::Sender<Option<Answer>>;
 
-/// The queries that run, by resource; each with the query behind it, if a reader waits for that.
-#[derive(Clone, Default)]
-pub(super) struct Collapse(Arc<Mutex<HashMap<CacheKey, Option<Next>>>>);
-
-/// A query that is still to begin.
-struct Next {
-    tell: watch::Sender<Option<Answer>>,
-    ticket: Ticket,
-}
-
-impl Next {
-    fn new() -> Self {
-        let (tell, ticket) = watch::channel(None);
-        Self { tell, ticket }
-    }
+/// Reads of PostgreSQL, each for all that wait for it.
+#[derive(Clone)]
+pub(super) struct Collapse {
+    query: Arc<dyn Fn(CacheKey) -> BoxFuture<'static, Answer> + Send + Sync>,
+    /// The queries that run, by resource; each with the readers that wait for the query behind it, if there are any.
+    running: Arc<Mutex<HashMap<CacheKey, Option<Tell>>>>,
 }
 
 impl Collapse {
-    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader.
-    ///
-    /// # Errors
-    /// The query's; its crash counts as an outage.
-    pub(super) async fn read<Q>(&self, key: &CacheKey, query: impl Fn(CacheKey) -> Q + Send + 'static) -> Answer
-    where
-        Q: Future<Output = Answer> + Send + 'static,
-    {
+    pub(super) fn new(query: impl Fn(CacheKey) -> BoxFuture<'static, Answer> + Send + Sync + 'static) -> Self {
+        Self { query: Arc::new(query), running: Arc::default() }
+    }
+
+    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader; its
+    /// crash counts as an outage.
+    pub(super) async fn read(&self, key: &CacheKey) -> Answer {
         let mut ticket = {
             let mut running = self.running();
             match running.get_mut(key) {
-                Some(next) => next.get_or_insert_with(Next::new).ticket.clone(),
+                Some(next) => next.get_or_insert_with(Tell::default).subscribe(),
                 None => {
-                    let Next { tell, ticket } = Next::new();
+                    let tell = Tell::default();
+                    let ticket = tell.subscribe();
                     running.insert(key.clone(), None);
                     // Made here, so that the resource is free again even where the task never runs.
                     let running = Running { collapse: self.clone(), key: key.clone(), ended: false };
-                    tokio::spawn(running.run(tell, query));
+                    tokio::spawn(running.run(tell));
                     ticket
                 }
             }
@@ -64,9 +56,9 @@ impl Collapse {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<CacheKey, Option<Next>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<CacheKey, Option<Tell>>> {
         // The map is whole whenever the lock is free, whatever the holder's fate.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,14 +70,11 @@ struct Running {
 }
 
 impl Running {
-    async fn run<Q>(mut self, mut tell: watch::Sender<Option<Answer>>, query: impl Fn(CacheKey) -> Q)
-    where
-        Q: Future<Output = Answer>,
-    {
+    async fn run(mut self, mut tell: Tell) {
         loop {
-            tell.send_replace(Some(query(self.key.clone()).await));
+            tell.send_replace(Some((self.collapse.query)(self.key.clone()).await));
             match self.next() {
-                Some(next) => tell = next.tell,
+                Some(next) => tell = next,
                 None => return,
             }
         }
@@ -93,7 +82,7 @@ impl Running {
 
     /// The next query. Where nobody waits for one, the resource is removed under the same lock, so that a reader that
     /// comes later starts a query itself.
-    fn next(&mut self) -> Option<Next> {
+    fn next(&mut self) -> Option<Tell> {
         let mut running = self.collapse.running();
         let next = running.get_mut(&self.key).and_then(Option::take);
         if next.is_none() {
@@ -118,6 +107,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
     use shared::cache::Kind;
     use tokio::task::yield_now;
 
@@ -151,18 +141,18 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_gets_what_was_read_before_he_came_and_many_share_one_query() {
-        let (collapse, database) = (Collapse::default(), Arc::new(Database::default()));
-        let id = key("d");
+        let database = Arc::new(Database::default());
+        let ask = Arc::clone(&database);
+        let collapse = Collapse::new(move |_| query(Arc::clone(&ask)).boxed());
         let mut readers = Vec::new();
         for _ in 0..1_000 {
-            let (collapse, database, id) = (collapse.clone(), Arc::clone(&database), id.clone());
+            let (collapse, database) = (collapse.clone(), Arc::clone(&database));
             readers.push(tokio::spawn(async move {
                 for _ in 0..fastrand::usize(..20) {
                     yield_now().await;
                 }
                 let known = database.version.fetch_add(1, Ordering::SeqCst) + 1;
-                let ask = Arc::clone(&database);
-                let found = collapse.read(&id, move |_| query(Arc::clone(&ask))).await.unwrap();
+                let found = collapse.read(&key("d")).await.unwrap();
                 assert!(found.version >= known, "{} and knows of {known}", found.version);
             }));
         }
@@ -176,28 +166,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_that_crashes_is_an_error_for_those_who_wait_and_for_nobody_else() {
-        let collapse = Collapse::default();
-        let id = key("d");
-        let crash = |_| async {
-            yield_now().await;
-            panic!("a defect")
-        };
-        let (first, second) = tokio::join!(collapse.read(&id, crash), collapse.read(&id, crash));
+        let queries = AtomicUsize::new(0);
+        let collapse = Collapse::new(move |_| {
+            let is_defect = queries.fetch_add(1, Ordering::SeqCst) == 0;
+            Box::pin(async move {
+                yield_now().await;
+                assert!(!is_defect, "a defect");
+                Ok(Loaded { version: 7, body: Bytes::new() })
+            })
+        });
+        let d = key("d");
+        let (first, second) = tokio::join!(collapse.read(&d), collapse.read(&d));
         assert!(first.is_err() && second.is_err());
-        let found = Loaded { version: 7, body: Bytes::new() };
-        let well = found.clone();
-        assert_eq!(collapse.read(&id, move |_| std::future::ready(Ok(well.clone()))).await.unwrap(), found);
+        assert_eq!(collapse.read(&d).await.unwrap().version, 7);
     }
 
     #[tokio::test]
     async fn resources_do_not_wait_for_each_other() {
-        let collapse = Collapse::default();
-        let (slow, quick) = (key("slow"), key("quick"));
+        let collapse = Collapse::new(|key| match &**key.id() {
+            "slow" => Box::pin(std::future::pending()),
+            _ => Box::pin(std::future::ready(Ok(Loaded { version: 1, body: Bytes::new() }))),
+        });
         let stuck = collapse.clone();
-        let never = tokio::spawn(async move { stuck.read(&slow, |_| std::future::pending()).await });
+        let never = tokio::spawn(async move { stuck.read(&key("slow")).await });
         yield_now().await;
-        let found = collapse.read(&quick, |_| std::future::ready(Ok(Loaded { version: 1, body: Bytes::new() }))).await;
-        assert_eq!(found.unwrap().version, 1);
+        assert_eq!(collapse.read(&key("quick")).await.unwrap().version, 1);
         never.abort();
     }
 }

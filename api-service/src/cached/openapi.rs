@@ -1,12 +1,12 @@
 //! What reads of the cache answer, for the document.
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Source;
 use crate::http::openapi::Part;
 use crate::http::openapi::answers::{self, TOKEN, answers, rated, rates};
-use crate::http::openapi::headers::{constant, header};
+use crate::http::openapi::headers::{constant, header, required};
 use crate::http::problem::Code;
 
 /// What every read may be refused with.
@@ -30,19 +30,14 @@ pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
     });
     let mut more = rated(&codes);
     // It is in every answer but that to a name that no resource can have.
-    let mut source = Map::from_iter([(
-        "description".to_owned(),
-        json!("How the service found out that there is no such resource."),
-    )]);
-    source.insert("schema".into(), json!({"$ref": "#/components/headers/Cache-Status/schema"}));
-    more.push((StatusCode::NOT_FOUND, "cache-status", Value::Object(source)));
+    let schema = json!({"$ref": "#/components/headers/Cache-Status/schema"});
+    let source = json!({"description": "How the service found out that there is no such resource.", "schema": schema});
+    more.push((StatusCode::NOT_FOUND, "cache-status", source));
     answers(good, &codes, &more)
 }
 
 pub fn part() -> Part {
     let sources = Source::ALL.map(|source| source.parts().1);
-    let required =
-        |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
     let headers = json!({
         "ETag": required(
             "Identifies this state. Opaque: do not parse it.",

@@ -6,61 +6,56 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use shared::cache::{Cache, CacheKey, Lease};
-use shared::store::{Failure, Store};
-use tokio::sync::watch;
+use shared::store::Failure;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Loaded {
-    /// The number of events applied; 0 where there is no resource.
-    pub version: i64,
-    pub body: Bytes,
-}
+use super::collapse::Collapse;
+use super::{Loaded, Source};
 
-/// A landed flight: what it found, and what the cache made of it.
-pub(super) type Landed = Result<(Loaded, Settled), Failure>;
+/// A landed flight: what it found, and where that is from.
+type Landed = Result<(Loaded, Source), Failure>;
 
-/// To wait for a flight with; closed without a word where it crashed.
-pub(super) type Waiter = watch::Receiver<Option<Landed>>;
+/// A flight, to be waited for: none where it crashed.
+type Flight = Shared<BoxFuture<'static, Option<Landed>>>;
 
 /// The flights of this process, by lease.
 #[derive(Clone, Default)]
-pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Waiter>>>);
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Flight>>>);
 
 impl SingleFlight {
     /// The flight of a lease, if it is one of this process.
-    pub(super) fn join(&self, lease: &Lease) -> Option<Waiter> {
+    pub(super) fn join(&self, lease: &Lease) -> Option<Flight> {
         self.entries().get(lease).cloned()
     }
 
-    /// Starts one: reads, by a query that begins no earlier than this call, fills while the lease stands, tells. It goes
-    /// on whatever becomes of the request that started it.
-    pub(super) fn start<R>(&self, cache: Cache, key: CacheKey, lease: Lease, read: R) -> Waiter
-    where
-        R: Future<Output = Result<Loaded, Failure>> + Send + 'static,
-    {
-        let (tell, waiter) = watch::channel(None);
-        self.entries().insert(lease.clone(), waiter.clone());
-        let entry = Entry { flights: self.clone(), lease };
-        tokio::spawn(async move {
-            let landed = match read.await {
+    /// Starts one: reads, by a query that begins no earlier than this call, and fills while the lease stands. It goes on
+    /// whatever becomes of the request that started it.
+    pub(super) fn start(&self, cache: Cache, key: CacheKey, lease: Lease, collapse: Collapse) -> Flight {
+        let entry = Entry { flights: self.clone(), lease: lease.clone() };
+        let fly = async move {
+            let landed = match collapse.read(&key).await {
                 Ok(found) => {
-                    let settled = settle(&cache, &key, Some(&entry.lease), &found).await;
-                    Ok((found, settled))
+                    let source = settle(&cache, &key, Some(&entry.lease), &found).await;
+                    Ok((found, source))
                 }
                 Err(error) => {
                     cache.release(&key, &entry.lease).await;
                     Err(error)
                 }
             };
-            let _ = tell.send(Some(landed));
             drop(entry);
-        });
-        waiter
+            landed
+        };
+        // On the list before it can land.
+        let mut entries = self.entries();
+        let flight = tokio::spawn(fly).map(Result::ok).boxed().shared();
+        entries.insert(lease, flight.clone());
+        flight
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Waiter>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Flight>> {
         // The map is whole whenever the lock is free, whatever the holder's fate.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,54 +73,17 @@ impl Drop for Entry {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// It is in there.
-    Stored,
-    /// It is not, and nothing older is.
-    Passed,
-    /// Redis gave no answer: something older may be in there until its fence comes.
-    Unanswered,
-}
-
 /// Puts in what was read under a lease that stood when the read began. Where it came too late, or had
 /// no lease, it sees to it that nothing older is read after it.
-pub(super) async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>, found: &Loaded) -> Settled {
+pub(super) async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>, found: &Loaded) -> Source {
     let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
     if let Some(lease) = lease
         && cache.fill(key, lease, body).await
     {
-        return Settled::Stored;
+        return Source::Stored;
     }
     match body {
-        Some(body) if !cache.at_least(key, found.version, body).await => Settled::Unanswered,
-        _ => Settled::Passed,
-    }
-}
-
-/// Waits for a flight; none where it crashed.
-pub(super) async fn wait(mut waiter: Waiter) -> Option<Landed> {
-    let landed = waiter.wait_for(Option::is_some).await.ok()?;
-    landed.clone()
-}
-
-/// Reads what PostgreSQL has for a key.
-pub(super) async fn read(store: &Store, key: &CacheKey) -> Result<Loaded, Failure> {
-    let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
-    Ok(match loaded.into_iter().next() {
-        Some(loaded) => Loaded { version: loaded.version, body: loaded.body.into() },
-        None => Loaded { version: 0, body: Bytes::new() },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_waits_for_a_flight_that_crashed_is_told_so() {
-        let (tell, waiter) = watch::channel(None);
-        drop(tell);
-        assert!(wait(waiter).await.is_none());
+        Some(body) if !cache.at_least(key, found.version, body).await => Source::Bypass,
+        _ => Source::Miss,
     }
 }

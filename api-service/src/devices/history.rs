@@ -10,14 +10,13 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shared::devices::DeviceId;
 use shared::devices::queries::{self, Cursor, Page};
+use tokio::time::Instant;
 
-use super::rights::reads_history;
+use super::rights::READERS;
 use super::{Reads, subject};
-use crate::auth::identify;
 use crate::backbone::Backbone;
 use crate::cached::in_path;
 use crate::http::problem::{Code, Problem};
-use crate::http::rate::Kind;
 use crate::http::response_budget::{in_time, within_budget};
 use crate::http::subject::About;
 
@@ -25,22 +24,17 @@ use crate::http::subject::About;
 pub(super) const DEFAULT_LIMIT: u16 = 50;
 pub(super) const MAX_LIMIT: u16 = 200;
 
-/// Shows a page of a history.
-///
-/// # Errors
-/// 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where it
-/// cannot be found out.
+/// Shows a page of a history: 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where
+/// it cannot be found out.
 pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: Request) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
-    let answer = in_time(deadline, look(&backbone, &mut parts)).await??;
+    let answer = in_time(deadline, look(&backbone, &mut parts, deadline)).await??;
     within_budget(&backbone.answers, answer).await
 }
 
-async fn look(backbone: &Backbone, parts: &mut Parts) -> Result<Response, Problem> {
-    let caller = identify(&parts.headers, &backbone.tokens).await?;
-    reads_history(&caller)?;
-    backbone.rates.account(Kind::Reads, parts).charge(&caller.subject, 1)?;
+async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
+    backbone.reader(parts, deadline, |caller| caller.needs_any(READERS)).await?;
     let id: DeviceId = in_path(parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
 

@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use shared::devices::DeviceId;
 
-use super::rights::may_read;
+use super::rights::{READERS, allow};
 use super::{Reads, subject};
 use crate::cached::in_path;
 use crate::http::problem::Problem;
@@ -16,8 +16,8 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
-    let caller = backbone.reader(&parts, deadline, |caller| rights.reads(caller)).await?;
+    let caller = backbone.reader(&parts, deadline, |caller| rights.admit(caller, READERS)).await?;
     let id: DeviceId = in_path(&mut parts).await?;
-    may_read(&caller, &id)?;
+    allow(&caller, READERS, &id, None)?;
     backbone.cached.show(&id.cache_key(), &parts.headers, deadline, About::subject(subject(&id))).await
 }

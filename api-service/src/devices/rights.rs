@@ -23,9 +23,9 @@ mod role {
 pub(super) const CLAIM: &str = "device_id";
 
 /// Who sends events of every device.
-const WRITERS: &[&str] = &[role::ADMIN];
-/// Who reads of every device.
-const READERS: &[&str] = &[role::ADMIN, role::USER];
+pub(super) const WRITERS: &[&str] = &[role::ADMIN];
+/// Who reads of every device, and what a device ever said: that no device may, not even of itself.
+pub(super) const READERS: &[&str] = &[role::ADMIN, role::USER];
 
 /// What callers may do.
 #[derive(Debug, Clone, Copy)]
@@ -35,18 +35,8 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Lets in who may send events: of every device, or of those that the token names.
-    pub(super) fn writes(self, caller: &Caller) -> Result<(), Problem> {
-        self.admit(caller, WRITERS)
-    }
-
-    /// Lets in who may read resources: every one, or those that the token names.
-    pub(super) fn reads(self, caller: &Caller) -> Result<(), Problem> {
-        self.admit(caller, READERS)
-    }
-
     /// Lets in who has one of the roles that are not bound to devices, or is a device.
-    fn admit(self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
+    pub(super) fn admit(self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
         if caller.has_any(unbound) {
             return Ok(());
         }
@@ -58,22 +48,13 @@ impl Rights {
     }
 }
 
-/// Lets in who may read what every device ever said: no device may, not even of itself.
-pub(super) fn reads_history(caller: &Caller) -> Result<(), Problem> {
-    caller.needs_any(READERS)
-}
-
-/// Refuses an event of another device than the token's.
-pub(super) fn may_write(caller: &Caller, device: &DeviceId, event: Option<&EventId>) -> Result<(), Problem> {
-    allow(caller, WRITERS, device, event)
-}
-
-/// Refuses another device than the token's.
-pub(super) fn may_read(caller: &Caller, device: &DeviceId) -> Result<(), Problem> {
-    allow(caller, READERS, device, None)
-}
-
-fn allow(caller: &Caller, unbound: &[&str], device: &DeviceId, event: Option<&EventId>) -> Result<(), Problem> {
+/// Refuses another device than the token's, unless the caller has one of the roles that are not bound to devices.
+pub(super) fn allow(
+    caller: &Caller,
+    unbound: &[&str],
+    device: &DeviceId,
+    event: Option<&EventId>,
+) -> Result<(), Problem> {
     match caller.bound_to(CLAIM) {
         Some(named) if !caller.has_any(unbound) && !named.iter().any(|name| name == device.as_str()) => {
             let about = About { subject: Some(subject(device)), event_id: event.cloned() };
@@ -96,8 +77,8 @@ mod tests {
     #[test]
     fn a_device_is_bound_to_its_devices_and_nobody_else_is() {
         let (mine, other): (DeviceId, DeviceId) = ("mine".parse().unwrap(), "other".parse().unwrap());
-        let writes = |caller: &Caller, device| may_write(caller, device, None).map_err(|problem| problem.code);
-        let reads = |caller: &Caller, device| may_read(caller, device).map_err(|problem| problem.code);
+        let writes = |caller: &Caller, device| allow(caller, WRITERS, device, None).map_err(|problem| problem.code);
+        let reads = |caller: &Caller, device| allow(caller, READERS, device, None).map_err(|problem| problem.code);
         let device = caller(&["device"], Some(&["mine"]));
         assert_eq!((writes(&device, &mine), reads(&device, &mine)), (Ok(()), Ok(())));
         assert_eq!(writes(&device, &other), Err(DEVICE_NOT_ALLOWED));

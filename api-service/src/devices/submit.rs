@@ -8,7 +8,7 @@ use shared::runtime::json::BodyError;
 use time::OffsetDateTime;
 
 use super::DEVICE;
-use super::rights::{Rights, may_write};
+use super::rights::{Rights, WRITERS, allow};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::subject::SubjectKind;
@@ -33,7 +33,7 @@ impl Ingest for Devices {
     const SUBJECT: &'static SubjectKind = &DEVICE;
 
     fn authorize(&self, caller: &Caller) -> Result<(), Problem> {
-        self.rights.writes(caller)
+        self.rights.admit(caller, WRITERS)
     }
 
     fn parse(&self, item: Item<'_>) -> Result<Submission, BodyError> {
@@ -46,7 +46,7 @@ impl Ingest for Devices {
     async fn admit(&self, caller: &Caller, events: Vec<Submission>) -> Vec<Admission<Allowed>> {
         let admit = |event: Submission| {
             let Submission { device_id, event_type, event_id, occurred_at, payload } = event;
-            match may_write(caller, &device_id, event_id.as_ref()) {
+            match allow(caller, WRITERS, &device_id, event_id.as_ref()) {
                 Ok(()) => {
                     let event = Event { device_id, event_type, payload };
                     let id = event_id.unwrap_or_else(EventId::generate);

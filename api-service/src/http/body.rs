@@ -126,19 +126,12 @@ pub async fn refuse(problem: Problem, headers: &HeaderMap, body: Body) -> Respon
 
 /// Takes in what is left of a body before it is answered with an error: a connection that is
 /// closed with bytes unread is reset, and the answer may be lost with it.
-async fn discard(headers: &HeaderMap, mut body: Body) {
+async fn discard(headers: &HeaderMap, body: Body) {
     // Who waits for a word before sending has nothing under way.
     if headers.contains_key(header::EXPECT) {
         return;
     }
-    let all = async {
-        let mut left = DISCARD;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                break;
-            }
-        }
-    };
+    let mut body = Limited::new(body, DISCARD);
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(DISCARD_FOR, all).await;
 }

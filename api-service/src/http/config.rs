@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, value_parser};
 use shared::runtime::config::{CONNECTION_TIMEOUTS, duration_in, trimmed};
 
@@ -37,7 +38,7 @@ pub struct HttpConfig {
     pub max_connections: u32,
     /// The maximum number of bytes of bodies in memory, and of large answers; further requests get 503 with
     /// `Retry-After`. From 17825792 to 1099511627776: the minimum suffices to decompress the largest body.
-    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = trimmed(bytes_in_flight))]
+    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = trimmed(value_parser!(u64).range(LARGEST_BODY as u64..=1 << 40).try_map(usize::try_from)))]
     pub max_bytes_in_flight: usize,
     /// How long the service still accepts requests after SIGTERM, while `/health/ready` answers 503: as long as the
     /// load balancer needs to notice; up to 1h.
@@ -46,10 +47,4 @@ pub struct HttpConfig {
     /// The time for requests under way to end after that, up to 1h.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration_in(DRAINS))]
     pub drain_timeout: Duration,
-}
-
-fn bytes_in_flight(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|_| "it must be a number of bytes".to_owned())?;
-    let bounds = LARGEST_BODY..=1 << 40;
-    if bounds.contains(&bytes) { Ok(bytes) } else { Err("it must be from 17825792 to 1099511627776".to_owned()) }
 }

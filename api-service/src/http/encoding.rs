@@ -67,11 +67,8 @@ impl Encoding {
     }
 }
 
-/// The whole body, unpacked and counted in `room`.
-///
-/// # Errors
-/// As [`body::read`]; 415 for an encoding that is not known, or for several; 400 where the body is
-/// not what its encoding says.
+/// The whole body, unpacked and counted in `room`. Refused as by [`body::read`]; 415 for an encoding that is not known,
+/// or for several; 400 where the body is not what its encoding says.
 pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,
@@ -91,19 +88,16 @@ pub async fn read(
 
 /// The encoding of a body, or none.
 fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let mut values =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
     // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
-    let name: &[u8] = if value.as_bytes().eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { value.as_bytes() };
-    let found = if values.next().is_some() {
-        None
-    } else if name.eq_ignore_ascii_case(b"identity") {
-        Some(None)
-    } else {
-        let known = ENCODINGS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
-        known.map(|(_, encoding)| Some(*encoding))
+    let found = match (values.next().as_deref(), values.next()) {
+        (None | Some(b"identity"), None) => return Ok(None),
+        (Some(b"x-gzip"), None) => Some(Encoding::Gzip),
+        (Some(name), None) => ENCODINGS.into_iter().find(|(known, _)| name == known.as_bytes()).map(|known| known.1),
+        _ => None,
     };
-    found.ok_or_else(|| {
+    found.map(Some).ok_or_else(|| {
         Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {}", *ACCEPTED))
             .with_header(header::ACCEPT_ENCODING, ACCEPTED.as_str())
     })
@@ -121,7 +115,8 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
     while !packed.fill_buf().await.map_err(failed)?.is_empty() {
         members += 1;
         if members > MAX_MEMBERS {
-            return Err(too_many_members());
+            let detail = format!("the body has more than {MAX_MEMBERS} gzip members or zstd frames");
+            return Err(Problem::new(Code::BAD_REQUEST, detail));
         }
         beside.cover(encoding.room(whole.len()))?;
         step.reserve_exact(STEP);
@@ -141,19 +136,13 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
 /// What an error while unpacking means.
 fn failed(error: &io::Error, limit: usize) -> Problem {
     match error.get_ref() {
-        Some(of_body) if of_body.is::<LengthLimitError>() || of_body.is::<axum::Error>() => {
-            body::broken_off(of_body, limit)
-        }
+        Some(inner) if inner.is::<LengthLimitError>() || inner.is::<axum::Error>() => body::broken_off(inner, limit),
         _ => broken(),
     }
 }
 
 fn broken() -> Problem {
     Problem::new(Code::BAD_REQUEST, "the body does not match its content encoding")
-}
-
-fn too_many_members() -> Problem {
-    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} gzip members or zstd frames"))
 }
 
 #[cfg(test)]

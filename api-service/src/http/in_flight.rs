@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Code, Problem};
 
@@ -17,31 +16,36 @@ const SHARE: usize = 4;
 /// The most that one body takes: a batch that is unpacked in the largest window, and its buffers.
 pub(crate) const LARGEST_BODY: usize = 17 * 1024 * 1024;
 
-pub struct InFlight {
-    all: Arc<Semaphore>,
-    shares: Arc<SubjectQuotas>,
-}
+/// So many bytes, and which of them are taken. Cloning it shares them.
+#[derive(Debug, Clone)]
+pub struct InFlight(Arc<Budget>);
 
 #[derive(Debug)]
-struct SubjectQuotas {
-    most: usize,
-    taken: Mutex<HashMap<Arc<str>, usize>>,
+struct Budget {
+    all: usize,
+    of_one_subject: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    subjects: HashMap<Arc<str>, usize>,
 }
 
 /// What one body takes up, until it is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
-    all: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-    shares: Arc<SubjectQuotas>,
+    budget: InFlight,
+    bytes: usize,
     /// Of whose share it is; of nobody's, where it is not told.
     subject: Option<Arc<str>>,
 }
 
 impl InFlight {
     pub fn new(bytes: usize) -> Self {
-        let shares = SubjectQuotas { most: (bytes / SHARE).max(LARGEST_BODY), taken: Mutex::default() };
-        Self { all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), shares: Arc::new(shares) }
+        let of_one_subject = (bytes / SHARE).max(LARGEST_BODY);
+        Self(Arc::new(Budget { all: bytes, of_one_subject, taken: Mutex::default() }))
     }
 
     /// MemoryPermit for a body of up to `limit` bytes that is about to be read, where there is enough for
@@ -56,43 +60,20 @@ impl InFlight {
 
     /// MemoryPermit that takes nothing up yet.
     pub fn empty(&self) -> MemoryPermit {
-        MemoryPermit { all: Arc::clone(&self.all), held: None, shares: Arc::clone(&self.shares), subject: None }
+        MemoryPermit { budget: self.clone(), bytes: 0, subject: None }
     }
 
     pub fn left(&self) -> usize {
-        self.all.available_permits()
-    }
-}
-
-impl SubjectQuotas {
-    fn take(&self, subject: &Arc<str>, bytes: usize) -> bool {
-        let mut all = self.taken();
-        let taken = all.get(subject).copied().unwrap_or_default().saturating_add(bytes);
-        let fits = taken <= self.most;
-        if fits {
-            all.insert(Arc::clone(subject), taken);
-        }
-        fits
+        self.0.all - self.taken().all
     }
 
-    fn give_back(&self, subject: &Arc<str>, bytes: usize) {
-        let mut all = self.taken();
-        if let Some(taken) = all.get_mut(subject) {
-            *taken = taken.saturating_sub(bytes);
-            if *taken == 0 {
-                all.remove(subject);
-            }
-        }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MemoryPermit {
     /// As a part of this subject's share; nothing is taken yet.
-    #[must_use]
     pub fn of(mut self, subject: &str) -> Self {
         self.subject = Some(subject.into());
         self
@@ -100,44 +81,47 @@ impl MemoryPermit {
 
     /// Another one of the same share, for what is given back earlier.
     pub fn beside(&self) -> Self {
-        let (all, shares) = (Arc::clone(&self.all), Arc::clone(&self.shares));
-        Self { all, held: None, shares, subject: self.subject.clone() }
+        Self { budget: self.budget.clone(), bytes: 0, subject: self.subject.clone() }
     }
 
     /// Makes it so many bytes, where it is less.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
-        let missing = bytes.saturating_sub(self.bytes());
+        let missing = bytes.saturating_sub(self.bytes);
         if missing == 0 {
             return Ok(());
         }
-        if let Some(subject) = &self.subject
-            && !self.shares.take(subject, missing)
-        {
+        let Budget { all, of_one_subject, .. } = *self.budget.0;
+        let mut taken = self.budget.taken();
+        let of_subject = self.subject.as_ref().and_then(|subject| taken.subjects.get(subject)).copied();
+        if self.subject.is_some() && of_subject.unwrap_or_default().saturating_add(missing) > of_one_subject {
             return Err(overloaded("too many requests of this subject are being read; try again later"));
         }
-        let permits = u32::try_from(missing).unwrap_or(u32::MAX);
-        let Ok(more) = Arc::clone(&self.all).try_acquire_many_owned(permits) else {
-            if let Some(subject) = &self.subject {
-                self.shares.give_back(subject, missing);
-            }
+        if taken.all.saturating_add(missing) > all {
             return Err(overloaded("too many requests are being read; try again later"));
-        };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            none => *none = Some(more),
         }
+        if let Some(subject) = &self.subject {
+            *taken.subjects.entry(Arc::clone(subject)).or_default() += missing;
+        }
+        taken.all += missing;
+        self.bytes = bytes;
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        if let (Some(subject), bytes @ 1..) = (&self.subject, self.bytes()) {
-            self.shares.give_back(subject, bytes);
+        if self.bytes == 0 {
+            return;
+        }
+        let mut taken = self.budget.taken();
+        taken.all = taken.all.saturating_sub(self.bytes);
+        if let Some(subject) = &self.subject
+            && let Some(of_subject) = taken.subjects.get_mut(subject)
+        {
+            *of_subject = of_subject.saturating_sub(self.bytes);
+            if *of_subject == 0 {
+                taken.subjects.remove(subject);
+            }
         }
     }
 }
@@ -179,7 +163,7 @@ mod tests {
         const MOST: usize = ALL / SHARE;
         let seed = RandomState::new().hash_one(0);
         println!("seed {seed}");
-        assert_eq!(InFlight::new(MOST).shares.most, LARGEST_BODY, "the largest body finds room");
+        assert_eq!(InFlight::new(MOST).0.of_one_subject, LARGEST_BODY, "the largest body finds room");
         let in_flight = InFlight::new(ALL);
         let mut bodies: Vec<(&str, usize, MemoryPermit)> = Vec::new();
         let mut state = seed;
@@ -212,12 +196,12 @@ mod tests {
             }
             let all: usize = bodies.iter().map(|body| body.1).sum();
             assert_eq!(in_flight.left(), ALL - all);
-            let taken = in_flight.shares.taken();
-            for (subject, bytes) in taken.iter() {
+            let taken = in_flight.taken();
+            for (subject, bytes) in &taken.subjects {
                 let held: usize = bodies.iter().filter(|body| *body.0 == **subject).map(|body| body.1).sum();
                 assert_eq!((*bytes, *bytes > 0), (held, true), "{subject}");
             }
-            assert_eq!(taken.values().sum::<usize>(), all);
+            assert_eq!(taken.subjects.values().sum::<usize>(), all);
         }
     }
 }

@@ -25,8 +25,8 @@ use super::request_id;
 use super::subject::{About, Answered, Subject};
 use super::trace::Answering;
 
-/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
-/// each request.
+/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside
+/// of it anew for each request.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     pub inner: S,
@@ -65,7 +65,7 @@ struct RequestContext {
     /// None outside of the layers that name requests.
     request_id: Option<RequestId>,
     method: &'static str,
-    route: Route,
+    route: Option<MatchedPath>,
     /// None once it is answered.
     answering: Option<Answering>,
     access_log: AccessLog,
@@ -76,12 +76,8 @@ struct RequestContext {
 const NOT_ANSWERED: u16 = 499;
 
 /// The path of a route, as the router has it: callers cannot make up new ones.
-struct Route(Option<MatchedPath>);
-
-impl Route {
-    fn as_str(&self) -> &str {
-        self.0.as_ref().map_or("none", MatchedPath::as_str)
-    }
+fn route_name(route: Option<&MatchedPath>) -> &str {
+    route.map_or("none", MatchedPath::as_str)
 }
 
 impl RequestContext {
@@ -90,8 +86,8 @@ impl RequestContext {
         let start = Instant::now();
         let request_id = request.extensions().get::<RequestId>().cloned();
         let method = method(request.method());
-        let route = Route(request.extensions().get::<MatchedPath>().cloned());
-        let (answering, passed) = Answering::begin(method, route.as_str(), request.headers());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let (answering, passed) = Answering::begin(method, route_name(route.as_ref()), request.headers());
         if let Some(passed) = passed {
             request.extensions_mut().insert(passed);
         }
@@ -119,22 +115,23 @@ impl RequestContext {
 
     /// Probes come every few seconds, and a state that changes is logged where it is found out.
     fn is_probe(&self) -> bool {
-        self.route.as_str().starts_with("/health")
+        route_name(self.route.as_ref()).starts_with("/health")
     }
 
     /// Counts and logs the request, and ends its span; nothing where that was done already.
     fn report(&mut self, status: u16, code: Option<&'static str>, about: Option<&About>) {
         let Some(answering) = self.answering.take() else { return };
-        let (route, took) = (self.route.as_str(), self.start.elapsed());
+        let (route, took) = (route_name(self.route.as_ref()), self.start.elapsed());
         count(self.method, route, status, took);
         let request_id = request_id::text(self.request_id.as_ref());
         let subject = about.and_then(|about| about.subject.as_ref());
         let event_id = about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str);
         if let Some((level, message)) = self.line(status, request_id) {
             let trace_id = answering.trace_id();
-            let trace_id = trace_id.as_deref();
-            let method = self.method;
-            Answered { level, request_id, method, route, status, code, event_id, trace_id, took, message }.log(subject);
+            let (trace_id, request, took) = (trace_id.as_deref(), Some((self.method, route)), Some(took));
+            let index = None;
+            Answered { level, request_id, request, index, status, code, event_id, trace_id, took, message }
+                .log(subject);
         }
         let ids = [("request_id", Some(request_id)), ("event_id", event_id)];
         let subject = subject.map(Subject::field).map(|(name, id)| (name, Some(id)));
@@ -173,15 +170,12 @@ thread_local! {
 
 fn count(method: &'static str, route: &str, code: u16, took: Duration) {
     let code = status(code);
-    let new = |route: &str| Series {
-        requests: HashMap::new(),
-        durations: metrics::histogram!("http_request_duration_seconds", "route" => route.to_owned()),
-    };
     let counter =
         || metrics::counter!("http_requests_total", "method" => method, "route" => route.to_owned(), "status" => code);
     SERIES.with_borrow_mut(|all| {
         if !all.contains_key(route) {
-            all.insert(route.into(), new(route));
+            let durations = metrics::histogram!("http_request_duration_seconds", "route" => route.to_owned());
+            all.insert(route.into(), Series { requests: HashMap::new(), durations });
         }
         if let Some(series) = all.get_mut(route) {
             series.requests.entry([method, code]).or_insert_with(counter).increment(1);
@@ -192,16 +186,8 @@ fn count(method: &'static str, route: &str, code: u16, took: Duration) {
 
 /// Callers must not be able to make up new series.
 fn method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
+    const KNOWN: [&str; 7] = ["POST", "GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 fn status(status: u16) -> &'static str {
@@ -225,6 +211,6 @@ mod tests {
         assert_eq!(status(202), "202");
         assert_eq!(status(418), "other");
         assert_eq!(method(&Method::from_bytes(b"BREW").unwrap()), "other");
-        assert_eq!(Route(None).as_str(), "none");
+        assert_eq!(route_name(None), "none");
     }
 }

@@ -111,6 +111,7 @@ impl Serialize for Code {
 }
 
 /// An error answer. In a box: nearly every result on a request's way has room for one.
+#[must_use]
 #[derive(Debug, Clone)]
 pub struct Problem(Box<Parts>);
 
@@ -158,13 +159,11 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         // Whatever is answered with 503 may be tried again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        let (detail, about) = (detail.into(), About::default());
-        let errors = Vec::new();
         Self(Box::new(Parts {
             code,
-            detail,
-            errors,
-            about,
+            detail: detail.into(),
+            errors: Vec::new(),
+            about: About::default(),
             event_is_told: false,
             retry_after,
             header: None,
@@ -179,42 +178,36 @@ impl Problem {
     }
 
     /// With what is wrong with the body, place by place.
-    #[must_use]
     pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
         self.0.errors = errors;
         self
     }
 
     /// With what became of each event of a batch, as JSON.
-    #[must_use]
     pub fn with_items(mut self, items: Option<Box<RawValue>>) -> Self {
         self.0.items = items;
         self
     }
 
     /// With what it is about, for the log; the answer has the `event_id`.
-    #[must_use]
     pub fn about(mut self, about: About) -> Self {
         self.0.event_is_told = true;
         self.logged_about(about)
     }
 
     /// With what it is about, as far as that could be read, for the log alone.
-    #[must_use]
     pub fn logged_about(mut self, about: About) -> Self {
         self.0.about = about;
         self
     }
 
     /// With the seconds after which it may be tried again.
-    #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after = Some(seconds);
         self
     }
 
     /// With a header that belongs to it.
-    #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.0.header = Some((name, value));
         self

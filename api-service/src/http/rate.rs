@@ -57,35 +57,16 @@ impl Rates {
         self.events.is_some() || self.reads.is_some()
     }
 
-    /// What a request draws on, once it is known whose it is.
-    pub fn account(&self, kind: Kind, parts: &Parts) -> Account {
+    /// Takes `count` from the subject's bucket, or nothing: 429, or 413 where it is more than a full bucket has.
+    pub fn charge(&self, kind: Kind, parts: &Parts, subject: &str, count: u32) -> Result<(), Problem> {
         let limiter = match kind {
-            Kind::Events => self.events.clone(),
-            Kind::Reads => self.reads.clone(),
+            Kind::Events => &self.events,
+            Kind::Reads => &self.reads,
         };
-        Account { limiter, slot: parts.extensions.get::<Slot>().cloned() }
-    }
-}
-
-/// Where a request's standing is left for its answer.
-#[derive(Debug, Clone, Default)]
-struct Slot(Arc<Mutex<Option<Standing>>>);
-
-pub struct Account {
-    limiter: Option<Arc<Limiter>>,
-    slot: Option<Slot>,
-}
-
-impl Account {
-    /// Takes `count` from the subject's bucket.
-    ///
-    /// # Errors
-    /// 429; 413 where it is more than a full bucket has. Nothing is taken.
-    pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
-        let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else { return Ok(()) };
+        let (Some(limiter), Some(count)) = (limiter, NonZeroU32::new(count)) else { return Ok(()) };
         let charged = limiter.charge(subject, count);
         let (Ok(standing) | Err(Refused::Until(_, standing) | Refused::Never(standing))) = charged;
-        if let Some(Slot(slot)) = &self.slot {
+        if let Some(Slot(slot)) = parts.extensions.get() {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
         }
         let Standing { policy, quota, remaining, .. } = standing;
@@ -104,6 +85,10 @@ impl Account {
         }
     }
 }
+
+/// Where a request's standing is left for its answer.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<Mutex<Option<Standing>>>);
 
 /// The layer that tells each caller how it stands
 /// (draft-ietf-httpapi-ratelimit-headers, as structured fields).

@@ -3,7 +3,6 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use bytes::Bytes;
 use tower_http::request_id::{MakeRequestId, RequestId};
 use uuid::Uuid;
 
@@ -25,10 +24,8 @@ pub struct UuidV7;
 
 impl MakeRequestId for UuidV7 {
     fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        let mut buffer = Uuid::encode_buffer();
-        let text = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
         // Hexadecimal digits and hyphens are always a header's value.
-        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes())).ok().map(RequestId::new)
+        HeaderValue::try_from(Uuid::now_v7().to_string()).ok().map(RequestId::new)
     }
 }
 

@@ -49,31 +49,6 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How long its client may take none of an answer.
-    pub write_timeout: Duration,
-    /// How long it may wait for a request's headers, from the connection's start or the answer before.
-    pub keep_alive_timeout: Duration,
-    pub connections: usize,
-    /// How long traffic is still taken after the service was told to end.
-    pub drain_delay: Duration,
-    /// How long the last requests may take.
-    pub drain_timeout: Duration,
-}
-
-impl Limits {
-    pub fn of(config: &HttpConfig) -> Self {
-        Self {
-            write_timeout: config.write_timeout,
-            keep_alive_timeout: config.keep_alive_timeout,
-            connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
-            drain_delay: config.drain_delay,
-            drain_timeout: config.drain_timeout,
-        }
-    }
-}
-
 /// Serves until `shutdown` comes, and a while longer: whoever sends traffic has to notice first. In
 /// this while each connection is closed with its next answer, so that its client takes another,
 /// elsewhere. Then accepts nothing more, closes idle connections, and waits for the others to be
@@ -81,17 +56,17 @@ impl Limits {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    config: &HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Connections {
     let connections = Connections(watch::Sender::new(()));
-    let room = ConnectionLimiter::of(descriptors::enough_for(limits.connections));
+    let room = ConnectionLimiter::of(descriptors::enough_for(config.max_connections));
     let graceful = GracefulShutdown::new();
     let leaving = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(async {
         shutdown.await;
         leaving.store(true, Ordering::Relaxed);
-        sleep(limits.drain_delay).await;
+        sleep(config.drain_delay).await;
     });
     loop {
         let (stream, permit) = tokio::select! {
@@ -101,11 +76,11 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, (permit, room.clone()), router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
+        spawn(stream, (permit, room.clone()), router.clone(), config, &graceful, &leaving, connections.0.subscribe());
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
-    if timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+    if timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open at the end of DRAIN_TIMEOUT");
     }
     connections
@@ -173,13 +148,13 @@ fn spawn(
     stream: TcpStream,
     (permit, room): (OwnedSemaphorePermit, ConnectionLimiter),
     router: Router,
-    limits: Limits,
+    config: &HttpConfig,
     graceful: &GracefulShutdown,
     leaving: &Arc<AtomicBool>,
     mut end: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.write_timeout));
+    stream.set_write_timeout(Some(config.write_timeout));
     let leaving = Arc::clone(leaving);
     let service = service_fn(move |request: Request<Incoming>| {
         // With no room for another connection, keeping this one after its answer would keep others waiting.
@@ -196,7 +171,7 @@ fn spawn(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // It runs from the answer before, so it is the deadline of an idle connection, too.
-        .header_read_timeout(limits.keep_alive_timeout)
+        .header_read_timeout(config.keep_alive_timeout)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_READ)
         // A client that sends nothing more may wait for its answer all the same. So the end of what it sends does not

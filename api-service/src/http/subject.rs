@@ -1,6 +1,5 @@
 //! What requests and events are about, under the name that a domain gives it: a field of the log and of traces.
 
-use std::fmt;
 use std::time::Duration;
 
 use shared::kafka::ids::{EventId, Key};
@@ -41,45 +40,29 @@ impl About {
 
 /// A kind of subject. `subject_kind!(device_id)` makes the one whose field is `device_id`: the names of a log line's
 /// fields are fixed when it is compiled.
+#[derive(Debug)]
 pub struct SubjectKind {
     /// The name of its field in the log and in traces, and of its member in events.
     pub field: &'static str,
     #[doc(hidden)]
-    pub answered: fn(&Answered<'_>, Option<&str>),
-    #[doc(hidden)]
-    pub in_batch: fn(&AnsweredItem<'_>, Option<&str>),
+    pub log: fn(&Answered<'_>, Option<&str>),
 }
 
-impl fmt::Debug for SubjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.field)
-    }
-}
-
-/// A request that was answered, or will not be.
+/// A request, or an event of a batch, that was answered, or will not be.
 #[derive(Debug)]
 pub struct Answered<'a> {
     pub level: Level,
     pub request_id: &'a str,
-    pub method: &'static str,
-    pub route: &'a str,
+    /// Method and route of a request.
+    pub request: Option<(&'static str, &'a str)>,
+    /// The place of an event in its batch.
+    pub index: Option<usize>,
     pub status: u16,
     pub code: Option<&'static str>,
     pub event_id: Option<&'a str>,
     pub trace_id: Option<&'a str>,
-    pub took: Duration,
+    pub took: Option<Duration>,
     pub message: &'static str,
-}
-
-/// An event of a batch that was answered.
-#[derive(Debug)]
-pub struct AnsweredItem<'a> {
-    pub level: Level,
-    pub request_id: &'a str,
-    pub index: usize,
-    pub status: u16,
-    pub code: Option<&'static str>,
-    pub event_id: Option<&'a EventId>,
 }
 
 /// The kind of what has no subject.
@@ -88,20 +71,12 @@ static NOTHING: SubjectKind = crate::http::subject::subject_kind!(subject);
 impl Answered<'_> {
     pub(crate) fn log(&self, subject: Option<&Subject>) {
         let kind = subject.map_or(&NOTHING, |subject| subject.kind);
-        (kind.answered)(self, subject.map(|subject| subject.id.as_str()));
+        (kind.log)(self, subject.map(|subject| subject.id.as_str()));
     }
 
     /// In milliseconds, to the microsecond.
-    pub fn duration_ms(&self) -> f64 {
-        (self.took.as_secs_f64() * 1e6).round() / 1e3
-    }
-}
-
-impl AnsweredItem<'_> {
-    pub(crate) fn log(&self, about: &About) {
-        let subject = about.subject.as_ref();
-        let kind = subject.map_or(&NOTHING, |subject| subject.kind);
-        (kind.in_batch)(self, subject.map(|subject| subject.id.as_str()));
+    pub fn duration_ms(&self) -> Option<f64> {
+        self.took.map(|took| (took.as_secs_f64() * 1e6).round() / 1e3)
     }
 }
 
@@ -110,15 +85,16 @@ macro_rules! subject_kind {
     ($field:ident) => {
         $crate::http::subject::SubjectKind {
             field: stringify!($field),
-            answered: |line, subject| {
+            log: |line, subject| {
                 macro_rules! at {
                     ($level:ident) => {
                         // Every text is one that cannot leave its line: ours, or an identifier. Shown as such it has no
                         // quotes in lines for people.
                         tracing::$level!(
                             request_id = %line.request_id,
-                            method = %line.method,
-                            route = %line.route,
+                            method = line.request.map(|(method, _)| tracing::field::display(method)),
+                            route = line.request.map(|(_, route)| tracing::field::display(route)),
+                            index = line.index,
                             status = line.status,
                             code = line.code.map(tracing::field::display),
                             $field = subject.map(tracing::field::display),
@@ -133,25 +109,6 @@ macro_rules! subject_kind {
                     tracing::Level::WARN => at!(warn),
                     tracing::Level::INFO => at!(info),
                     _ => at!(debug),
-                }
-            },
-            in_batch: |line, subject| {
-                macro_rules! at {
-                    ($level:ident) => {
-                        tracing::$level!(
-                            request_id = %line.request_id,
-                            index = line.index,
-                            status = line.status,
-                            code = line.code.map(tracing::field::display),
-                            $field = subject.map(tracing::field::display),
-                            event_id = line.event_id.map(tracing::field::display),
-                            "answered in a batch"
-                        )
-                    };
-                }
-                match line.level {
-                    tracing::Level::WARN => at!(warn),
-                    _ => at!(info),
                 }
             },
         }

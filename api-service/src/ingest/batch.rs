@@ -18,10 +18,10 @@ use self::answer::{Batch, Refusal};
 use super::format::BatchFormat;
 use super::named::named;
 use super::request_reader::Intake;
-use super::single::request_id_of;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Ingest, Item, Origin, about, acknowledged};
+use super::{Admission, Endpoint, Ingest, Item, about, acknowledged};
 use crate::http::problem::{Code, Problem};
+use crate::http::rate::Kind;
 use crate::http::response_budget;
 use crate::http::subject::About;
 
@@ -39,11 +39,10 @@ pub(crate) async fn submit<I: Ingest>(
 
 async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
     let Endpoint { ingest, producer, given } = endpoint;
-    let Intake { parts, caller, account, format, bytes, room, deadline } = intake;
-    let items = Items::of(*format, bytes);
+    let items = Items::of(intake.format, &intake.bytes);
     // What is no batch costs one, as what is no event does.
     let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
-    account.charge(&caller.subject, count)?;
+    given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count)?;
     let items = items?;
 
     let mut refusals: Vec<Option<Refusal>> = Vec::with_capacity(items.len());
@@ -59,18 +58,16 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
             Err(refusal) => Some(refusal),
         });
     }
-    let mut admissions = ingest.admit(caller, submissions).await.into_iter();
+    let mut admissions = ingest.admit(&intake.caller, submissions).await.into_iter();
 
-    let publishing = Publishing::begin(parts, producer.topic());
-    let request_id = request_id_of(parts);
-    let origin = Origin { request_id, user_id: &caller.subject, traceparent: publishing.header() };
+    let publishing = Publishing::begin(&intake.parts, producer.topic());
     let mut accepted_at = OffsetDateTime::now_utc();
     let mut batch = Batch::default();
     let (mut admitted, mut records) = (Vec::new(), Vec::<Outgoing>::with_capacity(items.len()));
     for refusal in refusals {
         match refusal.map_or_else(|| admissions.next().map_or_else(lost, Ok), Err) {
             Ok(Admission::Send(event)) => {
-                let record = origin.record(ingest, &event, accepted_at);
+                let record = intake.record(ingest, &event, accepted_at, &publishing);
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
                 accepted_at += Duration::MICROSECOND;
@@ -83,16 +80,16 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
         }
     }
     // An answer that will not fit has to be refused before anything is sent.
-    room.cover(bytes.len() + batch.most_bytes())?;
-    let outcomes = producer.send_all(&records, *deadline).await;
+    intake.room.cover(intake.bytes.len() + batch.most_bytes())?;
+    let outcomes = producer.send_all(&records, intake.deadline).await;
     publishing.end(&outcomes);
     let settled = admitted.into_iter().zip(&records).zip(outcomes).map(|((event, record), outcome)| {
         acknowledged(record, outcome);
         ingest.settle(event, outcome)
     });
     batch.settle(settled);
-    log::items(request_id, given.access_log, batch.items()).await;
-    batch.answer(request_id)
+    log::items(intake.request_id(), given.access_log, &batch.items).await;
+    batch.answer(intake.request_id())
 }
 
 /// A domain that gave no verdict on an event.

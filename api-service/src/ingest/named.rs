@@ -1,14 +1,10 @@
 //! The ids that a refused event names, as far as they can be read: for the log, where an operator looks for its device.
 
-use std::fmt;
-
 use axum::http::HeaderMap;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use shared::kafka::ids::is_identifier;
 
 use super::Item;
+use crate::http::members::Members;
 use crate::http::subject::{About, Subject, SubjectKind};
 
 /// The ids in an event whose subject is of this kind. Values that are not valid ids are left out.
@@ -19,52 +15,15 @@ pub(super) fn named(item: Item<'_>, kind: &'static SubjectKind) -> About {
     }
 }
 
-/// The members of an object, each as it stands.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    /// The text of the member with this name, where there is one such member and it is a text.
-    fn text(&self, name: &str) -> Option<String> {
-        let mut found = self.0.iter().filter(|(member, _)| member == name);
-        match (found.next(), found.next()) {
-            (Some((_, value)), None) => serde_json::from_str(value.get()).ok(),
-            _ => None,
-        }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(member, _)| member == name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-
-        impl<'de> Visitor<'de> for All {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(All)
-    }
-}
-
 fn in_json(text: &[u8], kind: &'static SubjectKind) -> About {
     let Ok(members) = serde_json::from_slice::<Members<'_>>(text) else { return About::default() };
-    let first = |name, other| members.text(if members.has(name) { name } else { other });
-    about(first(kind.field, "subject"), first("event_id", "id"), kind)
+    // Where there is one such member, and it is a text.
+    let text = |own: &str, cloud_events: &str| {
+        let named = Some(members.named(own)).filter(|named| !named.is_empty());
+        let [value] = named.unwrap_or_else(|| members.named(cloud_events))[..] else { return None };
+        serde_json::from_str(value.get()).ok()
+    };
+    about(text(kind.field, "subject"), text("event_id", "id"), kind)
 }
 
 /// Those of a CloudEvent in binary mode; none where it is not one.

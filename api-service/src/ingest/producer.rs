@@ -29,7 +29,7 @@ pub use self::config::ProducerConfig;
 use self::counters::Counters;
 use self::limit::BatchLimit;
 use self::plan::{Batches, Step, plan};
-use self::reports::{Batch, Report, Waiting};
+use self::reports::{Batch, Report};
 use self::sender::{Batching, Client, Sender};
 pub use self::settings::settings;
 use self::verdict::{Verdict, judged, refused, to_send_again};
@@ -142,11 +142,8 @@ impl Producer {
 
     /// Sends an event, and waits for what becomes of it, until the deadline at most.
     pub async fn send(&self, event: &Outgoing, deadline: Instant) -> Outcome {
-        let start = Instant::now();
-        let outcome = self.settle(event, deadline).await;
-        self.counters().count(&[outcome]);
-        DURATION.record(start.elapsed());
-        outcome
+        let outcomes = self.send_all(std::slice::from_ref(event), deadline).await;
+        outcomes.first().copied().unwrap_or(Outcome::Unknown)
     }
 
     /// Sends events in their order, and waits for what becomes of all of them. Behind one that is not taken
@@ -158,33 +155,6 @@ impl Producer {
         self.counters().count(&outcomes);
         DURATION.record(start.elapsed());
         outcomes
-    }
-
-    async fn settle(&self, event: &Outgoing, deadline: Instant) -> Outcome {
-        if self.0.closed.load(Ordering::Relaxed) {
-            return Outcome::Closed;
-        }
-        let first = if self.0.limit.fits(event) { Way::Batched } else { Way::Alone };
-        match self.attempt(first, event, deadline).await {
-            Verdict::Final(outcome) => outcome,
-            Verdict::SendAlone => {
-                RESENT.increment(1);
-                self.attempt(Way::Alone, event, deadline).await.of_second_attempt().outcome()
-            }
-        }
-    }
-
-    async fn attempt(&self, way: Way, event: &Outgoing, deadline: Instant) -> Verdict {
-        let Some(sender) = self.sender(way) else { return Verdict::Final(Outcome::QueueFull) };
-        let (waiting, report) = Waiting::alone();
-        let handed_over = sender.hand_over(&sender.client(), event, waiting);
-        match handed_over {
-            Err(error) => refused(sender, way, &error),
-            Ok(()) => match timeout_at(deadline, report).await {
-                Ok(Ok(report)) => judged(sender, way, &report),
-                Ok(Err(_)) | Err(_) => Verdict::Final(Outcome::Unknown),
-            },
-        }
     }
 
     async fn settle_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {

@@ -3,26 +3,27 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
+use shared::kafka::Outgoing;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::trace::Publishing;
 use super::{Endpoint, Ingest};
 use crate::auth::{Caller, identify};
 use crate::http::in_flight::MemoryPermit;
 use crate::http::problem::Problem;
-use crate::http::rate::{Account, Kind};
-use crate::http::{body, encoding};
+use crate::http::rate::Kind;
+use crate::http::{body, encoding, request_id};
 
 /// A submission that was let in, and is here whole. It takes its memory until it is answered.
 pub(super) struct Intake<F> {
     pub(super) parts: Parts,
     pub(super) caller: Arc<Caller>,
-    pub(super) account: Account,
     pub(super) format: F,
     pub(super) bytes: Bytes,
     /// What it takes up, and its answer may go on to.
@@ -32,13 +33,9 @@ pub(super) struct Intake<F> {
     pub(super) deadline: Instant,
 }
 
-struct Admitted<F>(Arc<Caller>, Account, F, MemoryPermit, Bytes);
-
 impl<F> Intake<F> {
-    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that.
-    ///
-    /// # Errors
-    /// The answer of who is refused, once what is left of the body is out of the way.
+    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that. Who is
+    /// refused is answered once what is left of the body is out of the way.
     pub(super) async fn read<I: Ingest>(
         endpoint: &Endpoint<I>,
         request: Request,
@@ -46,33 +43,43 @@ impl<F> Intake<F> {
         events: u32,
         format: fn(&HeaderMap) -> Result<F, Problem>,
     ) -> Result<Self, Response> {
+        let Endpoint { ingest, given, .. } = endpoint;
         let start = Instant::now();
-        let deadline = start + endpoint.given.request_timeout;
         let (parts, mut body) = request.into_parts();
-        match admit(endpoint, &parts, &mut body, limit, events, start, format).await {
-            Ok(Admitted(caller, account, format, room, bytes)) => {
-                Ok(Self { parts, caller, account, format, bytes, room, deadline })
-            }
+        let read = async {
+            let caller = identify(&parts.headers, &given.tokens).await?;
+            ingest.authorize(&caller)?;
+            given.rates.charge(Kind::Events, &parts, &caller.subject, events)?;
+            let format = format(&parts.headers)?;
+            let mut room = given.in_flight.room(&parts.headers, limit)?.of(&caller.subject);
+            let until = start + given.body_timeout;
+            let bytes = encoding::read(&parts.headers, &mut body, limit, until, &mut room).await?;
+            Ok((caller, format, bytes, room))
+        };
+        let deadline = start + given.request_timeout;
+        match read.await {
+            Ok((caller, format, bytes, room)) => Ok(Self { parts, caller, format, bytes, room, deadline }),
             Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
         }
     }
-}
 
-async fn admit<I: Ingest, F>(
-    Endpoint { ingest, given, .. }: &Endpoint<I>,
-    parts: &Parts,
-    body: &mut Body,
-    limit: usize,
-    events: u32,
-    start: Instant,
-    format: fn(&HeaderMap) -> Result<F, Problem>,
-) -> Result<Admitted<F>, Problem> {
-    let caller = identify(&parts.headers, &given.tokens).await?;
-    ingest.authorize(&caller)?;
-    let account = given.rates.account(Kind::Events, parts);
-    account.charge(&caller.subject, events)?;
-    let format = format(&parts.headers)?;
-    let mut room = given.in_flight.room(&parts.headers, limit)?.of(&caller.subject);
-    let bytes = encoding::read(&parts.headers, body, limit, start + given.body_timeout, &mut room).await?;
-    Ok(Admitted(caller, account, format, room, bytes))
+    /// The request's name, for the answer and for the events.
+    pub(super) fn request_id(&self) -> &str {
+        request_id::text(self.parts.extensions.get())
+    }
+
+    /// The record of an event that was accepted at this time, with what it says of the request that brought it.
+    pub(super) fn record<I: Ingest>(
+        &self,
+        ingest: &I,
+        event: &I::Admitted,
+        accepted_at: OffsetDateTime,
+        publishing: &Publishing,
+    ) -> Outgoing {
+        let mut record = ingest.record(event, accepted_at);
+        record.envelope.request_id = Some(self.request_id().to_owned());
+        record.envelope.user_id = Some(self.caller.subject.clone());
+        record.envelope.traceparent = publishing.header.clone();
+        record
+    }
 }

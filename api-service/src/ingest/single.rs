@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::runtime::json::BodyError;
@@ -15,9 +14,8 @@ use super::format::Format;
 use super::named::named;
 use super::request_reader::Intake;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Ingest, Origin, about, acknowledged};
+use super::{Admission, Endpoint, Ingest, about, acknowledged};
 use crate::http::problem::{Code, Problem};
-use crate::http::request_id;
 use crate::http::subject::About;
 
 /// A payload of 256 KiB, and what stands around it.
@@ -50,9 +48,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &Intake<Format>) -> R
     };
 
     let publishing = Publishing::begin(parts, producer.topic());
-    let request_id = request_id_of(parts);
-    let origin = Origin { request_id, user_id: &caller.subject, traceparent: publishing.header() };
-    let record = origin.record(ingest, &admitted, OffsetDateTime::now_utc());
+    let record = intake.record(ingest, &admitted, OffsetDateTime::now_utc(), &publishing);
     let outcome = producer.send(&record, *deadline).await;
     publishing.end(&[outcome]);
     acknowledged(&record, outcome);
@@ -60,15 +56,10 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &Intake<Format>) -> R
     ingest.settle(admitted, outcome).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 
     let event_id = record.envelope.id.as_str();
-    let accepted = Accepted { request_id, status: "accepted", event_id };
+    let accepted = Accepted { request_id: intake.request_id(), status: "accepted", event_id };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
     response.extensions_mut().insert(about);
     Ok(response)
-}
-
-/// The request's name, for the answer and for the event.
-pub(super) fn request_id_of(parts: &Parts) -> &str {
-    request_id::text(parts.extensions.get())
 }
 
 fn not_an_event(error: BodyError, about: About) -> Problem {

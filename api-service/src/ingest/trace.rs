@@ -11,7 +11,8 @@ use crate::http::trace::Passed;
 /// Events on their way to Kafka's acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Publishing {
-    header: Option<String>,
+    /// The `traceparent` of its records.
+    pub(crate) header: Option<String>,
     span: Option<RecordedSpan>,
 }
 
@@ -32,10 +33,6 @@ impl Publishing {
         let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
         let span = tracer.build_with_context(builder, &traces::under(request));
         Self { header: Some(traces::format(span.span_context())), span: Some(span) }
-    }
-
-    pub(crate) fn header(&self) -> Option<String> {
-        self.header.clone()
     }
 
     pub(crate) fn end(self, outcomes: &[Outcome]) {

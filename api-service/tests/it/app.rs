@@ -1,6 +1,7 @@
 //! The server under test, with verbs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_service::app::App;
@@ -23,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::contract::conforms;
+use crate::contract::checked;
 
 pub(crate) const SECRET: &str = "planted-7f3a: only for tests, 32 bytes or more of it";
 pub(crate) const PARTITIONS: i32 = 3;
@@ -32,7 +33,7 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) scope: Scope,
     pub(crate) config: Config,
-    pub(crate) backbone: Backbone,
+    pub(crate) backbone: Arc<Backbone>,
     pub(crate) producer: Producer,
     pub(crate) paths: Vec<&'static str>,
     client: Client,
@@ -61,7 +62,7 @@ impl TestApp {
         keep_log();
         let config = config(&scope, settings);
         let app = App::build(&config).unwrap();
-        let (backbone, producer, paths) = (app.backbone.clone(), app.producers[0].clone(), app.paths());
+        let (backbone, producer, paths) = (Arc::clone(&app.backbone), app.producers[0].clone(), app.paths());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -92,11 +93,11 @@ impl TestApp {
 
     /// What the worker and the server agree on, for a test that plays the worker.
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.config.postgres, "test").unwrap()
+        Store::open(&self.config.backbone.postgres, "test").unwrap()
     }
 
     pub(crate) fn cache(&self) -> Cache {
-        Cache::open(&self.config.redis, &[&RESOURCE]).unwrap()
+        Cache::open(&self.config.backbone.redis, &[&RESOURCE]).unwrap()
     }
 
     pub(crate) fn stop(&mut self) {
@@ -123,12 +124,17 @@ pub(crate) async fn prepared(name: &str) -> Scope {
 }
 
 pub(crate) async fn prepare(scope: &Scope) {
+    prepare_on(scope, 1).await;
+}
+
+/// With topics of so many replicas, all of which have to be in sync.
+pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let plain = config(scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-    let shape =
-        TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1, compression: Default::default() };
-    setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
-    Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
+    let (replication, min_insync_replicas, compression) = (replicas, replicas, Default::default());
+    let shape = TopicShape { partitions: PARTITIONS, replication, min_insync_replicas, compression };
+    setup::create(&shared::kafka::client(&plain.backbone.kafka).unwrap(), &topics, &shape).await.unwrap();
+    Store::open(&plain.backbone.postgres, "test").unwrap().migrate().await.unwrap();
 }
 
 pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
@@ -151,7 +157,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     let kept = usual.into_iter().filter(|one| !settings.iter().any(|other| name(other) == name(one)));
     let args = std::iter::once("api-service".to_owned()).chain(kept).chain(settings.iter().map(|&s| s.to_owned()));
     let config = Config::try_parse_from(args).unwrap();
-    config.check().unwrap();
+    config.backbone.check().unwrap();
     config
 }
 
@@ -175,11 +181,9 @@ pub(crate) fn nowhere(setting: &str) -> String {
 /// Reads a problem, having checked what every one has, and that the document knows it.
 pub(crate) async fn problem(response: Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    let (status, headers, path) = (response.status(), response.headers().clone(), response.url().path().to_owned());
-    let body = response.bytes().await.unwrap();
-    conforms(&path, status.as_u16(), &headers, &body);
+    let (status, headers, body) = checked(response).await;
     let problem: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(problem["status"], status.as_u16());
+    assert_eq!(problem["status"], status);
     assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
     for member in ["type", "title", "detail", "code"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");

@@ -101,11 +101,7 @@ fn authorities_are_refused_where_they_would_verify_nothing() {
 #[test]
 fn a_number_of_threads_that_is_none_is_refused_by_name() {
     for threads in ["planted", "0", ""] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
-        let output =
-            command.env_clear().env("TOKIO_WORKER_THREADS", threads).env("RUST_BACKTRACE", "1").output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let said = refused(&[("TOKIO_WORKER_THREADS", threads), ("RUST_BACKTRACE", "1")]);
         assert_eq!(said, "error: TOKIO_WORKER_THREADS must be a number from 1 to 1024, or not set\n");
     }
 }

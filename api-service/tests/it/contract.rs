@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use api_service::domains::Domains;
 use boon::{Compiler, Draft};
+use bytes::Bytes;
+use reqwest::Response;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -71,15 +73,9 @@ fn operations() -> Vec<(&'static str, &'static str, String)> {
 
 fn template(path: &str) -> Option<&'static str> {
     let fits = |template: &str| {
-        let (mut given, mut parts) = (path.split('/'), template.split('/'));
-        loop {
-            match (given.next(), parts.next()) {
-                (None, None) => return true,
-                (Some(_), Some(part)) if part.starts_with('{') => {}
-                (Some(given), Some(part)) if given == part => {}
-                _ => return false,
-            }
-        }
+        let (given, parts) = (path.split('/'), template.split('/'));
+        given.clone().count() == parts.clone().count()
+            && given.zip(parts).all(|(given, part)| part.starts_with('{') || given == part)
     };
     object(&DOCUMENT["paths"]).keys().map(String::as_str).find(|template| fits(template))
 }
@@ -87,10 +83,8 @@ fn template(path: &str) -> Option<&'static str> {
 /// Checks an answer against the document; every answer that a test reads as a problem comes here.
 /// A request's method is not known from its answer: one of the path's has to allow it.
 pub(crate) fn conforms(path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
-    let all = match template(path) {
-        Some(template) => operations().into_iter().filter(|(of, ..)| *of == template).collect(),
-        None => Vec::new(),
-    };
+    let template = template(path);
+    let all: Vec<_> = operations().into_iter().filter(|(of, ..)| Some(*of) == template).collect();
     if all.is_empty() || status == 405 {
         // Of no operation.
         assert!(matches!(status, 404 | 405), "{path}: {status}");
@@ -98,6 +92,15 @@ pub(crate) fn conforms(path: &str, status: u16, headers: &HeaderMap, body: &[u8]
     }
     let found: Vec<_> = all.iter().map(|(_, _, at)| departures(at, status, headers, body)).collect();
     assert!(found.iter().any(Vec::is_empty), "{path} answers {status}: {found:#?} {headers:?}");
+}
+
+/// Status, headers and body of an answer, having compared them with the document.
+pub(crate) async fn checked(response: Response) -> (u16, HeaderMap, Bytes) {
+    let path = response.url().path().to_owned();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await.unwrap();
+    conforms(&path, status, &headers, &body);
+    (status, headers, body)
 }
 
 /// How an answer differs from what the operation's document says.
@@ -266,9 +269,7 @@ async fn every_example_of_a_body_is_taken() {
             let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let request = app.request(&method.to_uppercase(), path).bearer_auth(admin());
             let response = request.header("content-type", media_type).body(body.clone()).send().await.unwrap();
-            assert_eq!(response.status(), 202, "{body}");
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            conforms(path, status, &headers, &response.bytes().await.unwrap());
+            assert_eq!(checked(response).await.0, 202, "{body}");
             sent.push(media_type);
         }
         // Every media type of the document has an example.

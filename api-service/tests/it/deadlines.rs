@@ -2,8 +2,6 @@
 
 use crate::prelude::*;
 
-const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
-
 #[tokio::test]
 async fn headers_that_trickle_in_end_with_the_connection() {
     let app = TestApp::with("slow_headers", &["--keep-alive-timeout=400ms"]).await;
@@ -93,7 +91,7 @@ async fn a_connection_more_waits_where_all_are_busy() {
     let body = r#"{"device_id":"d","payload":{}}"#;
     first.write(&post(&admin(), body.len())).await;
     first.write(&body[..9]).await;
-    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.http.max_bytes_in_flight;
+    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.backbone.http.max_bytes_in_flight;
     devstack::kit::until("its body is there", is_taken_in).await;
     let address = app.address;
     let second = tokio::spawn(async move {

@@ -5,8 +5,19 @@ use std::io::Read as _;
 use api_service::domains::Domains;
 use api_service::http::openapi;
 use flate2::read::GzDecoder;
+use reqwest::header::HeaderMap;
 
 use crate::prelude::*;
+
+/// A body as text, unpacked where it is packed.
+fn text(headers: &HeaderMap, body: &[u8]) -> String {
+    if !headers.contains_key("content-encoding") {
+        return String::from_utf8(body.to_vec()).unwrap();
+    }
+    let mut text = String::new();
+    GzDecoder::new(body).read_to_string(&mut text).unwrap();
+    text
+}
 
 #[tokio::test]
 async fn the_page_and_all_that_it_asks_for() {
@@ -22,22 +33,14 @@ async fn the_page_and_all_that_it_asks_for() {
     assert_eq!(own, ["/docs/swagger-ui.css", "/docs/page.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"]);
     for path in own.into_iter().chain(["/docs", "/openapi.json"]) {
         let first = app.request("GET", path).send().await.unwrap();
-        let (status, headers) = (first.status().as_u16(), first.headers().clone());
+        let (status, headers, body) = checked(first).await;
         assert_eq!((status, headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
-        let mut body = first.bytes().await.unwrap().to_vec();
-        conforms(path, status, &headers, &body);
-        if headers.contains_key("content-encoding") {
-            let packed = std::mem::take(&mut body);
-            GzDecoder::new(&packed[..]).read_to_end(&mut body).unwrap();
-        }
-        let text = String::from_utf8(body).unwrap();
+        let text = text(&headers, &body);
         let is_ours = ["SwaggerUIBundle", ".swagger-ui", "<title>Events</title>", r#""title":"Events""#];
         assert!(is_ours.iter().any(|own| text.contains(own)), "{path}");
 
         let again = app.request("GET", path).header("if-none-match", &headers["etag"]).send().await.unwrap();
-        let (status, headers) = (again.status().as_u16(), again.headers().clone());
-        assert_eq!(status, 304, "{path}");
-        conforms(path, status, &headers, &again.bytes().await.unwrap());
+        assert_eq!(checked(again).await.0, 304, "{path}");
     }
     let document: Value = app.request("GET", "/openapi.json").send().await.unwrap().json().await.unwrap();
     assert_eq!(document, Domains::all().document());
@@ -52,16 +55,8 @@ async fn the_page_and_all_that_it_asks_for() {
 async fn every_class_that_the_pages_own_style_names_is_one_of_swagger_uis() {
     let app = TestApp::start("docs_style").await;
     let get = async |file: &str| {
-        let answer = app.request("GET", &format!("/docs/{file}")).send().await.unwrap();
-        let packed = answer.headers().contains_key("content-encoding");
-        let body = answer.bytes().await.unwrap();
-        let mut text = String::new();
-        if packed {
-            GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
-        } else {
-            text.push_str(std::str::from_utf8(&body).unwrap());
-        }
-        text
+        let (_, headers, body) = checked(app.request("GET", &format!("/docs/{file}")).send().await.unwrap()).await;
+        text(&headers, &body)
     };
     let (own, theirs) = (get("page.css").await, get("swagger-ui.css").await + &get("swagger-ui-bundle.js").await);
     assert!(own.contains("@media (max-width: 640px)"), "{own}");

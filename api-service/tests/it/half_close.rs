@@ -6,19 +6,17 @@ use devstack::kit::json_lines;
 use crate::prelude::*;
 use crate::read::Held;
 
-const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
-
 fn named(request: &str, id: &str) -> String {
     request.replacen("host: test\r\n", &format!("host: test\r\nx-request-id: {id}\r\n"), 1)
 }
 
 fn chunked() -> String {
     let head = post(&admin(), 0).replace("content-length: 0", "transfer-encoding: chunked");
-    format!("{head}{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len())
+    format!("{head}{:x}\r\n{EVENT}\r\n0\r\n\r\n", EVENT.len())
 }
 
 fn expecting() -> String {
-    post(&admin(), BODY.len()).replace("content-length", "expect: 100-continue\r\ncontent-length")
+    post(&admin(), EVENT.len()).replace("content-length", "expect: 100-continue\r\ncontent-length")
 }
 
 fn get() -> String {
@@ -50,8 +48,8 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     let scope = prepared("half_close").await;
     // Kafka is asked a while after the end of the request has come.
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("KAFKA_LINGER", "300ms")]);
-    let whole = format!("{}{BODY}", post(&admin(), BODY.len()));
-    for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{BODY}", expecting()))] {
+    let whole = format!("{}{EVENT}", post(&admin(), EVENT.len()));
+    for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{EVENT}", expecting()))] {
         let mut raw = Raw::send(binary.address, &named(&request, id)).await;
         raw.half_close().await;
         let answer = raw.read_to_end().await;
@@ -62,17 +60,18 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
 
     let mut raw = Raw::send(binary.address, &named(&expecting(), "asking first")).await;
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
-    raw.write(BODY).await;
+    raw.write(EVENT).await;
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 202"));
 
-    let mut raw = Raw::send(binary.address, &named(&format!("{}{BODY}", post(&admin(), BODY.len() + 1)), "half")).await;
+    let mut raw =
+        Raw::send(binary.address, &named(&format!("{}{EVENT}", post(&admin(), EVENT.len() + 1)), "half")).await;
     raw.half_close().await;
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("the body is incomplete"), "{answer}");
     assert_eq!(logged(&binary, "half").await, ("answered".into(), 400));
 
-    let mut held = Held::hold(&scope).await;
+    let held = Held::hold(&scope).await;
     let mut raw = Raw::send(binary.address, &named(&get(), "read")).await;
     raw.half_close().await;
     held.until_one_waits().await;
@@ -87,7 +86,7 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
 async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
     let scope = prepared("client_gone").await;
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
-    let mut held = Held::hold(&scope).await;
+    let held = Held::hold(&scope).await;
     let raw = Raw::send(binary.address, &named(&get(), "gone")).await;
     held.until_one_waits().await;
     raw.reset();
@@ -125,7 +124,7 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     raw.write(&document.repeat(500)).await;
     raw.half_close().await;
     // The one connection that there may be is free again.
-    let mut next = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut next = Raw::send(app.address, LIVE).await;
     assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
     drop(raw);
 }
@@ -133,9 +132,9 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
 #[tokio::test]
 async fn a_half_closed_client_is_answered_at_the_end() {
     let mut app = TestApp::with("half_close_end", &["--kafka-linger=1s"]).await;
-    let mut raw = Raw::send(app.address, &format!("{}{BODY}", post(&admin(), BODY.len()))).await;
+    let mut raw = Raw::send(app.address, &format!("{}{EVENT}", post(&admin(), EVENT.len()))).await;
     raw.half_close().await;
-    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.http.max_bytes_in_flight;
+    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.backbone.http.max_bytes_in_flight;
     until("its body is there", is_taken_in).await;
     app.stop();
     let answer = raw.read_to_end().await;

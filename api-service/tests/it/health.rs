@@ -39,7 +39,7 @@ async fn ready_with_all_and_a_warning_of_one_replica() {
 #[tokio::test]
 async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
     let scope = prepared("health_replicas").await;
-    let client = shared::kafka::client(&config(&scope, &[]).kafka).unwrap();
+    let client = shared::kafka::client(&config(&scope, &[]).backbone.kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let two = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic)).set("min.insync.replicas", "2");
     admin.alter_configs(&[two], &AdminOptions::new()).await.unwrap().remove(0).unwrap();

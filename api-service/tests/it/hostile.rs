@@ -3,16 +3,12 @@
 
 use std::io::Write as _;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
+use crate::encodings::gzip;
 use crate::prelude::*;
-
-const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
-const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 
 /// The binary, and one client of it that behaves.
 struct Attacked {
@@ -46,7 +42,7 @@ impl Attacked {
         let mut took = Vec::new();
         for _ in 0..40 {
             let start = Instant::now();
-            assert_eq!(self.post("/events", GOOD.into(), "identity").await.status(), 202, "{when}");
+            assert_eq!(self.post("/events", EVENT.into(), "identity").await.status(), 202, "{when}");
             took.push(start.elapsed());
         }
         took.sort();
@@ -170,19 +166,13 @@ async fn headers_and_bodies_that_never_end() {
 async fn bombs_and_nests() {
     let attacked = Attacked::start("hostile_bombs", &[]).await;
     let zeros = |mib: usize| vec![b' '; mib << 20];
-    let gzip = |bytes: &[u8]| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    };
     // As large on the wire as is allowed at all, or as takes no minutes to make.
-    let (gzip, zstd) = (gzip(&zeros(250)), zstd::encode_all(zeros(250).as_slice(), 1).unwrap());
+    let (packed, zstd) = (gzip(&zeros(250)), zstd::encode_all(zeros(250).as_slice(), 1).unwrap());
     let nest = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let payload = format!(r#"{{"device_id":"d","payload":{{"x":{}}}}}"#, nest(100_000));
-    let empty = GzEncoder::new(Vec::new(), Compression::best()).finish().unwrap();
     let table = [
-        ("gzip", 250 << 20, gzip, [413, 413]),
-        ("gzip", 0, empty.repeat(13_000), [400, 400]),
+        ("gzip", 250 << 20, packed, [413, 413]),
+        ("gzip", 0, gzip(b"").repeat(13_000), [400, 400]),
         ("zstd", 250 << 20, zstd, [413, 413]),
         // To the one no object, to the other an array whose one item is none.
         ("identity", 0, nest(100_000).into_bytes(), [422, 422]),
@@ -227,7 +217,7 @@ async fn windows_that_nobody_fills() {
     let begun = [head.as_bytes(), encoder.get_ref()].concat();
     let mut all = Vec::new();
     // Until there is no room for one more of this subject's.
-    while attacked.post("/events", GOOD.into(), "zstd").await.status() != 503 {
+    while attacked.post("/events", EVENT.into(), "zstd").await.status() != 503 {
         assert!(all.len() < 1_000, "they take no room");
         let mut raw = Raw::connect(attacked.binary.address).await;
         assert!(raw.write_as_far_as_it_goes(&begun).await);

@@ -2,14 +2,13 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use devstack::kit::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Longer than anything here takes, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 
 pub(crate) struct Raw(TcpStream);
 

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use devstack::Certificates;
 use devstack::token::{Signer, jwks};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 #[derive(Default)]
 struct State {
@@ -44,21 +45,14 @@ impl Issuer {
         Self { address, state: Arc::default(), serving: None, tls: None }
     }
 
-    /// One that speaks TLS as `localhost`, with a certificate of an authority of its own, whose
-    /// certificate (PEM) comes with it.
-    pub(crate) async fn over_tls(signers: &[&Signer]) -> (Self, String) {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    /// One that speaks TLS as `localhost`, with this certificate.
+    pub(crate) async fn over_tls(signers: &[&Signer], certificates: &Certificates) -> Self {
+        let certificate = CertificateDer::from_pem_file(&certificates.certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-
-        (Self::start_with(signers, Some(TlsAcceptor::from(Arc::new(config)))).await, authority.pem())
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        Self::start_with(signers, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
     pub(crate) async fn up(&mut self) {

@@ -8,8 +8,6 @@ use devstack::token::hs256;
 use crate::history::{history, report};
 use crate::prelude::*;
 
-const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
-
 fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
 }
@@ -31,18 +29,18 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     let post = |token: &str, body: &'static str| app.submission(token, body).send();
     let (alice, bob) = (of("alice"), of("bob"));
 
-    let first = post(&alice, GOOD).await.unwrap();
+    let first = post(&alice, EVENT).await.unwrap();
     assert_eq!(first.status(), 202);
     assert_eq!(header(&first, "ratelimit-policy"), Some(r#""events";q=100;w=100"#));
     assert_eq!(header(&first, "ratelimit"), Some(r#""events";r=99;t=1"#));
-    conforms("/events", 202, &first.headers().clone(), &first.bytes().await.unwrap());
+    checked(first).await;
 
     // It counts before the body is looked at.
     assert_eq!(post(&alice, "{").await.unwrap().status(), 400);
-    let mut last = post(&alice, GOOD).await.unwrap();
+    let mut last = post(&alice, EVENT).await.unwrap();
     let mut taken = 3;
     while last.status() == 202 && taken < 150 {
-        last = post(&alice, GOOD).await.unwrap();
+        last = post(&alice, EVENT).await.unwrap();
         taken += 1;
     }
     assert_eq!(last.status(), 429, "after {taken}");
@@ -52,31 +50,30 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     assert_eq!(header(&last, "ratelimit"), Some(r#""events";r=0;t=100"#));
     assert_eq!(problem(last).await["code"], "rate_limited");
 
-    assert_eq!(post(&bob, GOOD).await.unwrap().status(), 202, "another has a bucket of its own");
+    assert_eq!(post(&bob, EVENT).await.unwrap().status(), 202, "another has a bucket of its own");
     let read = app.request("GET", "/resource/none").bearer_auth(&alice).send().await.unwrap();
     assert_eq!(read.status(), 404, "and reads are another matter");
     assert_eq!(header(&read, "ratelimit-policy"), Some(r#""reads";q=100;w=10"#));
 
     // Neither who has no token nor who has no role takes from anybody.
-    let nobody = post("nonsense", GOOD).await.unwrap();
+    let nobody = post("nonsense", EVENT).await.unwrap();
     assert_eq!((nobody.status().as_u16(), header(&nobody, "ratelimit")), (401, None));
-    let reader = post(&user(), GOOD).await.unwrap();
+    let reader = post(&user(), EVENT).await.unwrap();
     assert_eq!((reader.status().as_u16(), header(&reader, "ratelimit")), (403, None));
     assert_eq!(records(&app, 1).await.len() as u64, 1);
 }
 
-async fn batch(app: &TestApp, token: &str, count: usize) -> Response {
-    let request = app.request("POST", "/events/batch").bearer_auth(token).header("content-type", "application/json");
-    request.body(format!("[{}]", vec![GOOD; count].join(","))).send().await.unwrap()
+async fn many(app: &TestApp, token: &str, count: usize) -> Response {
+    batch(app, token, "application/json", format!("[{}]", vec![EVENT; count].join(","))).send().await.unwrap()
 }
 
 #[tokio::test]
 async fn a_batch_costs_what_it_holds() {
     let app = TestApp::with("rate_batch", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
     let began = Instant::now();
-    let taken = batch(&app, &admin(), 8).await;
+    let taken = many(&app, &admin(), 8).await;
     assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit")), (202, Some(r#""events";r=2;t=8"#)));
-    let refused = batch(&app, &admin(), 8).await;
+    let refused = many(&app, &admin(), 8).await;
     assert_eq!(refused.status(), 429);
     let wait: u64 = header(&refused, "retry-after").unwrap().parse().unwrap();
     // One comes back each second, and a busy machine may take some.
@@ -87,24 +84,13 @@ async fn a_batch_costs_what_it_holds() {
     assert_eq!(refused["detail"], format!("the request needs 8 events, and this subject has {left} of 10 left"));
 
     // What is no batch costs one.
-    let request = app.request("POST", "/events/batch").bearer_auth(of("bob"));
-    let bad = request.header("content-type", "application/json").body("[").send().await.unwrap();
+    let bad = batch(&app, &of("bob"), "application/json", "[").send().await.unwrap();
     assert_eq!((bad.status().as_u16(), header(&bad, "ratelimit")), (400, Some(r#""events";r=9;t=1"#)));
-}
 
-#[tokio::test]
-async fn a_batch_beyond_the_burst_is_told_how_many_may_come_and_no_wait() {
-    let app = TestApp::with("rate_beyond", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
-    let refused = is_refused(batch(&app, &admin(), 12).await, 413, "too_many_events", None).await;
+    // Of more than the burst it is told how many may come, and no wait.
+    let refused = is_refused(many(&app, &of("carol"), 12).await, 413, "too_many_events", None).await;
     assert_eq!(refused["detail"], "a subject may send up to 10 events at once, and the request has 12");
-    assert_eq!(batch(&app, &admin(), 10).await.status(), 202, "it has cost nothing");
-}
-
-#[tokio::test]
-async fn without_a_rate_there_are_no_headers() {
-    let app = TestApp::start("rate_off").await;
-    let taken = app.submit(GOOD).await;
-    assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit-policy")), (202, None));
+    assert_eq!(many(&app, &of("carol"), 10).await.status(), 202, "it has cost nothing");
 }
 
 #[tokio::test]
@@ -113,7 +99,7 @@ async fn no_room_for_another_body() {
     // All but enough for a small one.
     let mut held = app.backbone.ingest.in_flight.empty();
     held.cover(17 * 1024 * 1024 - 1000).unwrap();
-    assert_eq!(app.submit(GOOD).await.status(), 202);
+    assert_eq!(app.submit(EVENT).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
     is_refused(app.submit(large.clone()).await, 503, "overloaded", Some("1")).await;
 
@@ -149,8 +135,7 @@ async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
     let app = TestApp::with("room_promised", &["--max-bytes-in-flight=17825792"]).await;
     let mut liars = Vec::new();
     for _ in 0..50 {
-        let raw = Raw::send(app.address, &post(&admin(), 260 * 1024).replace("/events ", "/events/batch ")).await;
-        liars.push(raw);
+        liars.push(Raw::send(app.address, &post(&admin(), 260 * 1024).replace("/events ", "/events/batch ")).await);
     }
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
     for _ in 0..20 {
@@ -187,11 +172,8 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
     let app = TestApp::with("room_told", &["--max-bytes-in-flight=18000000", "--write-timeout=2s"]).await;
     let in_flight = &app.backbone.ingest.in_flight;
     // A small one, and each of its events is told, because the last one differs.
-    let body = format!("[{}{GOOD}]", "7,".repeat(999));
-    let submit = || {
-        let request = app.request("POST", "/events/batch").bearer_auth(admin());
-        request.header("content-type", "application/json").body(body.clone()).send()
-    };
+    let body = format!("[{}{EVENT}]", "7,".repeat(999));
+    let submit = || batch(&app, &admin(), "application/json", body.clone()).send();
     let told = submit().await.unwrap();
     assert_eq!(told.status(), 207);
     let size = told.bytes().await.unwrap().len();
@@ -230,7 +212,7 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
             break;
         }
     }
-    assert_eq!(app.submit(GOOD).await.status(), 202, "small answers need none");
+    assert_eq!(app.submit(EVENT).await.status(), 202, "small answers need none");
     // The deadline for taking them in ends it.
     drop(others);
     left(in_flight, ALL..=ALL).await;
@@ -257,7 +239,7 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
         idlers.push(raw);
     }
     is_refused(history(&app, &user(), "?limit=200").await, 503, "overloaded", Some("1")).await;
-    assert_eq!(app.submit(GOOD).await.status(), 202, "bodies are another matter");
+    assert_eq!(app.submit(EVENT).await.status(), 202, "bodies are another matter");
     assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
     // The deadline for taking them in ends it.
     left(18_000_000).await;

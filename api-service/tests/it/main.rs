@@ -9,7 +9,6 @@
 
 mod access_log;
 mod app;
-mod bad_input;
 mod batch;
 mod batch_kafka_away;
 mod binary;

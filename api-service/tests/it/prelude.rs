@@ -14,6 +14,9 @@ pub(crate) use crate::app::{
 };
 pub(crate) use crate::batch::batch;
 pub(crate) use crate::binary::Binary;
-pub(crate) use crate::contract::conforms;
-pub(crate) use crate::http::{Raw, post};
+pub(crate) use crate::contract::{checked, conforms};
+pub(crate) use crate::http::{LIVE, Raw, post};
 pub(crate) use crate::topic::{records, work};
+
+/// The least event that is accepted.
+pub(crate) const EVENT: &str = r#"{"device_id":"d","payload":{}}"#;

@@ -5,8 +5,6 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::prelude::*;
 
-const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
-
 #[tokio::test]
 async fn events_are_taken_again_after_a_fatal_error() {
     // Only the in-process broker can be told to answer wrongly.
@@ -14,14 +12,12 @@ async fn events_are_taken_again_after_a_fatal_error() {
     let brokers = format!("--kafka-brokers={}", cluster.bootstrap_servers());
     let app = TestApp::with("fatal", &[&brokers, "--kafka-message-timeout=2s"]).await;
     cluster.create_topic(&app.scope.input_topic, 1, 1).unwrap();
-    assert_eq!(app.submit(BODY).await.status(), 202);
+    assert_eq!(app.submit(EVENT).await.status(), 202);
 
     // A gap in an idempotent producer's sequence that nothing explains.
     let gap = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     cluster.request_errors(RDKafkaApiKey::Produce, &[gap; 1]);
-    let failed = app.submit(BODY).await;
-    assert_eq!(failed.status(), 503);
-    assert_eq!(problem(failed).await["code"], "outcome_unknown");
+    is_refused(app.submit(EVENT).await, 503, "outcome_unknown", Some("1")).await;
 
-    devstack::kit::until("the producer comes back", async || app.submit(BODY).await.status() == 202).await;
+    devstack::kit::until("the producer comes back", async || app.submit(EVENT).await.status() == 202).await;
 }

@@ -1,5 +1,6 @@
 //! Tokens that are signed with published keys: rotation, and a source that is down.
 
+use devstack::Certificates;
 use devstack::token::{Signer, jwks};
 
 use crate::issuer::Issuer;
@@ -59,28 +60,22 @@ async fn a_new_key_is_found_by_its_name_and_an_old_one_is_forgotten() {
 #[tokio::test]
 async fn over_https_with_an_authority_that_the_machine_trusts_and_no_other() {
     let signer = signer("ES256", "k");
-    let (issuer, authority) = Issuer::over_tls(&[&signer]).await;
+    let certificates = blocking(|| Certificates::make().unwrap()).await;
+    let issuer = Issuer::over_tls(&[&signer], &certificates).await;
     let url = format!("https://localhost:{}/keys", issuer.address.port());
-    let folder = devstack::target_dir().join("tmp");
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join(format!("authority-{}.pem", std::process::id()));
-    std::fs::write(&file, authority).unwrap();
     let scope = prepared("keys_https").await;
     let get = async |binary: &Binary| binary.get("/resource/none", &token(&signer)).send().await.unwrap();
 
-    let trusting = [("JWT_JWKS_URL", &*url), ("SSL_CERT_FILE", file.to_str().unwrap())];
+    let trusting = [("JWT_JWKS_URL", &*url), ("SSL_CERT_FILE", certificates.authority.to_str().unwrap())];
     let binary = Binary::with(&scope, &trusting);
     assert_eq!(get(&binary).await.status(), 404, "the token is good");
     assert_eq!(issuer.asked(), 1);
     binary.terminate();
 
     let binary = Binary::with(&scope, &[("JWT_JWKS_URL", &*url)]);
-    let refused = get(&binary).await;
-    assert_eq!(refused.status(), 503);
-    assert_eq!(problem(refused).await["code"], "keys_unavailable");
+    is_refused(get(&binary).await, 503, "keys_unavailable", Some("5")).await;
     assert_eq!(issuer.asked(), 1, "nothing is asked of somebody who cannot be trusted");
     binary.terminate();
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]
@@ -181,10 +176,7 @@ async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
 /// The answer of `/health/ready`, once it is this status.
 async fn readiness(binary: &Binary, status: &str) -> (u16, Value) {
     let is_it = async || {
-        let response = binary.get("/health/ready", "").send().await.unwrap();
-        let (code, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.unwrap();
-        conforms("/health/ready", code, &headers, &body);
+        let (code, _, body) = checked(binary.get("/health/ready", "").send().await.unwrap()).await;
         let report: Value = serde_json::from_slice(&body).unwrap();
         if report["status"] == status { Ok((code, report["dependencies"]["jwks"].clone())) } else { Err(report) }
     };

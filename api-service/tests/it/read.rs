@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use devstack::Scope;
-use devstack::kit::{PATIENCE, event};
+use devstack::kit::event;
 use shared::cache::{Fencer, Lookup};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 
 use crate::prelude::*;
@@ -41,7 +41,7 @@ pub(crate) fn tagged(response: &reqwest::Response) -> i64 {
 }
 
 #[tokio::test]
-async fn miss_hit_fence_and_not_modified() {
+async fn miss_hit_and_fence() {
     let app = TestApp::start("read").await;
     let id: DeviceId = "device-123".parse().unwrap();
     report(&app, "device-123", r#"{"status":"online"}"#).await;
@@ -52,8 +52,6 @@ async fn miss_hit_fence_and_not_modified() {
     assert_eq!(source(&first), "resource-cache; fwd=miss; stored");
     assert_eq!(tagged(&first), 1);
     let tag = first.headers()["etag"].clone();
-    assert_eq!(first.headers()["content-type"], "application/json");
-    assert_eq!(first.headers()["cache-control"], "private, no-cache");
     let body = first.text().await.unwrap();
     assert!(
         body.starts_with(r#"{"version":1,"id":"device-123","payload":{"status": "online"},"event_id":""#),
@@ -66,19 +64,14 @@ async fn miss_hit_fence_and_not_modified() {
     assert_eq!(source(&second), "resource-cache; hit");
     assert_eq!(second.text().await.unwrap(), body);
 
-    let request = || app.request("GET", "/resource/device-123").bearer_auth(crate::app::user());
-    let same = request().header("if-none-match", format!("\"0\", W/{}", tag.to_str().unwrap())).send().await.unwrap();
-    assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &tag));
-    assert_eq!(source(&same), "resource-cache; hit");
-    assert!(same.headers().contains_key("x-request-id"));
-    assert!(same.bytes().await.unwrap().is_empty());
-    let head = app.request("HEAD", "/resource/device-123").bearer_auth(crate::app::user()).send().await.unwrap();
+    let head = app.request("HEAD", "/resource/device-123").bearer_auth(user()).send().await.unwrap();
     assert_eq!((head.status().as_u16(), &head.headers()["etag"]), (200, &tag));
     assert_eq!(head.headers()["content-length"], body.len().to_string().as_str());
 
     report(&app, "device-123", r#"{"status":"off"}"#).await;
     work(&app, 2).await;
-    let newer = request().header("if-none-match", tag).send().await.unwrap();
+    let newer = app.request("GET", "/resource/device-123").bearer_auth(user()).header("if-none-match", tag);
+    let newer = newer.send().await.unwrap();
     assert_eq!((newer.status().as_u16(), tagged(&newer)), (200, 2));
     assert_eq!(source(&newer), "resource-cache; hit", "the fence put the new body in");
 }
@@ -99,7 +92,7 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     app.cache().erase(&id.cache_key()).await.unwrap();
     report("new").await;
     work(&app, 2).await;
-    let again = app.request("GET", "/resource/d").bearer_auth(crate::app::user()).header("if-none-match", &tag);
+    let again = app.request("GET", "/resource/d").bearer_auth(user()).header("if-none-match", &tag);
     let again = again.send().await.unwrap();
     assert_eq!((again.status().as_u16(), tagged(&again)), (200, 1));
     assert_ne!(again.headers()["etag"], tag);
@@ -111,9 +104,8 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
     let app = TestApp::start("read_missing").await;
     for expected in ["resource-cache; fwd=miss; stored", "resource-cache; hit"] {
         let response = app.get("new").await;
-        assert_eq!(response.status(), 404);
         assert_eq!(source(&response), expected);
-        assert_eq!(problem(response).await["code"], "resource_not_found");
+        is_refused(response, 404, "resource_not_found", None).await;
     }
     report(&app, "new", "{}").await;
     work(&app, 1).await;
@@ -121,7 +113,7 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
 }
 
 /// Holds every read of resources, until it is dropped.
-pub(crate) struct Held(PgConnection, PgConnection);
+pub(crate) struct Held(PgConnection, PgPool);
 
 impl Held {
     pub(crate) async fn hold(scope: &Scope) -> Self {
@@ -129,20 +121,16 @@ impl Held {
         for statement in ["BEGIN", "LOCK TABLE resources IN ACCESS EXCLUSIVE MODE"] {
             sqlx::query(statement).execute(&mut connection).await.unwrap();
         }
-        Self(connection, PgConnection::connect(&scope.database_url).await.unwrap())
+        Self(connection, PgPool::connect(&scope.database_url).await.unwrap())
     }
 
-    async fn waiting(&mut self) -> i64 {
-        let count = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
-        sqlx::query(count).fetch_one(&mut self.1).await.unwrap().get("n")
+    async fn waiting(&self) -> i64 {
+        let count = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
+        sqlx::query_scalar(count).fetch_one(&self.1).await.unwrap()
     }
 
-    pub(crate) async fn until_one_waits(&mut self) {
-        let begin = std::time::Instant::now();
-        while self.waiting().await != 1 {
-            assert!(begin.elapsed() < PATIENCE, "nobody waits");
-            sleep(Duration::from_millis(10)).await;
-        }
+    pub(crate) async fn until_one_waits(&self) {
+        until("one waits", async || self.waiting().await == 1).await;
     }
 
     async fn release_after(mut self, statement: &'static str) {
@@ -161,7 +149,7 @@ async fn who_finds_a_lease_of_this_process_joins_its_query() {
     let app = Arc::new(TestApp::start("read_join").await);
     report(&app, "d", "{}").await;
     work(&app, 1).await;
-    let mut held = Held::hold(&app.scope).await;
+    let held = Held::hold(&app.scope).await;
     let read = || reading(&app, "d");
     let first = read();
     held.until_one_waits().await;
@@ -186,7 +174,7 @@ async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
-    let mut held = Held::hold(&app.scope).await;
+    let held = Held::hold(&app.scope).await;
     let reading = reading(&app, "d");
     held.until_one_waits().await;
     Fencer::new(app.cache(), app.store()).fence(&[(id.clone().cache_key(), 2)]).await;
@@ -218,7 +206,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     // Another process has taken the lease and read version 1.
     let lease = app.cache().lease(&id.cache_key()).await.unwrap();
     let older = queries::resource(&app.store(), &id).await.unwrap().unwrap().body;
-    let mut held = Held::hold(&app.scope).await;
+    let held = Held::hold(&app.scope).await;
     let reading = reading(&app, "d");
     held.until_one_waits().await;
     // It fills, and version 2 is written, before this one is answered.

@@ -35,8 +35,8 @@ impl Race {
         // A stopped reader is not to be given up; and of one connection it is known what it has seen.
         let own = [&*behind, "--database-timeout=60s", "--database-max-connections=1", "--request-timeout=90s"];
         let app = Arc::new(TestApp::on(scope, &[settings, &own].concat()).await);
-        let store = Store::open(&plain.postgres, "worker").unwrap();
-        let cache = Cache::open(&plain.redis, &[&RESOURCE]).unwrap();
+        let store = Store::open(&plain.backbone.postgres, "worker").unwrap();
+        let cache = Cache::open(&plain.backbone.redis, &[&RESOURCE]).unwrap();
         Self { app, postgres, pool, store, cache }
     }
 
@@ -63,7 +63,7 @@ impl Race {
     async fn with_its_answer_in_hand(&self, device: &'static str) -> JoinHandle<Response> {
         // The statement is prepared: what waits for the lock is its execution.
         assert_eq!(self.app.get("warm").await.status(), 404);
-        let mut held = Held::hold(&self.app.scope).await;
+        let held = Held::hold(&self.app.scope).await;
         let reading = self.read(device);
         held.until_one_waits().await;
         self.postgres.hold_answers();

@@ -3,26 +3,17 @@
 use std::collections::HashMap;
 
 use api_service::ingest::producer::settings;
-use devstack::kit::event;
+use devstack::kit::{PATIENCE, event};
 use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use shared::kafka::TopicConfig;
-use shared::kafka::topics::setup;
-use shared::kafka::topics::setup::TopicShape;
-use shared::store::Store;
 
+use crate::app::prepare_on;
 use crate::prelude::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn body(device: &str) -> String {
-    event(device).json()
-}
-
 async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
-    let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
+    let client = shared::kafka::client(&config(scope, &[]).backbone.kafka).unwrap();
     let topic = scope.input_topic.clone();
     let ask = move || {
         let consumer: BaseConsumer = client.create().unwrap();
@@ -45,17 +36,13 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
     let mut scope = scope("replicas").await;
     scope.endpoints.kafka_brokers = cluster.brokers();
-    let plain = config(&scope, &[]);
-    let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     // Each pair of the three brokers has one of the partitions.
-    let shape = TopicShape { partitions: 3, replication: 2, min_insync_replicas: 2, compression: Default::default() };
-    setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
-    Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
+    prepare_on(&scope, 2).await;
     let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=3s"]).await;
 
     until_in_sync(&scope, |replicas| replicas.len() == 2).await;
     for n in 0..12 {
-        assert_eq!(app.submit(body(&format!("d{n}"))).await.status(), 202);
+        assert_eq!(app.submit(event(format!("d{n}")).json()).await.status(), 202);
     }
     let mut devices: HashMap<i32, String> = HashMap::new();
     for record in records(&app, 12).await {
@@ -66,13 +53,13 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     tokio::task::block_in_place(|| cluster.nodes[2].kill().unwrap());
     until_in_sync(&scope, |replicas| !replicas.contains(&3)).await;
     // What the broker says of it, with the API's settings but for the tries.
-    let mut once = settings(&app.config.kafka, &app.config.producer).unwrap();
+    let mut once = settings(&app.config.backbone.kafka, &app.config.backbone.producer).unwrap();
     let once: FutureProducer = once.set("message.send.max.retries", "1").create().unwrap();
     let (mut accepted, mut refused) = (0, 0);
     for (partition, replicas) in in_sync(&scope).await {
         let record = FutureRecord::<str, str>::to(&scope.input_topic).partition(partition).payload("{}");
         let said = once.send(record, PATIENCE).await;
-        let answer = app.submit(body(&devices[&partition])).await;
+        let answer = app.submit(event(&devices[&partition]).json()).await;
         if replicas.len() == 2 {
             said.unwrap();
             assert_eq!(answer.status(), 202);
@@ -80,8 +67,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
         } else {
             let few = RDKafkaErrorCode::NotEnoughReplicas;
             assert!(matches!(said, Err((KafkaError::MessageProduction(code), _)) if code == few), "{said:?}");
-            assert_eq!(answer.status(), 503);
-            assert_eq!(problem(answer).await["code"], "outcome_unknown");
+            is_refused(answer, 503, "outcome_unknown", Some("1")).await;
             refused += 1;
         }
     }
@@ -90,6 +76,6 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     tokio::task::block_in_place(|| cluster.nodes[2].start().unwrap());
     until_in_sync(&scope, |replicas| replicas.len() == 2).await;
     for device in devices.values() {
-        assert_eq!(app.submit(body(device)).await.status(), 202);
+        assert_eq!(app.submit(event(device).json()).await.status(), 202);
     }
 }

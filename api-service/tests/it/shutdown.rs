@@ -5,15 +5,13 @@ use tokio::net::TcpStream;
 
 use crate::prelude::*;
 
-const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
-
 #[tokio::test]
 async fn a_request_under_way_is_answered_before_the_end() {
     let mut app = TestApp::start("shutdown").await;
-    let mut idle = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut idle = Raw::send(app.address, LIVE).await;
     idle.read_answer().await;
     let mut fresh = Raw::connect(app.address).await;
-    let mut busy = Raw::send(app.address, &post(&admin(), BODY.len())).await;
+    let mut busy = Raw::send(app.address, &post(&admin(), EVENT.len())).await;
     sleep(Duration::from_millis(200)).await;
 
     app.stop();
@@ -26,7 +24,7 @@ async fn a_request_under_way_is_answered_before_the_end() {
     assert!(!ready, "{report}");
     assert_eq!(report["status"], "unready");
 
-    busy.write(BODY).await;
+    busy.write(EVENT).await;
     let answer = busy.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(records(&app, 1).await.len(), 1);
@@ -36,18 +34,18 @@ async fn a_request_under_way_is_answered_before_the_end() {
 #[tokio::test]
 async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
     let mut app = TestApp::with("shutdown_delay", &["--drain-delay=5min"]).await;
-    let mut kept = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut kept = Raw::send(app.address, LIVE).await;
     let answer = kept.read_answer().await;
     assert!(!answer.contains("connection: close"), "{answer}");
 
     app.stop();
     let says = async || app.request("GET", "/health/ready").send().await.unwrap().status() == 503;
     devstack::kit::until("it says that it ends", says).await;
-    let answer = app.submit(BODY).await;
+    let answer = app.submit(EVENT).await;
     assert_eq!(answer.status(), 202, "on a new connection");
     assert_eq!(answer.headers()["connection"], "close");
-    kept.write(&post(&admin(), BODY.len())).await;
-    kept.write(BODY).await;
+    kept.write(&post(&admin(), EVENT.len())).await;
+    kept.write(EVENT).await;
     let answer = kept.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 202"), "on an old one, which this answer closes: {answer}");
     assert!(answer.contains("connection: close"), "{answer}");
@@ -56,7 +54,7 @@ async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
 #[tokio::test]
 async fn the_end_has_a_deadline() {
     let mut app = TestApp::with("shutdown_deadline", &["--drain-timeout=300ms"]).await;
-    let stuck = Raw::send(app.address, &post(&admin(), BODY.len())).await;
+    let stuck = Raw::send(app.address, &post(&admin(), EVENT.len())).await;
     sleep(Duration::from_millis(200)).await;
     app.stop();
     let start = std::time::Instant::now();

@@ -5,8 +5,6 @@ use tokio::net::TcpStream;
 
 use crate::prelude::*;
 
-const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
-
 async fn written(brokers: String, topic: String) -> i64 {
     let ends = blocking(move || devstack::committed(&brokers, &topic, "nobody").unwrap());
     ends.await.values().map(|(_, end)| end).sum()
@@ -26,8 +24,8 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     // The first client is replaced once Kafka has said what the topic takes, and sends what it has.
     let client = 'queued: loop {
         assert!(start.elapsed() < Duration::from_secs(45), "the event is not in the queue");
-        let mut client = Raw::send(binary.address, &post(&admin(), BODY.len())).await;
-        client.write(BODY).await;
+        let mut client = Raw::send(binary.address, &post(&admin(), EVENT.len())).await;
+        client.write(EVENT).await;
         posted += 1;
         // The producer tells of its queue every five seconds.
         let patience = Instant::now() + Duration::from_secs(12);
@@ -62,7 +60,7 @@ async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
     let clients = binary.threads("rdk:main");
     assert!(clients > 0, "librdkafka names its threads in another way");
 
-    let request = tokio::spawn(binary.post("/events/batch", &admin(), format!("[{BODY},{BODY}]")).send());
+    let request = tokio::spawn(binary.post("/events/batch", &admin(), format!("[{EVENT},{EVENT}]")).send());
     // That client is started for these events, and gets them at once.
     until("a client is started for them", async || binary.threads("rdk:main") != clients).await;
     request.abort();

@@ -110,14 +110,9 @@ pub(crate) async fn post_batch(app: &TestApp, events: &[Sent], format: &str) -> 
     batch(app, &admin(), format, body).send().await.unwrap()
 }
 
-/// Gives the input topic this limit, and waits until the broker has it.
-pub(crate) async fn limit(scope: &Scope, bytes: usize) {
-    limit_of(scope, bytes, "uncompressed").await;
-}
-
-/// The same where a batch counts as the broker keeps it.
+/// Gives the input topic this limit, and waits until the broker has it. A batch counts as the broker keeps it.
 pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
-    let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
+    let client = shared::kafka::client(&config(scope, &[]).backbone.kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic));
     let bytes_as_text = bytes.to_string();
@@ -130,7 +125,7 @@ pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
 
 pub(crate) async fn limited(name: &str, bytes: usize) -> Scope {
     let scope = prepared(name).await;
-    limit(&scope, bytes).await;
+    limit_of(&scope, bytes, "uncompressed").await;
     scope
 }
 

@@ -25,6 +25,7 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
     let response = request.header("x-request-id", "req:1").header("traceparent", TRACEPARENT).send().await.unwrap();
     assert_eq!(response.status(), 202);
     assert_eq!(response.headers()["x-request-id"], "req:1");
+    assert!(!response.headers().contains_key("ratelimit-policy"), "no rate is set");
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.text().await.unwrap(), r#"{"request_id":"req:1","status":"accepted","event_id":"e-1"}"#);
 

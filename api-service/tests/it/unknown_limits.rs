@@ -6,14 +6,14 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::app::prepare;
 use crate::prelude::*;
-use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit, limited, places};
+use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit_of, limited, places};
 
 /// The producer by itself, which nobody has told what the topic takes.
 #[tokio::test]
 async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
     let scope = limited("unknown_limit", 50_000).await;
-    let config = config(&scope, &PATIENT);
-    let producer = Producer::new(&config.kafka, &config.producer, &config.domains.devices.topics.input).unwrap();
+    let settings = config(&scope, &PATIENT).backbone;
+    let producer = Producer::new(&settings.kafka, &settings.producer, &scope.input_topic).unwrap();
     let mut random = fastrand::Rng::new();
     let mut requests = Vec::new();
     for n in 0..6 {
@@ -47,7 +47,7 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
     let is_asked_for = async || app.producer.batch_limit() == Some(1_000_000);
     devstack::kit::until("the limit is asked for", is_asked_for).await;
     assert_eq!(batch(&app, &admin(), "application/json", array(&first)).send().await.unwrap().status(), 202);
-    limit(&scope, 100_000).await;
+    limit_of(&scope, 100_000, "uncompressed").await;
     // Several batches of up to a megabyte, of which the last fits.
     let request: Vec<_> = (0..70).map(|n| Sent::new(&mut random, "d".into(), format!("{n}"), 30_000, false)).collect();
     let answer = batch(&app, &admin(), "application/json", array(&request)).send().await.unwrap();
@@ -89,9 +89,7 @@ async fn what_no_segment_holds_is_too_large() {
     // In the batch, and alone.
     cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE; 2]);
     let sent = Sent::new(&mut fastrand::Rng::new(), "d".into(), "1".into(), 10, false);
-    let refused = app.submit(sent.json()).await;
-    assert_eq!(refused.status(), 413);
-    assert_eq!(problem(refused).await["code"], "body_too_large");
+    is_refused(app.submit(sent.json()).await, 413, "body_too_large", None).await;
     assert_eq!(app.submit(sent.json()).await.status(), 202);
 }
 

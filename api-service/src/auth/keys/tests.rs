@@ -3,23 +3,12 @@
 use devstack::token::Signer;
 use serde_json::{Value, json};
 
+use super::super::verify::tests::with;
 use super::*;
 
 fn jwk(algorithm: &str, kid: Option<&str>) -> Value {
     let (signer, _) = Signer::generate(algorithm, kid).unwrap();
     serde_json::to_value(signer.public().unwrap()).unwrap()
-}
-
-/// With some members replaced, and those that are set to null left out.
-fn with(mut jwk: Value, changes: Value) -> Value {
-    for (name, value) in changes.as_object().unwrap() {
-        if value.is_null() {
-            jwk.as_object_mut().unwrap().remove(name);
-        } else {
-            jwk[name] = value.clone();
-        }
-    }
-    jwk
 }
 
 fn set(keys: &[Value]) -> Result<KeySet, KeySetError> {

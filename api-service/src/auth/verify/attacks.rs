@@ -159,19 +159,8 @@ fn keys_that_the_token_brings_along_count_for_nothing() {
 fn kid() {
     let world = world(Some(SECRET));
     let long = "k".repeat(5000);
-    for odd in [
-        "../../../dev/null",
-        "/dev/null",
-        "' OR '1'='1",
-        "RS256\0",
-        "es256",
-        "",
-        " ",
-        "ключ",
-        &long,
-        "$(id)",
-        "http://x",
-    ] {
+    let paths = ["../../../dev/null", "/dev/null", "http://x", "$(id)", "' OR '1'='1"];
+    for odd in paths.into_iter().chain(["RS256\0", "es256", "", " ", "ключ", &long]) {
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(odd.to_owned());
         let key = EncodingKey::from_ec_der(&Signer::generate(EC, None).unwrap().1);
@@ -212,9 +201,9 @@ fn another_key_or_algorithm_than_the_one_named() {
 
 #[test]
 fn tampered_with_anywhere() {
-    let world = world(None);
-    for signer in [&world.rsa, &world.ec, &world.ed] {
-        let good = signer.sign(&claims(json!({}))).unwrap();
+    let world = world(Some(SECRET));
+    let published = [&world.rsa, &world.ec, &world.ed].map(|signer| signer.sign(&claims(json!({}))).unwrap());
+    for good in published.into_iter().chain([with_header(r#"{"alg":"HS256"}"#)]) {
         world.verify(&good).unwrap();
         for place in 0..good.len() {
             let mut bytes = good.clone().into_bytes();

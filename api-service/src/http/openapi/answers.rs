@@ -1,6 +1,6 @@
 //! Answers: those of success, and a problem for each status that an operation's codes have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -15,10 +15,6 @@ pub(crate) const REQUEST_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 /// What every call that needs a token may be refused with.
 pub(crate) const TOKEN: [Code; 5] =
     [Code::INVALID_TOKEN, Code::FORBIDDEN, Code::RATE_LIMITED, Code::INTERNAL, Code::KEYS_UNAVAILABLE];
-
-fn usual() -> Map<String, Value> {
-    Map::from_iter([("x-request-id".to_owned(), header("X-Request-Id"))])
-}
 
 /// What an answer has past the token, where a rate is set.
 pub(crate) fn rates() -> [(&'static str, Value); 2] {
@@ -40,17 +36,15 @@ pub(crate) fn with_content(
     content: Value,
     headers: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Value {
-    let mut answer = empty(description, headers);
-    if let Some(answer) = answer.as_object_mut() {
-        answer.insert("content".into(), content);
-    }
-    answer
+    json!({"description": description, "headers": with_usual(headers), "content": content})
 }
 
 pub(crate) fn empty(description: &str, headers: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    let mut all = usual();
-    all.extend(headers.into_iter().map(|(name, header)| (name.to_owned(), header)));
-    json!({"description": description, "headers": all})
+    json!({"description": description, "headers": with_usual(headers)})
+}
+
+fn with_usual(headers: impl IntoIterator<Item = (&'static str, Value)>) -> BTreeMap<&'static str, Value> {
+    headers.into_iter().chain([("x-request-id", header("X-Request-Id"))]).collect()
 }
 
 /// The problems with these codes, by status. Headers `more` are in those of the status behind them.
@@ -117,9 +111,7 @@ pub(crate) fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'sta
 
 /// The headers of a rate, on every problem that may come behind it.
 pub(crate) fn rated(codes: &[&[Code]]) -> Vec<(StatusCode, &'static str, Value)> {
-    let mut statuses: Vec<_> = codes.concat().iter().map(|code| code.status()).collect();
-    statuses.retain(|status| *status != StatusCode::UNAUTHORIZED);
-    statuses.sort_unstable();
-    statuses.dedup();
+    let mut statuses: BTreeSet<_> = codes.concat().iter().map(|code| code.status()).collect();
+    statuses.remove(&StatusCode::UNAUTHORIZED);
     statuses.into_iter().flat_map(|status| rates().map(|(name, header)| (status, name, header))).collect()
 }

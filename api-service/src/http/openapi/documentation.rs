@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answers::{answers, empty, parameters, with_content};
-use super::headers::{self, constant, header, parameter};
+use super::headers::{self, constant, header};
 use super::{Part, schemas};
 use crate::http::docs;
 use crate::http::problem::Code;
@@ -24,73 +24,63 @@ pub fn part() -> Part {
 }
 
 /// What the files of the documentation have in common.
-fn cached() -> impl Iterator<Item = (&'static str, Value)> {
-    [
+fn cached() -> Vec<(&'static str, Value)> {
+    vec![
         ("etag", header("Document-ETag")),
         ("cache-control", constant(docs::CACHE_CONTROL)),
         ("x-content-type-options", constant("nosniff")),
     ]
-    .into_iter()
+}
+
+/// A file, or that it is the one that the caller has, whose answer has these headers.
+fn operation(
+    id: &str,
+    summary: &str,
+    own: &[Value],
+    found: Value,
+    headers: Vec<(&'static str, Value)>,
+    codes: &[Code],
+) -> Value {
+    let parameters = [own, &parameters(["If-None-Match", "X-Request-Id"])].concat();
+    json!({
+        "operationId": id,
+        "tags": ["documentation"],
+        "summary": summary,
+        "security": [],
+        "parameters": parameters,
+        "responses": answers(json!({
+            "200": found,
+            "304": empty("Not modified.", headers)
+        }), &[codes, &[Code::INTERNAL]], &[])
+    })
 }
 
 fn document_operation() -> Value {
     let content = json!({
         "application/json": {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
     });
-    json!({
-        "operationId": "document",
-        "tags": ["documentation"],
-        "summary": "This document",
-        "security": [],
-        "parameters": parameters(["If-None-Match", "X-Request-Id"]),
-        "responses": answers(json!({
-            "200": with_content("OpenAPI 3.1.", content, cached()),
-            "304": empty("Not modified.", cached())
-        }), &[&[Code::INTERNAL]], &[])
-    })
+    let found = with_content("OpenAPI 3.1.", content, cached());
+    operation("document", "This document", &[], found, cached(), &[])
 }
 
 fn page_operation() -> Value {
-    let headers = || {
-        let own = [("content-security-policy", constant(docs::POLICY)), ("referrer-policy", constant("no-referrer"))];
-        cached().chain(own)
-    };
+    let own = [("content-security-policy", constant(docs::POLICY)), ("referrer-policy", constant("no-referrer"))];
+    let headers = [cached(), own.to_vec()].concat();
     let content = json!({"text/html": {"schema": {"type": "string"}}});
-    json!({
-        "operationId": "page",
-        "tags": ["documentation"],
-        "summary": "A page to read this document and to try the calls",
-        "security": [],
-        "parameters": parameters(["If-None-Match", "X-Request-Id"]),
-        "responses": answers(json!({
-            "200": with_content("Swagger UI.", content, headers()),
-            "304": empty("Not modified.", headers())
-        }), &[&[Code::INTERNAL]], &[])
-    })
+    let found = with_content("Swagger UI.", content, headers.clone());
+    operation("page", "A page to read this document and to try the calls", &[], found, headers, &[])
 }
 
 fn file_operation() -> Value {
+    let name = json!({
+        "in": "path", "name": "file", "required": true,
+        "schema": {"type": "string", "enum": docs::FILES.each_ref().map(|file| file.name)}
+    });
     let content = json!({
         "text/javascript": {"schema": {"type": "string"}},
         "text/css": {"schema": {"type": "string"}}
     });
     let packed = ("content-encoding", json!({"schema": {"type": "string", "const": "gzip"}}));
-    json!({
-        "operationId": "file",
-        "tags": ["documentation"],
-        "summary": "The files of the page",
-        "security": [],
-        "parameters": [
-            {
-                "in": "path", "name": "file", "required": true,
-                "schema": {"type": "string", "enum": docs::FILES.each_ref().map(|file| file.name)}
-            },
-            parameter("If-None-Match"),
-            parameter("X-Request-Id")
-        ],
-        "responses": answers(json!({
-            "200": with_content("The file.", content, cached().chain([packed])),
-            "304": empty("Not modified.", cached())
-        }), &[&[Code::NOT_FOUND, Code::INTERNAL]], &[])
-    })
+    let found = with_content("The file.", content, cached().into_iter().chain([packed]));
+    operation("file", "The files of the page", &[name], found, cached(), &[Code::NOT_FOUND])
 }

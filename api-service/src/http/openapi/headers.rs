@@ -17,13 +17,15 @@ pub(crate) fn constant(value: &str) -> Value {
     json!({"required": true, "schema": {"type": "string", "const": value}})
 }
 
+pub(crate) fn required(description: &str, schema: Value) -> Value {
+    json!({"required": true, "description": description, "schema": schema})
+}
+
 pub(crate) fn parameter(name: &str) -> Value {
     json!({"$ref": format!("#/components/parameters/{name}")})
 }
 
 pub(crate) fn all() -> Value {
-    let required =
-        |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
     let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     let policies = Kind::ALL.map(Kind::policy).join("|");
     json!({

@@ -19,17 +19,10 @@ pub(crate) fn object(required: &[&str], properties: Value) -> Value {
 
 /// All codes of problems.
 pub(super) fn codes(codes: &[Code]) -> Value {
-    json!({"type": "string", "enum": codes, "description": meanings(codes)})
-}
-
-fn meanings(codes: &[Code]) -> String {
-    let mut text = String::from(
-        "The kind of error; a code never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n",
-    );
-    for code in codes {
-        text.push_str(&format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title()));
-    }
-    text
+    let row = |code: &Code| format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title());
+    let rows: String = codes.iter().map(row).collect();
+    let intro = "The kind of error; a code never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n";
+    json!({"type": "string", "enum": codes, "description": format!("{intro}{rows}")})
 }
 
 pub(super) fn all() -> Value {

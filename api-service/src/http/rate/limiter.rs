@@ -1,7 +1,4 @@
 //! How much a subject may ask of this instance: a token bucket for each (GCRA, by `governor`).
-//!
-//! Each instance counts for itself: behind a load balancer with n of them a subject may have up to
-//! n times as much.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -7,7 +7,8 @@ const OTHERS: usize = 128;
 
 /// Raises the limit as far as it may be. Gives how many of so many connections there is room for:
 /// past that, accepting would fail without anybody making room.
-pub(super) fn enough_for(connections: usize) -> usize {
+pub(super) fn enough_for(connections: u32) -> usize {
+    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "cannot raise the limit of open files");

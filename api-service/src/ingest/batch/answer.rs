@@ -71,15 +71,13 @@ pub(super) struct Item {
     more: usize,
 }
 
-#[expect(clippy::ref_option, reason = "as serde calls it")]
 fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_ref().map(EventId::as_str).unwrap_or_default())
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    items: Vec<Item>,
-    waiting: Vec<usize>,
+    pub(super) items: Vec<Item>,
     faults: usize,
     fault_bytes: usize,
 }
@@ -95,7 +93,6 @@ struct Told<'a> {
 
 impl Batch {
     pub(super) fn wait_for(&mut self, about: About) {
-        self.waiting.push(self.items.len());
         self.push(None, about.event_id.clone(), about, Vec::new(), 0);
     }
 
@@ -120,13 +117,9 @@ impl Batch {
         self.items.push(Item { index, status, code, about, event_id, errors, more });
     }
 
-    pub(super) fn items(&self) -> &[Item] {
-        &self.items
-    }
-
     /// About the most bytes that the answer has where items are refused already, so that each will be told.
     pub(super) fn most_bytes(&self) -> usize {
-        if self.waiting.len() == self.items.len() {
+        if self.items.iter().all(|item| item.code.is_none()) {
             return 0;
         }
         self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
@@ -134,8 +127,9 @@ impl Batch {
 
     /// What became of the items that went to Kafka, in order.
     pub(super) fn settle(&mut self, outcomes: impl Iterator<Item = Result<(), (Code, &'static str)>>) {
-        for (place, outcome) in self.waiting.iter().zip(outcomes) {
-            if let (Some(item), Err((code, _))) = (self.items.get_mut(*place), outcome) {
+        let waiting = self.items.iter_mut().filter(|item| item.code.is_none());
+        for (item, outcome) in waiting.zip(outcomes) {
+            if let Err((code, _)) = outcome {
                 (item.status, item.code) = (status(Some(code)).as_u16(), Some(code));
             }
         }
@@ -169,18 +163,15 @@ impl Batch {
     }
 
     fn refused(&mut self, code: Code) -> Problem {
-        let problem = match code {
-            Code::INVALID_EVENT => invalid("no event of the batch is valid"),
-            Code::NOT_JSON => Problem::new(code, "none of the events is JSON, see errors"),
-            Code::BODY_TOO_LARGE => Problem::new(code, "the events are too large for their topic"),
-            Code::OUTCOME_UNKNOWN => Problem::new(
-                code,
-                "events may have been written; send them again with these event_ids: each counts once",
-            ),
-            _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                Problem::new(code, "no event was accepted; try again later")
+        let detail = match code {
+            Code::INVALID_EVENT => "no event of the batch is valid",
+            Code::NOT_JSON => "none of the events is JSON, see errors",
+            Code::BODY_TOO_LARGE => "the events are too large for their topic",
+            Code::OUTCOME_UNKNOWN => {
+                "events may have been written; send them again with these event_ids: each counts once"
             }
-            _ => Problem::new(code, code.title()),
+            _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => "no event was accepted; try again later",
+            _ => code.title(),
         };
         // Who gave no event_ids can repeat the same events all the same.
         let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
@@ -190,7 +181,7 @@ impl Batch {
         if more > 0 {
             errors.push(Fault::more(String::new(), more));
         }
-        problem.with_errors(errors).with_items(items)
+        Problem::new(code, detail).with_errors(errors).with_items(items)
     }
 }
 

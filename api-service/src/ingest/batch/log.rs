@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use shared::kafka::ids::EventId;
 use shared::runtime::config::AccessLog;
 use tokio::task::coop;
 use tracing::Level;
 
 use super::answer::Item;
 use crate::http::problem::Code;
-use crate::http::subject::AnsweredItem;
+use crate::http::subject::Answered;
 
 /// Of those that name neither subject nor event there is one line for each code: a body of two kilobytes may hold a
 /// thousand of them.
@@ -32,10 +33,19 @@ pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item
             _ if all => Level::INFO,
             _ => continue,
         };
-        let &Item { index, status, code, .. } = item;
-        let code = code.map(Code::as_str);
-        AnsweredItem { level, request_id, index, status, code, event_id: item.about.event_id.as_ref() }
-            .log(&item.about);
+        let line = Answered {
+            level,
+            request_id,
+            request: None,
+            index: Some(item.index),
+            status: item.status,
+            code: item.code.map(Code::as_str),
+            event_id: item.about.event_id.as_ref().map(EventId::as_str),
+            trace_id: None,
+            took: None,
+            message: "answered in a batch",
+        };
+        line.log(item.about.subject.as_ref());
     }
     for (code, (status, items)) in nameless {
         tracing::info!(%request_id, status, %code, items, "answered in a batch");

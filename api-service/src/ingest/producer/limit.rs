@@ -4,8 +4,7 @@
 //! that refusal for each record in it. So batches are kept below the limit, and a record that may not fit
 //! into one is sent by itself: what is refused then was too large alone.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use shared::kafka::Outgoing;
 
@@ -23,14 +22,9 @@ const OVERHEAD: usize = 768;
 
 /// The largest batch that the topic is known, or assumed, to take.
 #[derive(Debug)]
-pub(super) struct BatchLimit {
-    /// What follows from `state`, for a reader in a hurry.
-    bytes: AtomicUsize,
-    is_known: AtomicBool,
-    state: Mutex<State>,
-}
+pub(super) struct BatchLimit(RwLock<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct State {
     /// The topic's `max.message.bytes`, as Kafka last said.
     asked: Option<usize>,
@@ -40,21 +34,21 @@ struct State {
 impl BatchLimit {
     /// Until Kafka has said what the topic takes, batches are small.
     pub(super) fn unknown() -> Self {
-        Self {
-            bytes: AtomicUsize::new(ASSUMED_BATCH_BYTES),
-            is_known: AtomicBool::new(false),
-            state: Mutex::new(State { asked: None, refused: MAX_BATCH_BYTES }),
-        }
+        Self(RwLock::new(State { asked: None, refused: MAX_BATCH_BYTES }))
+    }
+
+    fn state(&self) -> State {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The largest batch of several records.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.state().bytes()
     }
 
     /// Whether Kafka has said so: what [`Self::bytes`] gives from then on.
     pub(super) fn is_known(&self) -> bool {
-        self.is_known.load(Ordering::Acquire)
+        self.state().asked.is_some()
     }
 
     /// Whether this event fits into a batch.
@@ -64,29 +58,20 @@ impl BatchLimit {
 
     /// Kafka was asked for the topic's `max.message.bytes`.
     pub(super) fn learn(&self, asked: usize) {
-        self.change(|state| {
-            if state.asked.replace(asked) != Some(asked) {
-                // What refusals taught was about another limit.
-                state.refused = MAX_BATCH_BYTES;
-            }
-        });
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if state.asked.replace(asked) != Some(asked) {
+            // What refusals taught was about another limit.
+            state.refused = MAX_BATCH_BYTES;
+        }
     }
 
     /// A batch of up to this many bytes was refused, although Kafka was asked: it may not be asked, or the
     /// broker compresses in its own way, and less well.
     pub(super) fn refused(&self, batch_bytes: usize) {
-        self.change(|state| {
-            if state.bytes() >= batch_bytes {
-                state.refused = (batch_bytes / 2).max(1);
-            }
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        self.bytes.store(state.bytes(), Ordering::Relaxed);
-        self.is_known.store(state.asked.is_some(), Ordering::Release);
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if state.bytes() >= batch_bytes {
+            state.refused = (batch_bytes / 2).max(1);
+        }
     }
 }
 

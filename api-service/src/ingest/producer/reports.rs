@@ -12,28 +12,16 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Statistics};
 use shared::kafka::{self, is_too_large};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, oneshot};
 
 /// What became of a record: its partition and offset, or why it has none.
 pub(super) type Report = Result<(i32, i64), KafkaError>;
 
-pub(super) enum Waiting {
-    Alone(oneshot::Sender<Report>),
-    /// A request with many: this is its event of that index.
-    Of(Arc<Batch>, usize),
-}
+/// What a record waits with: its request's reports, and its place among them.
+pub(super) type Waiting = Box<(Arc<Batch>, usize)>;
 
-impl Waiting {
-    /// A request with one event, and what it gets its report from; an error where the client was
-    /// dropped.
-    pub(super) fn alone() -> (Box<Self>, oneshot::Receiver<Report>) {
-        let (tell, report) = oneshot::channel();
-        (Box::new(Self::Alone(tell)), report)
-    }
-}
-
-/// The reports of a request with many events. It is woken once, when all are there.
+/// The reports of a request's events. It is woken once, when all are there.
 pub(super) struct Batch {
     reports: Mutex<Vec<Option<Report>>>,
     left: AtomicUsize,
@@ -49,15 +37,13 @@ impl Batch {
         })
     }
 
-    pub(super) fn waiting(self: &Arc<Self>, index: usize) -> Box<Waiting> {
-        Box::new(Waiting::Of(Arc::clone(self), index))
+    pub(super) fn waiting(self: &Arc<Self>, index: usize) -> Waiting {
+        Box::new((Arc::clone(self), index))
     }
 
-    /// One event was not handed over: no report comes of it.
-    pub(super) fn skip(&self) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.settled.notify_one();
-        }
+    /// One event needs no report any more, or was not handed over at all. Whether it was the last.
+    pub(super) fn skip(&self) -> bool {
+        self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     pub(super) async fn settled(&self) {
@@ -70,12 +56,13 @@ impl Batch {
         std::mem::take(&mut self.held())
     }
 
-    fn put(&self, index: usize, report: Report) {
+    /// Takes a report. Whether it was the last.
+    fn put(&self, index: usize, report: Report) -> bool {
         // After the deadline nobody looks any more, and there is no place.
         if let Some(place) = self.held().get_mut(index) {
             *place = Some(report);
         }
-        self.skip();
+        self.skip()
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Option<Report>>> {
@@ -84,12 +71,10 @@ impl Batch {
     }
 }
 
-type Told = (oneshot::Sender<Report>, Report);
-
 pub(super) struct Reports {
     /// The client's topic.
     topic: String,
-    tell: UnboundedSender<Told>,
+    settled: UnboundedSender<Arc<Batch>>,
     was_refused: Arc<AtomicBool>,
 }
 
@@ -97,19 +82,16 @@ impl Reports {
     /// For one client of this topic, with what has to run beside it until it is gone. It notes there that a batch was
     /// refused as too large.
     pub(super) fn new(topic: &str, was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        // Bounded by the client's queue: a report for each record that is in there.
-        let (tell, told) = unbounded_channel();
-        (Self { topic: topic.to_owned(), tell, was_refused }, hand_out(told))
+        // Bounded by the client's queue: each has a record in there.
+        let (settled, all) = unbounded_channel();
+        (Self { topic: topic.to_owned(), settled, was_refused }, wake(all))
     }
 }
 
-async fn hand_out(mut told: UnboundedReceiver<Told>) {
+async fn wake(mut all: UnboundedReceiver<Arc<Batch>>) {
     let mut some = Vec::new();
-    while told.recv_many(&mut some, 256).await > 0 {
-        for (waiting, report) in some.drain(..) {
-            // Who does not wait any more has been answered.
-            let _ = waiting.send(report);
-        }
+    while all.recv_many(&mut some, 256).await > 0 {
+        some.drain(..).for_each(|batch| batch.settled.notify_one());
     }
 }
 
@@ -119,7 +101,6 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
-        #[expect(clippy::cast_precision_loss, reason = "gauges")]
         for (name, value) in [
             ("kafka_queue_records", statistics.msg_cnt),
             ("kafka_queue_bytes", statistics.msg_size),
@@ -135,9 +116,9 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Waiting>;
+    type DeliveryOpaque = Waiting;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Waiting) {
         let report = match result {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => {
@@ -147,11 +128,10 @@ impl ProducerContext for Reports {
                 Err(error.clone())
             }
         };
-        match *waiting {
-            Waiting::Alone(waiting) => {
-                let _ = self.tell.send((waiting, report));
-            }
-            Waiting::Of(batch, index) => batch.put(index, report),
+        let (batch, index) = *waiting;
+        if batch.put(index, report) {
+            // Who is not there any more wakes nobody.
+            let _ = self.settled.send(batch);
         }
     }
 }
@@ -164,10 +144,10 @@ mod tests {
     async fn a_batch_is_settled_when_each_has_a_report_or_needs_none() {
         let batch = Batch::new(3);
         let mut settled = std::pin::pin!(batch.settled());
-        batch.put(2, Ok((1, 7)));
-        batch.skip();
+        assert!(!batch.put(2, Ok((1, 7))) && !batch.skip());
         assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut settled).await.is_err());
-        batch.put(0, Err(KafkaError::Canceled));
+        assert!(batch.put(0, Err(KafkaError::Canceled)), "the last");
+        batch.settled.notify_one();
         settled.await;
         batch.settled().await;
         let reports = batch.reports();

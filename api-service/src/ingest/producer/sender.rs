@@ -1,8 +1,8 @@
 //! A client of librdkafka's, and its successors: one that has failed for good is replaced, and one whose
 //! batches are larger than the topic takes, too.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,6 +15,7 @@ use shared::kafka;
 use shared::kafka::Outgoing;
 use shared::kafka::topics::setup;
 use shared::runtime::lifecycle::no_result;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::limit::BatchLimit;
@@ -43,7 +44,7 @@ pub(super) struct Sender {
     batching: Batching,
     topic: String,
     message_timeout: Duration,
-    is_replacing: AtomicBool,
+    due: mpsc::Sender<()>,
 }
 
 /// One client. Events of one request that have to keep their order go to the same one: what stands behind
@@ -64,14 +65,17 @@ impl Sender {
         message_timeout: Duration,
     ) -> anyhow::Result<Arc<Self>> {
         let client = Client::start(&settings, topic, batching.bytes())?;
-        Ok(Arc::new(Self {
+        let (due, is_due) = mpsc::channel(1);
+        let sender = Arc::new(Self {
             client: ArcSwap::from_pointee(client),
             settings,
             batching,
             topic: topic.to_owned(),
             message_timeout,
-            is_replacing: AtomicBool::new(false),
-        }))
+            due,
+        });
+        tokio::spawn(Self::replace_when_due(Arc::downgrade(&sender), is_due));
+        Ok(sender)
     }
 
     /// The client of now. A caller lets it go before it waits, so that one that is replaced is neither kept
@@ -81,7 +85,7 @@ impl Sender {
     }
 
     /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
-    pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Box<Waiting>) -> Result<(), KafkaError> {
+    pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Waiting) -> Result<(), KafkaError> {
         let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::MAX_HEADERS));
         kafka::each_header(event, |key, value| {
             headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
@@ -93,30 +97,25 @@ impl Sender {
         client.producer.send(record).map_err(|(error, _)| error)
     }
 
-    /// Replaces the client where that is due, in the background.
-    pub(super) fn replace(self: &Arc<Self>) {
-        if !self.client().is_due(&self.batching) || self.is_replacing.swap(true, Ordering::AcqRel) {
-            return;
+    /// Has the client replaced where that is due, in the background.
+    pub(super) fn replace(&self) {
+        if self.client().is_due(&self.batching) {
+            // Where one call waits already, it is for this one too.
+            let _ = self.due.try_send(());
         }
-        let sender = Arc::clone(self);
-        tokio::spawn(async move {
-            loop {
-                let old = sender.client.load_full();
-                if !old.is_due(&sender.batching) {
-                    sender.is_replacing.store(false, Ordering::Release);
-                    // Whoever saw that one is due in between went away, trusting this task.
-                    if !sender.client().is_due(&sender.batching) || sender.is_replacing.swap(true, Ordering::AcqRel) {
-                        return;
-                    }
-                    continue;
-                }
-                if let Err(error) = sender.start_anew(old).await {
+    }
+
+    /// Ends with the sender.
+    async fn replace_when_due(sender: Weak<Self>, mut is_due: mpsc::Receiver<()>) {
+        while let (Some(()), Some(sender)) = (is_due.recv().await, sender.upgrade()) {
+            while sender.client().is_due(&sender.batching) {
+                if let Err(error) = sender.start_anew(sender.client.load_full()).await {
                     tracing::error!(error = format!("{error:#}"), "cannot create another producer");
                 }
                 // A cause that lasts must not keep us busy with nothing else.
                 sleep(REPLACE_INTERVAL).await;
             }
-        });
+        }
     }
 
     async fn start_anew(self: &Arc<Self>, old: Arc<Client>) -> anyhow::Result<()> {
