@@ -81,7 +81,7 @@ picture: ## Draws docs/architecture.svg again, with docs/architecture.svg.py
 
 alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 	promtool check rules observe/prometheus/rules.yml
-	promtool test rules observe/prometheus/tests/rules.yml
+	promtool test rules observe/prometheus/tests/*.yml
 
 lint: ## Checks formatting, code, images, workflows, Terraform and dependencies
 	$(CARGO) fmt --all --check

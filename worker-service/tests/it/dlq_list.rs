@@ -60,7 +60,7 @@ async fn a_letter_is_shown_whole() {
     let shown = kit.show(0, 1).await.unwrap();
     assert_eq!((&shown["key"], &shown["value"]), (&"b".into(), &r#"{"secret":"e-1"}"#.into()));
     assert!(shown["headers"].as_array().unwrap().contains(&serde_json::json!({"name": "dlq.offset", "value": "7"})));
-    assert!(kit.show(0, 2).await.unwrap_err().to_string().contains("nothing at 2"));
+    assert!(kit.show(0, 2).await.unwrap_err().to_string().contains("no record at offset 2"));
     assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
 }
 
@@ -88,7 +88,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let said = kit.command(&["dlq", "show", "0", "3"]).await;
     assert!(said.error.contains("offset 3 is behind an open transaction and cannot be read yet"), "{said:?}");
     let said = kit.command(&["dlq", "show", "0", "9"]).await;
-    assert!(said.error.contains("has nothing at 9"), "{said:?}");
+    assert!(said.error.contains("has no record at offset 9"), "{said:?}");
 
     producer.commit();
     // Its marker may come after the answer.

@@ -162,7 +162,7 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
     for more in [&[][..], &["--dry-run"]] {
         let refused = kit.seek(an_hour_ago, more).await.unwrap_err().to_string();
         assert!(refused.starts_with("nothing was changed: "), "{refused}");
-        assert!(refused.contains("the last one at 2") && refused.contains("`--from-beginning`"), "{refused}");
+        assert!(refused.contains("the last one at offset 2") && refused.contains("`--from-beginning`"), "{refused}");
     }
     assert_eq!(kit.committed().await, before);
     // To before all of them nothing is left out.

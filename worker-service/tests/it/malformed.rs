@@ -112,7 +112,8 @@ async fn dead_letters_around_it_are_listed_shown_and_sent() {
 
     let said = kit.command(&["dlq", "list"]).await;
     assert_eq!((said.status, said.out.lines().count()), (0, 2), "{said:?}");
-    let told: Vec<_> = said.error.lines().filter(|line| line.contains("records cannot be read")).collect();
+    let told: Vec<_> =
+        said.error.lines().filter(|line| line.contains("skipping records that cannot be read")).collect();
     assert_eq!(told.len(), 2, "{said:?}");
     assert!(told[0].contains(r#""from_offset":1"#) && told[0].contains(r#""offsets":2"#), "{}", told[0]);
     assert!(told[1].contains(r#""from_offset":4"#) && told[1].contains(r#""offsets":1"#), "{}", told[1]);

@@ -44,7 +44,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
         )
     };
     for (name, value, good) in wrong {
-        assert!(said.error.contains(&format!("\n{input}: {name}={value}, and ")), "{name}: {}", said.error);
+        assert!(said.error.contains(&format!("\n{input}: {name}={value}, but must be ")), "{name}: {}", said.error);
         assert!(said.error.contains(&change(input, name, good)), "{name}: {}", said.error);
     }
     // What the input topic takes, and room for the headers of a dead letter.
@@ -69,7 +69,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let page = page.to_string();
     assert_eq!(status, 200, "{page}");
     for (name, value, _) in wrong {
-        assert!(page.contains(&format!("\"{input}: {name}={value}, and ")), "{name}: {page}");
+        assert!(page.contains(&format!("\"{input}: {name}={value}, but must be ")), "{name}: {page}");
     }
     assert!(page.contains(&format!("\"{dlq}: retention.ms=604800000, but must be ")), "{page}");
     worker.end().await;

@@ -71,6 +71,9 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     kit.until("SELECT count(*) FROM events", 80).await;
     worker.stop().await.unwrap();
     trouble.blocks.store(false, Ordering::SeqCst);
+    // Where one process runs all tests, others look whether any partition stands still.
+    let labels = [("group", ones.scope.group.clone()), ("partition", "0".to_owned())];
+    ::metrics::gauge!("partition_stalled", &labels).set(0.0);
     let committed = [kit.committed().await[&0], watchers.committed().await[&0], ones.committed().await[&0]];
     assert!(committed[0] == 80 && committed[1] >= 60 && committed[2] == 3, "{committed:?}");
     assert_eq!(kit.version("a").await, Some(80));

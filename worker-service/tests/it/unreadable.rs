@@ -134,7 +134,8 @@ async fn letters_around_what_cannot_be_read_are_listed_and_sent() {
 
     let said = kit.command(&["dlq", "list"]).await;
     assert_eq!((said.status, said.out.lines().count()), (0, letters), "{said:?}");
-    let told: Vec<_> = said.error.lines().filter(|line| line.contains("records cannot be read")).collect();
+    let told: Vec<_> =
+        said.error.lines().filter(|line| line.contains("skipping records that cannot be read")).collect();
     assert_eq!(told.len(), 1, "{said:?}");
     for part in [r#""partition":0"#, r#""offsets":8"#, &format!(r#""from_offset":{first}"#), "Decompression"] {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
