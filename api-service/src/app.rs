@@ -1,6 +1,7 @@
 //! The service, built and run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -8,20 +9,25 @@ use axum::middleware::from_fn;
 use futures_util::future::{BoxFuture, join_all};
 use shared::runtime::{ops, telemetry};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::backbone::probes::Probes;
+use crate::backbone::tasks::{RunTask, keep_running};
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
 use crate::http::{HttpConfig, Route, docs, layers, openapi, rate, server};
 use crate::ingest::producer::Producer;
 
+/// How long all domains together have at the end, before the pool of PostgreSQL closes.
+const HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The service. It connects by itself, and binds no port.
 pub struct App {
     pub backbone: Arc<Backbone>,
     pub producers: Vec<Producer>,
     routes: Vec<Route>,
-    tasks: Vec<BoxFuture<'static, ()>>,
+    tasks: Vec<(&'static str, RunTask)>,
     drained: Vec<BoxFuture<'static, ()>>,
     http: HttpConfig,
     probes: Probes,
@@ -35,7 +41,9 @@ impl App {
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
         let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
-        routes.extend(docs::routes(openapi::text(&domains.document())));
+        let described = domains.clone();
+        // Made when somebody asks for it: it takes some MiB while it is made.
+        routes.extend(docs::routes(move || openapi::text(&described.document())));
         let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
         for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
@@ -93,7 +101,7 @@ impl App {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
         let Self { backbone, producers, tasks, drained, http, probes, .. } = self;
-        let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+        let tasks: Vec<_> = tasks.into_iter().map(|(name, run)| tokio::spawn(keep_running(name, run))).collect();
         let probes = tokio::spawn(probes.run(producers.clone()));
         let tokens = Arc::clone(&backbone.tokens);
         let keys = tokio::spawn(async move { tokens.source.run().await });
@@ -112,8 +120,8 @@ impl App {
         for task in tasks.into_iter().chain([probes, keys]) {
             task.abort();
         }
-        for hook in drained {
-            hook.await;
+        if timeout(HOOKS_TIMEOUT, join_all(drained)).await.is_err() {
+            tracing::error!("the domains did not finish in time what they do at the end");
         }
         backbone.store.close().await;
     }
@@ -121,7 +129,7 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::Mutex;
 
     use axum::body::Body;
     use axum::extract::Request;
@@ -131,7 +139,6 @@ mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
     use tokio::sync::oneshot;
-    use tokio::time::timeout;
     use tower::ServiceExt;
 
     use super::*;
@@ -153,11 +160,17 @@ mod tests {
         let (began, begins) = oneshot::channel();
         // Dropped with the task.
         let (runs, mut ended) = oneshot::channel::<()>();
-        app.tasks.push(Box::pin(async move {
-            let _runs = runs;
-            began.send(()).unwrap();
-            std::future::pending().await
-        }));
+        let mut parts = vec![Some((runs, began)), None];
+        let parts = Mutex::new(std::iter::from_fn(move || parts.pop()));
+        let run = move || -> BoxFuture<'static, ()> {
+            let next = parts.lock().unwrap().next().flatten();
+            Box::pin(async move {
+                let (_runs, began) = next.expect("the first time it panics");
+                began.send(()).unwrap();
+                std::future::pending().await
+            })
+        };
+        app.tasks.push(("task", Box::new(run)));
         let (hook, hooked) = oneshot::channel();
         app.drained.push(Box::pin(async move {
             let task_has_ended = timeout(Duration::from_secs(30), &mut ended).await.is_ok();

@@ -3,6 +3,7 @@
 pub mod health;
 pub mod openapi;
 pub mod probes;
+pub mod tasks;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use self::health::Health;
 use self::probes::Probes;
+use self::tasks::RunTask;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Caller, JwtConfig, identify};
 use crate::cached::Cached;
@@ -49,9 +51,9 @@ pub struct Domain {
 pub struct Served {
     pub routes: Vec<Route>,
     pub producers: Vec<Producer>,
-    /// What runs beside its routes, until the producers are flushed.
-    pub task: Option<BoxFuture<'static, ()>>,
-    /// What is left to do then, before the pool of PostgreSQL closes.
+    /// What runs beside its routes, until the producers are flushed: its name, and how it begins.
+    pub task: Option<(&'static str, RunTask)>,
+    /// What is left to do then, before the pool of PostgreSQL closes; all domains have five seconds for it.
     pub drained: Option<BoxFuture<'static, ()>>,
 }
 

@@ -37,6 +37,7 @@ domains! {
 type Serve = fn(&DomainsConfig, &Arc<Backbone>) -> anyhow::Result<Served>;
 
 /// The domains that are served: those that `API_DOMAINS` names, in any case, or all.
+#[derive(Clone)]
 pub struct Domains(Vec<(&'static Domain, Serve)>);
 
 impl Domains {

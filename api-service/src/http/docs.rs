@@ -88,8 +88,9 @@ pub(crate) const PAGE: &str = "/docs";
 pub(crate) const FILE: &str = "/docs/{file}";
 
 /// The routes of the page and of this document.
-pub fn routes(document: String) -> [Route; 3] {
-    let document = Arc::new(Served::new("application/json", document.into(), &[]));
+pub fn routes(document: impl FnOnce() -> String + Send + 'static) -> [Route; 3] {
+    let document = LazyLock::new(move || Served::new("application/json", document().into(), &[]));
+    let document = Arc::new(document);
     let document = move |headers: HeaderMap| std::future::ready(document.answer(&headers));
     [(DOCUMENT, get(document)), (PAGE, get(page)), (FILE, get(file))]
 }
