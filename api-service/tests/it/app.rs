@@ -10,6 +10,7 @@ use api_service::config::Config;
 use api_service::ingest::producer::Producer;
 use clap::Parser;
 use devstack::Scope;
+use devstack::kit::PATIENCE;
 pub(crate) use devstack::kit::scope;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -198,4 +199,11 @@ pub(crate) async fn is_refused(response: Response, status: u16, code: &str, late
     let problem = problem(response).await;
     assert_eq!((found, problem["code"].as_str(), told.as_deref()), (status, Some(code), later), "{problem}");
     problem
+}
+
+/// A connection to this Redis. On a busy machine it may take longer than the client's half second.
+pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }

@@ -3,6 +3,7 @@
 use devstack::Redis;
 use sqlx::PgPool;
 
+use crate::app::redis_at;
 use crate::prelude::*;
 use crate::read::{report, source, tagged};
 
@@ -13,8 +14,7 @@ async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does(
     let full = blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await;
     let away = nowhere("--redis-url=redis://127.0.0.1:PORT");
     let forgetful = blocking(|| Redis::start(&[]).unwrap()).await;
-    let mut connection =
-        redis::Client::open(forgetful.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_at(&forgetful.url()).await;
     let url = |redis: &Redis| format!("--redis-url={}", redis.url());
     for (name, redis) in [("redis_away", away), ("redis_full", url(&full)), ("redis_forgets", url(&forgetful))] {
         let app = TestApp::with(name, &[&redis, "--redis-timeout=100ms"]).await;

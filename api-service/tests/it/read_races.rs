@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
+use crate::app::redis_at;
 use crate::prelude::*;
 use crate::read::{Held, cached, reading, source, tagged};
 
@@ -136,8 +137,7 @@ async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
 async fn eviction_makes_no_read_wrong() {
     let redis = blocking(|| Redis::start(&["--maxmemory-policy", "allkeys-lru"])).await.unwrap();
     let race = Race::new("race_evict", &[&format!("--redis-url={}", redis.url())]).await;
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis_at(&redis.url()).await;
     let memory = |info: &str, name: &str| -> u64 {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok()).unwrap()
     };

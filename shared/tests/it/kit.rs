@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use clap::Parser;
 use devstack::Scope;
-use devstack::kit::scope;
+use devstack::kit::{PATIENCE, scope};
 
 use crate::prelude::*;
 pub(crate) use devstack::kit::until as eventually;
@@ -69,8 +69,7 @@ impl Kit {
     }
 
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        redis_at(&self.scope.endpoints.redis_url).await
     }
 
     pub(crate) fn key(&self, id: &str) -> String {
@@ -198,4 +197,11 @@ pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
     let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
     Position::new("t", partition, offset, appended_at)
+}
+
+/// A connection to this Redis. On a busy machine it may take longer than the client's half second.
+pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }

@@ -107,7 +107,7 @@ async fn while_an_index_is_made_writers_do_not_wait() {
                WHERE query LIKE 'CREATE INDEX%' AND datname = current_database()";
     assert!(sqlx::query_scalar::<_, bool>(end).fetch_one(&kit.pool).await.unwrap());
     let error = format!("{:#}", timeout(Duration::from_secs(30), setup).await.unwrap().unwrap().unwrap_err());
-    assert!(error.contains("the index events_written is not made") && error.contains("57014"), "{error}");
+    assert!(error.contains("the index events_written could not be created") && error.contains("57014"), "{error}");
     assert!(error.contains("run `worker-service setup` again"), "{error}");
 
     let setup = begin();

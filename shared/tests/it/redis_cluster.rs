@@ -7,6 +7,7 @@ use redis::FromRedisValue;
 
 use crate::cache::{fence_many, lease_fill_and_release};
 use crate::erase::old_body_stays_away;
+use crate::kit::redis_at;
 use crate::prelude::*;
 
 /// One for all tests that break nothing.
@@ -33,8 +34,7 @@ pub(crate) async fn counts(cache: &Cache) -> (usize, usize) {
 
 /// One of the nodes, asked directly.
 async fn node(cluster: &RedisCluster, number: usize) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(cluster.nodes[number].url()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    redis_at(&cluster.nodes[number].url()).await
 }
 
 /// The number of the node that has a key.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use redis::aio::MultiplexedConnection;
 use tracing::subscriber::DefaultGuard;
 
+use crate::kit::redis_at;
 use crate::prelude::*;
 
 /// What is logged on this thread, which is all of a test's.
@@ -49,7 +50,7 @@ fn cache(kit: &Kit, redis: &Redis) -> Cache {
 }
 
 pub(crate) async fn connection(redis: &Redis) -> MultiplexedConnection {
-    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+    redis_at(&redis.url()).await
 }
 
 pub(crate) async fn config_set(connection: &mut MultiplexedConnection, name: &str, value: &str) {

@@ -171,7 +171,9 @@ impl Kit {
 
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        // On a busy machine it may take longer than the client's half second.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
     }
 
     pub(crate) fn key(&self, device: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use devstack::kit::PATIENCE;
 use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, Server, endpoints};
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
@@ -97,7 +98,9 @@ impl Servers {
 }
 
 pub(crate) async fn direct(redis: &str) -> MultiplexedConnection {
-    redis::Client::open(redis).unwrap().get_multiplexed_async_connection().await.unwrap()
+    // On a busy machine it may take longer than the client's half second.
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    redis::Client::open(redis).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
 pub(crate) async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) -> RedisResult<redis::Value> {
