@@ -14,8 +14,9 @@ use shared::runtime::{lifecycle, ops, telemetry};
 use shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::RunConfig;
 use crate::consumer::budget::ByteBudget;
@@ -23,7 +24,7 @@ use crate::consumer::health::{GroupHealth, Health, watch_cache};
 use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
 use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
-use crate::consumer::tasks::{self, StopSignal, TaskHealth};
+use crate::consumer::tasks::{self, TaskHealth};
 use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
@@ -69,16 +70,6 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     }
 }
 
-/// How long a partition may stand still for no reason. Whatever a runner waits for has a deadline of seconds, and
-/// what it waits out it tells.
-const STALL_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// See [`Parts::compare_interval`].
-const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// See [`Parts::topics_interval`].
-const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
-
 /// How often it is shown what partitions hold.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,7 +78,8 @@ const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// How long a partition may stand still for no reason, before its runner begins anew.
+    /// How long a partition may stand still for no reason, before its runner begins anew. Whatever a runner waits for
+    /// has a deadline of seconds, and what it waits out it tells.
     pub stall_timeout: Duration,
     /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
     /// takes to commit.
@@ -100,9 +92,9 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             read: Record::read,
-            stall_timeout: STALL_TIMEOUT,
-            compare_interval: COMPARE_INTERVAL,
-            topics_interval: TOPICS_INTERVAL,
+            stall_timeout: Duration::from_secs(180),
+            compare_interval: Duration::from_secs(30),
+            topics_interval: Duration::from_secs(300),
         }
     }
 }
@@ -112,7 +104,7 @@ pub struct Worker {
     /// What it says of itself.
     pub health: Health,
     fencer: Fencer,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     ends: FuturesUnordered<oneshot::Receiver<anyhow::Result<()>>>,
     tasks: JoinSet<()>,
 }
@@ -146,7 +138,7 @@ impl Worker {
             budget: budget.clone(),
             settings: config.domains.0.clone(),
         };
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let (mut healths, ends) = (Vec::new(), FuturesUnordered::new());
         for handler in handlers {
             let name = handler.spec.name;
@@ -154,14 +146,14 @@ impl Worker {
             let source = source.with_context(|| format!("the handler {name} has no settings"))?;
             let health = GroupHealth::new(&source.group);
             healths.push(health.clone());
-            ends.push(start_group(handler.start, source, config, &parts, &given, health, stopped.clone())?);
+            ends.push(start_group(handler.start, source, config, &parts, &given, health, stop.clone())?);
         }
         let runtime = Handle::current();
         let (mut task_healths, mut running) = (Vec::new(), JoinSet::new());
         for RegisteredTask { name, start } in tasks {
             let health = TaskHealth::new(name);
             task_healths.push(health.clone());
-            running.spawn_on(tasks::keep_running(start(&given)?, StopSignal::new(stopped.clone()), health), &runtime);
+            running.spawn_on(tasks::keep_running(start(&given)?, stop.clone(), health), &runtime);
         }
         let health = Health::new(healths, task_healths);
         let fences = fencer.clone();
@@ -194,7 +186,7 @@ impl Worker {
     /// A fatal error on the way.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         let all = async {
             let mut outcome = Ok(());
             while let Some(ended) = self.ends.next().await {
@@ -231,7 +223,7 @@ fn start_group(
     parts: &Parts,
     given: &Dependencies,
     health: GroupHealth,
-    stopped: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let Started { run, retention } = start(given, source, &health)?;
     let Dependencies { client, store, .. } = given.clone();
@@ -252,18 +244,18 @@ fn start_group(
     let (ended, end) = oneshot::channel();
     let topics_interval = parts.topics_interval;
     std::thread::Builder::new().name("poll".into()).spawn(move || {
-        wait_for_schema(&runtime, &store, &health, &stopped);
+        wait_for_schema(&runtime, &store, &health, &stop);
         let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
         runtime.spawn(watch.run(told.unwrap_or(false), topics_interval));
-        let _ = ended.send(poll::run(&client, &topic, run, health, runtime, &consumer, &stopped));
+        let _ = ended.send(poll::run(&client, &topic, run, health, runtime, &consumer, &stop));
     })?;
     Ok(end)
 }
 
 /// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
 /// group before that would only take partitions away from workers that can do something with them.
-fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &watch::Receiver<bool>) {
-    while !*stop.borrow() {
+fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
         match runtime.block_on(store.check()) {
             Ok(()) => {
                 health.waits_before_joining(None);

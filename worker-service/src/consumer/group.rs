@@ -15,8 +15,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka;
 use shared::runtime::lifecycle::no_result;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 pub use self::signals::Signals;
 use crate::consumer::health::GroupHealth;
@@ -52,8 +53,8 @@ pub struct Assigned {
     pub consumer: Arc<BaseConsumer<Group>>,
     /// Shared with the group and the measurement of its lag.
     pub signals: Arc<Signals>,
-    /// Becomes true when the runner has to end.
-    pub stop: watch::Receiver<bool>,
+    /// Cancelled when the runner has to end.
+    pub stop: CancellationToken,
 }
 
 /// Makes the runner of an assigned partition: all that a group knows of its handler.
@@ -72,7 +73,7 @@ pub struct Group {
 }
 
 struct PartitionHandle {
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     signals: Arc<Signals>,
     /// How often it had restarted when it was last asked to.
     asked_anew: Option<u64>,
@@ -128,7 +129,7 @@ impl Group {
             let wake = Arc::new(Notify::new());
             let waker = Arc::clone(&wake);
             queue.set_nonempty_callback(move || waker.notify_one());
-            let (stop, stopped) = watch::channel(false);
+            let stop = CancellationToken::new();
             let signals = Arc::new(Signals::default());
             let assigned = Assigned {
                 topic,
@@ -137,7 +138,7 @@ impl Group {
                 wake,
                 consumer: Arc::clone(&consumer),
                 signals: Arc::clone(&signals),
-                stop: stopped,
+                stop: stop.clone(),
             };
             let task = self.runtime.spawn((self.run)(assigned));
             self.runners().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
@@ -182,7 +183,7 @@ impl Group {
 
     fn finish(&self, ending: Vec<(i32, PartitionHandle)>) {
         for (_, handle) in &ending {
-            let _ = handle.stop.send(true);
+            handle.stop.cancel();
         }
         let deadline = Instant::now() + REVOKE_TIMEOUT;
         for (partition, mut handle) in ending {

@@ -1,7 +1,7 @@
 //! Runs a partition: hands records to its scheduler, does what the scheduler decides, and stores the offset before
 //! which every record is done.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,24 +9,25 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::unreadable::is_unreadable;
 use shared::kafka::{Record, header};
 use shared::runtime::config::AccessLog;
+use shared::runtime::lifecycle::no_result;
 use shared::store::Store;
 
 use crate::consumer::apply::Applier;
 use crate::consumer::budget::{ByteBudget, Share};
 use crate::consumer::event_log::{self, FailedBatch};
-use crate::consumer::group::{Assigned, Run};
+use crate::consumer::group::{Assigned, Group, Run};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
-use shared::kafka::unreadable::is_unreadable;
 
 pub use self::gap_reader::GapReader;
 use self::gaps::Gaps;
@@ -72,6 +73,8 @@ pub struct RunnerDependencies<H> {
 /// How often a paused runner asks whether an operator resumed it, and every runner polls its queue without being
 /// notified.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long librdkafka may take to seek.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records taken in between two polls of the transaction that is under way.
 const INTAKE_CHUNK: usize = 32;
 /// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
@@ -96,12 +99,6 @@ impl<H> Deref for PartitionRunner<H> {
     }
 }
 
-impl<H> DerefMut for PartitionRunner<H> {
-    fn deref_mut(&mut self) -> &mut Assigned {
-        &mut self.assigned
-    }
-}
-
 /// Runs partitions by these dependencies.
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
     Box::new(move |assigned| {
@@ -112,7 +109,7 @@ pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
 
 impl<H: Handler> PartitionRunner<H> {
     /// Runs a scheduler from the group's committed offset until it is told to stop.
-    async fn run_scheduler(&mut self, from: Option<i64>, gaps: &mut Gaps) {
+    async fn run_scheduler(&self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
         // A scheduler before it may have panicked: what it held is gone.
@@ -120,10 +117,11 @@ impl<H: Handler> PartitionRunner<H> {
         self.dependencies.health.begun(self.partition, from);
         let mut tracker = OffsetTracker::new(from, gaps);
         let mut pause = self.known_pause(&mut scheduler, started).await;
-        let mut paced = None;
-        while !*self.stop.borrow() {
+        let mut paced: Option<Instant> = None;
+        while !self.stop.is_cancelled() {
             if let Some(since) = paced.take() {
-                self.gather_until(since + MIN_BATCH_INTERVAL).await;
+                // Records gather in the queue.
+                self.sleep((since + MIN_BATCH_INTERVAL).saturating_duration_since(Instant::now())).await;
             }
             self.take_in(&mut scheduler, &mut tracker, usize::MAX);
             self.return_where_due(&mut scheduler, &mut tracker).await;
@@ -164,10 +162,10 @@ impl<H: Handler> PartitionRunner<H> {
                         let until = until
                             .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
-                            () = self.assigned.wake.notified(), if scheduler.has_room() => {}
+                            () = self.wake.notified(), if scheduler.has_room() => {}
                             () = self.share.room(), if self.share.is_refused() => {}
                             () = tokio::time::sleep(until) => {}
-                            _ = self.assigned.stop.changed() => {}
+                            () = self.stop.cancelled() => {}
                         }
                     }
                     pause = self.look_at_pause(pause, &mut scheduler).await;
@@ -180,12 +178,25 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Lets records gather in the queue.
-    async fn gather_until(&mut self, until: Instant) {
-        tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => {}
-            _ = self.assigned.stop.changed() => {}
-        }
+    /// Sleeps, unless the runner is told to stop.
+    async fn sleep(&self, duration: Duration) {
+        self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
+    }
+
+    /// Asks the client something that blocks its thread.
+    async fn ask_client<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Group>, &str, i32) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        tokio::task::spawn_blocking(move || question(&consumer, &topic, partition)).await.map_err(no_result)
+    }
+
+    /// Has the client go to an offset. Records that were fetched already come again.
+    async fn seek(&self, to: Offset) -> anyhow::Result<()> {
+        Ok(self
+            .ask_client(move |consumer, topic, partition| consumer.seek(topic, partition, to, SEEK_TIMEOUT))
+            .await??)
     }
 
     /// Runs a transaction. Meanwhile the next batch is collected, a few records at a time, so that PostgreSQL's answers
@@ -294,12 +305,11 @@ impl<H: Handler> PartitionRunner<H> {
 
     /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
     /// answers. The client needs it, too, before it fetches anything.
-    async fn ask_committed(&mut self) -> Option<i64> {
-        while !*self.stop.borrow() {
-            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-            let asked = tokio::task::spawn_blocking(move || {
+    async fn ask_committed(&self) -> Option<i64> {
+        while !self.stop.is_cancelled() {
+            let asked = self.ask_client(|consumer, topic, partition| {
                 let mut list = TopicPartitionList::new();
-                list.add_partition(&topic, partition);
+                list.add_partition(topic, partition);
                 consumer.committed_offsets(list, Duration::from_secs(5))
             });
             match asked.await.ok()? {
@@ -310,15 +320,12 @@ impl<H: Handler> PartitionRunner<H> {
                     self.signals.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
                     return offset;
                 }
-                Err(error) => self
-                    .dependencies
-                    .health
-                    .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
+                Err(error) => {
+                    let why = format!("Kafka does not tell the committed offset: {error}");
+                    self.dependencies.health.waits_to_begin(self.partition, why);
+                }
             }
-            tokio::select! {
-                () = tokio::time::sleep(IDLE_INTERVAL) => {}
-                _ = self.assigned.stop.changed() => {}
-            }
+            self.sleep(IDLE_INTERVAL).await;
         }
         None
     }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::consumer::group::{Group, Run};
 use crate::consumer::health::GroupHealth;
@@ -31,7 +31,7 @@ pub fn run(
     health: GroupHealth,
     runtime: Handle,
     shown: &OnceLock<Weak<BaseConsumer<Group>>>,
-    stop: &watch::Receiver<bool>,
+    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut config = client.clone();
     config
@@ -66,7 +66,7 @@ pub fn run(
 
     let mut leaving: Option<Instant> = None;
     loop {
-        if *stop.borrow() && leaving.is_none() {
+        if stop.is_cancelled() && leaving.is_none() {
             leaving = Some(Instant::now());
             // Revokes everything (the runners finish, and their offsets are committed), and then
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would

@@ -15,6 +15,7 @@ use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
+use tokio_util::sync::CancellationToken;
 
 pub use self::command::{CommandSpec, GivenCommand, Out};
 pub use self::settings::{Settings, SettingsSpec};
@@ -24,7 +25,7 @@ use crate::consumer::group::Run;
 use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
 use crate::consumer::partition::{GapReader, RunnerDependencies, runner};
-use crate::consumer::tasks::{RunTask, StopSignal};
+use crate::consumer::tasks::RunTask;
 use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
 use crate::source::{HandlerSpec, Source};
@@ -118,7 +119,7 @@ impl Registry {
         new: impl FnOnce(&Dependencies) -> anyhow::Result<R> + Send + 'static,
     ) -> &mut Self
     where
-        R: Fn(StopSignal) -> F + Send + Sync + 'static,
+        R: Fn(CancellationToken) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let start = move |given: &Dependencies| {

@@ -8,9 +8,9 @@ use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
 use shared::store::{Failure, Store};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::behind::Behind;
-use crate::consumer::tasks::StopSignal;
 
 /// The wait after there was nothing more to delete.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -20,15 +20,13 @@ const REST: Duration = Duration::from_millis(100);
 const SHOW: Duration = Duration::from_secs(5);
 
 /// Deletes, piece by piece, until it is told to stop. This worker has run since then.
-pub async fn run(store: Store, older_than: Duration, since: Instant, mut stop: StopSignal) {
+pub async fn run(store: Store, older_than: Duration, since: Instant, stop: CancellationToken) {
     let mut piece = Piece::default();
     let mut ages = [Age::Written, Age::Appended].map(|age| (age, Behind::unknown(since)));
     loop {
         for (age, behind) in &mut ages {
-            let passed = tokio::select! {
-                () = stop.given() => return,
-                passed = pass(&store, *age, older_than, &mut piece, behind) => passed,
-            };
+            let passing = pass(&store, *age, older_than, &mut piece, behind);
+            let Some(passed) = stop.run_until_cancelled(passing).await else { return };
             if let Err(error) = passed {
                 piece.failed();
                 tracing::warn!(%error, "cannot delete events after their retention now");
@@ -37,7 +35,7 @@ pub async fn run(store: Store, older_than: Duration, since: Instant, mut stop: S
         let next = Instant::now() + PAUSE;
         while Instant::now() < next {
             ages.iter().for_each(|(age, behind)| behind.show(*age));
-            if !stop.sleep(SHOW).await {
+            if stop.run_until_cancelled(tokio::time::sleep(SHOW)).await.is_none() {
                 return;
             }
         }

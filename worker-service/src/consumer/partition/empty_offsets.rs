@@ -5,7 +5,6 @@
 //! cannot be read yet, because another transaction is open before it, nor a gap at the end. So if a partition stays
 //! behind, a separate consumer reads what is there.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -70,10 +69,9 @@ impl<H: Handler> PartitionRunner<H> {
     /// The client's position, markers included. No records are taken from the queue meanwhile, so all before it came
     /// in.
     async fn position(&self) -> Option<i64> {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let told = tokio::task::spawn_blocking(move || {
+        let told = self.ask_client(|consumer, topic, partition| {
             let positions = consumer.position().ok()?;
-            positions.find_partition(&topic, partition).and_then(|found| found.offset().to_raw())
+            positions.find_partition(topic, partition).and_then(|found| found.offset().to_raw())
         });
         // A negative offset means that there is none yet.
         told.await.ok().flatten().filter(|offset| *offset >= 0)
