@@ -42,7 +42,6 @@ pub fn register(worker: &mut Registry) {
             Command::new("erase")
                 .visible_alias("forget")
                 .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
-            erase::run,
         )
         .topics_made(|store, made| async move { Ok(queries::forget_ends(store, made).await?) }.boxed())
         .cached(&RESOURCE);

@@ -123,7 +123,7 @@ impl Worker {
     /// # Errors
     /// As with [`Self::start`].
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
-        let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only)?;
+        let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only);
         let client = kafka::client(&config.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
         let cache = Cache::open(&config.stores.redis, &kinds)?;

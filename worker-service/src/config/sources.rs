@@ -1,5 +1,7 @@
 //! The groups and the topics of all handlers that are registered, as settings: each domain declares its own.
 
+use std::collections::HashMap;
+
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
@@ -37,35 +39,32 @@ fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
     Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(PossibleValuesParser::new(names))
 }
 
-fn same(what: &str, one: &str, other: &str, name: &str) -> Error {
-    Error::raw(ErrorKind::ArgumentConflict, format!("{one} and {other} are the same {what}, {name}: set two\n"))
+/// No two of these variables have the same value.
+fn all_differ<'a>(what: &str, named: impl Iterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
+    let mut seen = HashMap::new();
+    for (variable, name) in named {
+        if let Some(other) = seen.insert(name, variable) {
+            let said = format!("{other} and {variable} are the same {what}, {name}: set two\n");
+            return Err(Error::raw(ErrorKind::ArgumentConflict, said));
+        }
+    }
+    Ok(())
 }
 
 /// The topics of these streams, no two of which are the same.
 fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<TopicConfig>, Error> {
     let read: Vec<_> = streams.iter().map(|stream| stream.read(matches)).collect::<Result<_, _>>()?;
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (stream, topics) in streams.iter().zip(&read) {
-        for (variable, name) in
-            [(stream.topic.variable, topics.input.as_str()), (stream.dead_letters.variable, topics.dlq.as_str())]
-        {
-            if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == name) {
-                return Err(same("topic", other, variable, name));
-            }
-            seen.push((variable, name));
-        }
-    }
+    let named = streams.iter().zip(&read).flat_map(|(stream, topics): (_, &TopicConfig)| {
+        [(stream.topic.variable, topics.input.as_str()), (stream.dead_letters.variable, topics.dlq.as_str())]
+    });
+    all_differ("topic", named)?;
     Ok(read)
 }
 
 /// The groups of these handlers, no two of which are the same.
 fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<String>, Error> {
     let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read_group(matches)).collect();
-    for (n, (handler, group)) in handlers.iter().zip(&groups).enumerate() {
-        if let Some((other, _)) = handlers.iter().zip(&groups).take(n).find(|(_, other)| *other == group) {
-            return Err(same("group", other.group.variable, handler.group.variable, group));
-        }
-    }
+    all_differ("group", handlers.iter().map(|handler| handler.group.variable).zip(groups.iter().map(String::as_str)))?;
     Ok(groups)
 }
 
@@ -87,9 +86,9 @@ fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<So
 }
 
 /// Of several the one that was named.
-fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Option<usize>, Error> {
-    let named = matches.get_one::<String>("handler");
-    Ok(named.and_then(|named| handlers.iter().position(|handler| handler.name == named)))
+fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Option<usize> {
+    let named = matches.get_one::<String>("handler")?;
+    handlers.iter().position(|handler| handler.name == named)
 }
 
 /// Those of all handlers.
@@ -132,7 +131,7 @@ impl OfHandlers for OneSource {
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
         let sources = read_sources(handlers, matches)?;
-        let chosen = choose(handlers, matches)?;
+        let chosen = choose(handlers, matches);
         if chosen.is_none() && sources.len() > 1 {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
             let message = format!("there are several handlers, {}: name one with --handler\n", names.join(", "));
@@ -150,7 +149,7 @@ impl OfHandlers for Groups {
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
         let groups = read_groups(handlers, matches)?;
-        Ok(Self(match choose(handlers, matches)? {
+        Ok(Self(match choose(handlers, matches) {
             Some(chosen) => groups.into_iter().skip(chosen).take(1).collect(),
             None => groups,
         }))

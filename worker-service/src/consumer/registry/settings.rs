@@ -13,7 +13,8 @@ type Value = Arc<dyn Any + Send + Sync>;
 /// Settings of `run` that a domain has registered.
 #[derive(Clone, Copy)]
 pub struct SettingsSpec {
-    augment: fn(Command) -> Command,
+    /// Adds them to a command.
+    pub augment: fn(Command) -> Command,
     read: fn(&ArgMatches) -> Result<(TypeId, Value), Error>,
 }
 
@@ -25,11 +26,6 @@ impl SettingsSpec {
             read: |matches| Ok((TypeId::of::<C>(), Arc::new(C::from_arg_matches(matches)?) as Value)),
         }
     }
-
-    /// Adds them to a command.
-    pub fn augment(self, command: Command) -> Command {
-        (self.augment)(command)
-    }
 }
 
 /// The values of all of them.
@@ -38,17 +34,11 @@ pub struct Settings(HashMap<TypeId, Value>);
 
 impl Settings {
     /// Reads them from a command line.
-    ///
-    /// # Errors
-    /// Those of the structs.
     pub fn read(specs: &[SettingsSpec], matches: &ArgMatches) -> Result<Self, Error> {
         specs.iter().map(|spec| (spec.read)(matches)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Those of a struct.
-    ///
-    /// # Errors
-    /// No domain has registered it: a defect.
+    /// Those of a struct; that no domain has registered it is a defect.
     pub fn of<C: Any + Send + Sync>(&self) -> anyhow::Result<&C> {
         let found = self.0.get(&TypeId::of::<C>()).and_then(|value| value.downcast_ref());
         found.with_context(|| format!("no domain has registered the settings {}", type_name::<C>()))
