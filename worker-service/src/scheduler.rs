@@ -148,14 +148,14 @@ impl<E> Scheduler<E> {
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, delivery: Result<Delivery<E>, Refusal>) {
         self.watermark.begin(record.offset, record.appended_at());
-        self.records += 1;
         match delivery {
             Ok(delivery) => {
                 let task = Task { record, delivery, attempts: 0 };
-                self.bytes += task.size();
+                self.count(&task);
                 self.ready.push_back(task);
             }
             Err(Refusal { reason, error }) => {
+                self.records += 1;
                 self.bytes += record.size();
                 self.dead_letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
@@ -190,7 +190,7 @@ impl<E> Scheduler<E> {
             return Action::DeadLetter(letters);
         }
         let choice = self.choose(now);
-        self.turns.begin(now);
+        self.turns.begun = now;
         match choice {
             Choice::Batch(batch) => Action::Apply(batch),
             Choice::Probe(bytes) => Action::Probe(bytes),
@@ -204,7 +204,7 @@ impl<E> Scheduler<E> {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
-                self.turns.others_had_theirs();
+                self.turns.of_others = false;
                 self.suspects_of_outage.applied(&batch, now);
                 self.try_undecided_where_over(now);
                 self.failing.applied(&batch);
@@ -240,8 +240,7 @@ impl<E> Scheduler<E> {
         let mut why = None;
         for (letter, result) in sent {
             match result {
-                // Its size was counted as a task's where it was one; the difference is made up in
-                // `judge`.
+                // Its size was counted as a task's where it was one: `make_dead_letter` makes up the difference.
                 Ok(()) => self.finish(letter.record.offset, letter.record.size()),
                 Err(message) => {
                     refused.push(letter);
@@ -315,11 +314,6 @@ impl<E> Scheduler<E> {
         self.records == 0
     }
 
-    /// When the first of the held keys is tried again.
-    pub fn held_until(&self) -> Option<Duration> {
-        self.due()
-    }
-
     /// Why the scheduler waits out an outage, if it does.
     pub fn outage(&self) -> Option<&str> {
         self.outage.message()
@@ -337,7 +331,7 @@ impl<E> Scheduler<E> {
 
     /// A batch waits out an outage.
     fn put_off(&mut self, batch: Vec<Task<E>>, message: String, now: Duration) {
-        self.turns.others_had_theirs();
+        self.turns.of_others = false;
         self.put_back(batch);
         self.outage.wait(now, message);
     }
@@ -347,7 +341,7 @@ impl<E> Scheduler<E> {
     /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
     /// halved, so that after the longest outage there are a few small batches.
     fn put_off_in_halves(&mut self, mut batch: Vec<Task<E>>, message: String, now: Duration) -> AfterFailure {
-        if self.outage.message().is_none() && !self.turns.is_again() {
+        if self.outage.message().is_none() && !self.turns.again {
             self.put_off(batch, message, now);
             return AfterFailure::Waits;
         }
@@ -361,10 +355,7 @@ impl<E> Scheduler<E> {
     /// A held key's time has come: the event that failed on its own, then the rest at once,
     /// before anything else.
     fn begin_again(&mut self, mut tasks: VecDeque<Task<E>>) {
-        for task in &tasks {
-            self.records += 1;
-            self.bytes += task.size();
-        }
+        tasks.iter().for_each(|task| self.count(task));
         let first: Vec<_> = tasks.pop_front().into_iter().collect();
         let mut batches = vec![first];
         let mut batch = Batch::default();
@@ -385,6 +376,11 @@ impl<E> Scheduler<E> {
         self.watermark.finish(offset);
         self.finished += 1;
         self.release(size);
+    }
+
+    fn count(&mut self, task: &Task<E>) {
+        self.records += 1;
+        self.bytes += task.size();
     }
 
     fn release(&mut self, size: usize) {

@@ -8,7 +8,7 @@ use shared::cache::{Accepted, FenceReport, Fencer};
 use shared::kafka::Delivery;
 use shared::store::{Failure, Store, Tx, Work};
 
-use crate::consumer::handler::{Applied, Handler};
+use crate::consumer::handler::{Applied, Handler, Processed};
 use crate::scheduler::Task;
 
 /// Applies batches.
@@ -51,19 +51,13 @@ impl<H: Handler> Applier<H> {
     /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
     /// the other.
     pub async fn fence(&self, batch: &[Task<H::Event>], applied: &Applied) -> FenceReport {
-        let place = |(task, event): (&Task<H::Event>, &_)| accepted(task, event, applied);
-        let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(place).collect();
+        let accepted = |(task, event): (&Task<H::Event>, &Processed)| {
+            let (key, _) = applied.fences.get(event.fence?)?;
+            Some((key, task.delivery.envelope.accepted_at))
+        };
+        let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(accepted).collect();
         self.fencer.fence_events(&applied.fences, &events).await
     }
-}
-
-fn accepted<'a, E>(
-    task: &Task<E>,
-    event: &crate::consumer::handler::Processed,
-    applied: &'a Applied,
-) -> Option<Accepted<'a>> {
-    let (key, _) = applied.fences.get(event.fence?)?;
-    Some((key, task.delivery.envelope.accepted_at))
 }
 
 /// A batch that is being written.

@@ -22,16 +22,6 @@ struct Shared {
     freed: Notify,
 }
 
-/// Whether a partition that holds so much may take in a record.
-const fn may_take(limit: usize, partitions: usize, used: usize, holds: usize) -> bool {
-    let half = limit / 2;
-    let part = match half.checked_div(partitions) {
-        Some(part) => part,
-        None => half,
-    };
-    holds == 0 || used < half || holds < part
-}
-
 impl ByteBudget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
@@ -64,8 +54,10 @@ impl Share {
     /// Whether to take in another record.
     pub fn has_room(&self) -> bool {
         let Shared { limit, used, partitions, .. } = &*self.budget.0;
-        let holds = self.holds.load(Ordering::Relaxed);
-        let room = may_take(*limit, partitions.load(Ordering::Relaxed), used.load(Ordering::Relaxed), holds);
+        let (holds, half) = (self.holds.load(Ordering::Relaxed), limit / 2);
+        // This one is a partition, so that there is one at least.
+        let part = half / partitions.load(Ordering::Relaxed).max(1);
+        let room = holds == 0 || used.load(Ordering::Relaxed) < half || holds < part;
         self.is_refused.store(!room, Ordering::Relaxed);
         room
     }

@@ -88,24 +88,6 @@ pub struct Applied {
     pub fences: Vec<Fence>,
 }
 
-impl Applied {
-    /// Notes an event, the next one of the batch, and the fence of what it is about.
-    pub fn note(&mut self, outcome: &'static str, counts: bool, fence: Option<Fence>) {
-        let version = fence.as_ref().map(|(_, version)| *version);
-        let fence = fence.map(|fence| match self.fences.iter_mut().enumerate().find(|(_, (key, _))| *key == fence.0) {
-            Some((place, known)) => {
-                *known = fence;
-                place
-            }
-            None => {
-                self.fences.push(fence);
-                self.fences.len() - 1
-            }
-        });
-        self.events.push(Processed { outcome, counts, version, fence });
-    }
-}
-
 /// An event of a batch that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processed {
@@ -118,27 +100,4 @@ pub struct Processed {
     pub version: Option<i64>,
     /// The index of its resource's fence.
     pub fence: Option<usize>,
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-    use shared::cache::{CacheKey, Kind};
-
-    use super::*;
-
-    static KIND: Kind = Kind { prefix: "thing:", load: |_, _| async { Ok(Vec::new()) }.boxed() };
-
-    #[test]
-    fn what_several_events_are_about_has_one_fence_at_the_last_version() {
-        let key = |id: &str| CacheKey::new(&KIND, id.into());
-        let mut applied = Applied::default();
-        for (id, version) in [("a", 1), ("b", 7), ("a", 2)] {
-            applied.note("applied", true, Some((key(id), version)));
-        }
-        applied.note("superseded", false, None);
-        assert_eq!(applied.fences, [(key("a"), 2), (key("b"), 7)]);
-        let seen: Vec<_> = applied.events.iter().map(|event| (event.version, event.fence)).collect();
-        assert_eq!(seen, [(Some(1), Some(0)), (Some(7), Some(1)), (Some(2), Some(0)), (None, None)]);
-    }
 }

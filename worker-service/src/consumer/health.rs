@@ -288,7 +288,7 @@ impl GroupHealth {
         entry.paused = scheduler.is_paused();
         entry.held = scheduler.held_keys();
         entry.held_alone = scheduler.held_alone();
-        entry.held_until = scheduler.held_until().filter(|_| scheduler.is_idle()).map(|due| started + due);
+        entry.held_until = scheduler.due().filter(|_| scheduler.is_idle()).map(|due| started + due);
         show_held_full(partition, entry.held_full.as_ref(), scheduler.held_full().as_ref());
         entry.held_full = scheduler.held_full();
         entry.read_to = scheduler.read_to();

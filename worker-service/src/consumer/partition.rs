@@ -29,9 +29,10 @@ use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
 
+use self::batch_numbering::Step;
 pub use self::gap_reader::GapReader;
 use self::gaps::Gaps;
-use self::offset_tracker::{OffsetTracker, Step};
+use self::offset_tracker::OffsetTracker;
 use self::pause::Pause;
 
 mod batch_numbering;
@@ -249,10 +250,11 @@ impl<H: Handler> PartitionRunner<H> {
                 self.dependencies.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
+            let expected = tracker.expected.unwrap_or(offset);
             match tracker.step_to(&taken.record) {
                 Step::Next => {}
-                Step::Gap(expected) => tracker.gaps.met(expected, offset),
-                Step::Back(expected) => {
+                Step::Gap => tracker.gaps.met(expected, offset),
+                Step::Back => {
                     tracing::error!(
                         partition = self.partition,
                         expected,
@@ -262,13 +264,13 @@ impl<H: Handler> PartitionRunner<H> {
                     tracker.put_off = Some(taken);
                     continue;
                 }
-                Step::Unordered(expected) => {
+                Step::Unordered => {
                     self.tell_unordered(expected, offset);
                     tracker.put_off = Some(taken);
                     continue;
                 }
                 // The records that were fetched there come again, or came before.
-                Step::Elsewhere(expected) => {
+                Step::Elsewhere(_) => {
                     self.tell_unordered(expected, offset);
                     return false;
                 }

@@ -42,12 +42,10 @@ impl Processing {
 
     /// It is written, and, where it was fenced, nothing older can be read any more.
     pub fn done<E>(self, batch: &[Task<E>], committed: SystemTime, fenced: bool) {
-        for parent in &self.parents {
-            if let Some(mut span) = self.span(batch, parent) {
-                span.add_event_with_timestamp("committed", committed, Vec::new());
-                span.set_attribute(KeyValue::new("cache.fenced", fenced));
-                span.end();
-            }
+        for mut span in self.parents.iter().filter_map(|parent| self.span(batch, parent)) {
+            span.add_event_with_timestamp("committed", committed, Vec::new());
+            span.set_attribute(KeyValue::new("cache.fenced", fenced));
+            span.end();
         }
     }
 
@@ -57,12 +55,10 @@ impl Processing {
         if batch.len() > 1 || error.class.is_outage() || error.class == Class::Again {
             return;
         }
-        for parent in &self.parents {
-            if let Some(mut span) = self.span(batch, parent) {
-                span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
-                span.set_status(Status::error(error.reason.clone()));
-                span.end();
-            }
+        for mut span in self.parents.iter().filter_map(|parent| self.span(batch, parent)) {
+            span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
+            span.set_status(Status::error(error.reason.clone()));
+            span.end();
         }
     }
 

@@ -52,12 +52,6 @@ impl<E> Default for Held<E> {
     }
 }
 
-impl<E> Default for Waiting<E> {
-    fn default() -> Self {
-        Self { tasks: VecDeque::new(), bytes: 0, due: Duration::ZERO, singly: 0 }
-    }
-}
-
 impl<E> Held<E> {
     pub(super) fn has(&self, key: &Key) -> bool {
         !self.keys.is_empty() && self.keys.contains_key(key)
@@ -65,7 +59,8 @@ impl<E> Held<E> {
 
     /// Holds a key until then, with these events before those of it that are held.
     pub(super) fn put_first(&mut self, key: Key, tasks: VecDeque<Task<E>>, due: Duration) {
-        let waiting = self.keys.entry(key).or_default();
+        let new = || Waiting { tasks: VecDeque::new(), bytes: 0, due, singly: 0 };
+        let waiting = self.keys.entry(key).or_insert_with(new);
         waiting.due = due;
         if waiting.singly > 0 {
             waiting.singly += tasks.len();

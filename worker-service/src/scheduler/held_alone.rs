@@ -24,7 +24,7 @@ use std::time::Duration;
 use shared::kafka::Reason;
 use shared::store::Failure;
 
-use super::failing::{AfterFailure, Waiting};
+use super::failing::AfterFailure;
 use super::suspects::{LoneFailure, Pressure};
 use super::{Scheduler, Settings, Task};
 
@@ -79,7 +79,7 @@ impl<E> Scheduler<E> {
         match result {
             Ok(()) => {
                 self.store_answered();
-                self.turns.others_had_theirs();
+                self.turns.of_others = false;
                 self.suspects_of_outage.probed(now);
                 self.try_undecided_where_over(now);
             }
@@ -105,7 +105,7 @@ impl<E> Scheduler<E> {
     fn judge_outage(&mut self, mut task: Task<E>, message: String, now: Duration) -> AfterFailure {
         let key = task.key().clone();
         let cost = self.turns.cost(now);
-        let pressure = self.waiting_with(&task).pressure();
+        let pressure = self.pressure_of(&task);
         let failure = self.suspects_of_outage.failed(&task, now);
         let suspect = &failure.suspect;
         if suspect.is_aside() {
@@ -160,15 +160,18 @@ impl<E> Scheduler<E> {
     }
 
     /// How much waits with this event.
-    pub(super) fn waiting_with(&self, task: &Task<E>) -> Waiting {
+    pub(super) fn pressure_of(&self, task: &Task<E>) -> Pressure {
         let behind = self.work.iter().flatten().filter(|other| other.key() == task.key());
         let (records, bytes) =
             behind.fold((1, task.size()), |(records, bytes), other| (records + 1, bytes + other.size()));
         let (held_records, held_bytes) = self.held.of(task.key());
         let Settings { key_records, key_bytes, .. } = self.settings;
-        Waiting {
-            key_is_full: records + held_records >= key_records || bytes + held_bytes >= key_bytes,
-            is_half_full: self.is_half_full(records, bytes),
+        if self.is_half_full(records, bytes) {
+            Pressure::Partition
+        } else if records + held_records >= key_records || bytes + held_bytes >= key_bytes {
+            Pressure::Key
+        } else {
+            Pressure::None
         }
     }
 

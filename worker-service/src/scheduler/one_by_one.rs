@@ -83,8 +83,7 @@ impl<E> Scheduler<E> {
         let is_apart = |key: &Key| self.held.is_apart(key) && !self.suspects_of_outage.is_aside(key);
         let key = self.held.first_due(now, is_apart)?.clone();
         let task = self.held.take_first(&key, now)?;
-        self.records += 1;
-        self.bytes += task.size();
+        self.count(&task);
         (self.one_by_one.is_next, self.one_by_one.is_under_way) = (false, true);
         Some(task)
     }

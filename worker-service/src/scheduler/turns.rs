@@ -28,34 +28,19 @@ pub(super) enum Choice<E> {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// When the batch that is under way was handed out.
-    begun: Duration,
-    /// Its records were tried before.
-    again: bool,
+    pub(super) begun: Duration,
+    /// Its records were tried before, in it or with others.
+    pub(super) again: bool,
     /// Not before.
     from: Duration,
     /// It is others' turn, if there is something of theirs to do.
-    of_others: bool,
+    pub(super) of_others: bool,
 }
 
 impl Turns {
-    /// A batch is handed out.
-    pub(super) fn begin(&mut self, now: Duration) {
-        self.begun = now;
-    }
-
     /// How long the batch took that failed just now.
     pub(super) fn cost(&self, now: Duration) -> Duration {
         now.saturating_sub(self.begun)
-    }
-
-    /// Whether the records of the batch that is under way were tried before, in it or with others.
-    pub(super) fn is_again(&self) -> bool {
-        self.again
-    }
-
-    /// Others had their turn.
-    pub(super) fn others_had_theirs(&mut self) {
-        self.of_others = false;
     }
 
     /// A try failed that took so long, in which nobody else had a turn; the others have so much more time before the
@@ -115,8 +100,8 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// When there is something to do again, if nothing comes in.
-    pub(super) fn due(&self) -> Option<Duration> {
+    /// When there is something to do again, as for a held key, if nothing comes in.
+    pub fn due(&self) -> Option<Duration> {
         let aside = self.held.earliest(|key| self.suspects_of_outage.is_aside(key));
         let aside = aside.map(|due| due.max(self.turns.from));
         let waits = self.suspects_of_outage.waits_for_others(&self.held);
@@ -143,7 +128,7 @@ impl<E> Scheduler<E> {
         }
         self.work.append(&mut behind);
         self.work.retain(|unit| !unit.is_empty());
-        self.turns.others_had_theirs();
+        self.turns.of_others = false;
         self.outage.wait(now, message);
     }
 

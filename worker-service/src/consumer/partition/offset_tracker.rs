@@ -7,7 +7,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::Record;
 
-use super::batch_numbering::{Back, Numbers};
+use super::batch_numbering::{Numbers, Step};
 use super::gaps::Gaps;
 use super::panic_guard::Taken;
 use super::tail::Tail;
@@ -21,19 +21,6 @@ const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
 /// How soon the broker tells a client that the log does not have the offset that it asks for.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
-
-/// The step from one record to the next.
-pub(super) enum Step {
-    Next,
-    /// Offsets are missing: this one was expected.
-    Gap(i64),
-    /// The log went back: this offset was expected.
-    Back(i64),
-    /// The records of a batch are not numbered in a row: this offset was expected.
-    Unordered(i64),
-    /// The same, and the client fetches from elsewhere: it has to go back to [`OffsetTracker::return_to`] first.
-    Elsewhere(i64),
-}
 
 /// Where a partition is.
 pub(super) struct OffsetTracker<'g> {
@@ -82,18 +69,15 @@ impl<'g> OffsetTracker<'g> {
         let step = match self.expected.replace(offset + 1) {
             Some(expected) if offset > expected => match self.numbers.forward(expected, offset, appended_at) {
                 true => Step::Next,
-                false => Step::Gap(expected),
+                false => Step::Gap,
             },
             Some(expected) if offset < expected => {
                 self.expected = None;
-                return match self.numbers.back(offset, appended_at) {
-                    Back::NewLog => Step::Back(expected),
-                    Back::Unordered => Step::Unordered(expected),
-                    Back::Elsewhere { to } => {
-                        self.return_to = Some(to);
-                        Step::Elsewhere(expected)
-                    }
-                };
+                let step = self.numbers.back(offset, appended_at);
+                if let Step::Elsewhere(to) = step {
+                    self.return_to = Some(to);
+                }
+                return step;
             }
             _ => Step::Next,
         };

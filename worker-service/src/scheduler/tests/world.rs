@@ -229,7 +229,7 @@ impl World {
                 let result = self.apply(&batch);
                 let (count, key, offset) = (batch.len(), batch[0].key().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
-                self.half_full = self.scheduler.waiting_with(&batch[0]).is_half_full;
+                self.half_full = self.scheduler.pressure_of(&batch[0]) == suspects::Pressure::Partition;
                 let after = self.scheduler.applied(batch, result, self.now);
                 assert!(
                     match (failed, after) {
