@@ -209,7 +209,6 @@ impl Worker {
 /// Shows what partitions hold, again and again.
 async fn show_budget(budget: &ByteBudget) {
     loop {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("bytes_in_hand").set(budget.used() as f64);
         tokio::time::sleep(BUDGET_INTERVAL).await;
     }

@@ -78,7 +78,6 @@ impl<H: Handler> Work for Writing<'_, H> {
 /// Measures a batch that was written, and fenced or not. When its events became visible the fencer counts.
 pub fn measure<H: Handler>(group: &str, started: Instant, applied: &Applied) {
     let labels = [("group", group.to_owned())];
-    #[expect(clippy::cast_precision_loss, reason = "a histogram")]
     metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);
     metrics::histogram!("batch_duration_seconds", &labels).record(started.elapsed());
     let mut counts: HashMap<_, u64> = H::OUTCOMES.iter().map(|outcome| (*outcome, 0)).collect();

@@ -296,13 +296,10 @@ impl GroupHealth {
         entry.watermark = scheduler.watermark();
         entry.in_hand = !scheduler.is_empty();
         entry.waiting_since = scheduler.waiting_since();
-        #[expect(clippy::cast_precision_loss, reason = "gauges")]
-        {
-            let labels = self.labels(partition);
-            metrics::gauge!("held_keys", &labels).set(entry.held as f64);
-            metrics::gauge!("held_alone_keys", &labels).set(entry.held_alone as f64);
-            metrics::gauge!("partition_held_full", &labels).set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
-        }
+        let labels = self.labels(partition);
+        metrics::gauge!("held_keys", &labels).set(entry.held as f64);
+        metrics::gauge!("held_alone_keys", &labels).set(entry.held_alone as f64);
+        metrics::gauge!("partition_held_full", &labels).set(f64::from(entry.held_full.is_some()));
     }
 
     /// The group took a partition from this worker, whose session ended: nobody may have it yet, and the worker has to
@@ -322,7 +319,6 @@ impl GroupHealth {
         let mut state = self.state();
         state.partitions.remove(&partition);
         // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.partitions.len() as f64);
         drop(state);
         let labels = self.labels(partition);

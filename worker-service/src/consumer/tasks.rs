@@ -52,7 +52,7 @@ impl TaskHealth {
 
     fn runs(&self, running: bool) {
         self.state.running.store(running, Ordering::Relaxed);
-        metrics::gauge!("task_running", "task" => self.name).set(if running { 1.0 } else { 0.0 });
+        metrics::gauge!("task_running", "task" => self.name).set(f64::from(running));
     }
 }
 

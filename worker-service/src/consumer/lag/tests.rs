@@ -96,7 +96,7 @@ fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
     let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let mut past = past();
     let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    past.waiting.waiting(minute, 0, None, Some(15));
+    past.partitions.entry(0).or_default().waiting.waiting(minute, None, Some(15));
     let mut age = |state| {
         measure(&BTreeMap::from([(0, state)]), &BTreeMap::new(), &BTreeMap::new(), now, &mut past).0[&0].watermark_age
     };
@@ -111,7 +111,8 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
     let in_hand = PartitionState { in_hand: true, ..partition(Some(14), Some(2)) };
     for (state, is_old) in [(in_hand, true), (partition(Some(14), Some(2)), false)] {
         let mut past = past();
-        past.waiting.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+        let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        past.partitions.entry(0).or_default().waiting.waiting(minute, Some(14), Some(15));
         let ours = BTreeMap::from([(0, state)]);
         let found =
             measure(&ours, &BTreeMap::new(), &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
@@ -123,7 +124,7 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
 fn later(past: &mut Past, seconds: u64) {
     let seconds = Duration::from_secs(seconds);
     past.measured -= seconds;
-    for last in past.last.values_mut() {
+    for last in past.partitions.values_mut().filter_map(|known| known.last.as_mut()) {
         last.at -= seconds;
     }
 }
@@ -162,7 +163,7 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     let ours = BTreeMap::from([(1, partition(Some(15), None))]);
     let (found, _) = measure(&ours, &nothing, &told, now + Duration::from_secs(60), &mut past);
     assert_eq!((of(&found, 1), found.len()), ((Some(0), false, false, false, 0.0), 1));
-    assert_eq!(past.last.len(), 1);
+    assert_eq!(past.partitions.len(), 1);
 }
 
 /// A rebalance in the middle of Kafka's trouble.
@@ -178,4 +179,22 @@ fn a_partition_of_which_kafka_never_told_anything_grows_older_too() {
     assert_eq!(age(&mut past), (None, 0.0));
     later(&mut past, 20);
     assert_eq!(age(&mut past), (None, 20.0));
+}
+
+#[test]
+fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
+    let mut past = Past::new(Duration::from_secs(10));
+    let ends = BTreeMap::from([(0, Ends { first: 0, stable: 10, log: Some(17) })]);
+    let (ours, none) = (BTreeMap::from([(0, partition(Some(4), None))]), BTreeMap::new());
+    let mut look = |ours: &BTreeMap<i32, PartitionState>, lost: &BTreeMap<i32, PartitionState>| {
+        past.measured -= Duration::from_secs(20);
+        let found = measure(ours, lost, &ends, OffsetDateTime::UNIX_EPOCH, &mut past).0.remove(&0)?;
+        Some((found.stalled.is_some(), found.unstable.map(|open| open.age.as_secs())))
+    };
+    for lost in [&none, &ours] {
+        assert_eq!(look(&ours, &none), Some((false, Some(0))));
+        assert_eq!(look(&ours, &none), Some((true, Some(20))));
+        look(&none, lost);
+    }
+    assert_eq!(look(&ours, &none), Some((false, Some(0))));
 }
