@@ -43,7 +43,7 @@ use self::one_by_one::OneByOne;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;
-use self::turns::{Choice, Turns};
+use self::turns::Turns;
 use self::watermark::Watermark;
 
 /// Transactions that met another one are tried again this often at once.
@@ -95,7 +95,6 @@ impl<E> Scheduler<E> {
     /// An empty scheduler; the seed is for the jitter of its waits.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
-            dead_letter_budget: DeadLetterBudget::new(&settings),
             settings,
             ready: VecDeque::new(),
             work: VecDeque::new(),
@@ -106,6 +105,7 @@ impl<E> Scheduler<E> {
             turns: Turns::default(),
             one_by_one: OneByOne::default(),
             watermark: Watermark::default(),
+            dead_letter_budget: DeadLetterBudget::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
             paused: false,
@@ -182,20 +182,16 @@ impl<E> Scheduler<E> {
             return Action::Wait(Some(until));
         }
         if !self.dead_letters.is_empty() {
-            let letters = self.dead_letter_budget.take(&mut self.dead_letters);
+            let letters = self.dead_letter_budget.take(&mut self.dead_letters, &self.settings);
             if letters.is_empty() {
                 self.paused = true;
                 return Action::Pause;
             }
             return Action::DeadLetter(letters);
         }
-        let choice = self.choose(now);
+        let action = self.choose(now);
         self.turns.begun = now;
-        match choice {
-            Choice::Batch(batch) => Action::Apply(batch),
-            Choice::Probe(bytes) => Action::Probe(bytes),
-            Choice::Wait(until) => Action::Wait(until),
-        }
+        action
     }
 
     /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
@@ -209,7 +205,7 @@ impl<E> Scheduler<E> {
                 self.try_undecided_where_over(now);
                 self.failing.applied(&batch);
                 for task in batch {
-                    self.dead_letter_budget.applied(&task.record);
+                    self.dead_letter_budget.applied(&task.record, &self.settings);
                     self.finish(task.record.offset, task.size());
                 }
                 return None;
@@ -301,7 +297,7 @@ impl<E> Scheduler<E> {
 
     /// The offset up to which the partition came in; none before anything did.
     pub fn read_to(&self) -> Option<i64> {
-        self.watermark.end()
+        self.watermark.end
     }
 
     /// How many records have had their effect.

@@ -83,13 +83,8 @@ impl<E> Scheduler<E> {
     /// A batch failed on data: halves by key, then a lone key's events one by one, then a
     /// verdict on the one.
     pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
-        let mut keys = Vec::new();
         let mut seen = HashSet::new();
-        for task in &batch {
-            if seen.insert(task.key()) {
-                keys.push(task.key().clone());
-            }
-        }
+        let mut keys: Vec<_> = batch.iter().map(Task::key).filter(|key| seen.insert(*key)).cloned().collect();
         if keys.len() > 1 {
             let left: HashSet<_> = keys.iter().take(keys.len() / 2).collect();
             let (left, right) = batch.into_iter().partition(|task| left.contains(task.key()));

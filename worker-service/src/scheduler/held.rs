@@ -10,15 +10,11 @@ use super::{Settings, Task};
 /// So much is held that nothing more comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldFull {
-    /// Held records.
     pub records: usize,
-    /// And their bytes.
     pub bytes: usize,
     /// The key that holds the most of them.
     pub key: Key,
-    /// How many.
     pub key_records: usize,
-    /// And their bytes.
     pub key_bytes: usize,
 }
 

@@ -97,7 +97,7 @@ impl<E> Scheduler<E> {
     /// Where others succeed again, whoever was set aside meanwhile is tried without a further wait: it was an outage of
     /// all, or is decided now.
     pub(super) fn try_undecided_where_over(&mut self, now: Duration) {
-        if self.suspects_of_outage.take_is_over() {
+        if std::mem::take(&mut self.suspects_of_outage.is_over) {
             self.held.hasten(now, |key| self.suspects_of_outage.is_undecided(key));
         }
     }
@@ -121,8 +121,10 @@ impl<E> Scheduler<E> {
             // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
             // slow, as many as there are.
             let most = if cost >= SLOW { usize::MAX } else { dead_letters };
-            while dead_letters >= many && made <= most && self.is_half_full_with(&behind) {
+            let mut bytes: usize = behind.iter().map(Task::size).sum();
+            while dead_letters >= many && made <= most && self.is_half_full(behind.len(), bytes) {
                 let Some(task) = behind.pop_front() else { break };
+                bytes -= task.size();
                 self.make_dead_letter(task, Reason::UnknownError, message.clone());
                 made += 1;
             }
@@ -146,7 +148,7 @@ impl<E> Scheduler<E> {
             return AfterFailure::HeldAlone(delay);
         }
         // Until somebody else is applied it is an outage. Others are tried at once: that decides it.
-        self.suspects_of_outage.set_aside(key);
+        self.suspects_of_outage.set_aside.insert(key);
         self.outage.declare(now, message);
         AfterFailure::Held(delay)
     }
@@ -173,15 +175,6 @@ impl<E> Scheduler<E> {
         } else {
             Pressure::None
         }
-    }
-
-    fn is_half_full_with<'t>(&self, tasks: impl IntoIterator<Item = &'t Task<E>>) -> bool
-    where
-        E: 't,
-    {
-        let add = |(records, bytes), task: &Task<E>| (records + 1, bytes + task.size());
-        let (records, bytes) = tasks.into_iter().fold((0, 0), add);
-        self.is_half_full(records, bytes)
     }
 
     /// Whether half of what may be held is, with so much more.
