@@ -9,12 +9,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
-use shared::kafka::{self, LogContext};
-use shared::kafka::{DeadLetter, LetterHeaders};
+use shared::kafka::{self, DeadLetter, LetterHeaders, LogContext};
 use time::OffsetDateTime;
 
 use crate::observe::panics::{self, Panicked};
-use crate::observe::trace::DeadLetterSpan;
+use crate::observe::trace;
 
 /// How long one record may take; then the scheduler waits and sends it again, and an operator reads that it failed.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,21 +65,14 @@ impl DeadLetters {
     async fn send_one(&self, producer: &FutureProducer<LogContext>, letter: &DeadLetter) -> Result<(), String> {
         let value = letter.record.value();
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
-        let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
-        let whole = || {
-            let mut headers = letter.headers(&self.group, failed_at);
-            if letter.record.headers_are_unread() {
-                headers.push(truncated(value.as_deref()));
-            }
-            with(headers)
+        let sent = |mut headers: LetterHeaders, is_cut: bool| {
+            headers.extend(is_cut.then(|| truncated(value.as_deref())));
+            Sent { key, value: value.as_deref(), headers }
         };
-        let bare = || {
-            let mut headers = letter.our_headers(&self.group, failed_at);
-            headers.push(truncated(value.as_deref()));
-            with(headers)
-        };
+        let whole = || sent(letter.headers(&self.group, failed_at), letter.record.headers_are_unread());
+        let bare = || sent(letter.our_headers(&self.group, failed_at), true);
         let mut whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
-        let span = tell(letter, panics::caught(|| DeadLetterSpan::begin(letter, &self.topic)));
+        let span = tell(letter, panics::caught(|| trace::begin_dead_letter(letter, &self.topic))).flatten();
         let mut sent = self.deliver(producer, &whole).await;
         if whole.key.is_none() && is_invalid(&sent) {
             whole = whole.with_a_key();
@@ -93,7 +85,7 @@ impl DeadLetters {
             }
             room /= 2;
         }
-        tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
+        tell(letter, panics::caught(|| span.map(|span| trace::end_dead_letter(span, sent.as_ref().err()))));
         sent.map_err(|error| error.to_string())
     }
 
@@ -164,10 +156,7 @@ fn whole_or_bare<'a>(
     whole: impl FnOnce() -> Sent<'a>,
     bare: impl FnOnce() -> Sent<'a>,
 ) -> Result<Sent<'a>, Panicked> {
-    panics::caught(whole).or_else(|panicked| {
-        panicked.tell(letter.record.partition);
-        panics::caught(bare)
-    })
+    tell(letter, panics::caught(whole)).map_or_else(|| panics::caught(bare), Ok)
 }
 
 /// What decides about nothing: where it panicked, that is told.

@@ -4,8 +4,7 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
-use shared::kafka::{self, LogContext};
-use shared::kafka::{Record, as_text, header};
+use shared::kafka::{self, LogContext, Record, as_text, header};
 
 use crate::dead_letters::producer::{KEY_ABSENT, deliver, owned, producer_settings};
 use crate::dead_letters::summary::{MOST_REDRIVES, REDRIVES, redrives};
@@ -58,14 +57,10 @@ impl Sender {
         let headers = owned(headers(letter, &count, &self.group).ok_or(Unsent::Headers)?);
         let (key, value) = (letter.key().filter(|_| letter.header(KEY_ABSENT).is_none()), letter.value());
         let delivered = deliver(&self.producer, &self.topic, (key, value.as_deref()), headers).await;
-        delivered.map_err(|error| self.unsent(error))
-    }
-
-    fn unsent(&self, error: KafkaError) -> Unsent {
-        match error.rdkafka_error_code() {
+        delivered.map_err(|error| match error.rdkafka_error_code() {
             Some(code) if kafka::is_too_large(code) => Unsent::TooLarge(self.topic.clone()),
             _ => error.into(),
-        }
+        })
     }
 }
 
