@@ -32,7 +32,7 @@ const YEAR: u64 = 31_557_600;
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
-        .handler(|settings| Ok(Devices { events: settings.of::<EventsConfig>()?.clone() }))
+        .handler(|settings| Ok(Devices { events: settings.of()? }))
         .task("devices-expire", |given| {
             let (store, since) = (given.store.clone(), Instant::now());
             let older_than = given.settings.of::<EventsConfig>()?.events_retention;

@@ -1,19 +1,15 @@
 //! What a handler reads: its stream, its group, and how the settings name them. The consumer and the commands for
 //! operators work by this, whatever the domain.
 
-use std::fmt;
-
 use shared::kafka::{Setting, StreamSpec, TopicConfig};
 use shared::store::Journal;
 
 /// A handler, as its domain declares it.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct HandlerSpec {
     /// Its name: what `--only` and `--handler` call it.
     pub name: &'static str,
-    /// The consumer group.
     pub group: Setting,
-    /// What it reads.
     pub stream: StreamSpec,
     /// The CloudEvents types that it takes.
     pub types: &'static [&'static str],
@@ -21,20 +17,11 @@ pub struct HandlerSpec {
     pub journal: Journal,
 }
 
-impl fmt::Debug for HandlerSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 /// What a handler reads, as the settings name it.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The handler.
     pub handler: HandlerSpec,
-    /// Its consumer group.
     pub group: String,
-    /// Its topics.
     pub topics: TopicConfig,
     /// The groups of other handlers that read the same topic: a record that was redriven for one of them is none of ours.
     pub other_groups: Vec<String>,

@@ -1,45 +1,18 @@
-//! What domains bring to the command line: settings of `run`, and commands of their own.
+//! The commands that domains bring.
 
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
+use clap::{ArgMatches, Args as _, Command, Error, FromArgMatches, Subcommand};
 use shared::runtime::config::LogConfig;
 
-use crate::consumer::registry::{OperatorCommand, Settings};
+use crate::consumer::registry::OperatorCommand;
 use crate::domains;
-
-/// The settings of `run` that domains bring.
-#[derive(Debug, Clone)]
-pub struct DomainSettings(pub Settings);
-
-impl Args for DomainSettings {
-    fn augment_args(command: Command) -> Command {
-        domains::registry().settings.iter().fold(command, |command, settings| (settings.augment)(command))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for DomainSettings {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        Settings::read(&domains::registry().settings, matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
 
 /// A command that a domain brings.
 #[derive(Debug, Clone)]
 pub struct DomainCommand {
-    /// What it does.
     pub command: Arc<dyn OperatorCommand>,
-    /// The log, on standard error.
     pub log: LogConfig,
 }
 

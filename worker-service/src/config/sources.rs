@@ -1,4 +1,5 @@
-//! The groups and the topics of all handlers that are registered, as settings: each domain declares its own.
+//! The groups and the topics of all handlers that are registered, and what else domains have as settings: each declares
+//! its own.
 
 use std::collections::HashMap;
 
@@ -7,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use shared::kafka::{StreamSpec, TopicConfig};
 
+use crate::consumer::registry::Settings;
 use crate::domains;
 use crate::source::{HandlerSpec, Source};
 
@@ -70,19 +72,16 @@ fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<Str
 
 fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<Source>, Error> {
     let streams = streams(handlers);
-    let topics = read_topics(&streams, matches)?;
+    let names = streams.iter().map(|stream| stream.name);
+    let topics: HashMap<_, _> = names.zip(read_topics(&streams, matches)?).collect();
     let groups = read_groups(handlers, matches)?;
-    let topics_of = |handler: &HandlerSpec| {
-        streams.iter().zip(&topics).find(|(stream, _)| stream.name == handler.stream.name).map(|(_, topics)| topics)
-    };
-    let mut sources = Vec::with_capacity(handlers.len());
-    for (handler, group) in handlers.iter().zip(&groups) {
-        let Some(topics) = topics_of(handler) else { continue };
+    let source = |(handler, group): (&HandlerSpec, &String)| {
         let read_the_same = handlers.iter().zip(&groups).filter(|(other, _)| other.stream.name == handler.stream.name);
         let other_groups = read_the_same.map(|(_, other)| other).filter(|other| *other != group).cloned().collect();
-        sources.push(Source { handler: *handler, group: group.clone(), topics: topics.clone(), other_groups });
-    }
-    Ok(sources)
+        let topics = topics.get(handler.stream.name)?.clone();
+        Some(Source { handler: *handler, group: group.clone(), topics, other_groups })
+    };
+    Ok(handlers.iter().zip(&groups).filter_map(source).collect())
 }
 
 /// Of several the one that was named.
@@ -107,7 +106,11 @@ pub struct Groups(pub Vec<String>);
 #[derive(Debug, Clone)]
 pub struct Streams(pub Vec<TopicConfig>);
 
-/// A part of a command's settings that depends on which handlers there are.
+/// The settings of `run` that domains bring.
+#[derive(Debug, Clone)]
+pub struct DomainSettings(pub Settings);
+
+/// A part of a command's settings that depends on what is registered, such as these handlers.
 trait OfHandlers: Sized {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command;
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error>;
@@ -166,6 +169,16 @@ impl OfHandlers for Streams {
     }
 }
 
+impl OfHandlers for DomainSettings {
+    fn augment(command: Command, _: &[HandlerSpec]) -> Command {
+        domains::registry().settings.iter().fold(command, |command, augment| augment(command))
+    }
+
+    fn read(_: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self(Settings::new(matches.clone())))
+    }
+}
+
 /// Clap's traits, for the handlers that are registered.
 macro_rules! args_of_handlers {
     ($($name:ident),*) => {$(
@@ -192,7 +205,7 @@ macro_rules! args_of_handlers {
     )*};
 }
 
-args_of_handlers!(Sources, OneSource, Groups, Streams);
+args_of_handlers!(Sources, OneSource, Groups, Streams, DomainSettings);
 
 #[cfg(test)]
 mod tests {
@@ -242,20 +255,11 @@ mod tests {
     #[test]
     fn each_handler_has_its_group_and_the_topics_of_its_stream() {
         let Sources(sources) = read(&THREE, &["--count-group=c", "--alarms-topic=a"]).unwrap();
-        let told: Vec<_> = sources
-            .iter()
-            .map(|source| {
-                (
-                    source.handler.name,
-                    source.group.as_str(),
-                    source.topics.input.as_str(),
-                    source.other_groups.join(","),
-                )
-            })
-            .collect();
-        let expected =
-            [("store", "store", "readings", "c"), ("count", "c", "readings", "store"), ("ring", "ring", "a", "")];
-        assert_eq!(told, expected.map(|(name, group, topic, others)| (name, group, topic, others.to_owned())));
+        let told = sources.iter().map(|Source { handler, group, topics, other_groups }| {
+            format!("{} {group} {} {other_groups:?}", handler.name, topics.input)
+        });
+        let expected = [r#"store store readings ["c"]"#, r#"count c readings ["store"]"#, "ring ring a []"];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
         let Streams(topics) = read(&THREE, &[]).unwrap();
         assert_eq!(topics.iter().map(|topics| topics.dlq.as_str()).collect::<Vec<_>>(), ["readings-dlq", "alarms-dlq"]);
     }

@@ -34,17 +34,11 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
-    /// Parses an event of one of these types, as it arrives.
-    ///
-    /// # Errors
-    /// It is no such event: it becomes a dead letter at once.
+    /// Parses an event of one of these types, as it arrives. What is no such event becomes a dead letter at once.
     fn decode(envelope: &Envelope) -> Result<Self::Event, Refusal>;
 
     /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated, and takes two
-    /// seconds at most: a revoked partition has eight for everything.
-    ///
-    /// # Errors
-    /// Whose class says what becomes of the batch.
+    /// seconds at most: a revoked partition has eight for everything. The failure's class says what becomes of the batch.
     fn prepare(
         &self,
         batch: &[&Delivery<Self::Event>],
@@ -54,10 +48,8 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Writes a batch in the given transaction: in the log's order within a key, and each event once, however often it
-    /// is delivered. The result must not depend on where batches are cut.
-    ///
-    /// # Errors
-    /// Whose class says what becomes of the batch; nothing of it is written then.
+    /// is delivered. The result must not depend on where batches are cut. Of a batch that fails nothing is written; the
+    /// failure's class says what becomes of it.
     fn apply(
         &self,
         tx: &mut Tx<'_>,
@@ -73,9 +65,7 @@ pub trait Handler: Send + Sync + 'static {
 /// For how long repeated events are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// The setting's name.
     pub setting: &'static str,
-    /// Its value.
     pub period: Duration,
 }
 

@@ -6,8 +6,7 @@ use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use shared::cache::{Cache, StoresConfig};
-use shared::devices::queries;
-use shared::devices::queries::TopicEnd;
+use shared::devices::queries::{self, TopicEnd};
 use shared::devices::{DeviceId, DeviceTopics, RESOURCE};
 use shared::kafka::{self, ADMIN_TIMEOUT, KafkaConfig, LogContext, PlainConsumer};
 use shared::runtime::rfc3339;
@@ -76,10 +75,8 @@ pub struct EraseConfig {
     /// Kafka, which says where the topic ends.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The topics.
     #[command(flatten)]
     pub topics: DeviceTopics,
-    /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
 }
