@@ -1,6 +1,6 @@
 //! The worker as a whole: builds its parts from the settings, and ends them in order.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,8 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
-use shared::kafka;
-use shared::kafka::Record;
+use shared::kafka::{self, Record};
 use shared::runtime::{lifecycle, ops, telemetry};
 use shared::store::Store;
 use tokio::net::TcpListener;
@@ -20,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::RunConfig;
 use crate::consumer::budget::ByteBudget;
-use crate::consumer::health::{GroupHealth, Health, watch_cache};
+use crate::consumer::group::SharedConsumer;
+use crate::consumer::health::{GroupHealth, Health};
 use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
 use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
@@ -42,9 +42,6 @@ const LAST_FENCES: Duration = Duration::from_secs(2);
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Runs a worker until it is told to end.
-///
-/// # Errors
-/// A setting, a port, or what it cannot go on without.
 pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     let termination = lifecycle::termination().context("cannot wait for signals")?;
     telemetry::start_log(&config.log)?;
@@ -76,7 +73,6 @@ const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
     /// How long a partition may stand still for no reason, before its runner begins anew. Whatever a runner waits for
     /// has a deadline of seconds, and what it waits out it tells.
@@ -101,7 +97,6 @@ impl Default for Parts {
 
 /// A running worker.
 pub struct Worker {
-    /// What it says of itself.
     pub health: Health,
     fencer: Fencer,
     stop: CancellationToken,
@@ -111,17 +106,11 @@ pub struct Worker {
 
 impl Worker {
     /// Starts one; it connects by itself, and waits for what is away.
-    ///
-    /// # Errors
-    /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
         Self::start_with(config, domains::registry(), Parts::default())
     }
 
     /// The same, of these handlers and tasks, with other parts.
-    ///
-    /// # Errors
-    /// As with [`Self::start`].
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
         let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only);
         let client = kafka::client(&config.kafka)?;
@@ -156,22 +145,14 @@ impl Worker {
             running.spawn_on(tasks::keep_running(start(&given)?, stop.clone(), health), &runtime);
         }
         let health = Health::new(healths, task_healths);
-        let fences = fencer.clone();
+        let (fences, watched, shown) = (fencer.clone(), fencer.clone(), health.clone());
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
-        let watch = (cache, fencer.clone(), health.clone());
-        let watched = move || {
-            let (cache, fencer, health) = watch.clone();
-            watch_cache(cache, fencer, move |state| health.cache(state))
-        };
-        runtime.spawn(async move { panics::keep_running("cache", watched).await });
+        runtime.spawn(async move { panics::keep_running("cache", || shown.watch_cache(&cache, &watched)).await });
         runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });
         Ok(Self { health, fencer, stop, ends, tasks: running })
     }
 
     /// Waits until it ends by itself, which only a fatal error makes it do.
-    ///
-    /// # Errors
-    /// That error.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         match self.ends.next().await {
             Some(ended) => ended?,
@@ -181,9 +162,6 @@ impl Worker {
     }
 
     /// Finishes what is under way, commits, leaves the group, and sends what fences are left.
-    ///
-    /// # Errors
-    /// A fatal error on the way.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
         self.stop.cancel();
@@ -227,7 +205,7 @@ fn start_group(
     let Started { run, retention } = start(given, source, &health)?;
     let Dependencies { client, store, .. } = given.clone();
     let topic = source.topics.input.clone();
-    let consumer = Arc::new(OnceLock::new());
+    let consumer = SharedConsumer::default();
     let lag = Lag {
         consumer: Arc::clone(&consumer),
         log_ends: LogEnds::open(&client)?,
@@ -244,8 +222,8 @@ fn start_group(
     let topics_interval = parts.topics_interval;
     std::thread::Builder::new().name("poll".into()).spawn(move || {
         wait_for_schema(&runtime, &store, &health, &stop);
-        let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
-        runtime.spawn(watch.run(told.unwrap_or(false), topics_interval));
+        let _ = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
+        runtime.spawn(watch.run(topics_interval));
         let _ = ended.send(poll::run(&client, &topic, run, health, runtime, &consumer, &stop));
     })?;
     Ok(end)

@@ -171,36 +171,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn who_waits_for_room_is_told_of_it() {
+    /// A partition that holds much, and another one that waits for it.
+    fn full() -> (Share, Share) {
         let budget = ByteBudget::new(100);
         let (large, other) = (budget.join(), budget.join());
         large.holds(90);
         other.holds(30);
         assert!(!large.has_room() && !other.has_room());
-        let waits = tokio::spawn(async move {
-            let room = other.room();
-            tokio::pin!(room);
-            let mut others = None;
-            std::future::poll_fn(|context| {
-                // It waits before anything is freed.
-                let polled = room.as_mut().poll(context);
-                others.get_or_insert_with(|| large.holds(0));
-                polled
-            })
-            .await;
-            other.has_room()
-        });
-        assert!(waits.await.unwrap());
+        (large, other)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_of_it() {
+        let (large, other) = full();
+        // It waits before anything is freed.
+        tokio::join!(other.room(), async { large.holds(0) });
+        assert!(other.has_room());
     }
 
     #[test]
     fn what_is_freed_between_the_look_and_the_wait_is_not_missed() {
-        let budget = ByteBudget::new(100);
-        let (large, other) = (budget.join(), budget.join());
-        large.holds(90);
-        other.holds(30);
-        assert!(!other.has_room());
+        let (large, other) = full();
         large.holds(0);
         assert!(other.is_refused(), "it goes by its last look");
         assert_eq!(other.room().now_or_never(), Some(()));

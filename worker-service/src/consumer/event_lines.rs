@@ -25,23 +25,17 @@ pub struct EventLine<'a> {
     /// Where it stands.
     pub partition: i32,
     pub offset: i64,
-    /// What became of it, where it was processed.
+    /// Of an event that was processed: what became of it, at which version, and what became of the cache entry.
     pub outcome: Option<&'static str>,
-    /// The version that it brought what it is about to.
     pub version: Option<i64>,
-    /// What became of the cache entry.
     pub cache: Option<&'static str>,
-    /// How many records its batch has, where that failed.
+    /// Of a batch that failed: its size, the failure's class, what becomes of it, and when it is tried again.
     pub records: Option<usize>,
-    /// The class of the failure.
     pub class: Option<Class>,
-    /// What becomes of the batch.
     pub then: Option<&'static str>,
-    /// When it is tried again, where it is held.
     pub retry_s: Option<u64>,
-    /// `dlq.reason` of a dead letter.
+    /// Of a dead letter: `dlq.reason`, and how often it was tried.
     pub reason: Option<&'static str>,
-    /// How often that was tried.
     pub attempts: Option<u32>,
     pub error: Option<&'a str>,
 }

@@ -11,19 +11,18 @@ mod waiting_since;
 mod watchdog;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
-use self::commits::Commits;
 pub use self::kafka_offsets::LogEnds;
 use self::kafka_offsets::{Ends, KafkaOffsets, ask};
 use self::unstable::OpenTransaction;
 use self::waiting_since::WaitingSince;
 use self::watchdog::{Observation, Watchdog};
-use crate::consumer::group::Group;
+use crate::consumer::group::{Group, SharedConsumer};
 use crate::consumer::health::{GroupHealth, PartitionState};
 use crate::observe::emf::{EmfConfig, Emitter};
 use crate::observe::partition_lag::PartitionLag;
@@ -39,13 +38,10 @@ const SILENCES: u32 = 2;
 
 /// What is measured, and for whom.
 pub struct Lag {
-    /// The consumer, once there is one; before that, there is no partition.
-    pub consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>,
-    /// Where the logs end.
+    /// Before it is there, there is no partition.
+    pub consumer: SharedConsumer,
     pub log_ends: LogEnds,
-    /// The input topic.
     pub topic: String,
-    /// The state of the partitions, to which this reports.
     pub health: GroupHealth,
     /// Whether to write metrics for CloudWatch, and how often.
     pub emf: EmfConfig,
@@ -53,13 +49,6 @@ pub struct Lag {
     pub stall_timeout: Duration,
     /// How often what is committed is compared with what was stored.
     pub compare_interval: Duration,
-}
-
-/// A partition's lag when Kafka last said where the partition ends.
-struct LastKnown {
-    /// None if it never did.
-    lag: Option<u64>,
-    at: Instant,
 }
 
 /// The state that one measurement leaves to the next.
@@ -71,7 +60,8 @@ struct Past {
     /// How long a partition may stand still.
     stall_timeout: Duration,
     partitions: BTreeMap<i32, PartitionPast>,
-    commits: Commits,
+    /// What was stored when commits were last compared.
+    stored: BTreeMap<i32, i64>,
     /// When the committed offsets were last asked for.
     compared: Option<Instant>,
     silences: u32,
@@ -81,7 +71,8 @@ struct Past {
 #[derive(Default)]
 struct PartitionPast {
     waiting: WaitingSince,
-    last: Option<LastKnown>,
+    /// The lag when Kafka last said where the partition ends, none if it never did; and when that was.
+    last: Option<(Option<u64>, Instant)>,
     open: OpenTransaction,
     watchdog: Watchdog,
 }
@@ -100,11 +91,9 @@ impl PartitionPast {
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
         let waits_at = if state.in_hand { state.at() } else { starts_at(state, ends).or(state.at()) };
         let waits_for = self.waiting.waiting(seen, waits_at, ends.map(|ends| ends.stable));
-        let last = self.last.get_or_insert(LastKnown { lag, at: seen });
-        if lag.is_some() {
-            *last = LastKnown { lag, at: seen };
-        }
-        (last.lag, in_hand.max(waits_for.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
+        let (lag, at) = self.last.filter(|_| lag.is_none()).unwrap_or((lag, seen));
+        self.last = Some((lag, at));
+        (lag, in_hand.max(waits_for.max(seen.saturating_duration_since(at)).as_secs_f64()))
     }
 }
 
@@ -120,7 +109,7 @@ impl Past {
             measured: Instant::now(),
             stall_timeout,
             partitions: BTreeMap::new(),
-            commits: Commits::default(),
+            stored: BTreeMap::new(),
             compared: None,
             silences: 0,
         }
@@ -133,9 +122,7 @@ impl Lag {
         let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
-        let every = [self.emf.interval, self.stall_timeout, self.compare_interval]
-            .into_iter()
-            .fold(MEASURE_INTERVAL, Duration::min);
+        let every = MEASURE_INTERVAL.min(self.emf.interval).min(self.stall_timeout).min(self.compare_interval);
         loop {
             tokio::time::sleep(every).await;
             let (consumer, offsets) = match self.consumer.get().map(Weak::upgrade) {
@@ -185,15 +172,15 @@ impl Lag {
         }
         if let Some(held) = &offsets.committed {
             past.compared = Some(Instant::now());
-            compare_commits(&self.health, consumer.context(), held, &mut past.commits);
+            compare_commits(&self.health, consumer.context(), held, &mut past.stored);
         }
         offsets
     }
 }
 
 /// Finds partitions of which the broker has less committed than was stored, and has them committed again.
-fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
-    let behind = commits.compare(group.stored(), held);
+fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, noted: &mut BTreeMap<i32, i64>) {
+    let behind = commits::compare(noted, group.stored(), held);
     for partition in held.keys() {
         let records = behind.get(partition).map_or(0, |behind| behind.stored - behind.committed);
         metrics::gauge!("commit_behind_records", &health.labels(*partition)).set(records as f64);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -25,6 +25,7 @@ use crate::consumer::event_log::{self, FailedBatch};
 use crate::consumer::group::{Assigned, Group, Run};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
+use crate::consumer::seek::Skipped;
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
@@ -44,30 +45,19 @@ mod offset_tracker;
 mod panic_guard;
 mod pause;
 mod restart;
-mod skipped;
 mod tail;
 
 /// What every runner of a handler uses.
 pub struct RunnerDependencies<H> {
-    /// How to reach Kafka.
     pub client: ClientConfig,
-    /// Group and topics.
     pub source: Source,
-    /// The tables.
     pub store: Store,
-    /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// Applies batches.
     pub applier: Applier<H>,
-    /// Which events have a line in the log.
     pub access_log: AccessLog,
-    /// Takes dead letters.
     pub dead_letters: DeadLetters,
-    /// Reads what stands in gaps.
     pub gap_reader: GapReader,
-    /// The bytes that all partitions of the process may hold.
     pub budget: ByteBudget,
-    /// What readiness and metrics report.
     pub health: GroupHealth,
 }
 
@@ -88,7 +78,6 @@ const SMALL_BATCH: usize = 100;
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
-    /// Its part of the budget.
     share: Share,
 }
 
@@ -330,5 +319,32 @@ impl<H: Handler> PartitionRunner<H> {
             self.sleep(IDLE_INTERVAL).await;
         }
         None
+    }
+
+    /// Tells what an operator skipped, because it cannot be read (`worker-service seek --past-unreadable`), if the
+    /// committed offset says that something was, and takes the note away. It is lost, and counts as such.
+    fn note_skipped(&self, committed: &TopicPartitionList) {
+        let elements = committed.elements();
+        let Some((element, Skipped { from, to })) = elements.first().and_then(|it| Some((it, Skipped::of(it)?))) else {
+            return;
+        };
+        let (partition, lost) = (self.partition, to.abs_diff(from));
+        // A runner that begins anew before the note is gone finds it again.
+        if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
+            self.dependencies.health.records_lost(lost);
+            tracing::error!(
+                partition,
+                expected = from,
+                offset = to,
+                lost,
+                "data loss: an operator had the group go past records that cannot be read"
+            );
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topic, partition, element.offset());
+        // Until this is there, the next to begin tells it again.
+        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+            tracing::warn!(partition, %error, "the note of what was skipped is still there");
+        }
     }
 }

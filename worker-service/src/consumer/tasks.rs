@@ -3,15 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::observe::panics;
-
-/// How long a task that panicked waits until it begins anew.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
+use crate::observe::panics::{self, RESTART_DELAY};
 
 /// Runs a task once, until the token says that the worker is about to end.
 pub type RunTask = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;

@@ -31,36 +31,33 @@ impl TopicWatch {
         Self { client, topics, retention, health, said: None }
     }
 
-    /// Looks again and again, for ever; `told` is whether the brokers answered the first time.
-    pub async fn run(mut self, mut told: bool, every: Duration) {
+    /// Looks again and again, for ever.
+    pub async fn run(mut self, every: Duration) {
         loop {
-            tokio::time::sleep(if told { every } else { AGAIN.min(every) }).await;
-            told = self.look().await;
+            let is_answered = matches!(self.said, Some(Ok(_)));
+            tokio::time::sleep(if is_answered { every } else { AGAIN.min(every) }).await;
+            self.look().await;
         }
     }
 
-    /// Looks once, and says what is new; whether the brokers answered.
-    pub async fn look(&mut self) -> bool {
+    /// Looks once, and says what is new.
+    pub async fn look(&mut self) {
         let found = self.warnings().await.map_err(|error| format!("{error:#}"));
-        if self.said.as_ref() != Some(&found) {
-            match &found {
-                Ok(warnings) => {
-                    for warning in warnings {
-                        tracing::warn!(warning, "a topic has a setting with which events may be lost");
-                    }
-                    if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
-                        tracing::info!("the topics' settings are as they have to be again");
-                    }
+        let is_new = self.said.as_ref() != Some(&found);
+        match &found {
+            Ok(warnings) => {
+                for warning in warnings.iter().filter(|_| is_new) {
+                    tracing::warn!(warning, "a topic has a setting with which events may be lost");
                 }
-                Err(error) => tracing::warn!(error, "the topics' settings are not known"),
+                if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
+                    tracing::info!("the topics' settings are as they have to be again");
+                }
+                self.health.topics(warnings.clone());
             }
-        }
-        let told = found.is_ok();
-        if let Ok(warnings) = &found {
-            self.health.topics(warnings.clone());
+            Err(error) if is_new => tracing::warn!(error, "the topics' settings are not known"),
+            Err(_) => {}
         }
         self.said = Some(found);
-        told
     }
 
     async fn warnings(&self) -> anyhow::Result<Vec<String>> {

@@ -101,40 +101,31 @@ fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
     parents
 }
 
-/// A dead letter on its way, where its record's trace is sampled.
-#[derive(Debug)]
-pub struct DeadLetterSpan(Option<RecordedSpan>);
+/// Begins the span of a dead letter on its way, where its record's trace is sampled.
+pub fn begin_dead_letter(letter: &DeadLetter, topic: &str) -> Option<RecordedSpan> {
+    let tracer = traces::tracer()?;
+    let parent = letter.record.header(header::TRACEPARENT)?;
+    let parent = traces::parse(std::str::from_utf8(parent).ok()?).filter(SpanContext::is_sampled)?;
+    let attributes = [
+        KeyValue::new("messaging.system", "kafka"),
+        KeyValue::new("messaging.operation.name", "send"),
+        KeyValue::new("messaging.operation.type", "send"),
+        KeyValue::new("messaging.destination.name", topic.to_owned()),
+        KeyValue::new("dlq.reason", letter.reason.as_str()),
+        KeyValue::new("dlq.attempts", i64::from(letter.attempts)),
+        KeyValue::new("dlq.topic", letter.record.topic.clone()),
+        KeyValue::new("dlq.partition", i64::from(letter.record.partition)),
+        KeyValue::new("dlq.offset", letter.record.offset),
+    ];
+    let builder = SpanBuilder::from_name(format!("send {topic}"));
+    let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
+    Some(tracer.build_with_context(builder, &traces::under(parent)))
+}
 
-impl DeadLetterSpan {
-    /// Begins it.
-    pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
-        let span = traces::tracer().and_then(|tracer| {
-            let parent = letter.record.header(header::TRACEPARENT)?;
-            let parent = traces::parse(std::str::from_utf8(parent).ok()?).filter(SpanContext::is_sampled)?;
-            let attributes = [
-                KeyValue::new("messaging.system", "kafka"),
-                KeyValue::new("messaging.operation.name", "send"),
-                KeyValue::new("messaging.operation.type", "send"),
-                KeyValue::new("messaging.destination.name", topic.to_owned()),
-                KeyValue::new("dlq.reason", letter.reason.as_str()),
-                KeyValue::new("dlq.attempts", i64::from(letter.attempts)),
-                KeyValue::new("dlq.topic", letter.record.topic.clone()),
-                KeyValue::new("dlq.partition", i64::from(letter.record.partition)),
-                KeyValue::new("dlq.offset", letter.record.offset),
-            ];
-            let builder = SpanBuilder::from_name(format!("send {topic}"));
-            let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
-            Some(tracer.build_with_context(builder, &traces::under(parent)))
-        });
-        Self(span)
+/// Kafka has it, or the reason why not.
+pub fn end_dead_letter(mut span: RecordedSpan, error: Option<&KafkaError>) {
+    if let Some(error) = error {
+        span.set_status(Status::error(error.to_string()));
     }
-
-    /// Kafka has it, or the reason why not.
-    pub fn end(self, error: Option<&KafkaError>) {
-        let Some(mut span) = self.0 else { return };
-        if let Some(error) = error {
-            span.set_status(Status::error(error.to_string()));
-        }
-        span.end();
-    }
+    span.end();
 }

@@ -110,9 +110,9 @@ mod tests {
                 let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
                 let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
                 // Each time that as long has passed again.
-                let begin_anew = since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
-                let since = Duration::from_secs(since);
-                let expected = (since >= AFTER).then_some(Stall { since, begin_anew });
+                let begin_anew = || since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
+                let stall = || Stall { since: Duration::from_secs(since), begin_anew: begin_anew() };
+                let expected = (since >= AFTER.as_secs()).then(stall);
                 prop_assert_eq!(found, expected, "at {}", now);
             }
         }

@@ -36,7 +36,6 @@ struct Jump {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Next,
-    /// Offsets are missing.
     Gap,
     /// The log goes on at an earlier offset: the topic was recreated, or has lost its end.
     Back,

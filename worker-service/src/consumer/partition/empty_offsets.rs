@@ -5,10 +5,12 @@
 //! cannot be read yet, because another transaction is open before it, nor a gap at the end. So if a partition stays
 //! behind, a separate consumer reads what is there.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
+use shared::runtime::lifecycle::no_result;
 
 use super::offset_tracker::OffsetTracker;
 use super::tail::{Tail, TailContent, TailRead, read_tail};
@@ -81,14 +83,11 @@ impl<H: Handler> PartitionRunner<H> {
     async fn read_on(&self, here: Option<i64>, tail: &mut Tail) -> Option<TailContent> {
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {
             let TailRead { from, task } = reading;
-            match task.await {
-                Ok(Ok(behind)) if from == here => return Some(behind),
+            match task.await.map_err(no_result).flatten() {
+                Ok(behind) if from == here => return Some(behind),
                 // Records came in meanwhile.
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(partition = self.partition, error = format!("{error:#}"), "reading on");
-                }
-                Err(error) => tracing::warn!(partition = self.partition, %error, "reading on"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(partition = self.partition, error = format!("{error:#}"), "reading on"),
             }
         }
         let since = match tail.stands {
@@ -104,11 +103,9 @@ impl<H: Handler> PartitionRunner<H> {
         let is_due = since.elapsed() >= after && tail.read.is_none_or(|read| read.elapsed() >= interval);
         if is_behind && is_due && tail.reading.is_none() {
             tail.read = Some(Instant::now());
-            let (client, group, topic) =
-                (self.dependencies.client.clone(), self.dependencies.source.group.clone(), self.topic.clone());
-            let partition = self.partition;
+            let (given, topic, partition) = (Arc::clone(&self.dependencies), self.topic.clone(), self.partition);
             // The end was measured before this begins: everything before it is there.
-            let read = move || read_tail(&client, &group, &topic, partition, here, end);
+            let read = move || read_tail(&given.client, &given.source.group, &topic, partition, here, end);
             tail.reading = Some(TailRead { from: here, task: tokio::task::spawn_blocking(read) });
         }
         None

@@ -61,10 +61,7 @@ impl GapReader {
     }
 
     /// Reads gaps, for so long at most, from when nobody else does. What is read by then does not have to be read
-    /// again. Blocks its thread.
-    ///
-    /// # Errors
-    /// Kafka away, or what stands first in the gaps cannot be read.
+    /// again. Fails where what stands first in the gaps cannot be read. Blocks its thread.
     pub fn read(
         &self,
         topic: &str,
@@ -122,9 +119,8 @@ fn explain(
     for range in close(gaps) {
         match explained.look(range, LOOKS, &mut walk) {
             Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                trouble = Some(error);
+            ended => {
+                trouble = ended.err();
                 break;
             }
         }

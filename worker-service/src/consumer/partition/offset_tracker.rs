@@ -24,7 +24,6 @@ const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a partition is.
 pub(super) struct OffsetTracker<'g> {
-    /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a recreated log. It waits until every record before it is done.
     pub(super) put_off: Option<Taken>,
@@ -32,7 +31,6 @@ pub(super) struct OffsetTracker<'g> {
     pub(super) gaps: &'g mut Gaps,
     /// When the client last said that it cannot read what comes next.
     pub(super) unreadable: Option<Instant>,
-    /// What is behind the last record.
     pub(super) tail: Tail,
     /// Where the client has to fetch from. No record is taken in before it does.
     pub(super) return_to: Option<i64>,

@@ -14,7 +14,6 @@ use crate::observe::panics;
 
 /// The first wait before a restart; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// After running for so long, a partition starts with the first wait again.
 const RESET_AFTER: Duration = Duration::from_secs(600);
@@ -23,8 +22,7 @@ const REPEATED_PANICS: u32 = 3;
 
 impl<H: Handler> PartitionRunner<H> {
     /// Runs until it is told to stop. It ends between two effects, with the offset stored before which every record is
-    /// done. After a panic outside of decoding and applying, whose panics are caught by themselves, it restarts from
-    /// that offset, and drops what the scheduler held. It also restarts when it is asked to.
+    /// done, and restarts from that offset; what the scheduler held is dropped then.
     pub async fn run(self) {
         let mut gaps = Gaps::new(self.partition);
         self.run_schedulers(&mut gaps).await;
