@@ -24,8 +24,6 @@ pub struct EventLine<'a> {
     pub request_id: Option<Text<'a>>,
     /// The consumer group that handles it.
     pub group: &'a str,
-    /// The consumer group that handles it.
-    pub group: &'a str,
     /// Where it stands.
     pub partition: i32,
     pub offset: i64,

@@ -2,6 +2,7 @@
 //! nor another partition ends with it. If it panics at the same place again and again, health says so, and the waits
 //! grow.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
