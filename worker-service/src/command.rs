@@ -111,9 +111,6 @@ pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyh
 }
 
 /// Runs a command that a domain brings.
-///
-/// # Errors
-/// Those of the command.
 pub async fn of_domain(config: &DomainCommand) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
     config.command.run(&mut Output(io::stdout())).await

@@ -12,21 +12,20 @@ use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig
 use shared::runtime::probe::HealthConfig;
 use shared::store::PostgresConfig;
 
-pub use self::domain::{DomainCommand, DomainSettings};
-pub use self::sources::{Groups, OneSource, Sources, Streams};
+pub use self::domain::DomainCommand;
+pub use self::sources::{DomainSettings, Groups, OneSource, Sources, Streams};
 use crate::consumer::seek::SeekConfig;
 use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
 use crate::domains;
 use crate::observe::emf::EmfConfig;
 
 /// Room for a batch, and for another one that gathers.
-const LEAST_BYTES_IN_HAND: u64 = 16 * 1024 * 1024;
-const MOST_BYTES_IN_HAND: u64 = 1 << 40;
+const LEAST_BYTES_IN_HAND: usize = 16 * 1024 * 1024;
+const MOST_BYTES_IN_HAND: usize = 1 << 40;
 
 fn bytes_in_hand(text: &str) -> Result<usize, String> {
     let (least, most) = (LEAST_BYTES_IN_HAND, MOST_BYTES_IN_HAND);
     let bytes = text.parse().ok().filter(|bytes| (least..=most).contains(bytes));
-    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
     bytes.ok_or_else(|| format!("it must be from {least} to {most}"))
 }
 
@@ -50,7 +49,6 @@ pub enum Command {
     Resume(ResumeConfig),
     /// List and show dead letters, send them back to the input topic, or delete them.
     Dlq {
-        /// What to do with them.
         #[command(subcommand)]
         command: DlqCommand,
     },
@@ -80,10 +78,8 @@ pub enum DlqCommand {
 /// Settings of a command that works on what one handler reads.
 #[derive(Debug, Clone, clap::Args)]
 pub struct OfHandler<C: clap::Args> {
-    /// The command's own.
     #[command(flatten)]
     pub command: C,
-    /// The handler's group and topics.
     #[command(flatten)]
     pub source: OneSource,
 }
@@ -101,10 +97,8 @@ pub struct RunConfig {
         value_parser = trimmed(PossibleValuesParser::new(domains::registry().names()))
     )]
     pub only: Vec<String>,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The groups and the topics of all handlers.
     #[command(flatten)]
     pub sources: Sources,
     /// The maximum number of bytes of records that all partitions hold, in progress or held for a retry; at the limit a
@@ -112,25 +106,18 @@ pub struct RunConfig {
     /// not counted.
     #[arg(long, env, default_value_t = 128 * 1024 * 1024, value_parser = trimmed(bytes_in_hand))]
     pub max_bytes_in_hand: usize,
-    /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// What domains have as settings.
     #[command(flatten)]
     pub domains: DomainSettings,
-    /// CloudWatch metrics.
     #[command(flatten)]
     pub emf: EmfConfig,
-    /// Traces.
     #[command(flatten)]
     pub traces: TraceConfig,
-    /// The log.
     #[command(flatten)]
     pub log: LogConfig,
-    /// The lines of events in it.
     #[command(flatten)]
     pub access_log: AccessLogConfig,
-    /// The internal port.
     #[command(flatten)]
     pub ops: OpsConfig,
 }
@@ -138,22 +125,17 @@ pub struct RunConfig {
 /// Settings of `setup`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SetupConfig {
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The topics.
     #[command(flatten)]
     pub streams: Streams,
-    /// How they are made.
     #[command(flatten)]
     pub shape: TopicShape,
     /// Only migrate; for topics that are created in another way.
     #[arg(long)]
     pub skip_topics: bool,
-    /// PostgreSQL.
     #[command(flatten)]
     pub postgres: PostgresConfig,
-    /// The log.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -161,16 +143,13 @@ pub struct SetupConfig {
 /// Settings of `resume`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeConfig {
-    /// The groups.
     #[command(flatten)]
     pub groups: Groups,
     /// Only this partition.
     #[arg(long)]
     pub partition: Option<i32>,
-    /// PostgreSQL.
     #[command(flatten)]
     pub postgres: PostgresConfig,
-    /// The log.
     #[command(flatten)]
     pub log: LogConfig,
 }

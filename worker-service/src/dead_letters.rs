@@ -9,7 +9,7 @@ pub mod filter;
 pub mod list;
 pub mod producer;
 pub mod purge;
-mod read;
+pub(crate) mod read;
 pub mod redrive;
 mod reliable_producer;
 pub mod show;

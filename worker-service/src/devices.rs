@@ -32,7 +32,7 @@ const YEAR: u64 = 31_557_600;
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
-        .handler(|settings| Ok(Devices { events: settings.of::<EventsConfig>()?.clone() }))
+        .handler(|settings| Ok(Devices { events: settings.of()? }))
         .task("devices-expire", |given| {
             let (store, since) = (given.store.clone(), Instant::now());
             let older_than = given.settings.of::<EventsConfig>()?.events_retention;
@@ -42,7 +42,6 @@ pub fn register(worker: &mut Registry) {
             Command::new("erase")
                 .visible_alias("forget")
                 .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
-            erase::run,
         )
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
         .cached(&RESOURCE);

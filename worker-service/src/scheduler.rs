@@ -43,7 +43,7 @@ use self::one_by_one::OneByOne;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;
-use self::turns::{Choice, Turns};
+use self::turns::Turns;
 use self::watermark::Watermark;
 
 /// Transactions that met another one are tried again this often at once.
@@ -95,7 +95,6 @@ impl<E> Scheduler<E> {
     /// An empty scheduler; the seed is for the jitter of its waits.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
-            dead_letter_budget: DeadLetterBudget::new(&settings),
             settings,
             ready: VecDeque::new(),
             work: VecDeque::new(),
@@ -106,6 +105,7 @@ impl<E> Scheduler<E> {
             turns: Turns::default(),
             one_by_one: OneByOne::default(),
             watermark: Watermark::default(),
+            dead_letter_budget: DeadLetterBudget::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
             paused: false,
@@ -148,14 +148,14 @@ impl<E> Scheduler<E> {
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, delivery: Result<Delivery<E>, Refusal>) {
         self.watermark.begin(record.offset, record.appended_at());
-        self.records += 1;
         match delivery {
             Ok(delivery) => {
                 let task = Task { record, delivery, attempts: 0 };
-                self.bytes += task.size();
+                self.count(&task);
                 self.ready.push_back(task);
             }
             Err(Refusal { reason, error }) => {
+                self.records += 1;
                 self.bytes += record.size();
                 self.dead_letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
@@ -182,20 +182,16 @@ impl<E> Scheduler<E> {
             return Action::Wait(Some(until));
         }
         if !self.dead_letters.is_empty() {
-            let letters = self.dead_letter_budget.take(&mut self.dead_letters);
+            let letters = self.dead_letter_budget.take(&mut self.dead_letters, &self.settings);
             if letters.is_empty() {
                 self.paused = true;
                 return Action::Pause;
             }
             return Action::DeadLetter(letters);
         }
-        let choice = self.choose(now);
-        self.turns.begin(now);
-        match choice {
-            Choice::Batch(batch) => Action::Apply(batch),
-            Choice::Probe(bytes) => Action::Probe(bytes),
-            Choice::Wait(until) => Action::Wait(until),
-        }
+        let action = self.choose(now);
+        self.turns.begun = now;
+        action
     }
 
     /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
@@ -204,12 +200,12 @@ impl<E> Scheduler<E> {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
-                self.turns.others_had_theirs();
+                self.turns.of_others = false;
                 self.suspects_of_outage.applied(&batch, now);
                 self.try_undecided_where_over(now);
                 self.failing.applied(&batch);
                 for task in batch {
-                    self.dead_letter_budget.applied(&task.record);
+                    self.dead_letter_budget.applied(&task.record, &self.settings);
                     self.finish(task.record.offset, task.size());
                 }
                 return None;
@@ -240,8 +236,7 @@ impl<E> Scheduler<E> {
         let mut why = None;
         for (letter, result) in sent {
             match result {
-                // Its size was counted as a task's where it was one; the difference is made up in
-                // `judge`.
+                // Its size was counted as a task's where it was one: `make_dead_letter` makes up the difference.
                 Ok(()) => self.finish(letter.record.offset, letter.record.size()),
                 Err(message) => {
                     refused.push(letter);
@@ -302,7 +297,7 @@ impl<E> Scheduler<E> {
 
     /// The offset up to which the partition came in; none before anything did.
     pub fn read_to(&self) -> Option<i64> {
-        self.watermark.end()
+        self.watermark.end
     }
 
     /// How many records have had their effect.
@@ -313,11 +308,6 @@ impl<E> Scheduler<E> {
     /// Whether there is nothing to do but what waits with held keys.
     pub fn is_idle(&self) -> bool {
         self.records == 0
-    }
-
-    /// When the first of the held keys is tried again.
-    pub fn held_until(&self) -> Option<Duration> {
-        self.due()
     }
 
     /// Why the scheduler waits out an outage, if it does.
@@ -337,7 +327,7 @@ impl<E> Scheduler<E> {
 
     /// A batch waits out an outage.
     fn put_off(&mut self, batch: Vec<Task<E>>, message: String, now: Duration) {
-        self.turns.others_had_theirs();
+        self.turns.of_others = false;
         self.put_back(batch);
         self.outage.wait(now, message);
     }
@@ -347,7 +337,7 @@ impl<E> Scheduler<E> {
     /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
     /// halved, so that after the longest outage there are a few small batches.
     fn put_off_in_halves(&mut self, mut batch: Vec<Task<E>>, message: String, now: Duration) -> AfterFailure {
-        if self.outage.message().is_none() && !self.turns.is_again() {
+        if self.outage.message().is_none() && !self.turns.again {
             self.put_off(batch, message, now);
             return AfterFailure::Waits;
         }
@@ -361,10 +351,7 @@ impl<E> Scheduler<E> {
     /// A held key's time has come: the event that failed on its own, then the rest at once,
     /// before anything else.
     fn begin_again(&mut self, mut tasks: VecDeque<Task<E>>) {
-        for task in &tasks {
-            self.records += 1;
-            self.bytes += task.size();
-        }
+        tasks.iter().for_each(|task| self.count(task));
         let first: Vec<_> = tasks.pop_front().into_iter().collect();
         let mut batches = vec![first];
         let mut batch = Batch::default();
@@ -385,6 +372,11 @@ impl<E> Scheduler<E> {
         self.watermark.finish(offset);
         self.finished += 1;
         self.release(size);
+    }
+
+    fn count(&mut self, task: &Task<E>) {
+        self.records += 1;
+        self.bytes += task.size();
     }
 
     fn release(&mut self, size: usize) {

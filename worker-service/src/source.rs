@@ -2,19 +2,16 @@
 //! operators work by this, whatever the domain.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use shared::kafka::{Setting, StreamSpec, TopicConfig};
 use shared::store::Journal;
 
 /// A handler, as its domain declares it.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct HandlerSpec {
     /// Its name: what `--only` and `--handler` call it.
     pub name: &'static str,
-    /// The consumer group.
     pub group: Setting,
-    /// What it reads.
     pub stream: StreamSpec,
     /// Whether it owns its stream. Exactly one of the handlers that read a stream does: it sends the dead letters of
     /// records that are no event, or have a type that the stream does not have. The others pass over these.
@@ -23,16 +20,7 @@ pub struct HandlerSpec {
     pub journal: Journal,
 }
 
-impl fmt::Debug for HandlerSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 /// Checks that each stream has one owner among its handlers.
-///
-/// # Errors
-/// One has none, or several; the message names them.
 pub fn ensure_owners(handlers: impl Iterator<Item = HandlerSpec>) -> anyhow::Result<()> {
     let mut streams: BTreeMap<&str, Vec<HandlerSpec>> = BTreeMap::new();
     for handler in handlers {
@@ -54,11 +42,8 @@ pub fn ensure_owners(handlers: impl Iterator<Item = HandlerSpec>) -> anyhow::Res
 /// What a handler reads, as the settings name it.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The handler.
     pub handler: HandlerSpec,
-    /// Its consumer group.
     pub group: String,
-    /// Its topics.
     pub topics: TopicConfig,
     /// The groups of other handlers that read the same topic: a record that was redriven for one of them is none of ours.
     pub other_groups: Vec<String>,

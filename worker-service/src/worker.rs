@@ -1,6 +1,6 @@
 //! The worker as a whole: builds its parts from the settings, and ends them in order.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,22 +8,23 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
-use shared::kafka;
-use shared::kafka::Record;
+use shared::kafka::{self, Record};
 use shared::runtime::{lifecycle, ops, telemetry};
 use shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::RunConfig;
 use crate::consumer::budget::ByteBudget;
-use crate::consumer::health::{GroupHealth, Health, watch_cache};
+use crate::consumer::group::SharedConsumer;
+use crate::consumer::health::{GroupHealth, Health};
 use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
 use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
-use crate::consumer::tasks::{self, StopSignal, TaskHealth};
+use crate::consumer::tasks::{self, TaskHealth};
 use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
@@ -41,9 +42,6 @@ const LAST_FENCES: Duration = Duration::from_secs(2);
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Runs a worker until it is told to end.
-///
-/// # Errors
-/// A setting, a port, or what it cannot go on without.
 pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     let termination = lifecycle::termination().context("cannot wait for signals")?;
     telemetry::start_log(&config.log)?;
@@ -75,25 +73,15 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     }
 }
 
-/// How long a partition may stand still for no reason. Whatever a runner waits for has a deadline of seconds, and
-/// what it waits out it tells.
-const STALL_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// See [`Parts::compare_interval`].
-const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// See [`Parts::topics_interval`].
-const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
-
 /// How often it is shown what partitions hold.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// How long a partition may stand still for no reason, before its runner begins anew.
+    /// How long a partition may stand still for no reason, before its runner begins anew. Whatever a runner waits for
+    /// has a deadline of seconds, and what it waits out it tells.
     pub stall_timeout: Duration,
     /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
     /// takes to commit.
@@ -106,40 +94,33 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             read: Record::read,
-            stall_timeout: STALL_TIMEOUT,
-            compare_interval: COMPARE_INTERVAL,
-            topics_interval: TOPICS_INTERVAL,
+            stall_timeout: Duration::from_secs(180),
+            compare_interval: Duration::from_secs(30),
+            topics_interval: Duration::from_secs(300),
         }
     }
 }
 
 /// A running worker.
 pub struct Worker {
-    /// What it says of itself.
     pub health: Health,
     fencer: Fencer,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     ends: FuturesUnordered<oneshot::Receiver<anyhow::Result<()>>>,
     tasks: JoinSet<()>,
 }
 
 impl Worker {
     /// Starts one; it connects by itself, and waits for what is away.
-    ///
-    /// # Errors
-    /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
         Self::start_with(config, domains::registry(), Parts::default())
     }
 
     /// The same, of these handlers and tasks, with other parts.
-    ///
-    /// # Errors
-    /// As with [`Self::start`].
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
         // Of all: the owner of a stream may run in another process.
         source::ensure_owners(registry.handlers.iter().map(|handler| handler.spec))?;
-        let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only)?;
+        let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only);
         let client = kafka::client(&config.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
         let cache = Cache::open(&config.stores.redis, &kinds)?;
@@ -154,7 +135,7 @@ impl Worker {
             budget: budget.clone(),
             settings: config.domains.0.clone(),
         };
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let (mut healths, ends) = (Vec::new(), FuturesUnordered::new());
         for handler in handlers {
             let name = handler.spec.name;
@@ -162,32 +143,24 @@ impl Worker {
             let source = source.with_context(|| format!("the handler {name} has no settings"))?;
             let health = GroupHealth::new(&source.group);
             healths.push(health.clone());
-            ends.push(start_group(handler.start, source, config, &parts, &given, health, stopped.clone())?);
+            ends.push(start_group(handler.start, source, config, &parts, &given, health, stop.clone())?);
         }
         let runtime = Handle::current();
         let (mut task_healths, mut running) = (Vec::new(), JoinSet::new());
         for RegisteredTask { name, start } in tasks {
             let health = TaskHealth::new(name);
             task_healths.push(health.clone());
-            running.spawn_on(tasks::keep_running(start(&given)?, StopSignal::new(stopped.clone()), health), &runtime);
+            running.spawn_on(tasks::keep_running(start(&given)?, stop.clone(), health), &runtime);
         }
         let health = Health::new(healths, task_healths);
-        let fences = fencer.clone();
+        let (fences, watched, shown) = (fencer.clone(), fencer.clone(), health.clone());
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
-        let watch = (cache, fencer.clone(), health.clone());
-        let watched = move || {
-            let (cache, fencer, health) = watch.clone();
-            watch_cache(cache, fencer, move |state| health.cache(state))
-        };
-        runtime.spawn(async move { panics::keep_running("cache", watched).await });
+        runtime.spawn(async move { panics::keep_running("cache", || shown.watch_cache(&cache, &watched)).await });
         runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });
         Ok(Self { health, fencer, stop, ends, tasks: running })
     }
 
     /// Waits until it ends by itself, which only a fatal error makes it do.
-    ///
-    /// # Errors
-    /// That error.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         match self.ends.next().await {
             Some(ended) => ended?,
@@ -197,12 +170,9 @@ impl Worker {
     }
 
     /// Finishes what is under way, commits, leaves the group, and sends what fences are left.
-    ///
-    /// # Errors
-    /// A fatal error on the way.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         let all = async {
             let mut outcome = Ok(());
             while let Some(ended) = self.ends.next().await {
@@ -225,7 +195,6 @@ impl Worker {
 /// Shows what partitions hold, again and again.
 async fn show_budget(budget: &ByteBudget) {
     loop {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("bytes_in_hand").set(budget.used() as f64);
         tokio::time::sleep(BUDGET_INTERVAL).await;
     }
@@ -239,12 +208,12 @@ fn start_group(
     parts: &Parts,
     given: &Dependencies,
     health: GroupHealth,
-    stopped: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let Started { run, retention } = start(given, source, &health)?;
     let Dependencies { client, store, .. } = given.clone();
     let topic = source.topics.input.clone();
-    let consumer = Arc::new(OnceLock::new());
+    let consumer = SharedConsumer::default();
     let lag = Lag {
         consumer: Arc::clone(&consumer),
         log_ends: LogEnds::open(&client)?,
@@ -260,11 +229,11 @@ fn start_group(
     let (ended, end) = oneshot::channel();
     let topics_interval = parts.topics_interval;
     std::thread::Builder::new().name("poll".into()).spawn(move || {
-        wait_for_schema(&runtime, &store, &health, &stopped);
-        let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
-        runtime.spawn(watch.run(told.unwrap_or(false), topics_interval));
+        wait_for_schema(&runtime, &store, &health, &stop);
+        let _ = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
+        runtime.spawn(watch.run(topics_interval));
         let group = health.group().to_owned();
-        let outcome = poll::run(&client, &topic, run, health, runtime, &consumer, &stopped);
+        let outcome = poll::run(&client, &topic, run, health, runtime, &consumer, &stop);
         if let Err(error) = &outcome {
             tracing::error!(group, error = format!("{error:#}"), "a group cannot go on: the process ends");
         }
@@ -275,8 +244,8 @@ fn start_group(
 
 /// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
 /// group before that would only take partitions away from workers that can do something with them.
-fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &watch::Receiver<bool>) {
-    while !*stop.borrow() {
+fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
         match runtime.block_on(store.check()) {
             Ok(()) => {
                 health.waits_before_joining(None);

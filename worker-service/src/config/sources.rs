@@ -1,10 +1,14 @@
-//! The groups and the topics of all handlers that are registered, as settings: each domain declares its own.
+//! The groups and the topics of all handlers that are registered, and what else domains have as settings: each declares
+//! its own.
+
+use std::collections::HashMap;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use shared::kafka::{StreamSpec, TopicConfig};
 
+use crate::consumer::registry::Settings;
 use crate::domains;
 use crate::source::{HandlerSpec, Source};
 
@@ -37,59 +41,53 @@ fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
     Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(PossibleValuesParser::new(names))
 }
 
-fn same(what: &str, one: &str, other: &str, name: &str) -> Error {
-    Error::raw(ErrorKind::ArgumentConflict, format!("{one} and {other} are the same {what}, {name}: set two\n"))
+/// No two of these variables have the same value.
+fn all_differ<'a>(what: &str, named: impl Iterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
+    let mut seen = HashMap::new();
+    for (variable, name) in named {
+        if let Some(other) = seen.insert(name, variable) {
+            let said = format!("{other} and {variable} are the same {what}, {name}: set two\n");
+            return Err(Error::raw(ErrorKind::ArgumentConflict, said));
+        }
+    }
+    Ok(())
 }
 
 /// The topics of these streams, no two of which are the same.
 fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<TopicConfig>, Error> {
     let read: Vec<_> = streams.iter().map(|stream| stream.read(matches)).collect::<Result<_, _>>()?;
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (stream, topics) in streams.iter().zip(&read) {
-        for (variable, name) in
-            [(stream.topic.variable, topics.input.as_str()), (stream.dead_letters.variable, topics.dlq.as_str())]
-        {
-            if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == name) {
-                return Err(same("topic", other, variable, name));
-            }
-            seen.push((variable, name));
-        }
-    }
+    let named = streams.iter().zip(&read).flat_map(|(stream, topics): (_, &TopicConfig)| {
+        [(stream.topic.variable, topics.input.as_str()), (stream.dead_letters.variable, topics.dlq.as_str())]
+    });
+    all_differ("topic", named)?;
     Ok(read)
 }
 
 /// The groups of these handlers, no two of which are the same.
 fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<String>, Error> {
     let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read(matches)).collect();
-    for (n, (handler, group)) in handlers.iter().zip(&groups).enumerate() {
-        if let Some((other, _)) = handlers.iter().zip(&groups).take(n).find(|(_, other)| *other == group) {
-            return Err(same("group", other.group.variable, handler.group.variable, group));
-        }
-    }
+    all_differ("group", handlers.iter().map(|handler| handler.group.variable).zip(groups.iter().map(String::as_str)))?;
     Ok(groups)
 }
 
 fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<Source>, Error> {
     let streams = streams(handlers);
-    let topics = read_topics(&streams, matches)?;
+    let names = streams.iter().map(|stream| stream.name);
+    let topics: HashMap<_, _> = names.zip(read_topics(&streams, matches)?).collect();
     let groups = read_groups(handlers, matches)?;
-    let topics_of = |handler: &HandlerSpec| {
-        streams.iter().zip(&topics).find(|(stream, _)| stream.name == handler.stream.name).map(|(_, topics)| topics)
-    };
-    let mut sources = Vec::with_capacity(handlers.len());
-    for (handler, group) in handlers.iter().zip(&groups) {
-        let Some(topics) = topics_of(handler) else { continue };
+    let source = |(handler, group): (&HandlerSpec, &String)| {
         let read_the_same = handlers.iter().zip(&groups).filter(|(other, _)| other.stream.name == handler.stream.name);
         let other_groups = read_the_same.map(|(_, other)| other).filter(|other| *other != group).cloned().collect();
-        sources.push(Source { handler: *handler, group: group.clone(), topics: topics.clone(), other_groups });
-    }
-    Ok(sources)
+        let topics = topics.get(handler.stream.name)?.clone();
+        Some(Source { handler: *handler, group: group.clone(), topics, other_groups })
+    };
+    Ok(handlers.iter().zip(&groups).filter_map(source).collect())
 }
 
 /// Of several the one that was named.
-fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Option<usize>, Error> {
-    let named = matches.get_one::<String>("handler");
-    Ok(named.and_then(|named| handlers.iter().position(|handler| handler.name == named)))
+fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Option<usize> {
+    let named = matches.get_one::<String>("handler")?;
+    handlers.iter().position(|handler| handler.name == named)
 }
 
 /// Those of all handlers.
@@ -108,7 +106,11 @@ pub struct Groups(pub Vec<String>);
 #[derive(Debug, Clone)]
 pub struct Streams(pub Vec<TopicConfig>);
 
-/// A part of a command's settings that depends on which handlers there are.
+/// The settings of `run` that domains bring.
+#[derive(Debug, Clone)]
+pub struct DomainSettings(pub Settings);
+
+/// A part of a command's settings that depends on what is registered, such as these handlers.
 trait OfHandlers: Sized {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command;
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error>;
@@ -132,7 +134,7 @@ impl OfHandlers for OneSource {
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
         let sources = read_sources(handlers, matches)?;
-        let chosen = choose(handlers, matches)?;
+        let chosen = choose(handlers, matches);
         if chosen.is_none() && sources.len() > 1 {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
             let message = format!("there are several handlers, {}: choose one with --handler\n", names.join(", "));
@@ -150,7 +152,7 @@ impl OfHandlers for Groups {
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
         let groups = read_groups(handlers, matches)?;
-        Ok(Self(match choose(handlers, matches)? {
+        Ok(Self(match choose(handlers, matches) {
             Some(chosen) => groups.into_iter().skip(chosen).take(1).collect(),
             None => groups,
         }))
@@ -164,6 +166,16 @@ impl OfHandlers for Streams {
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
         read_topics(&streams(handlers), matches).map(Self)
+    }
+}
+
+impl OfHandlers for DomainSettings {
+    fn augment(command: Command, _: &[HandlerSpec]) -> Command {
+        domains::registry().settings.iter().fold(command, |command, augment| augment(command))
+    }
+
+    fn read(_: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self(Settings::new(matches.clone())))
     }
 }
 
@@ -193,7 +205,7 @@ macro_rules! args_of_handlers {
     )*};
 }
 
-args_of_handlers!(Sources, OneSource, Groups, Streams);
+args_of_handlers!(Sources, OneSource, Groups, Streams, DomainSettings);
 
 #[cfg(test)]
 mod tests {
@@ -243,20 +255,11 @@ mod tests {
     #[test]
     fn each_handler_has_its_group_and_the_topics_of_its_stream() {
         let Sources(sources) = read(&THREE, &["--count-group=c", "--alarms-topic=a"]).unwrap();
-        let told: Vec<_> = sources
-            .iter()
-            .map(|source| {
-                (
-                    source.handler.name,
-                    source.group.as_str(),
-                    source.topics.input.as_str(),
-                    source.other_groups.join(","),
-                )
-            })
-            .collect();
-        let expected =
-            [("store", "store", "readings", "c"), ("count", "c", "readings", "store"), ("ring", "ring", "a", "")];
-        assert_eq!(told, expected.map(|(name, group, topic, others)| (name, group, topic, others.to_owned())));
+        let told = sources.iter().map(|Source { handler, group, topics, other_groups }| {
+            format!("{} {group} {} {other_groups:?}", handler.name, topics.input)
+        });
+        let expected = [r#"store store readings ["c"]"#, r#"count c readings ["store"]"#, "ring ring a []"];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
         let Streams(topics) = read(&THREE, &[]).unwrap();
         assert_eq!(topics.iter().map(|topics| topics.dlq.as_str()).collect::<Vec<_>>(), ["readings-dlq", "alarms-dlq"]);
     }

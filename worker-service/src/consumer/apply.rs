@@ -1,14 +1,13 @@
 //! A batch's effect: the transaction, then the fence, then what is measured of it. Each is a step of its own: what goes
 //! wrong behind the transaction is no verdict on its events.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use shared::cache::{Accepted, FenceReport, Fencer};
 use shared::kafka::Delivery;
 use shared::store::{Failure, Store, Tx, Work};
 
-use crate::consumer::handler::{Applied, Handler, PREPARE_TIMEOUT};
+use crate::consumer::handler::{Applied, Handler, PREPARE_TIMEOUT, Processed};
 use crate::scheduler::Task;
 
 /// Applies batches.
@@ -24,19 +23,13 @@ impl<H: Handler> Applier<H> {
         Self { handler, store, fencer }
     }
 
-    /// Writes a batch.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class; nothing has changed then.
+    /// Writes a batch, or nothing of it.
     pub async fn write(&self, batch: &[Task<H::Event>]) -> Result<Applied, Failure> {
         let batch: Vec<_> = batch.iter().map(|task| &task.delivery).collect();
         self.store.transact(H::BEGIN, &self.writing(&batch).await?).await
     }
 
     /// Writes an event that nobody sent, of so many bytes, and takes it back.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
         let event = Delivery::probe_event(bytes, H::made_up);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
@@ -51,19 +44,13 @@ impl<H: Handler> Applier<H> {
     /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
     /// the other.
     pub async fn fence(&self, batch: &[Task<H::Event>], applied: &Applied) -> FenceReport {
-        let place = |(task, event): (&Task<H::Event>, &_)| accepted(task, event, applied);
-        let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(place).collect();
+        let accepted = |(task, event): (&Task<H::Event>, &Processed)| {
+            let (key, _) = applied.fences.get(event.fence?)?;
+            Some((key, task.delivery.envelope.accepted_at))
+        };
+        let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(accepted).collect();
         self.fencer.fence_events(&applied.fences, &events).await
     }
-}
-
-fn accepted<'a, E>(
-    task: &Task<E>,
-    event: &crate::consumer::handler::Processed,
-    applied: &'a Applied,
-) -> Option<Accepted<'a>> {
-    let (key, _) = applied.fences.get(event.fence?)?;
-    Some((key, task.delivery.envelope.accepted_at))
 }
 
 /// A batch that is being written.
@@ -84,14 +71,10 @@ impl<H: Handler> Work for Writing<'_, H> {
 /// Measures a batch that was written, and fenced or not. When its events became visible the fencer counts.
 pub fn measure<H: Handler>(group: &str, started: Instant, applied: &Applied) {
     let labels = [("group", group.to_owned())];
-    #[expect(clippy::cast_precision_loss, reason = "a histogram")]
     metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);
     metrics::histogram!("batch_duration_seconds", &labels).record(started.elapsed());
-    let mut counts: HashMap<_, u64> = H::OUTCOMES.iter().map(|outcome| (*outcome, 0)).collect();
-    for event in &applied.events {
-        *counts.entry(event.outcome).or_default() += 1;
-    }
-    for (outcome, count) in counts {
-        metrics::counter!("events_total", "group" => group.to_owned(), "outcome" => outcome).increment(count);
+    for outcome in H::OUTCOMES {
+        let count = applied.events.iter().filter(|event| event.outcome == *outcome).count();
+        metrics::counter!("events_total", "group" => group.to_owned(), "outcome" => *outcome).increment(count as u64);
     }
 }

@@ -22,16 +22,6 @@ struct Shared {
     freed: Notify,
 }
 
-/// Whether a partition that holds so much may take in a record.
-const fn may_take(limit: usize, partitions: usize, used: usize, holds: usize) -> bool {
-    let half = limit / 2;
-    let part = match half.checked_div(partitions) {
-        Some(part) => part,
-        None => half,
-    };
-    holds == 0 || used < half || holds < part
-}
-
 impl ByteBudget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
@@ -64,8 +54,10 @@ impl Share {
     /// Whether to take in another record.
     pub fn has_room(&self) -> bool {
         let Shared { limit, used, partitions, .. } = &*self.budget.0;
-        let holds = self.holds.load(Ordering::Relaxed);
-        let room = may_take(*limit, partitions.load(Ordering::Relaxed), used.load(Ordering::Relaxed), holds);
+        let (holds, half) = (self.holds.load(Ordering::Relaxed), limit / 2);
+        // This one is a partition, so that there is one at least.
+        let part = half / partitions.load(Ordering::Relaxed).max(1);
+        let room = holds == 0 || used.load(Ordering::Relaxed) < half || holds < part;
         self.is_refused.store(!room, Ordering::Relaxed);
         room
     }
@@ -179,36 +171,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn who_waits_for_room_is_told_of_it() {
+    /// A partition that holds much, and another one that waits for it.
+    fn full() -> (Share, Share) {
         let budget = ByteBudget::new(100);
         let (large, other) = (budget.join(), budget.join());
         large.holds(90);
         other.holds(30);
         assert!(!large.has_room() && !other.has_room());
-        let waits = tokio::spawn(async move {
-            let room = other.room();
-            tokio::pin!(room);
-            let mut others = None;
-            std::future::poll_fn(|context| {
-                // It waits before anything is freed.
-                let polled = room.as_mut().poll(context);
-                others.get_or_insert_with(|| large.holds(0));
-                polled
-            })
-            .await;
-            other.has_room()
-        });
-        assert!(waits.await.unwrap());
+        (large, other)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_of_it() {
+        let (large, other) = full();
+        // It waits before anything is freed.
+        tokio::join!(other.room(), async { large.holds(0) });
+        assert!(other.has_room());
     }
 
     #[test]
     fn what_is_freed_between_the_look_and_the_wait_is_not_missed() {
-        let budget = ByteBudget::new(100);
-        let (large, other) = (budget.join(), budget.join());
-        large.holds(90);
-        other.holds(30);
-        assert!(!other.has_room());
+        let (large, other) = full();
         large.holds(0);
         assert!(other.is_refused(), "it goes by its last look");
         assert_eq!(other.room().now_or_never(), Some(()));

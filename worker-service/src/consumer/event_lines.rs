@@ -3,7 +3,9 @@
 
 use std::fmt;
 
+use shared::kafka::Envelope;
 use shared::kafka::ids::EventId;
+use shared::store::Class;
 
 /// The most characters of a text from outside in a line.
 const MAX_TEXT: usize = 128;
@@ -11,12 +13,12 @@ const MAX_TEXT: usize = 128;
 /// What every line is filed under, whatever the domain.
 pub const TARGET: &str = "worker_service::consumer::event_log";
 
-/// Whose event it is and what brought it, as far as that is known.
-#[derive(Debug, Clone, Copy)]
-pub struct EventNames<'a> {
+/// A line of an event: whose it is and what brought it, as far as that is known, and what is said of it. What is `None`
+/// is not in the line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventLine<'a> {
     /// The record's key.
     pub key: Option<&'a str>,
-    /// The event.
     pub event_id: Option<&'a EventId>,
     /// The request that brought it.
     pub request_id: Option<Text<'a>>,
@@ -24,64 +26,46 @@ pub struct EventNames<'a> {
     pub group: &'a str,
     /// Where it stands.
     pub partition: i32,
-    /// Where it stands there.
     pub offset: i64,
-}
-
-/// What became of an event that was processed.
-#[derive(Debug, Clone, Copy)]
-pub struct ProcessedEvent {
-    /// What became of it.
-    pub outcome: &'static str,
-    /// The version that it brought what it is about to.
+    /// Of an event that was processed: what became of it, at which version, and what became of the cache entry.
+    pub outcome: Option<&'static str>,
     pub version: Option<i64>,
-    /// What became of the cache entry.
     pub cache: Option<&'static str>,
-}
-
-/// What is said of a batch that failed.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchFailure<'a> {
-    /// How many records it has.
-    pub records: usize,
-    /// The class of the failure.
-    pub class: shared::store::Class,
-    /// What becomes of the batch.
-    pub then: &'static str,
-    /// When it is tried again, where it is held.
+    /// Of a batch that failed: its size, the failure's class, what becomes of it, and when it is tried again.
+    pub records: Option<usize>,
+    pub class: Option<Class>,
+    pub then: Option<&'static str>,
     pub retry_s: Option<u64>,
-    /// Why.
-    pub error: &'a str,
+    /// Of a dead letter: `dlq.reason`, and how often it was tried.
+    pub reason: Option<&'static str>,
+    pub attempts: Option<u32>,
+    pub error: Option<&'a str>,
 }
 
-/// What is said of a dead letter.
-#[derive(Debug, Clone, Copy)]
-pub struct LetterFailure<'a> {
-    /// `dlq.reason`.
-    pub reason: &'static str,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// `dlq.error`.
-    pub error: &'a str,
+impl<'a> EventLine<'a> {
+    /// Of an event, which stands in this record.
+    pub fn of(group: &'a str, envelope: &'a Envelope, partition: i32, offset: i64) -> Self {
+        Self {
+            key: Some(envelope.key.as_str()),
+            event_id: Some(&envelope.id),
+            // Records of other producers may come without a request.
+            request_id: envelope.request_id.as_deref().map(Text),
+            group,
+            partition,
+            offset,
+            ..Self::default()
+        }
+    }
 }
 
-/// The lines of a domain's events.
+/// The lines of a domain's events, by their level.
 #[derive(Debug, Clone, Copy)]
 pub struct EventLines {
     /// What the domain calls its records' keys.
     pub key: &'static str,
-    /// An event that is written and fenced.
-    pub processed: fn(EventNames<'_>, ProcessedEvent),
-    /// A batch, by its first event.
-    pub batch_failed: fn(EventNames<'_>, BatchFailure<'_>),
-    /// An event of a batch of several.
-    pub event_of_failed_batch: fn(EventNames<'_>, &'static str),
-    /// An event that alone meets what would be an outage, with the error.
-    pub held_alone: fn(EventNames<'_>, &str),
-    /// The same, where so much is held that nothing more comes in.
-    pub held_alone_and_full: fn(EventNames<'_>, &str),
-    /// A dead letter that Kafka holds.
-    pub dead_letter: fn(EventNames<'_>, LetterFailure<'_>),
+    pub info: fn(EventLine<'_>, &str),
+    pub warn: fn(EventLine<'_>, &str),
+    pub error: fn(EventLine<'_>, &str),
 }
 
 /// A text that another producer may have written: of bounded length, and nothing in it ends the line or
@@ -99,21 +83,33 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// A line of an event: the fields that every line has, and more.
+/// Logs a line of an event.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! event_line {
-    ($key:ident, $level:ident, $event:ident, $($more:tt)+) => {
-        ::tracing::$level!(
-            target: $crate::consumer::event_lines::TARGET,
-            $key = $event.key,
-            event_id = $event.event_id.map(::tracing::field::display),
-            request_id = $event.request_id.map(::tracing::field::display),
-            group = $event.group,
-            partition = $event.partition,
-            offset = $event.offset,
-            $($more)+
-        )
+    ($key:ident, $level:ident) => {
+        |line, message| {
+            ::tracing::$level!(
+                target: $crate::consumer::event_lines::TARGET,
+                $key = line.key,
+                event_id = line.event_id.map(::tracing::field::display),
+                request_id = line.request_id.map(::tracing::field::display),
+                group = line.group,
+                partition = line.partition,
+                offset = line.offset,
+                outcome = line.outcome.map(::tracing::field::display),
+                version = line.version,
+                cache = line.cache.map(::tracing::field::display),
+                records = line.records,
+                class = line.class.map(::tracing::field::debug),
+                then = line.then.map(::tracing::field::display),
+                retry_s = line.retry_s,
+                reason = line.reason.map(::tracing::field::display),
+                attempts = line.attempts,
+                error = line.error,
+                "{message}"
+            );
+        }
     };
 }
 
@@ -123,62 +119,9 @@ macro_rules! event_lines {
     ($key:ident) => {
         $crate::consumer::event_lines::EventLines {
             key: stringify!($key),
-            processed: |event, told| {
-                $crate::event_line!(
-                    $key,
-                    info,
-                    event,
-                    outcome = %told.outcome,
-                    version = told.version,
-                    cache = told.cache.map(::tracing::field::display),
-                    "Processed message"
-                );
-            },
-            batch_failed: |event, told| {
-                $crate::event_line!(
-                    $key,
-                    warn,
-                    event,
-                    records = told.records,
-                    class = ?told.class,
-                    then = %told.then,
-                    retry_s = told.retry_s,
-                    error = told.error,
-                    "a batch failed"
-                );
-            },
-            event_of_failed_batch: |event, then| {
-                $crate::event_line!($key, info, event, then = %then, "its batch failed");
-            },
-            held_alone: |event, error| {
-                $crate::event_line!(
-                    $key,
-                    error,
-                    event,
-                    error = error,
-                    "only one key meets an outage error: it is held, and the partition goes on"
-                );
-            },
-            held_alone_and_full: |event, error| {
-                $crate::event_line!(
-                    $key,
-                    error,
-                    event,
-                    error = error,
-                    "only one key meets an outage error: it is held, and the partition waits because too much is held"
-                );
-            },
-            dead_letter: |event, told| {
-                $crate::event_line!(
-                    $key,
-                    warn,
-                    event,
-                    reason = %told.reason,
-                    attempts = told.attempts,
-                    error = told.error,
-                    "a dead letter"
-                );
-            },
+            info: $crate::event_line!($key, info),
+            warn: $crate::event_line!($key, warn),
+            error: $crate::event_line!($key, error),
         }
     };
 }

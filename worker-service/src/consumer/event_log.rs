@@ -8,10 +8,14 @@ use shared::runtime::config::AccessLog;
 use shared::store::{Class, Failure};
 use tracing::Level;
 
-use crate::consumer::event_lines::{BatchFailure, EventLines, EventNames, LetterFailure, ProcessedEvent, TARGET, Text};
+use crate::consumer::event_lines::{EventLine, EventLines, TARGET, Text};
 use crate::consumer::handler::Applied;
 use crate::observe::panics;
 use crate::scheduler::{AfterFailure, Task};
+
+const HELD_ALONE: &str = "only one key meets an outage error: it is held, and the partition goes on";
+const HELD_ALONE_AND_FULL: &str =
+    "only one key meets an outage error: it is held, and the partition waits because too much is held";
 
 /// A batch that was written and fenced: one line an event, with its outcome, the version that it brought its
 /// resource to, and what became of the cache entry. What is not logged costs a hash at most.
@@ -27,23 +31,19 @@ pub fn processed<E>(
         return;
     }
     for (task, processed) in batch.iter().zip(&applied.events) {
-        let envelope = &task.delivery.envelope;
-        // Records of other producers may come without a request.
-        let request_id = envelope.request_id.as_deref();
-        if processed.counts && !access_log.takes(request_id.unwrap_or(envelope.id.as_str())) {
+        if processed.counts && !has_line(access_log, task) {
             continue;
         }
-        let event = EventNames {
-            key: Some(envelope.key.as_str()),
-            event_id: Some(&envelope.id),
-            request_id: request_id.map(Text),
-            group,
-            partition: task.record.partition,
-            offset: task.record.offset,
-        };
         let cache = processed.fence.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
-        (lines.processed)(event, ProcessedEvent { outcome: processed.outcome, version: processed.version, cache });
+        let line = EventLine::of(group, &task.delivery.envelope, task.record.partition, task.record.offset);
+        let (outcome, version) = (Some(processed.outcome), processed.version);
+        (lines.info)(EventLine { outcome, version, cache, ..line }, "Processed message");
     }
+}
+
+fn has_line<E>(access_log: AccessLog, task: &Task<E>) -> bool {
+    let envelope = &task.delivery.envelope;
+    access_log.takes(envelope.request_id.as_deref().unwrap_or(envelope.id.as_str()))
 }
 
 /// A batch that was not applied, noted before it is handed back to the scheduler.
@@ -51,47 +51,46 @@ pub struct FailedBatch {
     error: String,
     class: Class,
     records: usize,
-    /// The first event.
-    first: Names,
+    partition: i32,
+    /// The first event, and its offset.
+    first: (Envelope, i64),
     /// Of several events, those that have a line of their own.
-    events: Vec<Names>,
+    events: Vec<(Envelope, i64)>,
 }
 
 impl FailedBatch {
     /// Notes it; none where there is nothing in it.
     pub fn of<E>(batch: &[Task<E>], error: &Failure, access_log: AccessLog) -> Option<Self> {
         let first = batch.first()?;
-        let has_line = |task: &&Task<E>| {
-            let envelope = &task.delivery.envelope;
-            access_log.takes(envelope.request_id.as_deref().unwrap_or(envelope.id.as_str()))
-        };
+        let noted = |task: &Task<E>| (task.delivery.envelope.clone(), task.record.offset);
         let events = if batch.len() > 1 && tracing::enabled!(target: TARGET, Level::INFO) {
-            batch.iter().filter(has_line).map(Names::of_task).collect()
+            batch.iter().filter(|task| has_line(access_log, task)).map(noted).collect()
         } else {
             Vec::new()
         };
-        let (error, class) = (error.reason.clone(), error.class);
-        Some(Self { error, class, records: batch.len(), first: Names::of_task(first), events })
+        let (error, class, partition) = (error.reason.clone(), error.class, first.record.partition);
+        Some(Self { error, class, records: batch.len(), partition, first: noted(first), events })
     }
 
     /// Logs it, with what becomes of it. An event that is a dead letter now has its line when Kafka holds
     /// that. `is_full` is where so much is held that nothing more comes in.
     pub fn log(&self, lines: &EventLines, group: &str, after: AfterFailure, is_full: bool) {
-        let first = self.first.shown(group);
+        let line = |(envelope, offset)| EventLine::of(group, envelope, self.partition, offset);
+        let (envelope, offset) = &self.first;
+        let first = EventLine { error: Some(&self.error), ..line((envelope, *offset)) };
         let retry_s = match after {
             AfterFailure::DeadLetter => return,
             AfterFailure::Held(delay) => Some(delay.as_secs()),
             AfterFailure::HeldAlone(delay) => {
-                let held_alone = if is_full { lines.held_alone_and_full } else { lines.held_alone };
-                held_alone(first, &self.error);
+                (lines.error)(first, if is_full { HELD_ALONE_AND_FULL } else { HELD_ALONE });
                 Some(delay.as_secs())
             }
             AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
         };
-        let (records, class, then, error) = (self.records, self.class, after.as_str(), self.error.as_str());
-        (lines.batch_failed)(first, BatchFailure { records, class, then, retry_s, error });
-        for event in &self.events {
-            (lines.event_of_failed_batch)(event.shown(group), then);
+        let (records, class, then) = (Some(self.records), Some(self.class), Some(after.as_str()));
+        (lines.warn)(EventLine { records, class, then, retry_s, ..first }, "a batch failed");
+        for (envelope, offset) in &self.events {
+            (lines.info)(EventLine { then, ..line((envelope, *offset)) }, "its batch failed");
         }
     }
 }
@@ -112,65 +111,38 @@ pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
 
 /// A dead letter that Kafka holds.
 pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, types: &[&'static str]) {
-    let names = Names::of_record(&letter.record, types);
-    let (reason, attempts, error) = (letter.reason.as_str(), letter.attempts, letter.error.as_str());
-    (lines.dead_letter)(names.shown(group), LetterFailure { reason, attempts, error });
+    let (reason, attempts, error) = (Some(letter.reason.as_str()), Some(letter.attempts), Some(&*letter.error));
+    with_names(group, &letter.record, types, |line| {
+        (lines.warn)(EventLine { reason, attempts, error, ..line }, "a dead letter");
+    });
 }
 
-/// The names of an event, kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Names {
-    key: Option<String>,
-    event_id: Option<EventId>,
-    request_id: Option<String>,
-    partition: i32,
-    offset: i64,
-}
-
-impl Names {
-    fn of_task<E>(task: &Task<E>) -> Self {
-        Self::of_envelope(&task.delivery.envelope, &task.record)
+/// The names of a record that may be no event: what it holds that is an identifier. A structured record has its names in
+/// its value, where only decoding finds them.
+fn with_names<'r, T>(
+    group: &str,
+    record: &'r Record,
+    types: &[&'static str],
+    log: impl FnOnce(EventLine<'_>) -> T,
+) -> T {
+    let (partition, offset) = (record.partition, record.offset);
+    // What panicked once does so again.
+    if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, types)) {
+        return log(EventLine::of(group, &envelope, partition, offset));
     }
-
-    fn of_envelope(envelope: &Envelope, record: &Record) -> Self {
-        Self {
-            key: Some(envelope.key.to_string()),
-            event_id: Some(envelope.id.clone()),
-            request_id: envelope.request_id.clone(),
-            partition: record.partition,
-            offset: record.offset,
-        }
-    }
-
-    /// Of a record that may be no event: what it holds that is an identifier. A structured record has its names in its
-    /// value, where only decoding finds them.
-    fn of_record(record: &Record, types: &[&'static str]) -> Self {
-        // What panicked once does so again.
-        if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, types)) {
-            return Self::of_envelope(&envelope, record);
-        }
-        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
-        let header = |name: &str| text(record.header(name));
-        let identifier = |text: Option<String>| text.filter(|text| is_identifier(text));
-        Self {
-            key: identifier(text(record.key())).or_else(|| identifier(header(header::SUBJECT))),
-            event_id: header(header::ID).and_then(|text| text.parse().ok()),
-            request_id: header(header::REQUEST_ID),
-            partition: record.partition,
-            offset: record.offset,
-        }
-    }
-
-    fn shown<'a>(&'a self, group: &'a str) -> EventNames<'a> {
-        EventNames {
-            key: self.key.as_deref(),
-            event_id: self.event_id.as_ref(),
-            request_id: self.request_id.as_deref().map(Text),
-            group,
-            partition: self.partition,
-            offset: self.offset,
-        }
-    }
+    let text = |bytes: &'r [u8]| std::str::from_utf8(bytes).ok();
+    let header = |name: &str| record.header(name).and_then(text);
+    let key = record.key().and_then(text).filter(|key| is_identifier(key));
+    let event_id: Option<EventId> = header(header::ID).and_then(|text| text.parse().ok());
+    log(EventLine {
+        key: key.or_else(|| header(header::SUBJECT).filter(|subject| is_identifier(subject))),
+        event_id: event_id.as_ref(),
+        request_id: header(header::REQUEST_ID).map(Text),
+        group,
+        partition,
+        offset,
+        ..EventLine::default()
+    })
 }
 
 #[cfg(test)]
@@ -180,8 +152,9 @@ mod tests {
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let record = Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
-        let Names { key, event_id, request_id, .. } = Names::of_record(&record, &["io.edge.device.reported.v1"]);
-        [key, event_id.map(|id| id.to_string()), request_id]
+        with_names("g", &record, &["io.edge.device.reported.v1"], |EventLine { key, event_id, request_id, .. }| {
+            [key.map(str::to_owned), event_id.map(ToString::to_string), request_id.map(|id| id.0.to_owned())]
+        })
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The consumer's callbacks for its group: a runner for each partition that is assigned to this worker.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,14 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka;
 use shared::runtime::lifecycle::no_result;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-pub use self::signals::Signals;
 use crate::consumer::health::GroupHealth;
 
-mod signals;
+/// The consumer, once there is one; weak, because it owns its group.
+pub type SharedConsumer = Arc<OnceLock<Weak<BaseConsumer<Group>>>>;
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
@@ -40,13 +41,9 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition that was assigned.
 pub struct Assigned {
-    /// The consumer group.
     pub group: Arc<str>,
-    /// The topic.
     pub topic: String,
-    /// The partition.
     pub partition: i32,
-    /// Its records.
     pub queue: Queue,
     /// Notified when the queue is no longer empty.
     pub wake: Arc<Notify>,
@@ -54,8 +51,34 @@ pub struct Assigned {
     pub consumer: Arc<BaseConsumer<Group>>,
     /// Shared with the group and the measurement of its lag.
     pub signals: Arc<Signals>,
-    /// Becomes true when the runner has to end.
-    pub stop: watch::Receiver<bool>,
+    /// Cancelled when the runner has to end.
+    pub stop: CancellationToken,
+}
+
+/// What a partition's runner shares with those who look at it from outside, the group and the measurement of its lag:
+/// offsets, and the request to begin anew. An offset that is not known is negative.
+#[derive(Debug)]
+pub struct Signals {
+    /// The last offset that Kafka is known to hold for the group.
+    pub committed: AtomicI64,
+    /// The last offset that was stored for the group's next commit.
+    pub stored: AtomicI64,
+    /// Up to where the partition can be read, as it was measured last: its last stable offset.
+    pub stable_end: AtomicI64,
+    /// Up to where it was told that an operator had the group go past records.
+    pub skipped_to: AtomicI64,
+    /// Asks the runner to drop what it does and to begin anew from what is stored.
+    pub begin_anew: Notify,
+    /// How often it did so.
+    pub begun_anew: AtomicU64,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let [committed, stored, stable_end, skipped_to] = [(); 4].map(|()| AtomicI64::new(-1));
+        let (begin_anew, begun_anew) = (Notify::new(), AtomicU64::new(0));
+        Self { committed, stored, stable_end, skipped_to, begin_anew, begun_anew }
+    }
 }
 
 /// Makes the runner of an assigned partition: all that a group knows of its handler.
@@ -66,15 +89,14 @@ pub struct Group {
     run: Run,
     health: GroupHealth,
     runtime: Handle,
-    /// Set once the consumer exists; weak, because the consumer owns this.
-    consumer: OnceLock<Weak<BaseConsumer<Self>>>,
+    consumer: SharedConsumer,
     runners: Mutex<HashMap<i32, PartitionHandle>>,
     /// A runner does not react any more: the process has to restart.
     hangs: AtomicBool,
 }
 
 struct PartitionHandle {
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     signals: Arc<Signals>,
     /// How often it had restarted when it was last asked to.
     asked_anew: Option<u64>,
@@ -83,20 +105,8 @@ struct PartitionHandle {
 
 impl Group {
     /// A group whose consumer does not exist yet.
-    pub(super) fn new(run: Run, health: GroupHealth, runtime: Handle) -> Self {
-        Self {
-            run,
-            health,
-            runtime,
-            consumer: OnceLock::new(),
-            runners: Mutex::default(),
-            hangs: AtomicBool::new(false),
-        }
-    }
-
-    /// The consumer that owns this; set once, before it subscribes.
-    pub(super) fn set_consumer(&self, consumer: &Arc<BaseConsumer<Self>>) {
-        let _ = self.consumer.set(Arc::downgrade(consumer));
+    pub(super) fn new(run: Run, health: GroupHealth, runtime: Handle, consumer: SharedConsumer) -> Self {
+        Self { run, health, runtime, consumer, runners: Mutex::default(), hangs: AtomicBool::new(false) }
     }
 
     /// The group's id.
@@ -104,18 +114,18 @@ impl Group {
         self.health.group()
     }
 
-    /// Whether a runner does not react any more.
-    pub(super) fn hangs(&self) -> bool {
-        self.hangs.load(Ordering::Relaxed)
-    }
-
     fn runners(&self) -> std::sync::MutexGuard<'_, HashMap<i32, PartitionHandle>> {
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition whose runner ended by itself, which is a bug: its records would not be consumed any more.
-    pub(super) fn broken(&self) -> Option<i32> {
-        self.runners().iter().find(|(_, handle)| handle.task.is_finished()).map(|(partition, _)| *partition)
+    /// Why the process has to restart: a runner ended by itself, which is a bug, or does not react any more. Its records
+    /// would not be consumed.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let runners = self.runners();
+        let ended = runners.iter().find(|(_, handle)| handle.task.is_finished());
+        let ended = ended.map(|(partition, _)| format!("the runner of partition {partition} failed"));
+        let hangs = || "a partition's runner no longer responds".to_owned();
+        ended.or_else(|| self.hangs.load(Ordering::Relaxed).then(hangs))
     }
 
     fn begin(&self, partitions: &TopicPartitionList) {
@@ -140,7 +150,7 @@ impl Group {
             let wake = Arc::new(Notify::new());
             let waker = Arc::clone(&wake);
             queue.set_nonempty_callback(move || waker.notify_one());
-            let (stop, stopped) = watch::channel(false);
+            let stop = CancellationToken::new();
             let signals = Arc::new(Signals::default());
             let assigned = Assigned {
                 group: self.health.group().into(),
@@ -150,7 +160,7 @@ impl Group {
                 wake,
                 consumer: Arc::clone(&consumer),
                 signals: Arc::clone(&signals),
-                stop: stopped,
+                stop: stop.clone(),
             };
             let task = self.runtime.spawn((self.run)(assigned));
             self.runners().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
@@ -185,21 +195,18 @@ impl Group {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let group = self.group();
         let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
-        match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT_TIMEOUT, committing).await }) {
-            Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => {}
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(group, %error, "the last commit failed: some records will be read again")
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(group, error = "no answer", "the last commit failed: some records will be read again");
-            }
-        }
+        let error = match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT_TIMEOUT, committing).await }) {
+            Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => return,
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) | Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(group, error, "the last commit failed: some records will be read again");
     }
 
     fn finish(&self, ending: Vec<(i32, PartitionHandle)>) {
         let group = self.group();
         for (_, handle) in &ending {
-            let _ = handle.stop.send(true);
+            handle.stop.cancel();
         }
         let deadline = Instant::now() + REVOKE_TIMEOUT;
         for (partition, mut handle) in ending {
@@ -273,14 +280,6 @@ impl Group {
     fn tell_failed_commit(&self, error: &str) {
         metrics::counter!("commits_failed_total", "group" => self.health.group().to_owned()).increment(1);
         tracing::warn!(group = self.group(), error, "a commit failed: it is repeated with the next one");
-    }
-
-    pub(super) fn complain(&self, error: &KafkaError) {
-        match error.rdkafka_error_code() {
-            // The measurement of the lag reports this, with the topic's name.
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
-            _ => kafka::log_error(error, "polling"),
-        }
     }
 }
 

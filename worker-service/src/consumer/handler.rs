@@ -37,20 +37,15 @@ pub trait Handler: Send + Sync + 'static {
     /// the stream comes: a `match` on the type, without `_`, has a new one decided.
     ///
     /// The owner of the stream parses the events of all types, also of those that have their effect in other handlers
-    /// only: what it lets through, nobody refuses.
-    ///
-    /// # Errors
-    /// It is no event. It becomes the owner's dead letter at once; any other handler passes over it.
+    /// only: what it lets through, nobody refuses. What is no event becomes the owner's dead letter at once; any other
+    /// handler passes over it.
     fn decode(envelope: &Envelope) -> Result<Option<Self::Event>, Refusal>;
 
     /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated. After
-    /// [`PREPARE_TIMEOUT`] it is given up, which counts as an outage.
+    /// [`PREPARE_TIMEOUT`] it is given up, which counts as an outage. The failure's class says what becomes of the batch.
     ///
     /// A probe prepares, too, or an outage of a file store would seem to be the fault of the event that met it. What is
     /// left elsewhere then is not taken back: for the event of [`Self::made_up`] it has to be nothing, or to do no harm.
-    ///
-    /// # Errors
-    /// Whose class says what becomes of the batch.
     fn prepare(
         &self,
         batch: &[&Delivery<Self::Event>],
@@ -60,10 +55,8 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Writes a batch in the given transaction: in the log's order within a key, and each event once, however often it
-    /// is delivered. The result must not depend on where batches are cut.
-    ///
-    /// # Errors
-    /// Whose class says what becomes of the batch; nothing of it is written then.
+    /// is delivered. The result must not depend on where batches are cut. Of a batch that fails nothing is written; the
+    /// failure's class says what becomes of it.
     fn apply(
         &self,
         tx: &mut Tx<'_>,
@@ -82,9 +75,7 @@ pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long repeated events are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// The setting's name.
     pub setting: &'static str,
-    /// Its value.
     pub period: Duration,
 }
 

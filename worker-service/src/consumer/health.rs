@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 use shared::kafka::Reason;
 use time::OffsetDateTime;
 
-pub use self::cache::{CacheState, watch_cache};
 pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::observe::emf::Totals;
 use crate::observe::partition_lag::{PartitionLag, Unstable};
 use crate::scheduler::{HeldFull, Scheduler};
 
-mod cache;
 mod report;
 mod unreadable;
 
@@ -49,50 +47,42 @@ struct State {
     lost: BTreeMap<i32, PartitionState>,
     /// What is wrong with the topics' settings.
     topics: Vec<String>,
-    /// What happened so far.
     totals: Totals,
 }
 
 /// A panic that a partition's own code meets again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PanicsAgain {
-    /// What is told of it.
     pub why: String,
     /// The first record without its effect: where that moves on, it is over.
     pub at: Option<i64>,
 }
 
-/// What is known of a partition.
+/// What is known of a partition. The first of it are what its scheduler tells by methods of these names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartitionState {
-    /// Why it waits out an outage, if it does.
+    pub held_alone: usize,
+    pub held_full: Option<HeldFull>,
+    pub read_to: Option<i64>,
+    pub finished: u64,
+    pub watermark: Option<i64>,
+    pub waiting_since: Option<OffsetDateTime>,
+    /// Why it waits out an outage, or does not begin yet.
     pub outage: Option<String>,
     /// Whether it waits for an operator.
     pub paused: bool,
     /// Keys that are held.
     pub held: usize,
-    /// Those of them that alone meet what would be an outage.
-    pub held_alone: usize,
     /// Where there is nothing to do but to wait for a held key: until when, at the longest.
     pub held_until: Option<Instant>,
-    /// What is held, where it is so much that nothing more comes in.
-    pub held_full: Option<HeldFull>,
-    /// The offset up to which the partition came in; none before anything did.
-    pub read_to: Option<i64>,
-    /// How many records have had their effect since its runner began.
-    pub finished: u64,
+    /// Whether records have come in that are without their effect.
+    pub in_hand: bool,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,
     /// The panic that its own code meets again and again, if it does.
     pub panics_again: Option<PanicsAgain>,
     /// Where the group stood when its runner began.
     pub begun_at: Option<i64>,
-    /// The offset up to which all is done; none before anything came in.
-    pub watermark: Option<i64>,
-    /// Whether records have come in that are without their effect.
-    pub in_hand: bool,
-    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
-    pub waiting_since: Option<OffsetDateTime>,
     /// What lies behind the last stable offset, if anything.
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason, if it does.
@@ -221,12 +211,6 @@ impl GroupHealth {
     /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
     /// not get past.
     pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
-        {
-            let mut state = self.state();
-            let known = state.partitions.entry(partition).or_default();
-            known.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
-            known.outage = Some(why.clone());
-        }
         let group = self.group();
         match again {
             None => tracing::error!(group, partition, error = why, "the partition restarts"),
@@ -234,6 +218,10 @@ impl GroupHealth {
                 tracing::error!(group, partition, offset, error = why, "the partition's code panics repeatedly");
             }
         }
+        let mut state = self.state();
+        let known = state.partitions.entry(partition).or_default();
+        known.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
+        known.outage = Some(why);
     }
 
     /// What is wrong with the topics' settings; nothing waits for it.
@@ -277,8 +265,7 @@ impl GroupHealth {
     /// Whether something is waited for that is no partition's own affair: Kafka, what has to be there before the group is
     /// joined, or to be in the group again.
     pub fn waits(&self) -> bool {
-        let state = self.state();
-        state.of_all().is_some()
+        self.state().of_all().is_some()
     }
 
     /// How a partition's scheduler is, whose times count from this moment on.
@@ -302,7 +289,7 @@ impl GroupHealth {
         entry.paused = scheduler.is_paused();
         entry.held = scheduler.held_keys();
         entry.held_alone = scheduler.held_alone();
-        entry.held_until = scheduler.held_until().filter(|_| scheduler.is_idle()).map(|due| started + due);
+        entry.held_until = scheduler.due().filter(|_| scheduler.is_idle()).map(|due| started + due);
         show_held_full(group, partition, entry.held_full.as_ref(), scheduler.held_full().as_ref());
         entry.held_full = scheduler.held_full();
         entry.read_to = scheduler.read_to();
@@ -310,13 +297,7 @@ impl GroupHealth {
         entry.watermark = scheduler.watermark();
         entry.in_hand = !scheduler.is_empty();
         entry.waiting_since = scheduler.waiting_since();
-        #[expect(clippy::cast_precision_loss, reason = "gauges")]
-        {
-            let labels = self.labels(partition);
-            metrics::gauge!("held_keys", &labels).set(entry.held as f64);
-            metrics::gauge!("held_alone_keys", &labels).set(entry.held_alone as f64);
-            metrics::gauge!("partition_held_full", &labels).set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
-        }
+        self.show_held(partition, entry.held, entry.held_alone, entry.held_full.is_some());
     }
 
     /// The group took a partition from this worker, whose session ended: nobody may have it yet, and the worker has to
@@ -336,13 +317,16 @@ impl GroupHealth {
         let mut state = self.state();
         state.partitions.remove(&partition);
         // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.partitions.len() as f64);
         drop(state);
+        self.show_held(partition, 0, 0, false);
+    }
+
+    fn show_held(&self, partition: i32, keys: usize, alone: usize, is_full: bool) {
         let labels = self.labels(partition);
-        metrics::gauge!("held_keys", &labels).set(0.0);
-        metrics::gauge!("held_alone_keys", &labels).set(0.0);
-        metrics::gauge!("partition_held_full", &labels).set(0.0);
+        metrics::gauge!("held_keys", &labels).set(keys as f64);
+        metrics::gauge!("held_alone_keys", &labels).set(alone as f64);
+        metrics::gauge!("partition_held_full", &labels).set(f64::from(is_full));
     }
 
     /// A partition's labels.

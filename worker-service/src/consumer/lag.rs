@@ -11,22 +11,20 @@ mod waiting_since;
 mod watchdog;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
-use self::commits::Commits;
 pub use self::kafka_offsets::LogEnds;
 use self::kafka_offsets::{Ends, KafkaOffsets, ask};
-use self::unstable::OpenTransactions;
+use self::unstable::OpenTransaction;
 use self::waiting_since::WaitingSince;
-use self::watchdog::{Finding, Observation, Watchdog};
-use crate::consumer::group::Group;
+use self::watchdog::{Observation, Watchdog};
+use crate::consumer::group::{Group, SharedConsumer};
 use crate::consumer::health::{GroupHealth, PartitionState};
-use crate::observe::emf::EmfConfig;
-use crate::observe::emf::Emitter;
+use crate::observe::emf::{EmfConfig, Emitter};
 use crate::observe::partition_lag::PartitionLag;
 
 /// How often it is measured.
@@ -40,13 +38,10 @@ const SILENCES: u32 = 2;
 
 /// What is measured, and for whom.
 pub struct Lag {
-    /// The consumer, once there is one; before that, there is no partition.
-    pub consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>,
-    /// Where the logs end.
+    /// Before it is there, there is no partition.
+    pub consumer: SharedConsumer,
     pub log_ends: LogEnds,
-    /// The input topic.
     pub topic: String,
-    /// The state of the partitions, to which this reports.
     pub health: GroupHealth,
     /// Whether to write metrics for CloudWatch, and how often.
     pub emf: EmfConfig,
@@ -56,27 +51,55 @@ pub struct Lag {
     pub compare_interval: Duration,
 }
 
-/// A partition's lag when Kafka last said where the partition ends.
-struct LastKnown {
-    /// None if it never did.
-    lag: Option<u64>,
-    at: Instant,
-}
-
 /// The state that one measurement leaves to the next.
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
     /// When it was measured last.
     measured: Instant,
-    waiting: WaitingSince,
-    last: BTreeMap<i32, LastKnown>,
-    open: OpenTransactions,
-    watchdog: Watchdog,
-    commits: Commits,
+    /// How long a partition may stand still.
+    stall_timeout: Duration,
+    partitions: BTreeMap<i32, PartitionPast>,
+    /// What was stored when commits were last compared.
+    stored: BTreeMap<i32, i64>,
     /// When the committed offsets were last asked for.
     compared: Option<Instant>,
     silences: u32,
+}
+
+/// What is known of a partition from before.
+#[derive(Default)]
+struct PartitionPast {
+    waiting: WaitingSince,
+    /// The lag when Kafka last said where the partition ends, none if it never did; and when that was.
+    last: Option<(Option<u64>, Instant)>,
+    open: OpenTransaction,
+    watchdog: Watchdog,
+}
+
+impl PartitionPast {
+    /// The lag that was last known, and for how long the first record has waited, in seconds.
+    fn lag_and_age(
+        &mut self,
+        seen: Instant,
+        now: OffsetDateTime,
+        state: &PartitionState,
+        ends: Option<Ends>,
+        lag: Option<u64>,
+    ) -> (Option<u64>, f64) {
+        let in_hand = state.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let waits_at = if state.in_hand { state.at() } else { starts_at(state, ends).or(state.at()) };
+        let waits_for = self.waiting.waiting(seen, waits_at, ends.map(|ends| ends.stable));
+        let (lag, at) = self.last.filter(|_| lag.is_none()).unwrap_or((lag, seen));
+        self.last = Some((lag, at));
+        (lag, in_hand.max(waits_for.max(seen.saturating_duration_since(at)).as_secs_f64()))
+    }
+}
+
+/// Where a partition stands, or its log begins by now.
+fn starts_at(state: &PartitionState, ends: Option<Ends>) -> Option<i64> {
+    ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first))
 }
 
 impl Past {
@@ -84,11 +107,9 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             measured: Instant::now(),
-            waiting: WaitingSince::default(),
-            last: BTreeMap::new(),
-            open: OpenTransactions::default(),
-            watchdog: Watchdog::new(stall_timeout),
-            commits: Commits::default(),
+            stall_timeout,
+            partitions: BTreeMap::new(),
+            stored: BTreeMap::new(),
             compared: None,
             silences: 0,
         }
@@ -101,9 +122,7 @@ impl Lag {
         let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
-        let every = [self.emf.interval, self.stall_timeout, self.compare_interval]
-            .into_iter()
-            .fold(MEASURE_INTERVAL, Duration::min);
+        let every = MEASURE_INTERVAL.min(self.emf.interval).min(self.stall_timeout).min(self.compare_interval);
         loop {
             tokio::time::sleep(every).await;
             let (consumer, offsets) = match self.consumer.get().map(Weak::upgrade) {
@@ -124,7 +143,7 @@ impl Lag {
             }
             let waits = self.health.waits();
             metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned())
-                .set(flag(waits || measured.values().any(|found| found.waits)));
+                .set(f64::from(waits || measured.values().any(|found| found.waits)));
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
@@ -143,7 +162,6 @@ impl Lag {
         let with_committed = is_due && !ours.is_empty();
         let offsets = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
         if let Some(partitions) = offsets.partitions {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
         }
         let missing = || format!("the topic {} does not exist: run `worker-service setup`", self.topic);
@@ -154,18 +172,17 @@ impl Lag {
         }
         if let Some(held) = &offsets.committed {
             past.compared = Some(Instant::now());
-            compare_commits(&self.health, consumer.context(), held, &mut past.commits);
+            compare_commits(&self.health, consumer.context(), held, &mut past.stored);
         }
         offsets
     }
 }
 
 /// Finds partitions of which the broker has less committed than was stored, and has them committed again.
-fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
-    let behind = commits.compare(group.stored(), held);
+fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, noted: &mut BTreeMap<i32, i64>) {
+    let behind = commits::compare(noted, group.stored(), held);
     for partition in held.keys() {
         let records = behind.get(partition).map_or(0, |behind| behind.stored - behind.committed);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("commit_behind_records", &health.labels(*partition)).set(records as f64);
     }
     for (partition, found) in behind {
@@ -200,49 +217,29 @@ fn measure(
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, PartitionLag>, Vec<i32>) {
-    let Past { waiting, last, open, watchdog, .. } = past;
-    let is_told = |partition: &i32| ours.contains_key(partition) || lost.contains_key(partition);
-    waiting.retain(|partition| is_told(&partition));
-    last.retain(|partition, _| is_told(partition));
-    open.retain(|partition| ours.contains_key(&partition));
-    watchdog.retain(|partition| ours.contains_key(&partition));
+    past.partitions.retain(|partition, _| ours.contains_key(partition) || lost.contains_key(partition));
+    for (_, known) in past.partitions.iter_mut().filter(|(partition, _)| !ours.contains_key(partition)) {
+        (known.open, known.watchdog) = Default::default();
+    }
     past.elapsed += past.measured.elapsed().min(LONGEST_STEP);
     let seen = Instant::now();
     past.measured = seen;
-    let elapsed = past.elapsed;
-    let mut age_of = |partition, state: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
-        let in_hand = state.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
-        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
-        let waits_at = if state.in_hand { state.at() } else { at.or(state.at()) };
-        let waits_for = waiting.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
-        let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
-        if lag.is_some() {
-            *last = LastKnown { lag, at: seen };
-        }
-        (last.lag, in_hand.max(waits_for.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
-    };
+    let Past { elapsed, stall_timeout, partitions, .. } = past;
     let mut anew = Vec::new();
     let of_one = |(&partition, state): (&i32, &PartitionState)| {
+        let known = partitions.entry(partition).or_default();
         let ends = ends.get(&partition).copied();
-        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
-        let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
-        let (last, watermark_age) = age_of(partition, state, ends, lag);
-        let unreadable = state.unreadable.is_some();
-        let seen = Observation {
+        let lag = ends.zip(starts_at(state, ends)).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
+        let (last, watermark_age) = known.lag_and_age(seen, now, state, ends, lag);
+        let observed = Observation {
             at: state.at(),
             read_to: state.read_to,
             finished: state.finished,
             lag,
-            has_reason: has_reason(state, ends, Instant::now()),
+            has_reason: has_reason(state, ends, seen),
         };
-        let stalled = match watchdog.look(elapsed, partition, seen) {
-            Finding::Fine => None,
-            Finding::Stands { since, begin_anew } => {
-                anew.extend(begin_anew.then_some(partition));
-                Some(since)
-            }
-        };
+        let stall = known.watchdog.look(*stall_timeout, *elapsed, observed);
+        anew.extend(stall.filter(|stall| stall.begin_anew).map(|_| partition));
         let measured = PartitionLag {
             lag: last,
             is_unknown: lag.is_none(),
@@ -250,16 +247,17 @@ fn measure(
             watermark_age,
             waits: state.outage.is_some(),
             paused: state.paused,
-            unstable: open.look(elapsed, partition, ends),
-            stalled,
+            unstable: known.open.look(*elapsed, ends),
+            stalled: stall.map(|stall| stall.since),
             held_alone: state.held_alone,
-            unreadable,
+            unreadable: state.unreadable.is_some(),
         };
         (partition, measured)
     };
     let mut measured: BTreeMap<_, _> = ours.iter().map(of_one).collect();
     for (&partition, state) in lost.iter().filter(|(partition, _)| !ours.contains_key(partition)) {
-        let (lag, watermark_age) = age_of(partition, state, None, None);
+        let known = past.partitions.entry(partition).or_default();
+        let (lag, watermark_age) = known.lag_and_age(seen, now, state, None, None);
         let found = PartitionLag {
             lag,
             watermark_age,
@@ -297,27 +295,20 @@ fn show(health: &GroupHealth, measured: &BTreeMap<i32, PartitionLag>, shown: &mu
     for (&partition, found) in measured.iter().chain(gone().map(|partition| (partition, &nothing))) {
         let labels = health.labels(partition);
         if let Some(lag) = found.lag {
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("consumer_lag_records", &labels).set(lag as f64);
         }
         metrics::gauge!("watermark_age_seconds", &labels).set(found.watermark_age);
-        metrics::gauge!("partition_waiting", &labels).set(flag(found.waits));
-        metrics::gauge!("partition_paused", &labels).set(flag(found.paused));
+        metrics::gauge!("partition_waiting", &labels).set(f64::from(found.waits));
+        metrics::gauge!("partition_paused", &labels).set(f64::from(found.paused));
         let (records, age) = found.unstable.map_or((0, 0.0), |open| (open.records, open.age.as_secs_f64()));
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("unstable_records", &labels).set(records as f64);
         metrics::gauge!("unstable_age_seconds", &labels).set(age);
-        metrics::gauge!("partition_unreadable", &labels).set(flag(found.unreadable));
-        metrics::gauge!("partition_stalled", &labels).set(flag(found.stalled.is_some()));
+        metrics::gauge!("partition_unreadable", &labels).set(f64::from(found.unreadable));
+        metrics::gauge!("partition_stalled", &labels).set(f64::from(found.stalled.is_some()));
     }
     let assigned = measured.values().filter(|found| !found.is_lost).count();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("assigned_partitions", "group" => health.group().to_owned()).set(assigned as f64);
     *shown = measured.keys().copied().collect();
-}
-
-fn flag(set: bool) -> f64 {
-    if set { 1.0 } else { 0.0 }
 }
 
 #[cfg(test)]

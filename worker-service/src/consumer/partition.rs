@@ -1,7 +1,7 @@
 //! Runs a partition: hands records to its scheduler, does what the scheduler decides, and stores the offset before
 //! which every record is done.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,28 +9,31 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::unreadable::is_unreadable;
 use shared::kafka::{Record, header};
 use shared::runtime::config::AccessLog;
+use shared::runtime::lifecycle::no_result;
 use shared::store::Store;
 
 use crate::consumer::apply::Applier;
 use crate::consumer::budget::{ByteBudget, Share};
 use crate::consumer::event_log::{self, FailedBatch};
-use crate::consumer::group::{Assigned, Run};
+use crate::consumer::group::{Assigned, Group, Run};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
+use crate::consumer::seek::Skipped;
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
-use shared::kafka::unreadable::is_unreadable;
 
+use self::batch_numbering::Step;
 pub use self::gap_reader::GapReader;
 use self::gaps::Gaps;
-use self::offset_tracker::{OffsetTracker, Step};
+use self::offset_tracker::OffsetTracker;
 use self::pause::Pause;
 
 mod batch_numbering;
@@ -42,30 +45,19 @@ mod offset_tracker;
 mod panic_guard;
 mod pause;
 mod restart;
-mod skipped;
 mod tail;
 
 /// What every runner of a handler uses.
 pub struct RunnerDependencies<H> {
-    /// How to reach Kafka.
     pub client: ClientConfig,
-    /// Group and topics.
     pub source: Source,
-    /// The tables.
     pub store: Store,
-    /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// Applies batches.
     pub applier: Applier<H>,
-    /// Which events have a line in the log.
     pub access_log: AccessLog,
-    /// Takes dead letters.
     pub dead_letters: DeadLetters,
-    /// Reads what stands in gaps.
     pub gap_reader: GapReader,
-    /// The bytes that all partitions of the process may hold.
     pub budget: ByteBudget,
-    /// What readiness and metrics report.
     pub health: GroupHealth,
 }
 
@@ -74,6 +66,8 @@ pub struct RunnerDependencies<H> {
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Records taken in before anything else is done: two batches, as many as a scheduler has room for.
 const MOST_AT_ONCE: usize = 2_000;
+/// How long librdkafka may take to seek.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records taken in between two polls of the transaction that is under way.
 const INTAKE_CHUNK: usize = 32;
 /// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
@@ -86,7 +80,6 @@ const SMALL_BATCH: usize = 100;
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
-    /// Its part of the budget.
     share: Share,
 }
 
@@ -95,12 +88,6 @@ impl<H> Deref for PartitionRunner<H> {
 
     fn deref(&self) -> &Assigned {
         &self.assigned
-    }
-}
-
-impl<H> DerefMut for PartitionRunner<H> {
-    fn deref_mut(&mut self) -> &mut Assigned {
-        &mut self.assigned
     }
 }
 
@@ -114,7 +101,7 @@ pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
 
 impl<H: Handler> PartitionRunner<H> {
     /// Runs a scheduler from the group's committed offset until it is told to stop.
-    async fn run_scheduler(&mut self, from: Option<i64>, gaps: &mut Gaps) {
+    async fn run_scheduler(&self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
         // A scheduler before it may have panicked: what it held is gone.
@@ -122,10 +109,11 @@ impl<H: Handler> PartitionRunner<H> {
         self.dependencies.health.begun(self.partition, from);
         let mut tracker = OffsetTracker::new(from, gaps);
         let mut pause = self.known_pause(&mut scheduler, started).await;
-        let mut paced = None;
-        while !*self.stop.borrow() {
+        let mut paced: Option<Instant> = None;
+        while !self.stop.is_cancelled() {
             if let Some(since) = paced.take() {
-                self.gather_until(since + MIN_BATCH_INTERVAL).await;
+                // Records gather in the queue.
+                self.sleep((since + MIN_BATCH_INTERVAL).saturating_duration_since(Instant::now())).await;
             }
             let more = self.take_in(&mut scheduler, &mut tracker, MOST_AT_ONCE);
             self.return_where_due(&mut scheduler, &mut tracker).await;
@@ -170,10 +158,10 @@ impl<H: Handler> PartitionRunner<H> {
                         let until = until
                             .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
-                            () = self.assigned.wake.notified(), if scheduler.has_room() => {}
+                            () = self.wake.notified(), if scheduler.has_room() => {}
                             () = self.share.room(), if self.share.is_refused() => {}
                             () = tokio::time::sleep(until) => {}
-                            _ = self.assigned.stop.changed() => {}
+                            () = self.stop.cancelled() => {}
                         }
                     }
                     pause = self.look_at_pause(pause, &mut scheduler).await;
@@ -186,12 +174,25 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Lets records gather in the queue.
-    async fn gather_until(&mut self, until: Instant) {
-        tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => {}
-            _ = self.assigned.stop.changed() => {}
-        }
+    /// Sleeps, unless the runner is told to stop.
+    async fn sleep(&self, duration: Duration) {
+        self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
+    }
+
+    /// Asks the client something that blocks its thread.
+    async fn ask_client<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Group>, &str, i32) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        tokio::task::spawn_blocking(move || question(&consumer, &topic, partition)).await.map_err(no_result)
+    }
+
+    /// Has the client go to an offset. Records that were fetched already come again.
+    async fn seek(&self, to: Offset) -> anyhow::Result<()> {
+        Ok(self
+            .ask_client(move |consumer, topic, partition| consumer.seek(topic, partition, to, SEEK_TIMEOUT))
+            .await??)
     }
 
     /// Runs a transaction. Meanwhile the next batch is collected, a few records at a time, so that PostgreSQL's answers
@@ -244,10 +245,11 @@ impl<H: Handler> PartitionRunner<H> {
                 self.dependencies.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
+            let expected = tracker.expected.unwrap_or(offset);
             match tracker.step_to(&taken.record) {
                 Step::Next => {}
-                Step::Gap(expected) => tracker.gaps.met(expected, offset),
-                Step::Back(expected) => {
+                Step::Gap => tracker.gaps.met(expected, offset),
+                Step::Back => {
                     tracing::error!(
                         group = &*self.group,
                         partition = self.partition,
@@ -258,13 +260,13 @@ impl<H: Handler> PartitionRunner<H> {
                     tracker.put_off = Some(taken);
                     continue;
                 }
-                Step::Unordered(expected) => {
+                Step::Unordered => {
                     self.tell_unordered(expected, offset);
                     tracker.put_off = Some(taken);
                     continue;
                 }
                 // The records that were fetched there come again, or came before.
-                Step::Elsewhere(expected) => {
+                Step::Elsewhere(_) => {
                     self.tell_unordered(expected, offset);
                     return false;
                 }
@@ -305,12 +307,11 @@ impl<H: Handler> PartitionRunner<H> {
 
     /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
     /// answers. The client needs it, too, before it fetches anything.
-    async fn ask_committed(&mut self) -> Option<i64> {
-        while !*self.stop.borrow() {
-            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-            let asked = tokio::task::spawn_blocking(move || {
+    async fn ask_committed(&self) -> Option<i64> {
+        while !self.stop.is_cancelled() {
+            let asked = self.ask_client(|consumer, topic, partition| {
                 let mut list = TopicPartitionList::new();
-                list.add_partition(&topic, partition);
+                list.add_partition(topic, partition);
                 consumer.committed_offsets(list, Duration::from_secs(5))
             });
             match asked.await.ok()? {
@@ -321,16 +322,41 @@ impl<H: Handler> PartitionRunner<H> {
                     self.signals.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
                     return offset;
                 }
-                Err(error) => self
-                    .dependencies
-                    .health
-                    .waits_to_begin(partition, format!("Kafka does not return the committed offset: {error}")),
+                Err(error) => {
+                    let why = format!("Kafka does not return the committed offset: {error}");
+                    self.dependencies.health.waits_to_begin(self.partition, why);
+                }
             }
-            tokio::select! {
-                () = tokio::time::sleep(IDLE_INTERVAL) => {}
-                _ = self.assigned.stop.changed() => {}
-            }
+            self.sleep(IDLE_INTERVAL).await;
         }
         None
+    }
+
+    /// Tells what an operator skipped, because it cannot be read (`worker-service seek --past-unreadable`), if the
+    /// committed offset says that something was, and takes the note away. It is lost, and counts as such.
+    fn note_skipped(&self, committed: &TopicPartitionList) {
+        let elements = committed.elements();
+        let Some((element, Skipped { from, to })) = elements.first().and_then(|it| Some((it, Skipped::of(it)?))) else {
+            return;
+        };
+        let (partition, lost) = (self.partition, to.abs_diff(from));
+        // A runner that begins anew before the note is gone finds it again.
+        if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
+            self.dependencies.health.records_lost(lost);
+            tracing::error!(
+                group = &*self.group,
+                partition,
+                expected = from,
+                offset = to,
+                lost,
+                "data loss: an operator skipped unreadable records"
+            );
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topic, partition, element.offset());
+        // Until this is there, the next to begin tells it again.
+        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+            tracing::warn!(group = &*self.group, partition, %error, "cannot remove the note of the skipped records");
+        }
     }
 }

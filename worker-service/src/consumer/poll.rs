@@ -4,34 +4,34 @@
 //! room. So a partition that waits holds up no other, and nothing that was fetched is thrown away.
 //! The polling thread serves the group: rebalances, which run inside `poll`, and errors.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Message as _};
+use shared::kafka;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::consumer::group::{Group, Run};
+use crate::consumer::group::{Group, Run, SharedConsumer};
 use crate::consumer::health::GroupHealth;
 
 /// How long leaving the group may take: what is under way in its partitions, and their last commit.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(13);
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Consumes until `stop` says so; blocks its thread. The consumer is shown as soon as there is one.
-///
-/// # Errors
-/// Wrong settings, or a fatal error of the client: the process has to start anew.
+/// Consumes until `stop` says so; blocks its thread. The consumer is shared as soon as there is one. An error is one of
+/// the settings, or is fatal for the client: the process has to start anew.
 pub fn run(
     client: &ClientConfig,
     topic: &str,
     run: Run,
     health: GroupHealth,
     runtime: Handle,
-    shown: &OnceLock<Weak<BaseConsumer<Group>>>,
-    stop: &watch::Receiver<bool>,
+    shared: &SharedConsumer,
+    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut config = client.clone();
     config
@@ -58,16 +58,15 @@ pub fn run(
         // just came does not wait long for a piece of another one's backlog.
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
-    let group = Group::new(run, health, runtime.clone());
+    let group = Group::new(run, health, runtime.clone(), Arc::clone(shared));
     let consumer: Arc<BaseConsumer<Group>> =
         Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
-    consumer.context().set_consumer(&consumer);
+    let _ = shared.set(Arc::downgrade(&consumer));
     consumer.subscribe(&[topic]).context("subscribing")?;
-    let _ = shown.set(Arc::downgrade(&consumer));
 
     let mut leaving: Option<Instant> = None;
     loop {
-        if *stop.borrow() && leaving.is_none() {
+        if stop.is_cancelled() && leaving.is_none() {
             leaving = Some(Instant::now());
             // Revokes everything (the runners finish, and their offsets are committed), and then
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
@@ -95,21 +94,16 @@ pub fn run(
                     message.offset()
                 );
             }
-            Some(Err(error)) => consumer.context().complain(&error),
+            // The measurement of the lag reports this, with the topic's name.
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+            Some(Err(error)) => kafka::log_error(&error, "polling"),
         }
-        if leaving.is_none()
-            && let Some(partition) = consumer.context().broken()
-        {
+        let trouble = if leaving.is_none() { consumer.context().trouble() } else { None };
+        let fatal =
+            || consumer.client().fatal_error().map(|(code, why)| format!("the Kafka client has failed: {code}: {why}"));
+        if let Some(trouble) = trouble.or_else(fatal) {
             consumer.context().end_all();
-            anyhow::bail!("the runner of partition {partition} failed");
-        }
-        if leaving.is_none() && consumer.context().hangs() {
-            consumer.context().end_all();
-            anyhow::bail!("a partition's runner no longer responds");
-        }
-        if let Some((code, why)) = consumer.client().fatal_error() {
-            consumer.context().end_all();
-            anyhow::bail!("the Kafka client has failed: {code}: {why}");
+            anyhow::bail!(trouble);
         }
     }
     consumer.context().end_all();

@@ -1,12 +1,11 @@
 //! What a worker does: the handlers, each a consumer group of its own, the tasks beside them, the commands of operators.
 //! A domain registers what it brings; nothing here knows a domain.
 
-mod command;
-mod settings;
-
+use std::fmt::{self, Debug};
+use std::io::Write;
 use std::sync::Arc;
 
-use clap::{Args, Command};
+use clap::{ArgMatches, Args, Command, Error};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
@@ -15,9 +14,8 @@ use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
+use tokio_util::sync::CancellationToken;
 
-pub use self::command::{CommandSpec, GivenCommand, Out};
-pub use self::settings::{Settings, SettingsSpec};
 use crate::consumer::apply::Applier;
 use crate::consumer::budget::ByteBudget;
 use crate::consumer::group::Run;
@@ -25,7 +23,7 @@ use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
 use crate::consumer::partition::{GapReader, RunnerDependencies, runner};
 use crate::consumer::seek::AfterRestore;
-use crate::consumer::tasks::{RunTask, StopSignal};
+use crate::consumer::tasks::RunTask;
 use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
 use crate::source::{HandlerSpec, Source};
@@ -49,9 +47,31 @@ pub struct Dependencies {
     pub settings: Settings,
 }
 
+/// What domains' own settings are, by their types: each is a clap struct that stands beside what it configures.
+#[derive(Clone, Default)]
+pub struct Settings(ArgMatches);
+
+impl Settings {
+    /// Those of this command line.
+    pub fn new(matches: ArgMatches) -> Self {
+        Self(matches)
+    }
+
+    /// Those of a struct, which a domain has registered: clap panics if none has.
+    pub fn of<C: Args>(&self) -> anyhow::Result<C> {
+        Ok(C::from_arg_matches(&self.0)?)
+    }
+}
+
+impl Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // They may hold secrets.
+        f.write_str("Settings")
+    }
+}
+
 /// A handler that has started: what runs its partitions.
 pub struct Started {
-    /// Runs a partition.
     pub run: Run,
     /// For how long the handler recognises events that come again, where there is an end to it.
     pub retention: Option<Retention>,
@@ -67,31 +87,39 @@ pub type TopicsMade = for<'a> fn(&'a Store, &'a [String]) -> BoxFuture<'a, anyho
 
 /// A handler that was registered.
 pub struct RegisteredHandler {
-    /// What it is.
     pub spec: HandlerSpec,
-    /// Starts it.
     pub start: Start,
 }
 
 /// A task that was registered.
 pub struct RegisteredTask {
-    /// Its name.
     pub name: &'static str,
-    /// Gives what runs it.
     pub start: StartTask,
+}
+
+/// Where a command says what it did.
+pub type Out<'a> = &'a mut (dyn Write + Send);
+
+/// The settings of a command of operators, and what it does.
+pub trait OperatorCommand: Debug + Send + Sync {
+    fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>>;
+}
+
+/// A command that was registered.
+pub struct CommandSpec {
+    pub command: Command,
+    pub read: fn(&ArgMatches) -> Result<Arc<dyn OperatorCommand>, Error>,
 }
 
 /// What a worker does.
 #[derive(Default)]
 pub struct Registry {
-    /// The handlers.
     pub handlers: Vec<RegisteredHandler>,
-    /// The tasks.
     pub tasks: Vec<RegisteredTask>,
     /// What is cached.
     pub kinds: Vec<&'static Kind>,
-    /// The settings of `run` that domains bring.
-    pub settings: Vec<SettingsSpec>,
+    /// Each adds the settings of `run` that a domain brings.
+    pub settings: Vec<fn(Command) -> Command>,
     /// The commands that domains bring.
     pub commands: Vec<CommandSpec>,
     /// What they do where topics were made.
@@ -106,10 +134,26 @@ impl Registry {
         &mut self,
         new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
     ) -> &mut Self {
-        let begin = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
-            start(new(&given.settings)?, given, source, health)
+        let start = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
+            let Dependencies { client, store, fencer, access_log, read, budget, settings } = given.clone();
+            let handler = new(&settings)?;
+            metrics::begin_group(health.group(), H::OUTCOMES);
+            let retention = handler.retention();
+            let run = runner(Arc::new(RunnerDependencies {
+                dead_letters: DeadLetters::new(&client, &source.topics.dlq, health.group())?,
+                gap_reader: GapReader::new(&client, health.group()),
+                client,
+                source: source.clone(),
+                store: store.clone(),
+                read,
+                applier: Applier::new(handler, store, fencer),
+                access_log,
+                budget,
+                health: health.clone(),
+            }));
+            Ok(Started { run, retention })
         };
-        self.handlers.push(RegisteredHandler { spec: H::SPEC, start: Box::new(begin) });
+        self.handlers.push(RegisteredHandler { spec: H::SPEC, start: Box::new(start) });
         self
     }
 
@@ -121,7 +165,7 @@ impl Registry {
         new: impl FnOnce(&Dependencies) -> anyhow::Result<R> + Send + 'static,
     ) -> &mut Self
     where
-        R: Fn(StopSignal) -> F + Send + Sync + 'static,
+        R: Fn(CancellationToken) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let start = move |given: &Dependencies| {
@@ -133,18 +177,17 @@ impl Registry {
     }
 
     /// Settings of `run`, for handlers and tasks.
-    pub fn settings<C: Args + Send + Sync + 'static>(&mut self) -> &mut Self {
-        self.settings.push(SettingsSpec::of::<C>());
+    pub fn settings<C: Args>(&mut self) -> &mut Self {
+        self.settings.push(C::augment_args);
         self
     }
 
     /// A command of operators.
-    pub fn command<C: Args + Send + Sync + 'static>(
-        &mut self,
-        command: Command,
-        run: for<'a> fn(&'a C, Out<'a>) -> BoxFuture<'a, anyhow::Result<()>>,
-    ) -> &mut Self {
-        self.commands.push(CommandSpec::new(command, run));
+    pub fn command<C: Args + OperatorCommand + 'static>(&mut self, command: Command) -> &mut Self {
+        self.commands.push(CommandSpec {
+            command: C::augment_args(command),
+            read: |matches| Ok(Arc::new(C::from_arg_matches(matches)?)),
+        });
         self
     }
 
@@ -172,80 +215,30 @@ impl Registry {
         self.handlers.iter().map(|handler| handler.spec.name).chain(self.tasks.iter().map(|task| task.name))
     }
 
-    /// Only handlers and tasks of these names, in any case; all of them where none is given.
-    ///
-    /// # Errors
-    /// A name is none of these.
-    pub fn only(mut self, names: &[String]) -> anyhow::Result<Self> {
-        if names.is_empty() {
-            return Ok(self);
-        }
-        let known: Vec<_> = self.names().collect();
-        for name in names {
-            anyhow::ensure!(
-                known.iter().any(|known| known.eq_ignore_ascii_case(name)),
-                "unknown handler or task {name}; known: {}",
-                known.join(", ")
-            );
-        }
-        let is_named = |name: &str| names.iter().any(|named| named.eq_ignore_ascii_case(name));
+    /// Only handlers and tasks of these names; all of them where none is given.
+    pub fn only(mut self, names: &[String]) -> Self {
+        let is_named = |name: &str| names.is_empty() || names.iter().any(|named| named == name);
         self.handlers.retain(|handler| is_named(handler.spec.name));
         self.tasks.retain(|task| is_named(task.name));
-        Ok(self)
+        self
     }
-}
-
-fn start<H: Handler>(
-    handler: H,
-    given: &Dependencies,
-    source: &Source,
-    health: &GroupHealth,
-) -> anyhow::Result<Started> {
-    metrics::begin_group(health.group(), H::OUTCOMES);
-    let Dependencies { client, store, fencer, access_log, read, budget, settings: _ } = given.clone();
-    let retention = handler.retention();
-    let run = runner(Arc::new(RunnerDependencies {
-        dead_letters: DeadLetters::new(&client, &source.topics.dlq, health.group())?,
-        gap_reader: GapReader::new(&client, health.group()),
-        client,
-        source: source.clone(),
-        store: store.clone(),
-        read,
-        applier: Applier::new(handler, store, fencer),
-        access_log,
-        budget,
-        health: health.clone(),
-    }));
-    Ok(Started { run, retention })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn registry() -> Registry {
-        let mut registry = Registry::default();
-        registry.task("settle", |_| Ok(|_| async {})).task("relay", |_| Ok(|_| async {}));
-        registry
-    }
-
-    fn only(names: &[&str]) -> anyhow::Result<Vec<&'static str>> {
-        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-        Ok(registry().only(&names)?.names().collect())
-    }
-
     #[test]
     fn all_run_unless_some_are_named() {
-        assert_eq!(only(&[]).unwrap(), ["settle", "relay"]);
-        assert_eq!(only(&["relay"]).unwrap(), ["relay"]);
-        assert_eq!(only(&["RELAY", "settle", "relay"]).unwrap(), ["settle", "relay"]);
-    }
-
-    #[test]
-    fn a_name_that_is_not_known_is_refused_with_those_that_are() {
-        for names in [&["relays"][..], &["relay", "relays"]] {
-            let said = only(names).unwrap_err().to_string();
-            assert_eq!(said, "unknown handler or task relays; known: settle, relay");
+        for (names, expected) in [
+            (&[][..], &["settle", "relay"][..]),
+            (&["relay"], &["relay"]),
+            (&["relay", "settle", "relay"], &["settle", "relay"]),
+        ] {
+            let mut registry = Registry::default();
+            registry.task("settle", |_| Ok(|_| async {})).task("relay", |_| Ok(|_| async {}));
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            assert!(registry.only(&names).names().eq(expected.iter().copied()), "{names:?}");
         }
     }
 }

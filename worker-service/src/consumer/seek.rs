@@ -13,15 +13,14 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::cache::{Cache, Kind, StoresConfig};
-use shared::kafka::KafkaConfig;
 use shared::kafka::topics::settings::TopicSettings;
-use shared::kafka::{self, ADMIN_TIMEOUT};
-use shared::kafka::{LogContext, PlainConsumer};
+use shared::kafka::{self, ADMIN_TIMEOUT, KafkaConfig, PlainConsumer};
 use shared::runtime::config::LogConfig;
 use shared::runtime::rfc3339;
 use shared::store::Store;
 use time::OffsetDateTime;
 
+use crate::dead_letters::read::{Reader, Span};
 use crate::source::Source;
 
 mod past;
@@ -43,7 +42,6 @@ pub struct Moved {
 
 /// What a domain may need to find out what it lost with PostgreSQL.
 pub struct Restored<'a> {
-    /// How to reach Kafka.
     pub client: &'a ClientConfig,
     /// The restored tables.
     pub store: &'a Store,
@@ -55,11 +53,7 @@ pub struct Restored<'a> {
 pub type AfterRestore = for<'a> fn(&'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// Rewinds, has the domains do what they do after a restore, and then clears the cache: its bodies may be at versions
-/// that the restored rows have yet to reach again, and which no fence would replace.
-///
-/// # Errors
-/// The group has members, Kafka, Redis or PostgreSQL is away, the topic's times say nothing, or a domain failed; the
-/// message says what was done.
+/// that the restored rows have yet to reach again, and which no fence would replace. An error says what was done.
 pub async fn run(
     config: &SeekConfig,
     source: &Source,
@@ -125,22 +119,21 @@ fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Opti
 }
 
 fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
-    let group = source.group.as_str();
-    let mut settings = client.clone();
-    settings.set("group.id", group).set("enable.auto.commit", "false");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
-    ensure_stopped(&consumer, group)?;
-    let moved = plan(&consumer, config, source)?;
+    let (group, topic) = (source.group.as_str(), source.topics.input.as_str());
+    let reader = Reader::open(client, topic, group)?;
+    ensure_stopped(&reader.consumer, group)?;
+    let moved = plan(&reader, config, topic)?;
     if config.to_time.is_some() {
         times::ensure_of_broker(client, source, &moved)?;
     }
     if !config.dry_run {
         let mut list = TopicPartitionList::new();
         for Moved { partition, to, .. } in &moved {
-            list.add_partition_offset(&source.topics.input, *partition, Offset::Offset(*to))?;
+            list.add_partition_offset(topic, *partition, Offset::Offset(*to))?;
         }
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
-        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: Kafka refused the group's offsets")?;
+        let committed = reader.consumer.commit(&list, CommitMode::Sync);
+        committed.context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(moved)
 }
@@ -175,23 +168,16 @@ fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
     )
 }
 
-fn plan(consumer: &PlainConsumer, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
-    let topic = source.topics.input.as_str();
-    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let mut partitions: Vec<i32> =
-        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
-    anyhow::ensure!(!partitions.is_empty(), "the topic {topic} does not exist");
-    partitions.sort_unstable();
+fn plan(reader: &Reader, config: &SeekConfig, topic: &str) -> anyhow::Result<Vec<Moved>> {
+    let (consumer, spans) = (&reader.consumer, reader.spans(None)?);
     let mut all = TopicPartitionList::new();
-    for partition in &partitions {
-        all.add_partition(topic, *partition);
+    for span in &spans {
+        all.add_partition(topic, span.partition);
     }
-    let times = config.to_time.map(|to_time| at_time(consumer, topic, &partitions, to_time)).transpose()?;
+    let times = config.to_time.map(|to_time| at_time(consumer, topic, &spans, to_time)).transpose()?;
     let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
-    let mut moved = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
+    let mut moved = Vec::with_capacity(spans.len());
+    for Span { partition, from: first, to: end } in spans {
         let at_time = match &times {
             Some(times) => {
                 let found = times.find_partition(topic, partition).context("Kafka did not answer for a partition")?;
@@ -211,13 +197,13 @@ fn plan(consumer: &PlainConsumer, config: &SeekConfig, source: &Source) -> anyho
 fn at_time(
     consumer: &PlainConsumer,
     topic: &str,
-    partitions: &[i32],
+    spans: &[Span],
     to_time: OffsetDateTime,
 ) -> anyhow::Result<TopicPartitionList> {
     let millis = i64::try_from(to_time.unix_timestamp_nanos() / 1_000_000)?;
     let mut times = TopicPartitionList::new();
-    for partition in partitions {
-        times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
+    for span in spans {
+        times.add_partition_offset(topic, span.partition, Offset::Offset(millis.max(0)))?;
     }
     consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("cannot find the offsets of that time")
 }
@@ -261,13 +247,10 @@ pub struct SeekConfig {
     /// Print the offsets that the group would have, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
 }

@@ -3,43 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::observe::panics;
+use crate::observe::panics::{self, RESTART_DELAY};
 
-/// How long a task that panicked waits until it begins anew.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-
-/// Tells a task that the worker is about to end.
-#[derive(Debug, Clone)]
-pub struct StopSignal(watch::Receiver<bool>);
-
-impl StopSignal {
-    /// One that is given where this becomes true.
-    pub fn new(stopped: watch::Receiver<bool>) -> Self {
-        Self(stopped)
-    }
-
-    /// Waits until the worker is about to end.
-    pub async fn given(&mut self) {
-        // A worker that is gone has stopped.
-        let _ = self.0.wait_for(|stopped| *stopped).await;
-    }
-
-    /// Sleeps, unless the signal is given; says whether the task is to go on.
-    pub async fn sleep(&mut self, duration: Duration) -> bool {
-        tokio::select! {
-            () = self.given() => false,
-            () = tokio::time::sleep(duration) => true,
-        }
-    }
-}
-
-/// Runs a task once, until it is told to stop.
-pub type RunTask = Box<dyn Fn(StopSignal) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Runs a task once, until the token says that the worker is about to end.
+pub type RunTask = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How a task is, as seen from outside; cloning shares it.
 #[derive(Debug, Clone)]
@@ -77,12 +48,12 @@ impl TaskHealth {
 
     fn runs(&self, running: bool) {
         self.state.running.store(running, Ordering::Relaxed);
-        metrics::gauge!("task_running", "task" => self.name).set(if running { 1.0 } else { 0.0 });
+        metrics::gauge!("task_running", "task" => self.name).set(f64::from(running));
     }
 }
 
 /// Runs a task until it is told to stop. Where it panics it begins anew; where it ends by itself, that is said.
-pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth) {
+pub async fn keep_running(run: RunTask, stop: CancellationToken, health: TaskHealth) {
     panics::begin_task(health.name);
     loop {
         health.runs(true);
@@ -90,7 +61,7 @@ pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth
         health.runs(false);
         match outcome {
             Ok(()) => {
-                if !*stop.0.borrow() {
+                if !stop.is_cancelled() {
                     tracing::error!(task = health.name, "a task has ended by itself");
                 }
                 return;
@@ -100,7 +71,7 @@ pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth
                 panics::tell_of_task(health.name, &panicked);
             }
         }
-        if !stop.sleep(RESTART_DELAY).await {
+        if stop.run_until_cancelled(tokio::time::sleep(RESTART_DELAY)).await.is_none() {
             return;
         }
     }
@@ -108,39 +79,39 @@ pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
 
     #[tokio::test]
     async fn a_task_that_panics_begins_anew_and_ends_when_it_is_told_to() {
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let health = TaskHealth::new("test");
         let (began, mut begins) = watch::channel(0);
-        let run: RunTask = Box::new(move |mut stop| {
+        let run: RunTask = Box::new(move |stop| {
             let began = began.clone();
             Box::pin(async move {
                 began.send_modify(|times| *times += 1);
                 assert!(*began.borrow() > 1, "a defect");
-                stop.given().await;
+                stop.cancelled().await;
             })
         });
-        let task = tokio::spawn(keep_running(run, StopSignal::new(stopped), health.clone()));
+        let task = tokio::spawn(keep_running(run, stop.clone(), health.clone()));
         begins.wait_for(|times| *times == 2).await.unwrap();
         assert_eq!((health.panics(), health.is_running(), health.name()), (1, true, "test"));
-        stop.send(true).unwrap();
+        stop.cancel();
         task.await.unwrap();
         assert!(!health.is_running());
     }
 
     #[tokio::test]
     async fn a_task_is_told_to_stop_while_it_waits_to_begin_anew() {
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let health = TaskHealth::new("test");
         let run: RunTask = Box::new(|_| Box::pin(async { panic!("a defect") }));
-        let task = tokio::spawn(keep_running(run, StopSignal::new(stopped.clone()), health.clone()));
-        stop.send(true).unwrap();
+        let task = tokio::spawn(keep_running(run, stop.clone(), health.clone()));
+        stop.cancel();
         task.await.unwrap();
         assert_eq!(health.panics(), 1);
-        let mut signal = StopSignal::new(stopped);
-        assert!(!signal.sleep(Duration::from_secs(3600)).await, "it does not sleep any more");
     }
 }

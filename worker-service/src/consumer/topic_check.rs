@@ -31,40 +31,34 @@ impl TopicWatch {
         Self { client, topics, retention, health, said: None }
     }
 
-    /// Looks again and again, for ever; `told` is whether the brokers answered the first time.
-    pub async fn run(mut self, mut told: bool, every: Duration) {
+    /// Looks again and again, for ever.
+    pub async fn run(mut self, every: Duration) {
         loop {
-            tokio::time::sleep(if told { every } else { AGAIN.min(every) }).await;
-            told = self.look().await;
+            let is_answered = matches!(self.said, Some(Ok(_)));
+            tokio::time::sleep(if is_answered { every } else { AGAIN.min(every) }).await;
+            self.look().await;
         }
     }
 
-    /// Looks once, and says what is new; whether the brokers answered.
-    pub async fn look(&mut self) -> bool {
+    /// Looks once, and says what is new.
+    pub async fn look(&mut self) {
         let found = self.warnings().await.map_err(|error| format!("{error:#}"));
-        if self.said.as_ref() != Some(&found) {
-            match &found {
-                Ok(warnings) => {
-                    for warning in warnings {
-                        tracing::warn!(
-                            group = self.health.group(),
-                            warning,
-                            "a topic has a setting with which events may be lost"
-                        );
-                    }
-                    if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
-                        tracing::info!(group = self.health.group(), "the topics' settings are correct again");
-                    }
+        let is_new = self.said.as_ref() != Some(&found);
+        let group = self.health.group();
+        match &found {
+            Ok(warnings) => {
+                for warning in warnings.iter().filter(|_| is_new) {
+                    tracing::warn!(group, warning, "a topic has a setting with which events may be lost");
                 }
-                Err(error) => tracing::warn!(group = self.health.group(), error, "cannot read the topics' settings"),
+                if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
+                    tracing::info!(group, "the topics' settings are correct again");
+                }
+                self.health.topics(warnings.clone());
             }
-        }
-        let told = found.is_ok();
-        if let Ok(warnings) = &found {
-            self.health.topics(warnings.clone());
+            Err(error) if is_new => tracing::warn!(group, error, "cannot read the topics' settings"),
+            Err(_) => {}
         }
         self.said = Some(found);
-        told
     }
 
     async fn warnings(&self) -> anyhow::Result<Vec<String>> {

@@ -12,19 +12,16 @@ use crate::dead_letters::filter::LetterFilter;
 /// Settings of `dlq list`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqListConfig {
-    /// Which dead letters.
     #[command(flatten)]
     pub filter: LetterFilter,
     /// One JSON object for each line.
     #[arg(long)]
     pub json: bool,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
     /// PostgreSQL, which says whether a dead letter's event has a row.
     #[command(flatten)]
     pub postgres: PostgresConfig,
-    /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -39,10 +36,8 @@ pub struct DlqShowConfig {
     /// As one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -50,7 +45,6 @@ pub struct DlqShowConfig {
 /// Settings of `dlq redrive`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqRedriveConfig {
-    /// Which dead letters.
     #[command(flatten)]
     pub filter: LetterFilter,
     /// Only dead letters of this partition of the dead-letter topic.
@@ -77,13 +71,10 @@ pub struct DlqRedriveConfig {
     /// One JSON object on each line, the summary last.
     #[arg(long)]
     pub json: bool,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
 }
@@ -106,10 +97,8 @@ pub struct DlqPurgeConfig {
     /// One JSON object for each partition, the summary last.
     #[arg(long)]
     pub json: bool,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
 }

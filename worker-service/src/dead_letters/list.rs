@@ -28,16 +28,16 @@ pub async fn run(config: &DlqListConfig, source: &Source, out: &mut impl Write) 
         let known = if away {
             None
         } else {
-            outcomes(&store, source.handler, &chunk).await.map_err(|error| complain(&error)).ok()
+            outcomes(&store, source.handler, &chunk)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "cannot find out whether events were applied"))
+                .ok()
         };
         away = known.is_none();
         for (n, letter) in chunk.iter().enumerate() {
             let outcome = known.as_ref().map(|rows| rows.get(n).and_then(Option::as_deref));
-            if config.json {
-                writeln!(out, "{}", letter.json(outcome))?;
-            } else {
-                writeln!(out, "{}", letter.line(outcome))?;
-            }
+            let line = if config.json { letter.json(outcome).to_string() } else { letter.line(outcome) };
+            writeln!(out, "{line}")?;
         }
     }
     drop(chunks);
@@ -45,8 +45,4 @@ pub async fn run(config: &DlqListConfig, source: &Source, out: &mut impl Write) 
     out.flush()?;
     store.close().await;
     Ok(())
-}
-
-fn complain(error: &shared::store::Failure) {
-    tracing::warn!(%error, "cannot find out whether events were applied");
 }

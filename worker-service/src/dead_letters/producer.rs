@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::reliable_producer::{ReliableProducer, owned};
 use crate::observe::panics::{self, Panicked};
-use crate::observe::trace::DeadLetterSpan;
+use crate::observe::trace;
 
 /// What a record takes beyond its key, value and headers, generously.
 const OVERHEAD: usize = 512;
@@ -52,21 +52,14 @@ impl DeadLetters {
     async fn send_one(&self, letter: &DeadLetter) -> Result<(), String> {
         let (value, group) = (letter.record.value(), self.producer.group());
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
-        let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
-        let whole = || {
-            let mut headers = letter.headers(group, failed_at);
-            if letter.record.headers_are_unread() {
-                headers.push(truncated(value.as_deref()));
-            }
-            with(headers)
+        let sent = |mut headers: LetterHeaders, is_cut: bool| {
+            headers.extend(is_cut.then(|| truncated(value.as_deref())));
+            Sent { key, value: value.as_deref(), headers }
         };
-        let bare = || {
-            let mut headers = letter.our_headers(group, failed_at);
-            headers.push(truncated(value.as_deref()));
-            with(headers)
-        };
+        let whole = || sent(letter.headers(group, failed_at), letter.record.headers_are_unread());
+        let bare = || sent(letter.our_headers(group, failed_at), true);
         let mut whole = whole_or_bare(group, letter, whole, bare).map_err(|panicked| panicked.to_string())?;
-        let span = self.tell(letter, panics::caught(|| DeadLetterSpan::begin(letter, &self.topic)));
+        let span = self.tell(letter, panics::caught(|| trace::begin_dead_letter(letter, &self.topic))).flatten();
         let mut sent = self.deliver(&whole).await;
         if whole.key.is_none() && is_invalid(&sent) {
             whole = whole.with_a_key();
@@ -79,7 +72,7 @@ impl DeadLetters {
             }
             room /= 2;
         }
-        self.tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
+        self.tell(letter, panics::caught(|| span.map(|span| trace::end_dead_letter(span, sent.as_ref().err()))));
         sent.map_err(|error| error.to_string())
     }
 

@@ -10,9 +10,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::topic_partition_list::Offset;
 use serde_json::json;
-use shared::kafka::Record;
 use shared::kafka::topics::settings::admin;
-use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
+use shared::kafka::{self, ADMIN_TIMEOUT, LogContext, Record};
 use shared::runtime::rfc3339;
 
 use super::read::{Reader, Span};
@@ -41,7 +40,7 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
         if found.deletes() && !config.dry_run {
             delete(&admin(&client)?, topic, found).await?;
         }
-        summary.deleted += found.deleted;
+        summary.deleted += found.deleted();
         summary.behind += found.behind;
         tell(config, found, out)?;
     }
@@ -64,7 +63,8 @@ struct PartitionPlan {
     /// Where it begins now, and where it begins then.
     from: i64,
     up_to: i64,
-    deleted: u64,
+    /// The offsets of those that go.
+    deleted: Vec<i64>,
     /// The first that stays, and why nothing behind it goes.
     stays: Option<Stays>,
     behind: u64,
@@ -86,7 +86,7 @@ impl PartitionPlan {
 
     fn take(&mut self, letter: LetterSummary, is_chosen: bool) {
         match (&self.stays, is_chosen) {
-            (None, true) => self.deleted += 1,
+            (None, true) => self.deleted.push(letter.offset),
             (None, false) => {
                 self.up_to = letter.offset;
                 self.stays = Some(Stays::Letter(Box::new(letter)));
@@ -96,13 +96,19 @@ impl PartitionPlan {
         }
     }
 
-    /// At this offset something cannot be read; so many letters before it go.
-    fn is_unreadable_from(&mut self, offset: i64, deleted: u64) {
+    /// At this offset something cannot be read: only letters before it go.
+    fn is_unreadable_from(&mut self, offset: i64) {
         if offset < self.up_to {
-            self.behind += self.deleted - deleted;
-            (self.up_to, self.deleted) = (offset, deleted);
+            let before = self.deleted();
+            self.deleted.retain(|at| *at < offset);
+            self.behind += before - self.deleted();
+            self.up_to = offset;
             self.stays = Some(Stays::Unreadable(offset));
         }
+    }
+
+    fn deleted(&self) -> u64 {
+        self.deleted.len() as u64
     }
 
     fn deletes(&self) -> bool {
@@ -119,20 +125,14 @@ fn look(
     let mut partitions = Vec::new();
     for span in reader.spans(None)? {
         let mut found = PartitionPlan::of(span);
-        // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
-        let mut last = Vec::new();
         reader.read(span, |record: Record| {
             let letter = LetterSummary::of(&record, source.handler.stream.types);
             let is_chosen = (all_handlers || letter.is_of(source)) && chosen.matches(&letter);
-            if found.stays.is_none() && is_chosen {
-                last.push(record.offset);
-            }
             found.take(letter, is_chosen);
             true
         })?;
         if let Some(offset) = reader.first_unreadable(span.partition) {
-            let before = last.iter().filter(|at| **at < offset).count();
-            found.is_unreadable_from(offset, u64::try_from(before)?);
+            found.is_unreadable_from(offset);
         }
         partitions.push(found);
     }
@@ -152,7 +152,8 @@ async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &PartitionP
 }
 
 fn tell(config: &DlqPurgeConfig, found: &PartitionPlan, out: &mut impl Write) -> anyhow::Result<()> {
-    let PartitionPlan { partition, up_to, deleted, behind, stays, .. } = found;
+    let PartitionPlan { partition, up_to, behind, stays, .. } = found;
+    let deleted = found.deleted();
     if config.json {
         let stays = match stays {
             None => json!(null),
@@ -217,14 +218,13 @@ mod tests {
             let first = chosen.iter().position(|chosen| !chosen);
             let mut expected = first.map_or(end, offset);
             if let Some(unreadable) = unreadable.filter(|at| (10..end).contains(at)) {
-                let before = (0..first.unwrap_or(chosen.len())).filter(|place| offset(*place) < unreadable).count();
-                found.is_unreadable_from(unreadable, before as u64);
+                found.is_unreadable_from(unreadable);
                 expected = expected.min(unreadable);
             }
             prop_assert_eq!(found.up_to, expected);
             let goes = (0..chosen.len()).filter(|place| offset(*place) < expected).count();
             let all = chosen.iter().filter(|chosen| **chosen).count();
-            prop_assert_eq!((found.deleted, found.deleted + found.behind), (goes as u64, all as u64));
+            prop_assert_eq!((found.deleted(), found.deleted() + found.behind), (goes as u64, all as u64));
             prop_assert_eq!(found.stays.is_some(), expected < end);
             prop_assert_eq!(found.deletes(), expected > 10);
         }

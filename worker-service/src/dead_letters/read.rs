@@ -1,4 +1,4 @@
-//! Reads the dead-letter topic, or a piece of it. Blocks its thread.
+//! Reads a topic, or a piece of it: the dead-letter topic, and for `seek` the input topic. Blocks its thread.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -9,11 +9,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::kafka::ADMIN_TIMEOUT;
-use shared::kafka::Record;
-use shared::kafka::{LogContext, PlainConsumer};
-
 use shared::kafka::unreadable::{self, Unreadable, is_unreadable};
+use shared::kafka::{ADMIN_TIMEOUT, LogContext, PlainConsumer, Record};
 
 /// Without a record for so long, Kafka is taken to be away.
 const STALL: Duration = Duration::from_secs(30);
@@ -23,29 +20,27 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// A piece of a partition: from the first offset to before the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) partition: i32,
-    pub(super) from: i64,
-    pub(super) to: i64,
+pub(crate) struct Span {
+    pub(crate) partition: i32,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
 }
 
 /// One partition alone, or one offset of it.
-pub(super) type Only = Option<(i32, Option<i64>)>;
+pub(crate) type Only = Option<(i32, Option<i64>)>;
 
 enum Read {
     All,
     /// Nobody wants more.
     Enough,
-    /// What is at this offset, or behind it, cannot be read.
-    UpTo(i64, KafkaError),
-    /// Nothing is told of what is at this offset, or behind it.
-    Silent(i64),
+    /// What is at this offset, or behind it, cannot be read; without an error nothing is told of it.
+    UpTo(i64, Option<KafkaError>),
 }
 
 /// A reader of one topic that belongs to no group and commits nothing.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     client: ClientConfig,
-    consumer: PlainConsumer,
+    pub(crate) consumer: PlainConsumer,
     topic: String,
     group: String,
     unreadable: RefCell<Vec<(i32, Unreadable)>>,
@@ -54,7 +49,7 @@ pub(super) struct Reader {
 impl Reader {
     /// The group is only a name that librdkafka wants; it is not joined. The worker's own is one that
     /// this user may surely use.
-    pub(super) fn open(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let mut config = client.clone();
         config
             .set("group.id", group)
@@ -78,7 +73,7 @@ impl Reader {
     }
 
     /// What can be read of the topic now: all of it, one partition, or one offset of it.
-    pub(super) fn spans(&self, only: Only) -> anyhow::Result<Vec<Span>> {
+    pub(crate) fn spans(&self, only: Only) -> anyhow::Result<Vec<Span>> {
         self.bounds(&self.consumer, only)
     }
 
@@ -93,12 +88,14 @@ impl Reader {
         // The log's end first: what comes in between is not taken for unstable.
         let whole = self.bounds(&whole, only)?;
         let spans = self.spans(only)?;
-        let unstable = spans.iter().filter_map(|span| {
-            let to = whole.iter().find(|whole| whole.partition == span.partition)?.to;
-            let from = span.to.max(span.from);
-            (from < to).then_some(Span { partition: span.partition, from, to })
-        });
-        let unstable = unstable.collect();
+        let unstable: Vec<_> = spans
+            .iter()
+            .filter_map(|span| {
+                let to = whole.iter().find(|whole| whole.partition == span.partition)?.to;
+                let from = span.to.max(span.from);
+                (from < to).then_some(Span { partition: span.partition, from, to })
+            })
+            .collect();
         Ok((spans, unstable))
     }
 
@@ -130,25 +127,18 @@ impl Reader {
 
     /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more. What cannot be read
     /// is told in the log, and the rest is handed over all the same.
-    pub(super) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
+    pub(crate) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
         let (mut from, mut refused, mut silent) = (span.from, None, None);
         while from < span.to {
             match self.read_from(Span { from, ..span }, silent, &mut visit)? {
                 Read::All => return Ok(true),
                 Read::Enough => return Ok(false),
-                Read::UpTo(at, error) => {
+                Read::UpTo(at, Some(error)) if refused == Some(at) => {
                     // One look finds it readable, and the next does not.
-                    anyhow::ensure!(
-                        refused != Some(at),
-                        "reading {} [{}] at {at}: {error}",
-                        self.topic,
-                        span.partition
-                    );
-                    refused = Some(at);
-                    from = self.note_unreadable(Span { from: at, ..span })?;
+                    anyhow::bail!("reading {} [{}] at {at}: {error}", self.topic, span.partition);
                 }
-                Read::Silent(at) => {
-                    silent = Some(at);
+                Read::UpTo(at, error) => {
+                    *if error.is_some() { &mut refused } else { &mut silent } = Some(at);
                     from = self.note_unreadable(Span { from: at, ..span })?;
                 }
             }
@@ -206,13 +196,9 @@ impl Reader {
         let mut trouble = None;
         loop {
             match self.consumer.poll(POLL) {
+                Some(Ok(message)) if message.partition() != span.partition => continue,
+                Some(Ok(message)) if message.offset() >= span.to => return Ok(Read::All),
                 Some(Ok(message)) => {
-                    if message.partition() != span.partition {
-                        continue;
-                    }
-                    if message.offset() >= span.to {
-                        return Ok(Read::All);
-                    }
                     next = message.offset() + 1;
                     if !visit(Record::of(message)) {
                         return Ok(Read::Enough);
@@ -225,12 +211,12 @@ impl Reader {
                 // The end may be a gap: what was there last is gone.
                 Some(Err(KafkaError::PartitionEOF(partition))) if partition == span.partition => return Ok(Read::All),
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, error)),
+                Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, Some(error))),
                 Some(Err(error)) => trouble = Some(error),
                 None => {}
             }
             if since.elapsed() > SILENCE && trouble.is_none() && silent != Some(next) {
-                return Ok(Read::Silent(next));
+                return Ok(Read::UpTo(next, None));
             }
             if since.elapsed() > STALL {
                 let why = trouble.map_or_else(|| "no answer".to_owned(), |error| error.to_string());

@@ -1,9 +1,8 @@
 //! `dlq redrive`: sends letters back to the input topic.
 //!
-//! Two passes. The first reads every letter and keeps only what is needed to order them
-//! ([`plan`]); the second reads those again that are to be sent, and sends each when the one
-//! before it is acknowledged. So memory is bounded by some 80 bytes a letter to be sent, however large
-//! the values are, and the events of a key never overtake each other.
+//! Two passes. The first reads every letter and keeps only what is needed to order them ([`plan`]); the second reads
+//! those again that are to be sent, and sends each when the one before it is acknowledged. So the events of a key never
+//! overtake each other.
 //!
 //! Nothing is lost: a letter stays where it is. Nothing is applied twice: an event that has its row is
 //! left out, and would be a repeat if it were sent.
@@ -16,8 +15,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
 use shared::cache::{Cache, Kind};
-use shared::kafka;
-use shared::kafka::Record;
+use shared::kafka::{self, Record};
 use shared::store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -25,7 +23,7 @@ use tokio::time::Instant;
 mod plan;
 mod send;
 
-use self::plan::{Plan, PlannedRecord, Planner};
+use self::plan::{Plan, PlannedRecord};
 use self::send::Sender;
 use super::read::{Reader, Span};
 use super::summary::{LetterSummary, Shown};
@@ -56,10 +54,7 @@ pub struct Summary {
     pub dry_run: bool,
 }
 
-/// Sends what the settings choose.
-///
-/// # Errors
-/// The worker's stores are not there (nothing is sent then), Kafka is away, or the output is closed.
+/// Sends what the settings choose; nothing where one of the worker's stores is away.
 pub async fn run(
     config: &DlqRedriveConfig,
     source: &Source,
@@ -98,7 +93,7 @@ async fn gather(
     store: &Store,
     report: &mut Report<'_, impl Write>,
 ) -> anyhow::Result<Plan> {
-    let mut planner = Planner::default();
+    let mut planned = Vec::new();
     let only = config.partition.map(|partition| (partition, config.offset));
     let (mut chunks, task) = letters(reader, only, config.filter.clone(), source.clone());
     while let Some(chunk) = chunks.recv().await {
@@ -110,13 +105,13 @@ async fn gather(
             } else if let Some(obstacle) = letter.obstacle() {
                 report.refused(letter.partition, letter.offset, obstacle)?;
             } else {
-                planner.add(letter);
+                planned.extend(PlannedRecord::of(letter));
             }
         }
     }
     report.summary.read = task.await.map_err(shared::runtime::lifecycle::no_result)??;
     let max_redrives = (!config.force).then_some(config.max_redrives);
-    Ok(planner.plan(max_redrives, config.filter.limit))
+    Ok(plan::plan(planned, max_redrives, config.filter.limit))
 }
 
 async fn send(
@@ -221,19 +216,16 @@ impl<W: Write> Report<'_, W> {
             return Ok(());
         }
         let did = if place.is_some() { "sent" } else { "would send" };
-        write!(
+        let to = place.map(|(partition, offset)| format!(" to={partition}/{offset}")).unwrap_or_default();
+        writeln!(
             self.out,
-            "{did} {}/{} key={} event={} redrives={}",
+            "{did} {}/{} key={} event={} redrives={}{to}",
             letter.partition,
             letter.offset,
             Shown(&letter.key),
             Shown(&letter.event_id),
             letter.redrives
         )?;
-        match place {
-            Some((partition, offset)) => writeln!(self.out, " to={partition}/{offset}")?,
-            None => writeln!(self.out)?,
-        }
         Ok(())
     }
 

@@ -5,8 +5,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use shared::kafka;
-use shared::kafka::{Header, Record};
+use shared::kafka::{self, Header, Record};
 use shared::runtime::rfc3339;
 
 use super::read::Reader;
@@ -109,10 +108,7 @@ fn shown(bytes: Option<&[u8]>) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

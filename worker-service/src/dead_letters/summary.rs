@@ -20,7 +20,7 @@ pub(super) const MOST_REDRIVES: u32 = 1_000;
 /// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
 const MAX_TEXT: usize = 1_024;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordPlace {
     pub topic: String,
     pub partition: i32,
@@ -57,9 +57,7 @@ pub struct LetterSummary {
     pub attempts: Option<u32>,
     /// `dlq.failed_at`; without one, when the letter was appended.
     pub failed_at: OffsetDateTime,
-    /// Where the record died: `dlq.topic` and so on.
-    pub died: Option<RecordPlace>,
-    /// Where it first stood: `origin.topic` and so on, else where it died.
+    /// Where it first stood: `origin.topic` and so on, else where it died, `dlq.topic` and so on.
     pub origin: Option<RecordPlace>,
     pub redrives: u32,
     /// Whether it was truncated, because it was too large.
@@ -71,7 +69,6 @@ pub struct LetterSummary {
 impl LetterSummary {
     /// Reads a record of the dead-letter topic, whose stream has these types; whatever is missing is left open.
     pub fn of(record: &Record, types: &[&'static str]) -> Self {
-        let died = RecordPlace::of(record, "dlq");
         let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
         let (own, unwritable) = own(record);
         // A structured record has its id in its value, where only decoding finds it.
@@ -91,9 +88,8 @@ impl LetterSummary {
             // One that makes no sense is not replaced: it goes back as it came.
             origin: match own.header(header::ORIGIN_TOPIC) {
                 Some(_) => RecordPlace::of(&own, "origin"),
-                None => died.clone(),
+                None => RecordPlace::of(record, "dlq"),
             },
-            died,
             redrives: redrives(&own).unwrap_or(0),
             truncated: record.header("dlq.truncated").is_some(),
             unwritable,
@@ -243,12 +239,17 @@ mod tests {
         ("dlq.offset", "5"),
         ("dlq.timestamp", "1000"),
     ];
+    const FIRST: [(&str, &str); 4] =
+        [("origin.topic", "old"), ("origin.partition", "3"), ("origin.offset", "9"), ("origin.timestamp", "500")];
+
+    /// A letter that died, with more headers.
+    fn letter_with(more: &[(&str, &str)]) -> LetterSummary {
+        LetterSummary::of(&record(&[&DIED[..], more].concat()), &[])
+    }
 
     #[test]
     fn a_line_tells_all_of_a_letter_but_its_value() {
-        let mut headers = DIED.to_vec();
-        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
-        let letter = LetterSummary::of(&record(&headers), &[]);
+        let letter = letter_with(&[("dlq.failed_at", "2026-01-02T03:04:05Z")]);
         assert_eq!(
             letter.line(Some(Some("superseded"))),
             "2/17 key=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
@@ -262,32 +263,19 @@ mod tests {
 
     #[test]
     fn the_first_place_is_told_and_not_the_last_one() {
-        let mut headers = DIED.to_vec();
-        headers.extend([
-            ("origin.topic", "old"),
-            ("origin.partition", "3"),
-            ("origin.offset", "9"),
-            ("origin.timestamp", "500"),
-            ("redrive.count", "2"),
-        ]);
-        let letter = LetterSummary::of(&record(&headers), &[]);
-        let place = |topic: &str, partition, offset, timestamp| {
-            Some(RecordPlace { topic: topic.into(), partition, offset, timestamp })
-        };
-        assert_eq!((letter.origin, letter.died), (place("old", 3, 9, 500), place("in", 1, 5, 1000)));
+        let letter = letter_with(&[&FIRST[..], &[("redrive.count", "2")]].concat());
+        let first = RecordPlace { topic: "old".into(), partition: 3, offset: 9, timestamp: 500 };
+        assert_eq!(letter.origin, Some(first));
+        let died = RecordPlace { topic: "in".into(), partition: 1, offset: 5, timestamp: 1000 };
+        assert_eq!(letter_with(&[]).origin, Some(died), "without one, where it died");
         assert_eq!(letter.redrives, 2);
     }
 
     #[test]
     fn a_strangers_count_does_not_count() {
         let count = |place: bool, said: &str| {
-            let mut headers = DIED.to_vec();
-            if place {
-                let origin = ["origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
-                headers.extend(origin.into_iter().zip(["old", "3", "9", "500"]));
-            }
-            headers.push((REDRIVES, said));
-            LetterSummary::of(&record(&headers), &[]).redrives
+            let place = if place { &FIRST[..] } else { &[] };
+            letter_with(&[place, &[(REDRIVES, said)]].concat()).redrives
         };
         assert_eq!([count(true, "1"), count(true, "1000")], [1, 1_000]);
         for said in ["", "x", "-1", "+1", "01", " 1", "1001", "4294967295", "4294967296", "99999999999999999999"] {
@@ -301,36 +289,28 @@ mod tests {
         let letter = LetterSummary::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
         assert!(letter.line(Some(None)).starts_with("0/0 key=- event=- reason=- attempts=0 "));
         assert!(letter.obstacle().is_some());
-        let mut headers = DIED.to_vec();
-        headers.push(("dlq.truncated", "2000000"));
-        assert_eq!(LetterSummary::of(&record(&headers), &[]).obstacle(), Some("it was truncated"));
-        assert_eq!(LetterSummary::of(&record(&DIED), &[]).obstacle(), None);
-        let mut headers = DIED.to_vec();
-        headers.retain(|(name, _)| *name != "dlq.reason");
-        headers.push(("dlq.reason", "unreadable"));
-        assert!(
-            LetterSummary::of(&record(&headers), &[]).obstacle().unwrap().starts_with("its record could not be read")
-        );
+        assert_eq!(letter_with(&[("dlq.truncated", "2000000")]).obstacle(), Some("it was truncated"));
+        assert_eq!(letter_with(&[]).obstacle(), None);
+        // The last of a name counts.
+        let unreadable = letter_with(&[("dlq.reason", "unreadable")]);
+        assert!(unreadable.obstacle().unwrap().starts_with("its record could not be read"));
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
     }
 
     #[test]
     fn headers_that_are_encoded_are_told_as_they_were() {
+        let with = |encoded: &[u8]| {
+            let died = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes())));
+            let headers: Vec<_> = died.chain([("dlq.headers", Some(encoded))]).collect();
+            LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[])
+        };
         // A header of the name b"\xff", and the event's id.
-        let encoded = b"\x04\x02\xff\x02x\x0ace_id\x04e2";
-        let mut headers: Vec<_> = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-        headers.push(("dlq.headers", Some(encoded)));
-        let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
+        let letter = with(b"\x04\x02\xff\x02x\x0ace_id\x04e2");
         assert_eq!(letter.event_id.as_deref(), Some("e2"));
         assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is not text"));
         // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
-        headers.pop();
-        headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
-        assert_eq!(LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]).obstacle(), None);
-        headers.pop();
-        headers.push(("dlq.headers", Some(b"?")));
-        let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
-        assert_eq!(letter.obstacle(), Some("its `dlq.headers` are malformed"));
+        assert_eq!(with(b"\x02\x0adlq.x\x01").obstacle(), None);
+        assert_eq!(with(b"?").obstacle(), Some("its `dlq.headers` are malformed"));
     }
 
     #[test]

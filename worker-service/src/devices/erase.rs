@@ -6,24 +6,22 @@ use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use shared::cache::{Cache, StoresConfig};
-use shared::devices::queries;
-use shared::devices::queries::TopicEnd;
+use shared::devices::queries::{self, TopicEnd};
 use shared::devices::{DeviceId, DeviceTopics, RESOURCE};
 use shared::kafka::{self, ADMIN_TIMEOUT, KafkaConfig, LogContext, PlainConsumer};
 use shared::runtime::rfc3339;
 use shared::store::Store;
 
-use crate::consumer::registry::Out;
+use crate::consumer::registry::{OperatorCommand, Out};
 
-/// Erases a device's rows, leaves its tombstone, and then deletes its cache entry: in this order,
-/// because until the transaction is over a reader could put the entry back.
-///
-/// # Errors
-/// PostgreSQL, Redis or Kafka away, or the output refused; the message says what is erased and what is not.
-pub fn run<'a>(config: &'a EraseConfig, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
-    erase(config, out).boxed()
+impl OperatorCommand for EraseConfig {
+    fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+        erase(self, out).boxed()
+    }
 }
 
+/// Erases a device's rows, leaves its tombstone, and then deletes its cache entry: in this order,
+/// because until the transaction is over a reader could put the entry back. An error says what is erased and what is not.
 async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
     let store = Store::open(&config.stores.postgres, "worker-service erase")?;
     let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
@@ -77,10 +75,8 @@ pub struct EraseConfig {
     /// Kafka, which says where the topic ends.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The topics.
     #[command(flatten)]
     pub topics: DeviceTopics,
-    /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
 }

@@ -65,20 +65,9 @@ impl Emitter {
         std::mem::replace(&mut self.last, beat) != beat
     }
 
-    /// The document of these partitions.
-    ///
-    /// - `ConsumerLag`: records without their effect, for each partition that is being worked off. One
-    ///   that waits for an operator is left out, and so is one that cannot be read: more workers do not help it.
-    ///   Where Kafka does not answer it is what was last known, so that a sum over all is never too small for that.
-    /// - `WatermarkAge`: how long the first of these has been in the log, or of those that cannot be read: nothing else
-    ///   here tells of them.
-    /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
-    ///   lag must not while this is not 0: it grows, and more workers do not help.
-    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
-    /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
-    ///   one has been open that was opened first.
-    /// - `HeldAloneKeys`, `UnknownErrorLetters`: keys that alone meet what would be an outage, and their dead letters.
-    /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
+    /// The document of these partitions; docs/operations.md lists what each metric means. What no worker can work off (one
+    /// that waits for an operator, one that cannot be read) is no lag to scale by. Where Kafka does not answer, the lag is
+    /// what was last known, so that a sum over all is never too small for that.
     pub fn document(
         &self,
         measured: &BTreeMap<i32, PartitionLag>,
@@ -95,10 +84,7 @@ impl Emitter {
         age.truncate(MAX_VALUES);
         let unknown = measured.values().any(|found| found.is_unknown);
         let waits = worker_waits || unknown || measured.values().any(|found| found.waits);
-        let paused = measured.values().filter(|found| found.paused).count();
-
-        let stalled = measured.values().filter(|found| found.stalled.is_some()).count();
-        let unreadable = measured.values().filter(|found| found.unreadable).count();
+        let count = |is: fn(&PartitionLag) -> bool| json!(measured.values().filter(|found| is(found)).count());
         let unstable = || measured.values().filter_map(|found| found.unstable);
         let unstable_age = unstable().map(|open| open.age).max().unwrap_or_default();
         let alone: usize = measured.values().map(|found| found.held_alone).sum();
@@ -106,10 +92,10 @@ impl Emitter {
 
         let all = [
             ("Waiting", "None", json!(u8::from(waits))),
-            ("PausedPartitions", "Count", json!(paused)),
-            ("AssignedPartitions", "Count", json!(measured.values().filter(|found| !found.is_lost).count())),
-            ("StalledPartitions", "Count", json!(stalled)),
-            ("UnreadablePartitions", "Count", json!(unreadable)),
+            ("PausedPartitions", "Count", count(|found| found.paused)),
+            ("AssignedPartitions", "Count", count(|found| !found.is_lost)),
+            ("StalledPartitions", "Count", count(|found| found.stalled.is_some())),
+            ("UnreadablePartitions", "Count", count(|found| found.unreadable)),
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
             ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
             ("HeldAloneKeys", "Count", json!(alone)),
@@ -125,12 +111,12 @@ impl Emitter {
         for (name, unit, value) in all {
             if value.as_array().is_none_or(|values| !values.is_empty()) {
                 metrics.push(json!({"Name": name, "Unit": unit}));
-                insert(&mut document, name, value);
+                document[name] = value;
             }
         }
         let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", "Group"]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
+        document["_aws"] = json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]});
         document
     }
 
@@ -138,12 +124,6 @@ impl Emitter {
     /// told nobody.
     pub fn told(&mut self, totals: Totals) {
         self.told = totals;
-    }
-}
-
-fn insert(document: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = document {
-        members.insert(name.to_owned(), value);
     }
 }
 

@@ -2,26 +2,17 @@
 //! the other partitions.
 
 use std::cell::Cell;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
 /// A panic that was caught. Its message is not kept: it may quote what came from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("panicked{}", .place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default())]
 pub struct Panicked {
     /// File, line and column, where [`log_panics`] saw it.
     place: Option<String>,
-}
-
-impl fmt::Display for Panicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "panicked at {place}"),
-            None => f.write_str("panicked"),
-        }
-    }
 }
 
 impl Panicked {
@@ -33,7 +24,7 @@ impl Panicked {
 }
 
 /// How long a task that panicked waits until it begins anew.
-const PAUSE: Duration = Duration::from_secs(1);
+pub const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 thread_local! {
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
@@ -66,7 +57,7 @@ pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl 
     begin_task(task);
     while let Err(panicked) = caught_async(run()).await {
         tell_of_task(task, &panicked);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RESTART_DELAY).await;
     }
 }
 

@@ -42,12 +42,10 @@ impl Processing {
 
     /// It is written, and, where it was fenced, nothing older can be read any more.
     pub fn done<E>(self, batch: &[Task<E>], committed: SystemTime, fenced: bool) {
-        for parent in &self.parents {
-            if let Some(mut span) = self.span(batch, parent) {
-                span.add_event_with_timestamp("committed", committed, Vec::new());
-                span.set_attribute(KeyValue::new("cache.fenced", fenced));
-                span.end();
-            }
+        for mut span in self.parents.iter().filter_map(|parent| self.span(batch, parent)) {
+            span.add_event_with_timestamp("committed", committed, Vec::new());
+            span.set_attribute(KeyValue::new("cache.fenced", fenced));
+            span.end();
         }
     }
 
@@ -57,12 +55,10 @@ impl Processing {
         if batch.len() > 1 || error.class.is_outage() || error.class == Class::Again {
             return;
         }
-        for parent in &self.parents {
-            if let Some(mut span) = self.span(batch, parent) {
-                span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
-                span.set_status(Status::error(error.reason.clone()));
-                span.end();
-            }
+        for mut span in self.parents.iter().filter_map(|parent| self.span(batch, parent)) {
+            span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
+            span.set_status(Status::error(error.reason.clone()));
+            span.end();
         }
     }
 
@@ -105,40 +101,31 @@ fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
     parents
 }
 
-/// A dead letter on its way, where its record's trace is sampled.
-#[derive(Debug)]
-pub struct DeadLetterSpan(Option<RecordedSpan>);
+/// Begins the span of a dead letter on its way, where its record's trace is sampled.
+pub fn begin_dead_letter(letter: &DeadLetter, topic: &str) -> Option<RecordedSpan> {
+    let tracer = traces::tracer()?;
+    let parent = letter.record.header(header::TRACEPARENT)?;
+    let parent = traces::parse(std::str::from_utf8(parent).ok()?).filter(SpanContext::is_sampled)?;
+    let attributes = [
+        KeyValue::new("messaging.system", "kafka"),
+        KeyValue::new("messaging.operation.name", "send"),
+        KeyValue::new("messaging.operation.type", "send"),
+        KeyValue::new("messaging.destination.name", topic.to_owned()),
+        KeyValue::new("dlq.reason", letter.reason.as_str()),
+        KeyValue::new("dlq.attempts", i64::from(letter.attempts)),
+        KeyValue::new("dlq.topic", letter.record.topic.clone()),
+        KeyValue::new("dlq.partition", i64::from(letter.record.partition)),
+        KeyValue::new("dlq.offset", letter.record.offset),
+    ];
+    let builder = SpanBuilder::from_name(format!("send {topic}"));
+    let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
+    Some(tracer.build_with_context(builder, &traces::under(parent)))
+}
 
-impl DeadLetterSpan {
-    /// Begins it.
-    pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
-        let span = traces::tracer().and_then(|tracer| {
-            let parent = letter.record.header(header::TRACEPARENT)?;
-            let parent = traces::parse(std::str::from_utf8(parent).ok()?).filter(SpanContext::is_sampled)?;
-            let attributes = [
-                KeyValue::new("messaging.system", "kafka"),
-                KeyValue::new("messaging.operation.name", "send"),
-                KeyValue::new("messaging.operation.type", "send"),
-                KeyValue::new("messaging.destination.name", topic.to_owned()),
-                KeyValue::new("dlq.reason", letter.reason.as_str()),
-                KeyValue::new("dlq.attempts", i64::from(letter.attempts)),
-                KeyValue::new("dlq.topic", letter.record.topic.clone()),
-                KeyValue::new("dlq.partition", i64::from(letter.record.partition)),
-                KeyValue::new("dlq.offset", letter.record.offset),
-            ];
-            let builder = SpanBuilder::from_name(format!("send {topic}"));
-            let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
-            Some(tracer.build_with_context(builder, &traces::under(parent)))
-        });
-        Self(span)
+/// Kafka has it, or the reason why not.
+pub fn end_dead_letter(mut span: RecordedSpan, error: Option<&KafkaError>) {
+    if let Some(error) = error {
+        span.set_status(Status::error(error.to_string()));
     }
-
-    /// Kafka has it, or the reason why not.
-    pub fn end(self, error: Option<&KafkaError>) {
-        let Some(mut span) = self.0 else { return };
-        if let Some(error) = error {
-            span.set_status(Status::error(error.to_string()));
-        }
-        span.end();
-    }
+    span.end();
 }

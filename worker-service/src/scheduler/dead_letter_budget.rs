@@ -11,11 +11,8 @@ use super::Settings;
 /// Looks back on the last records of a partition. Redriven records do not count, nor do events of a type that this
 /// version does not know: a deploy brings them all back, and nothing is wrong with the others. Nor do those that met an
 /// outage alone: each of them was held for a while, loudly.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DeadLetterBudget {
-    dead_letters: usize,
-    keys: usize,
-    window: usize,
     /// One entry a record: for a dead letter its key's hash. A key may have a megabyte.
     last: VecDeque<Option<u64>>,
     /// Keyed by chance, so that nobody can choose keys that look like one.
@@ -31,50 +28,35 @@ pub(super) struct DeadLetterBudget {
 const CHUNK: usize = 100;
 
 impl DeadLetterBudget {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self {
-            dead_letters: settings.budget_dead_letters,
-            keys: settings.budget_keys,
-            window: settings.budget_window,
-            last: VecDeque::new(),
-            hasher: RandomState::new(),
-            count: 0,
-            let_through: 0,
-        }
-    }
-
-    pub(super) fn applied(&mut self, record: &Record) {
+    pub(super) fn applied(&mut self, record: &Record, settings: &Settings) {
         // While there are no dead letters, nothing has to be remembered.
         if self.count > 0 && !record.is_redriven() {
-            self.push(None);
+            self.push(None, settings);
         }
     }
 
     /// Takes the dead letters that may go now, from the front; none where the budget is used up.
-    pub(super) fn take(&mut self, letters: &mut VecDeque<DeadLetter>) -> Vec<DeadLetter> {
+    pub(super) fn take(&mut self, letters: &mut VecDeque<DeadLetter>, settings: &Settings) -> Vec<DeadLetter> {
         let mut taken = Vec::new();
         while taken.len() < CHUNK
             && let Some(letter) = letters.pop_front()
         {
             if self.let_through > 0 {
                 self.let_through -= 1;
-                taken.push(letter);
-                continue;
+            } else if !letter.record.is_redriven()
+                && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
+            {
+                // Without a key nobody knows whose it is: each counts as somebody else's.
+                let key = match letter.record.key() {
+                    Some(key) => self.hasher.hash_one(key),
+                    None => self.hasher.hash_one(letter.record.offset),
+                };
+                if self.count >= settings.budget_dead_letters && self.keys_with(key) > settings.budget_keys {
+                    letters.push_front(letter);
+                    break;
+                }
+                self.push(Some(key), settings);
             }
-            if letter.record.is_redriven() || matches!(letter.reason, Reason::UnknownType | Reason::UnknownError) {
-                taken.push(letter);
-                continue;
-            }
-            // Without a key nobody knows whose it is: each counts as somebody else's.
-            let key = match letter.record.key() {
-                Some(key) => self.hasher.hash_one(key),
-                None => self.hasher.hash_one(letter.record.offset),
-            };
-            if self.count >= self.dead_letters && self.keys_with(key) > self.keys {
-                letters.push_front(letter);
-                break;
-            }
-            self.push(Some(key));
             taken.push(letter);
         }
         taken
@@ -91,15 +73,13 @@ impl DeadLetterBudget {
     }
 
     fn keys_with(&self, key: u64) -> usize {
-        let mut keys: HashSet<u64> = self.last.iter().flatten().copied().collect();
-        keys.insert(key);
-        keys.len()
+        self.last.iter().flatten().copied().chain([key]).collect::<HashSet<u64>>().len()
     }
 
-    fn push(&mut self, entry: Option<u64>) {
+    fn push(&mut self, entry: Option<u64>, settings: &Settings) {
         self.count += usize::from(entry.is_some());
         self.last.push_back(entry);
-        if self.last.len() > self.window && self.last.pop_front().flatten().is_some() {
+        if self.last.len() > settings.budget_window && self.last.pop_front().flatten().is_some() {
             self.count -= 1;
         }
     }

@@ -13,24 +13,6 @@ use super::{Scheduler, Task, backoff};
 /// How long after a key's first failure its events have their retries.
 pub const RETRIES: Duration = Duration::from_secs(2 * 60);
 
-/// How much waits with an event.
-pub(super) struct Waiting {
-    /// As much of its key as may.
-    pub(super) key_is_full: bool,
-    /// Half as much as may at all.
-    pub(super) is_half_full: bool,
-}
-
-impl Waiting {
-    pub(super) fn pressure(&self) -> Pressure {
-        match (self.is_half_full, self.key_is_full) {
-            (true, _) => Pressure::Partition,
-            (false, true) => Pressure::Key,
-            (false, false) => Pressure::None,
-        }
-    }
-}
-
 /// Keys whose events fail on their own, until one is applied.
 ///
 /// Each event has its retries, so that a fault that is soon over makes no heap of dead letters. But while they last all
@@ -56,12 +38,12 @@ impl Failing {
     }
 
     /// An event of the key failed on its own; says whether such events may be tried again.
-    fn failed(&mut self, key: &Key, waiting: &Waiting, now: Duration) -> bool {
+    fn failed(&mut self, key: &Key, pressure: Pressure, now: Duration) -> bool {
         if self.0.len() >= MAX_SUSPECTS && !self.0.contains_key(key) {
             self.0.clear();
         }
         let first = self.0.entry(key.clone()).or_insert(FirstFailure { at: now, one_try: false });
-        first.one_try |= waiting.key_is_full || waiting.is_half_full || now.saturating_sub(first.at) >= RETRIES;
+        first.one_try |= pressure != Pressure::None || now.saturating_sub(first.at) >= RETRIES;
         !first.one_try
     }
 }
@@ -101,13 +83,8 @@ impl<E> Scheduler<E> {
     /// A batch failed on data: halves by key, then a lone key's events one by one, then a
     /// verdict on the one.
     pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
-        let mut keys = Vec::new();
         let mut seen = HashSet::new();
-        for task in &batch {
-            if seen.insert(task.key()) {
-                keys.push(task.key().clone());
-            }
-        }
+        let mut keys: Vec<_> = batch.iter().map(Task::key).filter(|key| seen.insert(*key)).cloned().collect();
         if keys.len() > 1 {
             let left: HashSet<_> = keys.iter().take(keys.len() / 2).collect();
             let (left, right) = batch.into_iter().partition(|task| left.contains(task.key()));
@@ -135,10 +112,7 @@ impl<E> Scheduler<E> {
             Class::Poison | Class::Again | Class::Outage | Class::OutageMet => (Reason::Rejected, true),
         };
         // What is no data for PostgreSQL says nothing of the key's other events.
-        let is_tried_again = !is_final && {
-            let waiting = self.waiting_with(&task);
-            self.failing.failed(task.key(), &waiting, now)
-        };
+        let is_tried_again = !is_final && self.failing.failed(task.key(), self.pressure_of(&task), now);
         let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };
         match retry {
             Some(delay) => {
@@ -183,8 +157,7 @@ impl<E> Scheduler<E> {
     pub(super) fn take_all(&mut self, key: &Key) -> VecDeque<Task<E>> {
         let mut tasks = self.take_from_work(key);
         for task in self.held.take(key).into_iter().flatten() {
-            self.records += 1;
-            self.bytes += task.size();
+            self.count(&task);
             tasks.push_back(task);
         }
         tasks
@@ -192,10 +165,7 @@ impl<E> Scheduler<E> {
 
     /// Holds a key with these events, which are all that is begun of it, before those that are held.
     pub(super) fn hold_all(&mut self, key: Key, tasks: VecDeque<Task<E>>, due: Duration) {
-        for task in &tasks {
-            self.records -= 1;
-            self.bytes -= task.size();
-        }
+        tasks.iter().for_each(|task| self.release(task.size()));
         self.held.put_first(key, tasks, due);
     }
 }

@@ -10,15 +10,11 @@ use super::{Settings, Task};
 /// So much is held that nothing more comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldFull {
-    /// Held records.
     pub records: usize,
-    /// And their bytes.
     pub bytes: usize,
     /// The key that holds the most of them.
     pub key: Key,
-    /// How many.
     pub key_records: usize,
-    /// And their bytes.
     pub key_bytes: usize,
 }
 
@@ -52,12 +48,6 @@ impl<E> Default for Held<E> {
     }
 }
 
-impl<E> Default for Waiting<E> {
-    fn default() -> Self {
-        Self { tasks: VecDeque::new(), bytes: 0, due: Duration::ZERO, singly: 0 }
-    }
-}
-
 impl<E> Held<E> {
     pub(super) fn has(&self, key: &Key) -> bool {
         !self.keys.is_empty() && self.keys.contains_key(key)
@@ -65,7 +55,8 @@ impl<E> Held<E> {
 
     /// Holds a key until then, with these events before those of it that are held.
     pub(super) fn put_first(&mut self, key: Key, tasks: VecDeque<Task<E>>, due: Duration) {
-        let waiting = self.keys.entry(key).or_default();
+        let new = || Waiting { tasks: VecDeque::new(), bytes: 0, due, singly: 0 };
+        let waiting = self.keys.entry(key).or_insert_with(new);
         waiting.due = due;
         if waiting.singly > 0 {
             waiting.singly += tasks.len();

@@ -24,7 +24,7 @@ use std::time::Duration;
 use shared::kafka::Reason;
 use shared::store::Failure;
 
-use super::failing::{AfterFailure, Waiting};
+use super::failing::AfterFailure;
 use super::suspects::{LoneFailure, Pressure};
 use super::{Scheduler, Settings, Task};
 
@@ -79,7 +79,7 @@ impl<E> Scheduler<E> {
         match result {
             Ok(()) => {
                 self.store_answered();
-                self.turns.others_had_theirs();
+                self.turns.of_others = false;
                 self.suspects_of_outage.probed(now);
                 self.try_undecided_where_over(now);
             }
@@ -97,7 +97,7 @@ impl<E> Scheduler<E> {
     /// Where others succeed again, whoever was set aside meanwhile is tried without a further wait: it was an outage of
     /// all, or is decided now.
     pub(super) fn try_undecided_where_over(&mut self, now: Duration) {
-        if self.suspects_of_outage.take_is_over() {
+        if std::mem::take(&mut self.suspects_of_outage.is_over) {
             self.held.hasten(now, |key| self.suspects_of_outage.is_undecided(key));
         }
     }
@@ -105,7 +105,7 @@ impl<E> Scheduler<E> {
     fn judge_outage(&mut self, mut task: Task<E>, message: String, now: Duration) -> AfterFailure {
         let key = task.key().clone();
         let cost = self.turns.cost(now);
-        let pressure = self.waiting_with(&task).pressure();
+        let pressure = self.pressure_of(&task);
         let failure = self.suspects_of_outage.failed(&task, now);
         let suspect = &failure.suspect;
         if suspect.is_aside() {
@@ -121,8 +121,10 @@ impl<E> Scheduler<E> {
             // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
             // slow, as many as there are.
             let most = if cost >= SLOW { usize::MAX } else { dead_letters };
-            while dead_letters >= many && made <= most && self.is_half_full_with(&behind) {
+            let mut bytes: usize = behind.iter().map(Task::size).sum();
+            while dead_letters >= many && made <= most && self.is_half_full(behind.len(), bytes) {
                 let Some(task) = behind.pop_front() else { break };
+                bytes -= task.size();
                 self.make_dead_letter(task, Reason::UnknownError, message.clone());
                 made += 1;
             }
@@ -146,7 +148,7 @@ impl<E> Scheduler<E> {
             return AfterFailure::HeldAlone(delay);
         }
         // Until somebody else is applied it is an outage. Others are tried at once: that decides it.
-        self.suspects_of_outage.set_aside(key);
+        self.suspects_of_outage.set_aside.insert(key);
         self.outage.declare(now, message);
         AfterFailure::Held(delay)
     }
@@ -160,25 +162,19 @@ impl<E> Scheduler<E> {
     }
 
     /// How much waits with this event.
-    pub(super) fn waiting_with(&self, task: &Task<E>) -> Waiting {
+    pub(super) fn pressure_of(&self, task: &Task<E>) -> Pressure {
         let behind = self.work.iter().flatten().filter(|other| other.key() == task.key());
         let (records, bytes) =
             behind.fold((1, task.size()), |(records, bytes), other| (records + 1, bytes + other.size()));
         let (held_records, held_bytes) = self.held.of(task.key());
         let Settings { key_records, key_bytes, .. } = self.settings;
-        Waiting {
-            key_is_full: records + held_records >= key_records || bytes + held_bytes >= key_bytes,
-            is_half_full: self.is_half_full(records, bytes),
+        if self.is_half_full(records, bytes) {
+            Pressure::Partition
+        } else if records + held_records >= key_records || bytes + held_bytes >= key_bytes {
+            Pressure::Key
+        } else {
+            Pressure::None
         }
-    }
-
-    fn is_half_full_with<'t>(&self, tasks: impl IntoIterator<Item = &'t Task<E>>) -> bool
-    where
-        E: 't,
-    {
-        let add = |(records, bytes), task: &Task<E>| (records + 1, bytes + task.size());
-        let (records, bytes) = tasks.into_iter().fold((0, 0), add);
-        self.is_half_full(records, bytes)
     }
 
     /// Whether half of what may be held is, with so much more.

@@ -22,13 +22,13 @@ pub(super) const MAY_HOLD: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct OneByOne {
     /// Others had their turn.
-    is_next: bool,
+    pub(super) is_next: bool,
     /// Until then it is the turn of what is tried apart.
-    until: Duration,
+    pub(super) until: Duration,
     /// What is under way is tried apart.
     is_under_way: bool,
     /// Of this key one event is begun that waits for another try before all others of its key, which are held.
-    begun: Option<Key>,
+    pub(super) begun: Option<Key>,
 }
 
 impl OneByOne {
@@ -45,11 +45,6 @@ impl OneByOne {
         if !std::mem::take(&mut self.is_under_way) {
             (self.is_next, self.until) = (true, now + cost);
         }
-    }
-
-    /// Whether an event of the key is begun, and the rest of it is held.
-    pub(super) fn has_begun(&self, key: &Key) -> bool {
-        self.begun.as_ref() == Some(key)
     }
 }
 
@@ -70,11 +65,6 @@ impl<E> Scheduler<E> {
         self.held.try_singly(&key, singly);
     }
 
-    /// The next event that is tried apart, if it is its turn.
-    pub(super) fn next_apart_in_turn(&mut self, now: Duration) -> Option<Task<E>> {
-        if self.one_by_one.is_next || now < self.one_by_one.until { self.next_apart(now) } else { None }
-    }
-
     /// The next event that is tried apart.
     pub(super) fn next_apart(&mut self, now: Duration) -> Option<Task<E>> {
         if self.one_by_one.begun.is_some() {
@@ -83,8 +73,7 @@ impl<E> Scheduler<E> {
         let is_apart = |key: &Key| self.held.is_apart(key) && !self.suspects_of_outage.is_aside(key);
         let key = self.held.first_due(now, is_apart)?.clone();
         let task = self.held.take_first(&key, now)?;
-        self.records += 1;
-        self.bytes += task.size();
+        self.count(&task);
         (self.one_by_one.is_next, self.one_by_one.is_under_way) = (false, true);
         Some(task)
     }

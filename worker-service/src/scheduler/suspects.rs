@@ -41,7 +41,7 @@ const FIRST_PROBE_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// A key whose event met an outage on its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Suspect {
     /// The event's place in the log; none where the last one was applied.
     offset: Option<i64>,
@@ -118,7 +118,7 @@ pub(super) struct LoneFailure {
 }
 
 /// What the scheduler remembers of outages that single events met.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Suspects {
     /// Batches and probes that succeeded.
     applied: u64,
@@ -129,14 +129,14 @@ pub(super) struct Suspects {
     /// Whether the last batch of others that met a transaction at all was applied. A database that is away is no
     /// answer, and does not count.
     others_are_well: bool,
-    /// They have just become so.
-    is_over: bool,
+    /// They have become so, and it was not asked since.
+    pub(super) is_over: bool,
     /// Keys that were set aside, and no batch was applied since.
-    set_aside: HashSet<Key>,
+    pub(super) set_aside: HashSet<Key>,
     /// Until an event of theirs is applied.
     keys: HashMap<Key, Suspect>,
     /// When the next probe may be tried, and how many failed in a row, and at all.
-    probe_from: Duration,
+    pub(super) probe_from: Duration,
     failed_in_a_row: u32,
     failed_probes: u64,
     /// How large the last probe was that was as large as its event, and succeeded; and when. None since one failed.
@@ -148,21 +148,7 @@ pub(super) struct Suspects {
 
 impl Suspects {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            applied: 0,
-            in_a_row: 0,
-            applied_at: Duration::ZERO,
-            others_are_well: false,
-            is_over: false,
-            set_aside: HashSet::new(),
-            keys: HashMap::new(),
-            probe_from: Duration::ZERO,
-            failed_in_a_row: 0,
-            failed_probes: 0,
-            large_probe: None,
-            large_under_way: None,
-            random: fastrand::Rng::with_seed(seed),
-        }
+        Self { random: fastrand::Rng::with_seed(seed), ..Self::default() }
     }
 
     /// A batch was applied.
@@ -230,11 +216,6 @@ impl Suspects {
         }
     }
 
-    /// Whether others succeed again since this was last asked.
-    pub(super) fn take_is_over(&mut self) -> bool {
-        std::mem::take(&mut self.is_over)
-    }
-
     /// A batch met an outage, of which nobody is known to be the cause.
     pub(super) fn others_failed(&mut self) {
         self.others_are_well = false;
@@ -275,11 +256,6 @@ impl Suspects {
         }
     }
 
-    /// When the next probe may be tried.
-    pub(super) fn probe_from(&self) -> Duration {
-        self.probe_from
-    }
-
     /// The keys that met an outage alone.
     pub(super) fn alone(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter().filter(|(_, suspect)| suspect.is_alone).map(|(key, _)| key)
@@ -312,10 +288,6 @@ impl Suspects {
         !self.set_aside_is_full() || self.set_aside.contains(key)
     }
 
-    pub(super) fn set_aside(&mut self, key: Key) {
-        self.set_aside.insert(key);
-    }
-
     /// An event met an outage on its own.
     pub(super) fn failed<E>(&mut self, task: &Task<E>, now: Duration) -> LoneFailure {
         let key = task.key();
@@ -326,18 +298,9 @@ impl Suspects {
         let is_calm = self.in_a_row >= CALM;
         let suspect = self.keys.entry(key.clone()).or_insert_with(|| Suspect {
             offset: Some(task.record.offset),
-            bytes: 0,
             since: now,
-            tries: 0,
-            holds: 0,
-            controls: 0,
-            control: None,
             applied,
-            failed_probes: 0,
-            is_alone: false,
-            with_events: false,
-            dead_letters: 0,
-            known_until: None,
+            ..Suspect::default()
         });
         suspect.bytes = task.delivery.envelope.data.len();
         if suspect.offset != Some(task.record.offset) {

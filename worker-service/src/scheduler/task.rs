@@ -8,7 +8,6 @@ use shared::kafka::{Delivery, Record};
 pub struct Task<E> {
     /// The record, kept for a dead letter.
     pub record: Record,
-    /// The event in it.
     pub delivery: Delivery<E>,
     /// How often it failed on its own.
     pub attempts: u32,

@@ -19,6 +19,7 @@ mod flapping;
 mod floods;
 mod held_alone;
 mod held_full;
+mod load;
 mod outages;
 mod records;
 mod slow;

@@ -12,50 +12,25 @@ use std::time::Duration;
 use shared::kafka::ids::Key;
 
 use super::suspects::Before;
-use super::{Scheduler, Task};
-
-/// What is to be tried next.
-#[derive(Debug)]
-pub(super) enum Choice<E> {
-    Batch(Vec<Task<E>>),
-    /// What everybody would meet, with a payload of so many bytes.
-    Probe(usize),
-    /// Nothing before this time, or, without one, before more comes in.
-    Wait(Option<Duration>),
-}
+use super::{Action, Scheduler, Task};
 
 /// When the next key that was set aside, or is held alone, may be tried.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// When the batch that is under way was handed out.
-    begun: Duration,
-    /// Its records were tried before.
-    again: bool,
+    pub(super) begun: Duration,
+    /// Its records were tried before, in it or with others.
+    pub(super) again: bool,
     /// Not before.
     from: Duration,
     /// It is others' turn, if there is something of theirs to do.
-    of_others: bool,
+    pub(super) of_others: bool,
 }
 
 impl Turns {
-    /// A batch is handed out.
-    pub(super) fn begin(&mut self, now: Duration) {
-        self.begun = now;
-    }
-
     /// How long the batch took that failed just now.
     pub(super) fn cost(&self, now: Duration) -> Duration {
         now.saturating_sub(self.begun)
-    }
-
-    /// Whether the records of the batch that is under way were tried before, in it or with others.
-    pub(super) fn is_again(&self) -> bool {
-        self.again
-    }
-
-    /// Others had their turn.
-    pub(super) fn others_had_theirs(&mut self) {
-        self.of_others = false;
     }
 
     /// A try failed that took so long, in which nobody else had a turn; the others have so much more time before the
@@ -67,7 +42,7 @@ impl Turns {
 
 impl<E> Scheduler<E> {
     /// What is to be tried next.
-    pub(super) fn choose(&mut self, now: Duration) -> Choice<E> {
+    pub(super) fn choose(&mut self, now: Duration) -> Action<E> {
         while let Some(key) = self.held.first_due(now, |key| self.begins_whole(key)).cloned() {
             self.begin_held(&key);
         }
@@ -82,45 +57,47 @@ impl<E> Scheduler<E> {
             self.turns.of_others = true;
         }
         self.turns.again = true;
-        if let Some(task) = self.next_apart_in_turn(now) {
-            return Choice::Batch(vec![task]);
+        if (self.one_by_one.is_next || now < self.one_by_one.until)
+            && let Some(task) = self.next_apart(now)
+        {
+            return Action::Apply(vec![task]);
         }
         self.turns.again = !self.work.is_empty();
         let batch = self.work.pop_front().unwrap_or_else(|| self.gather(now));
         if !batch.is_empty() {
             self.one_by_one.begin(&batch);
-            return Choice::Batch(batch);
+            return Action::Apply(batch);
         }
         if let Some(task) = self.next_apart(now) {
             self.turns.again = true;
-            return Choice::Batch(vec![task]);
+            return Action::Apply(vec![task]);
         }
         // There was nothing of others'.
         let suspects = &self.suspects_of_outage;
-        if now >= suspects.probe_from()
+        if now >= suspects.probe_from
             && let Some(bytes) = suspects.waits_for_others(&self.held)
         {
-            return Choice::Probe(self.suspects_of_outage.probe_for(bytes, now));
+            return Action::Probe(self.suspects_of_outage.probe_for(bytes, now));
         }
         let Some(key) = self.next_set_aside(now).filter(|_| now >= self.turns.from) else {
-            return Choice::Wait(self.due());
+            return Action::Wait(self.due());
         };
         match suspects.before(&key, now) {
-            Before::Probe(bytes) => Choice::Probe(self.suspects_of_outage.probe_for(bytes, now)),
-            Before::Wait => Choice::Wait(self.due_of_others().into_iter().chain([suspects.probe_from()]).min()),
+            Before::Probe(bytes) => Action::Probe(self.suspects_of_outage.probe_for(bytes, now)),
+            Before::Wait => Action::Wait(self.due_of_others().into_iter().chain([suspects.probe_from]).min()),
             Before::Nothing => {
                 self.begin_held(&key);
-                Choice::Batch(self.work.pop_front().unwrap_or_default())
+                Action::Apply(self.work.pop_front().unwrap_or_default())
             }
         }
     }
 
-    /// When there is something to do again, if nothing comes in.
-    pub(super) fn due(&self) -> Option<Duration> {
+    /// When there is something to do again, as for a held key, if nothing comes in.
+    pub fn due(&self) -> Option<Duration> {
         let aside = self.held.earliest(|key| self.suspects_of_outage.is_aside(key));
         let aside = aside.map(|due| due.max(self.turns.from));
         let waits = self.suspects_of_outage.waits_for_others(&self.held);
-        let probe = waits.map(|_| self.suspects_of_outage.probe_from());
+        let probe = waits.map(|_| self.suspects_of_outage.probe_from);
         self.due_of_others().into_iter().chain(aside).chain(probe).min()
     }
 
@@ -143,7 +120,7 @@ impl<E> Scheduler<E> {
         }
         self.work.append(&mut behind);
         self.work.retain(|unit| !unit.is_empty());
-        self.turns.others_had_theirs();
+        self.turns.of_others = false;
         self.outage.wait(now, message);
     }
 
@@ -161,7 +138,9 @@ impl<E> Scheduler<E> {
 
     /// Whether a held key is tried again before all others when its time has come, with all that is held of it.
     fn begins_whole(&self, key: &Key) -> bool {
-        !self.suspects_of_outage.is_aside(key) && !self.held.is_apart(key) && !self.one_by_one.has_begun(key)
+        !self.suspects_of_outage.is_aside(key)
+            && !self.held.is_apart(key)
+            && self.one_by_one.begun.as_ref() != Some(key)
     }
 
     fn begin_held(&mut self, key: &Key) {

@@ -11,7 +11,7 @@ pub(super) struct Watermark {
     /// With the time of each record, where that is the broker's, to tell how long it has been waiting.
     unfinished: BTreeMap<i64, Option<OffsetDateTime>>,
     /// Behind the last record that came in, or further, where nothing stands between.
-    end: Option<i64>,
+    pub(super) end: Option<i64>,
 }
 
 impl Watermark {
@@ -27,11 +27,6 @@ impl Watermark {
 
     pub(super) fn finish(&mut self, offset: i64) {
         self.unfinished.remove(&offset);
-    }
-
-    /// Where it was told to go on: nothing comes in any more before this.
-    pub(super) fn end(&self) -> Option<i64> {
-        self.end
     }
 
     /// Whether nothing is unfinished.

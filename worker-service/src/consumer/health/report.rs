@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::cache::{Cache, Fencer};
 
+use super::{GroupHealth, LONG_OPEN, PartitionState, Unreadable, Unstable};
 use crate::consumer::tasks::TaskHealth;
 
-use super::{CacheState, GroupHealth, LONG_OPEN, PartitionState, Unreadable, Unstable};
+/// How often Redis is asked.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The worker's state, as seen from outside; cloning shares it.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +23,8 @@ struct All {
     groups: Vec<GroupHealth>,
     tasks: Vec<TaskHealth>,
     stopping: AtomicBool,
-    /// What is known of Redis, which nothing waits for.
-    cache: Mutex<CacheState>,
+    /// What is known of Redis. Nothing waits for it: ingest goes on, and fences are kept.
+    cache: Mutex<Option<Value>>,
 }
 
 impl Health {
@@ -34,9 +38,18 @@ impl Health {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// What is known of Redis.
-    pub fn cache(&self, found: CacheState) {
-        *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    /// Asks Redis, for ever, and notes what it says, or what was met in asking it; and how many fences wait for it.
+    pub async fn watch_cache(&self, cache: &Cache, fencer: &Fencer) {
+        loop {
+            let answer = cache.answering().await.all();
+            let pending = fencer.pending_len();
+            let found = match answer {
+                Ok(_) => json!({"status": "up", "fences_pending": pending}),
+                Err(error) => json!({"status": "down", "error": format!("{error:#}"), "fences_pending": pending}),
+            };
+            *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
     }
 
     /// Ready while every group is.
@@ -54,7 +67,8 @@ impl Health {
         // Handlers that read one stream say the same of its topics.
         let mut seen = BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.to_string()));
-        let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).report();
+        let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cache = cache.unwrap_or_else(|| json!({"status": "unknown"}));
         let groups: BTreeMap<_, _> = reports.iter().map(|(group, (_, report))| (group, report)).collect();
         let task = |task: &TaskHealth| json!({"running": task.is_running(), "panics": task.panics()});
         let tasks: BTreeMap<_, _> = self.0.tasks.iter().map(|it| (it.name(), task(it))).collect();
@@ -65,31 +79,23 @@ impl Health {
 }
 
 impl GroupHealth {
-    /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands before what cannot
-    /// be read or still for no reason, takes nothing in because too much is held, or waits behind a transaction that has
-    /// been open for long.
+    /// Ready while nothing holds up the group or one of its partitions, but an operator's pause or a held key.
     pub fn report(&self) -> shared::runtime::ops::Health {
         let state = self.state();
         let any = |is_so: fn(&PartitionState) -> bool| state.partitions.values().any(is_so);
         // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
         let outage = state.of_all().or_else(|| state.partitions.values().find_map(|known| known.outage.as_deref()));
-        let status = if any(|known| known.panics_again.is_some()) {
-            "a partition's code panics repeatedly"
-        } else if outage.is_some() {
-            "waiting out an outage"
-        } else if !state.joined {
-            "joining"
-        } else if any(|known| known.unreadable.is_some()) {
-            "a partition cannot be read"
-        } else if any(|known| known.stalled.is_some()) {
-            "a partition stands still"
-        } else if any(|known| known.held_full.is_some()) {
-            "a partition takes no more records: too much is held"
-        } else if any(|known| known.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
-            "waiting behind an open transaction"
-        } else {
-            "ready"
-        };
+        let is_long_open = |known: &PartitionState| known.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
+        let troubles = [
+            (any(|known| known.panics_again.is_some()), "a partition's code panics repeatedly"),
+            (outage.is_some(), "waiting out an outage"),
+            (!state.joined, "joining"),
+            (any(|known| known.unreadable.is_some()), "a partition cannot be read"),
+            (any(|known| known.stalled.is_some()), "a partition stands still"),
+            (any(|known| known.held_full.is_some()), "a partition takes no more records: too much is held"),
+            (any(is_long_open), "waiting behind an open transaction"),
+        ];
+        let status = troubles.into_iter().find(|(is_so, _)| *is_so).map_or("ready", |(_, status)| status);
         let partitions: BTreeMap<_, _> = state
             .partitions
             .iter()

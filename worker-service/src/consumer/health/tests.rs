@@ -5,9 +5,17 @@ use serde_json::json;
 use super::*;
 use crate::consumer::tasks::TaskHealth;
 
-fn status(health: &GroupHealth) -> (bool, String) {
+pub(super) fn status(health: &GroupHealth) -> (bool, String) {
     let (ready, report) = health.report();
     (ready, report["status"].as_str().unwrap().to_owned())
+}
+
+/// Of a group with one partition.
+fn joined() -> GroupHealth {
+    let health = GroupHealth::new("g");
+    health.joined();
+    health.begun(0, Some(7));
+    health
 }
 
 #[test]
@@ -61,9 +69,7 @@ fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
 
 #[test]
 fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
-    let health = GroupHealth::new("g");
-    health.joined();
-    health.begun(0, Some(7));
+    let health = joined();
     let open = |seconds| {
         let unstable = Unstable { records: 3, offset: 12, age: Duration::from_secs(seconds) };
         BTreeMap::from([(0, PartitionLag { unstable: Some(unstable), ..PartitionLag::default() })])
@@ -85,9 +91,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
 
 #[test]
 fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_passed() {
-    let health = GroupHealth::new("g");
-    health.joined();
-    health.begun(0, Some(7));
+    let health = joined();
     health.begins_anew(0, "panicked at a.rs:1:2".into(), None);
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
     health.begins_anew(0, "panicked at a.rs:1:2".into(), Some(Some(7)));
@@ -107,9 +111,7 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
 
 #[test]
 fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
-    let health = GroupHealth::new("g");
-    health.joined();
-    health.begun(0, Some(7));
+    let health = joined();
     let stalled = PartitionLag { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..PartitionLag::default() };
     health.measured(&BTreeMap::from([(0, stalled)]));
     assert_eq!(status(&health), (false, "a partition stands still".into()));
@@ -123,9 +125,7 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
 
 #[test]
 fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named() {
-    let health = GroupHealth::new("g");
-    health.joined();
-    health.begun(0, Some(7));
+    let health = joined();
     let full = HeldFull { records: 40, bytes: 9_000_000, key: "d1".into(), key_records: 39, key_bytes: 8_999_000 };
     health.state().partitions.entry(0).or_default().held_full = Some(full);
     assert_eq!(status(&health), (false, "a partition takes no more records: too much is held".into()));

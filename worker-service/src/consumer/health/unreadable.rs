@@ -15,9 +15,7 @@ pub struct Unreadable {
     /// The offset that is expected next. The batch is there, or behind offsets without a record. None where nothing
     /// of the partition was read or committed yet: it is the first that there is.
     pub offset: Option<i64>,
-    /// What the client says.
     pub error: String,
-    /// Since when.
     pub since: Instant,
     seen: Instant,
     told: Instant,
@@ -83,14 +81,10 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::tests::status;
     use super::*;
     use crate::observe::partition_lag::PartitionLag;
     use crate::scheduler::{Scheduler, Settings};
-
-    fn status(health: &GroupHealth) -> (bool, String) {
-        let (ready, report) = health.report();
-        (ready, report["status"].as_str().unwrap().to_owned())
-    }
 
     #[test]
     fn it_is_told_now_and_then_and_is_over_when_it_is_not_met_again() {

@@ -24,7 +24,6 @@ const MOST_EVENTS: usize = 1_000;
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// Its first offset.
     pub(super) first: i64,
     /// Its last stable offset: what is before it can be read.
     pub(super) stable: i64,
@@ -52,9 +51,6 @@ pub struct LogEnds(Arc<PlainConsumer>);
 
 impl LogEnds {
     /// A client without a group, which reads nothing.
-    ///
-    /// # Errors
-    /// Wrong settings.
     pub fn open(client: &ClientConfig) -> KafkaResult<Self> {
         Ok(Self(Arc::new(client.clone().set("isolation.level", "read_uncommitted").create_with_context(LogContext)?)))
     }

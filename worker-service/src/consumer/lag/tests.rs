@@ -3,6 +3,8 @@ use crate::consumer::health::Unreadable;
 use crate::observe::partition_lag::Unstable;
 use crate::scheduler::HeldFull;
 
+const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+
 fn past() -> Past {
     Past::new(Duration::from_secs(180))
 }
@@ -17,8 +19,7 @@ fn partition(watermark: Option<i64>, begun_at: Option<i64>) -> PartitionState {
 
 #[test]
 fn what_is_behind_the_watermark_has_its_effect() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
-    let since = Some(now - time::Duration::seconds(7));
+    let since = Some(NOW - time::Duration::seconds(7));
     let ours = BTreeMap::from([
         (0, PartitionState { waiting_since: since, ..partition(Some(10), Some(2)) }),
         (1, partition(None, Some(2))),
@@ -28,7 +29,7 @@ fn what_is_behind_the_watermark_has_its_effect() {
     ]);
     // Of the partitions 1 and 2 the broker has dropped the first three; of 3 it says nothing.
     let ends = BTreeMap::from([(0, ends(0, 15)), (1, ends(3, 15)), (2, ends(3, 15)), (4, ends(0, 20))]);
-    let (found, anew) = measure(&ours, &BTreeMap::new(), &ends, now, &mut past());
+    let (found, anew) = measure(&ours, &BTreeMap::new(), &ends, NOW, &mut past());
     assert!(anew.is_empty());
     let lags: Vec<_> = found.values().map(|found| found.lag).collect();
     assert_eq!(lags, [Some(5), Some(12), Some(12), None, Some(0)]);
@@ -38,12 +39,11 @@ fn what_is_behind_the_watermark_has_its_effect() {
 
 #[test]
 fn what_lies_behind_the_last_stable_offset_is_told_apart() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let ours =
         BTreeMap::from([(0, partition(Some(10), None)), (1, partition(Some(10), None)), (2, partition(Some(8), None))]);
     let end = |stable, log| Ends { first: 0, stable, log };
     let ends = BTreeMap::from([(0, end(10, Some(17))), (1, end(10, None)), (2, end(10, Some(11)))]);
-    let (found, _) = measure(&ours, &BTreeMap::new(), &ends, now, &mut past());
+    let (found, _) = measure(&ours, &BTreeMap::new(), &ends, NOW, &mut past());
     let told: Vec<_> = found.values().map(|found| (found.lag, found.unstable)).collect();
     let unstable = |records| Some(Unstable { records, offset: 10, age: Duration::ZERO });
     let without_age: Vec<_> = told
@@ -60,7 +60,6 @@ fn full() -> HeldFull {
 
 #[test]
 fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let stands = || partition(Some(4), None);
     let soon = Some(Instant::now() + Duration::from_secs(8));
     let late = soon.and_then(|soon| soon.checked_sub(Duration::from_secs(60)));
@@ -80,9 +79,9 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
     ]);
     let ends: BTreeMap<_, _> = ours.keys().map(|partition| (*partition, ends(0, 15))).collect();
     let mut past = Past::new(Duration::from_secs(10));
-    assert_eq!(measure(&ours, &BTreeMap::new(), &ends, now, &mut past).1, [0; 0], "they stand there since just now");
+    assert_eq!(measure(&ours, &BTreeMap::new(), &ends, NOW, &mut past).1, [0; 0], "they stand there since just now");
     past.measured -= Duration::from_secs(11);
-    let (found, anew) = measure(&ours, &BTreeMap::new(), &ends, now, &mut past);
+    let (found, anew) = measure(&ours, &BTreeMap::new(), &ends, NOW, &mut past);
     assert_eq!(anew, [0, 5, 6, 8, 9]);
     let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
     assert_eq!(stalled, [true, false, false, false, false, true, true, false, true, true, false]);
@@ -93,12 +92,11 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
 
 #[test]
 fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let mut past = past();
     let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    past.waiting.waiting(minute, 0, None, Some(15));
+    past.partitions.entry(0).or_default().waiting.waiting(minute, None, Some(15));
     let mut age = |state| {
-        measure(&BTreeMap::from([(0, state)]), &BTreeMap::new(), &BTreeMap::new(), now, &mut past).0[&0].watermark_age
+        measure(&BTreeMap::from([(0, state)]), &BTreeMap::new(), &BTreeMap::new(), NOW, &mut past).0[&0].watermark_age
     };
     assert!((60.0..70.0).contains(&age(partition(None, Some(2)))), "whoever has told its time");
     assert!((60.0..70.0).contains(&age(partition(Some(14), Some(2)))), "it is behind all the same");
@@ -107,14 +105,14 @@ fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
 
 #[test]
 fn what_came_in_ages_also_where_the_log_has_dropped_it() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let in_hand = PartitionState { in_hand: true, ..partition(Some(14), Some(2)) };
     for (state, is_old) in [(in_hand, true), (partition(Some(14), Some(2)), false)] {
         let mut past = past();
-        past.waiting.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+        let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        past.partitions.entry(0).or_default().waiting.waiting(minute, Some(14), Some(15));
         let ours = BTreeMap::from([(0, state)]);
         let found =
-            measure(&ours, &BTreeMap::new(), &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
+            measure(&ours, &BTreeMap::new(), &BTreeMap::from([(0, ends(15, 15))]), NOW, &mut past).0[&0].clone();
         assert_eq!((found.lag, found.watermark_age >= 60.0), (Some(0), is_old));
     }
 }
@@ -123,20 +121,20 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
 fn later(past: &mut Past, seconds: u64) {
     let seconds = Duration::from_secs(seconds);
     past.measured -= seconds;
-    for last in past.last.values_mut() {
-        last.at -= seconds;
+    for (_, at) in past.partitions.values_mut().filter_map(|known| known.last.as_mut()) {
+        *at -= seconds;
     }
 }
 
 #[test]
 fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let mut past = past();
-    let since = Some(now - time::Duration::seconds(7));
-    // One is behind, and the other not.
+    let since = Some(NOW - time::Duration::seconds(7));
+    // One is behind, and the other not; of the third Kafka never tells anything: a rebalance in the middle of its trouble.
     let ours = BTreeMap::from([
         (0, PartitionState { waiting_since: since, in_hand: true, ..partition(Some(10), None) }),
         (1, partition(Some(15), None)),
+        (2, partition(None, None)),
     ]);
     let (told, none) = (BTreeMap::from([(0, ends(0, 15)), (1, ends(0, 15))]), BTreeMap::new());
     let (nothing, nobody) = (BTreeMap::new(), BTreeMap::new());
@@ -144,38 +142,43 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
         let PartitionLag { lag, is_unknown, is_lost, waits, watermark_age, .. } = found[&partition].clone();
         (lag, is_unknown, is_lost, waits, watermark_age.round())
     };
-    let (found, _) = measure(&ours, &nothing, &told, now, &mut past);
+    let (found, _) = measure(&ours, &nothing, &told, NOW, &mut past);
     assert_eq!(of(&found, 0), (Some(5), false, false, false, 7.0));
     assert_eq!(of(&found, 1), (Some(0), false, false, false, 0.0));
+    assert_eq!(of(&found, 2), (None, true, false, false, 0.0));
     // Kafka is silent; then it has given the partitions away, or nobody has them.
     later(&mut past, 20);
-    let (found, _) = measure(&ours, &nothing, &none, now + Duration::from_secs(20), &mut past);
+    let (found, _) = measure(&ours, &nothing, &none, NOW + Duration::from_secs(20), &mut past);
     assert_eq!(of(&found, 0), (Some(5), true, false, false, 27.0));
     assert_eq!(of(&found, 1), (Some(0), true, false, false, 20.0), "it may have more since");
+    assert_eq!(of(&found, 2), (None, true, false, false, 20.0));
     later(&mut past, 20);
-    let (found, anew) = measure(&nobody, &ours, &none, now + Duration::from_secs(40), &mut past);
+    let (found, anew) = measure(&nobody, &ours, &none, NOW + Duration::from_secs(40), &mut past);
     assert_eq!(of(&found, 0), (Some(5), true, true, true, 47.0));
     assert_eq!(of(&found, 1), (Some(0), true, true, true, 40.0));
     assert!(anew.is_empty());
     // One comes back, and the other is somebody else's.
     later(&mut past, 20);
     let ours = BTreeMap::from([(1, partition(Some(15), None))]);
-    let (found, _) = measure(&ours, &nothing, &told, now + Duration::from_secs(60), &mut past);
+    let (found, _) = measure(&ours, &nothing, &told, NOW + Duration::from_secs(60), &mut past);
     assert_eq!((of(&found, 1), found.len()), ((Some(0), false, false, false, 0.0), 1));
-    assert_eq!(past.last.len(), 1);
+    assert_eq!(past.partitions.len(), 1);
 }
 
-/// A rebalance in the middle of Kafka's trouble.
 #[test]
-fn a_partition_of_which_kafka_never_told_anything_grows_older_too() {
-    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
-    let mut past = past();
-    let ours = BTreeMap::from([(0, partition(None, None))]);
-    let age = |past: &mut Past| {
-        let (found, _) = measure(&ours, &BTreeMap::new(), &BTreeMap::new(), now, past);
-        (found[&0].lag, found[&0].watermark_age.round())
+fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
+    let mut past = Past::new(Duration::from_secs(10));
+    let ends = BTreeMap::from([(0, Ends { first: 0, stable: 10, log: Some(17) })]);
+    let (ours, none) = (BTreeMap::from([(0, partition(Some(4), None))]), BTreeMap::new());
+    let mut look = |ours: &BTreeMap<i32, PartitionState>, lost: &BTreeMap<i32, PartitionState>| {
+        past.measured -= Duration::from_secs(20);
+        let found = measure(ours, lost, &ends, OffsetDateTime::UNIX_EPOCH, &mut past).0.remove(&0)?;
+        Some((found.stalled.is_some(), found.unstable.map(|open| open.age.as_secs())))
     };
-    assert_eq!(age(&mut past), (None, 0.0));
-    later(&mut past, 20);
-    assert_eq!(age(&mut past), (None, 20.0));
+    for lost in [&none, &ours] {
+        assert_eq!(look(&ours, &none), Some((false, Some(0))));
+        assert_eq!(look(&ours, &none), Some((true, Some(20))));
+        look(&none, lost);
+    }
+    assert_eq!(look(&ours, &none), Some((false, Some(0))));
 }

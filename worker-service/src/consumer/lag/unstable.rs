@@ -1,51 +1,32 @@
 //! What lies behind a partition's last stable offset: records that cannot be read before a transaction ends, and all
 //! that was appended behind them. Pure.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::kafka_offsets::Ends;
 use crate::observe::partition_lag::Unstable;
 
-/// The transactions that hold up partitions: the first unstable offset of each, and since when.
+/// The transaction that holds up a partition, if one does.
 #[derive(Debug, Default)]
-pub(super) struct OpenTransactions(BTreeMap<i32, Open>);
+pub(super) struct OpenTransaction(Option<Open>);
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
+    /// The first unstable offset, and since when it is that.
     offset: i64,
     since: Duration,
     records: u64,
 }
 
-impl Open {
-    fn at(self, now: Duration) -> Unstable {
-        Unstable { records: self.records, offset: self.offset, age: now.saturating_sub(self.since) }
-    }
-}
-
-impl OpenTransactions {
-    /// Looks at a partition. Where the end of its log is not known, nothing has changed.
-    pub(super) fn look(&mut self, now: Duration, partition: i32, ends: Option<Ends>) -> Option<Unstable> {
-        let Some(Ends { stable, log: Some(log), .. }) = ends else {
-            return self.0.get(&partition).map(|open| open.at(now));
-        };
-        let records = u64::try_from(log - stable).unwrap_or(0);
-        if records == 0 {
-            self.0.remove(&partition);
-            return None;
+impl OpenTransaction {
+    /// Looks at the partition. Where the end of its log is not known, nothing has changed.
+    pub(super) fn look(&mut self, now: Duration, ends: Option<Ends>) -> Option<Unstable> {
+        if let Some(Ends { stable, log: Some(log), .. }) = ends {
+            let records = u64::try_from(log - stable).unwrap_or(0);
+            let since = self.0.filter(|open| open.offset == stable).map_or(now, |open| open.since);
+            self.0 = (records > 0).then_some(Open { offset: stable, since, records });
         }
-        let open = self.0.entry(partition).or_insert(Open { offset: stable, since: now, records });
-        if open.offset != stable {
-            (open.offset, open.since) = (stable, now);
-        }
-        open.records = records;
-        Some(open.at(now))
-    }
-
-    /// Forgets all but these partitions.
-    pub(super) fn retain(&mut self, is_ours: impl Fn(i32) -> bool) {
-        self.0.retain(|partition, _| is_ours(*partition));
+        self.0.map(|Open { offset, since, records }| Unstable { records, offset, age: now.saturating_sub(since) })
     }
 }
 
@@ -60,12 +41,12 @@ mod tests {
         fn its_age_is_that_of_the_first_offset_that_waits(
             looks in prop::collection::vec((0..3i64, 0..3i64, prop::option::weighted(0.9, Just(()))), 1..60)
         ) {
-            let mut open = OpenTransactions::default();
+            let mut open = OpenTransaction::default();
             let (mut stable, mut since, mut waiting): (i64, Option<u64>, i64) = (0, None, 0);
             for (now, (step, unstable, told)) in (0..).zip(looks) {
                 let log = told.map(|()| stable + step + unstable);
                 let ends = Some(Ends { first: 0, stable: stable + step, log });
-                let found = open.look(Duration::from_secs(now), 7, ends);
+                let found = open.look(Duration::from_secs(now), ends);
                 // Without an answer nothing has changed, and time goes by.
                 if told.is_some() {
                     since = match since {
@@ -87,13 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn of_partitions_that_went_nothing_is_kept() {
-        let mut open = OpenTransactions::default();
-        let ends = Some(Ends { first: 0, stable: 1, log: Some(2) });
-        assert!(open.look(Duration::ZERO, 1, ends).is_some());
-        open.retain(|partition| partition != 1);
-        assert_eq!(open.look(Duration::from_secs(9), 1, ends).map(|found| found.age), Some(Duration::ZERO));
-        // The end that is known may be older than the stable offset.
-        assert_eq!(open.look(Duration::ZERO, 1, Some(Ends { first: 0, stable: 3, log: Some(2) })), None);
+    fn the_end_that_is_known_may_be_older_than_the_stable_offset() {
+        let ends = Some(Ends { first: 0, stable: 3, log: Some(2) });
+        assert_eq!(OpenTransaction::default().look(Duration::ZERO, ends), None);
     }
 }

@@ -3,23 +3,23 @@
 //! A record that has not come in yet has not told its time, and where the topic has `CreateTime` what it tells is its
 //! producer's word, of 1970 or of next year. That it is there is known from when the end was seen behind it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The most moments that are kept of a partition. Beyond that those go that follow another one closely, as seen from
+/// The most moments that are kept. Beyond that those go that follow another one closely, as seen from
 /// now: an age is told as less than it is by a fiftieth of the oldest one at most.
 const MOST_MOMENTS: usize = 512;
 
-/// For each partition the ends that were seen, and when each was seen first; ends and moments grow.
+/// The ends of a partition that were seen, and when each was seen first; ends and moments grow.
 #[derive(Debug, Default)]
-pub(super) struct WaitingSince(BTreeMap<i32, VecDeque<(i64, Instant)>>);
+pub(super) struct WaitingSince(VecDeque<(i64, Instant)>);
 
 impl WaitingSince {
     /// For how long it has been known that the partition has a record at this offset, or behind it; no time where it is
     /// not known to have one. `end` is where it ends now, where that is told, and the offset is unknown where nobody
     /// has told that yet.
-    pub(super) fn waiting(&mut self, now: Instant, partition: i32, at: Option<i64>, end: Option<i64>) -> Duration {
-        let seen = self.0.entry(partition).or_default();
+    pub(super) fn waiting(&mut self, now: Instant, at: Option<i64>, end: Option<i64>) -> Duration {
+        let seen = &mut self.0;
         if let Some(end) = end {
             // The topic was made anew, or has lost its end.
             if seen.back().is_some_and(|(before, _)| *before > end) {
@@ -36,11 +36,6 @@ impl WaitingSince {
             seen.pop_front();
         }
         seen.front().map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
-    }
-
-    /// Forgets all but these partitions.
-    pub(super) fn retain(&mut self, is_ours: impl Fn(i32) -> bool) {
-        self.0.retain(|partition, _| is_ours(*partition));
     }
 }
 
@@ -82,7 +77,7 @@ mod tests {
                 end += appended;
                 at = (at + done).min(end);
                 ends.push(is_told.then_some(end));
-                let found = known.waiting(begin + seconds(now), 7, Some(at), is_told.then_some(end));
+                let found = known.waiting(begin + seconds(now), Some(at), is_told.then_some(end));
                 let first = ends.iter().position(|told| told.is_some_and(|end| end > at));
                 prop_assert_eq!(found, first.map_or(Duration::ZERO, |first| seconds(now - first)));
             }
@@ -93,7 +88,7 @@ mod tests {
     fn who_gets_on_and_never_catches_up_is_as_late_as_what_comes_next() {
         let (mut known, begin) = (WaitingSince::default(), Instant::now());
         // A hundred come in each second, and fifty are done.
-        let late = |now: usize| known.waiting(begin + seconds(now), 0, Some(50 * now as i64), Some(100 * now as i64));
+        let late = |now: usize| known.waiting(begin + seconds(now), Some(50 * now as i64), Some(100 * now as i64));
         let ages: Vec<_> = (1..=600).map(late).collect();
         assert_eq!((ages[99], ages[599]), (seconds(100 - 51), seconds(600 - 301)));
     }
@@ -102,28 +97,26 @@ mod tests {
     fn what_is_kept_is_bounded_and_the_first_is_not_forgotten() {
         let (mut known, begin) = (WaitingSince::default(), Instant::now());
         for now in 0..100_000_usize {
-            let found = known.waiting(begin + seconds(now), 0, Some(0), Some(1 + now as i64));
+            let found = known.waiting(begin + seconds(now), Some(0), Some(1 + now as i64));
             assert_eq!(found, seconds(now));
-            assert!(known.0[&0].len() <= MOST_MOMENTS);
+            assert!(known.0.len() <= MOST_MOMENTS);
         }
         // Of each other one it is known nearly.
         for at in (1..98_000_usize).step_by(777) {
-            let found = known.waiting(begin + seconds(100_000), 0, Some(at as i64), None);
+            let found = known.waiting(begin + seconds(100_000), Some(at as i64), None);
             let (least, most) = (seconds(100_000 - at - 2_000), seconds(100_000 - at));
             assert!((least..=most).contains(&found), "at {at}: {found:?}");
         }
     }
 
     #[test]
-    fn a_log_that_begins_anew_and_a_partition_that_went_begin_with_a_new_time() {
+    fn a_log_that_begins_anew_begins_with_a_new_time() {
         let (mut known, begin) = (WaitingSince::default(), Instant::now());
-        let mut look = |now, at, end| known.waiting(begin + seconds(now), 0, at, end);
+        let mut look = |now, at, end| known.waiting(begin + seconds(now), at, end);
         assert_eq!(look(0, Some(3), Some(9)), Duration::ZERO);
         assert_eq!(look(5, Some(3), None), seconds(5), "it is known to be there, whoever is silent");
         assert_eq!(look(6, None, None), seconds(6), "wherever it stands");
         assert_eq!(look(7, Some(0), Some(2)), Duration::ZERO);
         assert_eq!(look(9, Some(0), Some(2)), seconds(2));
-        known.retain(|_| false);
-        assert_eq!(known.waiting(begin + seconds(20), 0, Some(0), Some(2)), Duration::ZERO);
     }
 }

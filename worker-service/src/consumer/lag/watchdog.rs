@@ -1,8 +1,6 @@
 //! Finds a partition that stands still for no reason: it has records that can be read, and gets on with none of
 //! them, though it waits for nothing that is known. Pure.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 /// What is seen of a partition at a moment.
@@ -20,29 +18,20 @@ pub(super) struct Observation {
     pub(super) has_reason: bool,
 }
 
-/// What is to be said of it.
+/// A partition that stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// Nothing.
-    Fine,
-    /// It stands still, for so long.
-    Stands {
-        /// Since it stands there without a reason.
-        since: Duration,
-        /// Whether its runner is to begin anew now.
-        begin_anew: bool,
-    },
+pub(super) struct Stall {
+    /// For how long it has stood there without a reason.
+    pub(super) since: Duration,
+    /// Whether its runner is to begin anew now.
+    pub(super) begin_anew: bool,
 }
 
-/// Since when each partition stands where it stands.
-#[derive(Debug)]
-pub(super) struct Watchdog {
-    /// How long a partition may stand still; also how often its runner begins anew then.
-    after: Duration,
-    partitions: BTreeMap<i32, Standing>,
-}
+/// Since when a partition stands where it stands.
+#[derive(Debug, Default)]
+pub(super) struct Watchdog(Option<Standing>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Standing {
     at: Option<i64>,
     /// The furthest there: what a runner that began anew reads once more is nothing new.
@@ -57,45 +46,30 @@ struct Standing {
 }
 
 impl Watchdog {
-    pub(super) fn new(after: Duration) -> Self {
-        Self { after, partitions: BTreeMap::new() }
-    }
-
-    /// Looks at a partition. The time in which Kafka does not tell what is before it does not count: it may be that
-    /// nothing is.
-    pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Observation) -> Finding {
+    /// Looks at the partition, which may stand still for so long; its runner begins anew each time that it did. The time
+    /// in which Kafka does not tell what is before it does not count: it may be that nothing is.
+    pub(super) fn look(&mut self, after: Duration, now: Duration, seen: Observation) -> Option<Stall> {
         let known = seen.lag.map(|_| now);
         let Observation { at, read_to, finished, .. } = seen;
         let anew = Standing { at, read_to, finished, stood: Duration::ZERO, seen: known, anew: None };
-        let standing = match self.partitions.entry(partition) {
-            Entry::Vacant(entry) => entry.insert(anew),
-            Entry::Occupied(entry) => {
-                let standing = entry.into_mut();
-                let moved = standing.at != at || read_to > standing.read_to || finished > standing.finished;
-                let furthest = if standing.at == at { standing.read_to.max(read_to) } else { read_to };
-                (standing.read_to, standing.finished) = (furthest, finished);
-                if moved || seen.has_reason || seen.lag == Some(0) {
-                    *standing = Standing { read_to: furthest, ..anew };
-                } else if let (Some(now), Some(before)) = (known, std::mem::replace(&mut standing.seen, known)) {
-                    standing.stood += now.saturating_sub(before);
-                }
-                standing
-            }
-        };
-        let since = standing.stood;
-        if since < self.after {
-            return Finding::Fine;
+        let standing = self.0.get_or_insert(anew);
+        let moved = standing.at != at || read_to > standing.read_to || finished > standing.finished;
+        let furthest = if standing.at == at { standing.read_to.max(read_to) } else { read_to };
+        (standing.read_to, standing.finished) = (furthest, finished);
+        if moved || seen.has_reason || seen.lag == Some(0) {
+            *standing = Standing { read_to: furthest, ..anew };
+        } else if let (Some(now), Some(before)) = (known, std::mem::replace(&mut standing.seen, known)) {
+            standing.stood += now.saturating_sub(before);
         }
-        let begin_anew = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= self.after);
+        let since = standing.stood;
+        if since < after {
+            return None;
+        }
+        let begin_anew = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= after);
         if begin_anew {
             standing.anew = Some(since);
         }
-        Finding::Stands { since, begin_anew }
-    }
-
-    /// Forgets all but these partitions.
-    pub(super) fn retain(&mut self, is_ours: impl Fn(i32) -> bool) {
-        self.partitions.retain(|partition, _| is_ours(*partition));
+        Some(Stall { since, begin_anew })
     }
 }
 
@@ -105,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    const AFTER: u64 = 4;
+    const AFTER: Duration = Duration::from_secs(4);
     const SEEN: Observation = Observation { at: None, read_to: None, finished: 0, lag: None, has_reason: false };
 
     fn seen() -> impl Strategy<Value = Observation> {
@@ -121,9 +95,9 @@ mod tests {
         /// At each moment it says what the whole history says.
         #[test]
         fn it_is_found_where_nothing_moved_for_so_long(looks in prop::collection::vec(seen(), 1..80)) {
-            let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
+            let mut watchdog = Watchdog::default();
             for now in 0..looks.len() {
-                let found = watchdog.look(Duration::from_secs(now as u64), 0, looks[now]);
+                let found = watchdog.look(AFTER, Duration::from_secs(now as u64), looks[now]);
                 // It stands since the last moment at which it was elsewhere before, was at its end, or had a reason.
                 let began = (0..=now).rev().find(|&then| {
                     let Observation { at, read_to, finished, lag, has_reason } = looks[then];
@@ -135,13 +109,10 @@ mod tests {
                 // Of that, the time at whose beginning and end its records were known.
                 let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
                 let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
-                let expected = if since < AFTER {
-                    Finding::Fine
-                } else {
-                    // Each time that as long has passed again.
-                    let begin_anew = since.is_multiple_of(AFTER) && is_known(&now);
-                    Finding::Stands { since: Duration::from_secs(since), begin_anew }
-                };
+                // Each time that as long has passed again.
+                let begin_anew = || since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
+                let stall = || Stall { since: Duration::from_secs(since), begin_anew: begin_anew() };
+                let expected = (since >= AFTER.as_secs()).then(stall);
                 prop_assert_eq!(found, expected, "at {}", now);
             }
         }
@@ -149,21 +120,14 @@ mod tests {
 
     #[test]
     fn the_time_without_kafka_does_not_count() {
-        let mut watchdog = Watchdog::new(Duration::from_secs(180));
-        let mut look = |now, lag| watchdog.look(Duration::from_secs(now), 0, Observation { at: Some(1), lag, ..SEEN });
-        assert_eq!(look(0, Some(0)), Finding::Fine);
-        assert_eq!([10, 600].map(|now| look(now, None)), [Finding::Fine; 2]);
-        assert_eq!(look(605, Some(9)), Finding::Fine, "what has come since is on its way");
-        assert_eq!(look(784, Some(9)), Finding::Fine);
-        assert_eq!(look(785, Some(9)), Finding::Stands { since: Duration::from_secs(180), begin_anew: true });
-    }
-
-    #[test]
-    fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
-        let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
-        let seen = Observation { at: None, lag: Some(1), ..SEEN };
-        assert_eq!(watchdog.look(Duration::ZERO, 0, seen), Finding::Fine);
-        watchdog.retain(|_| false);
-        assert_eq!(watchdog.look(Duration::from_secs(AFTER), 0, seen), Finding::Fine);
+        let mut watchdog = Watchdog::default();
+        let mut look = |now, lag| {
+            watchdog.look(Duration::from_secs(180), Duration::from_secs(now), Observation { at: Some(1), lag, ..SEEN })
+        };
+        assert_eq!(look(0, Some(0)), None);
+        assert_eq!([10, 600].map(|now| look(now, None)), [None; 2]);
+        assert_eq!(look(605, Some(9)), None, "what has come since is on its way");
+        assert_eq!(look(784, Some(9)), None);
+        assert_eq!(look(785, Some(9)), Some(Stall { since: Duration::from_secs(180), begin_anew: true }));
     }
 }

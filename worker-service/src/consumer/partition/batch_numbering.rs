@@ -32,15 +32,17 @@ struct Jump {
     end: i64,
 }
 
-/// The meaning of an offset that is lower than expected.
+/// The step from one record to the next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Back {
-    /// The topic was recreated, or has lost its end.
-    NewLog,
-    /// None: it follows the record before it.
+pub(super) enum Step {
+    Next,
+    Gap,
+    /// The log goes on at an earlier offset: the topic was recreated, or has lost its end.
+    Back,
+    /// The records of a batch are not numbered in a row: it follows the record before it.
     Unordered,
-    /// The client was reset, and has to seek to this offset.
-    Elsewhere { to: i64 },
+    /// The same, and the client was reset: it has to seek to this offset.
+    Elsewhere(i64),
 }
 
 impl Numbers {
@@ -89,24 +91,24 @@ impl Numbers {
     }
 
     /// A record has an earlier offset than expected. It is noted when it comes again.
-    pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Back {
+    pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Step {
         if let Some((to, _)) = self.returned.filter(|(to, times)| offset < *to && *times < RETURNS) {
-            return Back::Elsewhere { to };
+            return Step::Elsewhere(to);
         }
         let is_within = appended_at.is_some() && self.appended_at == appended_at;
         match self.jump.take() {
             // The next batch.
-            Some(jump) if offset == jump.end => Back::Unordered,
+            Some(jump) if offset == jump.end => Step::Unordered,
             Some(jump) if is_within && jump.gap.start <= offset => {
                 self.jump = Some(jump);
-                Back::Unordered
+                Step::Unordered
             }
-            Some(jump) => Back::Elsewhere { to: jump.end },
+            Some(jump) => Step::Elsewhere(jump.end),
             None if is_within => {
                 self.repeated += 1;
-                Back::Unordered
+                Step::Unordered
             }
-            None => Back::NewLog,
+            None => Step::Back,
         }
     }
 }
@@ -114,7 +116,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::super::gaps::Gaps;
-    use super::super::offset_tracker::{OffsetTracker, Step};
+    use super::super::offset_tracker::OffsetTracker;
     use super::*;
     use shared::kafka::Record;
 
@@ -133,11 +135,11 @@ mod tests {
         let mut step = |&(offset, second): &(i64, i64)| {
             let told = match tracker.step_to(&at(offset, second)) {
                 Step::Next => "next".to_owned(),
-                Step::Gap(_) => "gap".to_owned(),
-                Step::Back(_) => "back".to_owned(),
-                Step::Unordered(_) => "unordered".to_owned(),
-                Step::Elsewhere(_) => {
-                    let to = tracker.return_to.unwrap();
+                Step::Gap => "gap".to_owned(),
+                Step::Back => "back".to_owned(),
+                Step::Unordered => "unordered".to_owned(),
+                Step::Elsewhere(to) => {
+                    assert_eq!(tracker.return_to, Some(to));
                     tracker.returned(to);
                     return format!("to {to}");
                 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
+use shared::runtime::lifecycle::no_result;
 
 use super::offset_tracker::OffsetTracker;
 use super::tail::{Tail, TailContent, TailRead, read_tail};
@@ -76,10 +77,9 @@ impl<H: Handler> PartitionRunner<H> {
     /// The client's position, markers included. No records are taken from the queue meanwhile, so all before it came
     /// in.
     async fn position(&self) -> Option<i64> {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let told = tokio::task::spawn_blocking(move || {
+        let told = self.ask_client(|consumer, topic, partition| {
             let positions = consumer.position().ok()?;
-            positions.find_partition(&topic, partition).and_then(|found| found.offset().to_raw())
+            positions.find_partition(topic, partition).and_then(|found| found.offset().to_raw())
         });
         // A negative offset means that there is none yet.
         told.await.ok().flatten().filter(|offset| *offset >= 0)
@@ -90,14 +90,11 @@ impl<H: Handler> PartitionRunner<H> {
         let (group, partition) = (&*self.group, self.partition);
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {
             let TailRead { from, task } = reading;
-            match task.await {
-                Ok(Ok(behind)) if from == here => return Some(behind),
+            match task.await.map_err(no_result).flatten() {
+                Ok(behind) if from == here => return Some(behind),
                 // Records came in meanwhile.
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(group, partition, error = format!("{error:#}"), "cannot read ahead");
-                }
-                Err(error) => tracing::warn!(group, partition, %error, "cannot read ahead"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(group, partition, error = format!("{error:#}"), "cannot read ahead"),
             }
         }
         let since = match tail.stands {
@@ -113,10 +110,9 @@ impl<H: Handler> PartitionRunner<H> {
         let is_due = since.elapsed() >= after && tail.read.is_none_or(|read| read.elapsed() >= interval);
         if is_behind && is_due && tail.reading.is_none() {
             tail.read = Some(Instant::now());
-            let (client, group, topic) =
-                (self.dependencies.client.clone(), self.dependencies.source.group.clone(), self.topic.clone());
+            let (given, topic) = (Arc::clone(&self.dependencies), self.topic.clone());
             // The end was measured before this begins: everything before it is there.
-            let read = move || read_tail(&client, &group, &topic, partition, here, end);
+            let read = move || read_tail(&given.client, &given.source.group, &topic, partition, here, end);
             tail.reading = Some(TailRead { from: here, task: tokio::task::spawn_blocking(read) });
         }
         None

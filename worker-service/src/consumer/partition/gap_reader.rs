@@ -14,8 +14,7 @@ use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::kafka::{Fetched, next_fetched};
-use shared::kafka::{LogContext, PlainConsumer};
+use shared::kafka::{Fetched, LogContext, PlainConsumer, next_fetched};
 
 /// How long to wait until more may have come.
 const STEP: Duration = Duration::from_micros(200);
@@ -62,10 +61,7 @@ impl GapReader {
     }
 
     /// Reads gaps, for so long at most, from when nobody else does. What is read by then does not have to be read
-    /// again. Blocks its thread.
-    ///
-    /// # Errors
-    /// Kafka away, or what stands first in the gaps cannot be read.
+    /// again. Fails where what stands first in the gaps cannot be read. Blocks its thread.
     pub fn read(
         &self,
         topic: &str,
@@ -129,9 +125,8 @@ fn explain(
     for range in close(gaps) {
         match explained.look(range, LOOKS, &mut walk) {
             Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                trouble = Some(error);
+            ended => {
+                trouble = ended.err();
                 break;
             }
         }
@@ -305,17 +300,13 @@ impl Walk {
         self.at >= self.end
     }
 
-    /// A record stands there.
-    fn record(&mut self, offset: i64) {
-        self.there(offset);
-    }
-
     /// The client has gone that far: a marker stands before it, where no record did.
     fn position(&mut self, position: i64) {
-        self.there(position - 1);
+        self.record(position - 1);
     }
 
-    fn there(&mut self, offset: i64) {
+    /// A record stands there.
+    fn record(&mut self, offset: i64) {
         if offset >= self.at {
             let until = offset.min(self.end);
             if self.at < until {

@@ -70,16 +70,7 @@ pub(super) struct Gaps {
 }
 
 /// What is left of the gaps that were looked into; none where there was no answer.
-type Answer = Option<Left>;
-
-/// What is left of gaps after the broker has answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Left {
-    /// What its log had, and there was no time for.
-    seen: Vec<Range<i64>>,
-    /// What its log does not have yet.
-    beyond: Vec<Range<i64>>,
-}
+type Answer = Option<Unexplained>;
 
 /// A look that is under way.
 #[derive(Debug)]
@@ -110,9 +101,8 @@ impl Gaps {
             *gaps = in_order(std::mem::take(gaps));
             // Some at a time, so that this is seldom.
             let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
-            if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
+            if let Some((from, to, gaps)) = extent(&gone) {
                 let (group, partition) = (&*self.group, self.partition);
-                let (from, to, gaps) = (first.start, last.end, gone.len());
                 tracing::warn!(group, partition, from, to, gaps, "too many gaps: these will not be checked");
             }
         }
@@ -172,16 +162,12 @@ impl Gaps {
 
     /// What a look left is looked into again: all of it where there was no answer.
     fn put_back(&mut self, into: &Unexplained, answer: Answer) {
-        match answer {
-            Some(Left { seen, beyond }) => {
-                self.met.seen.extend(seen);
-                self.met.late.extend(beyond);
-            }
-            None => {
-                self.met.late.extend(in_order([&*into.fresh, &*into.late].concat()));
-                self.met.seen.extend_from_slice(&into.seen);
-            }
-        }
+        let left = answer.unwrap_or_else(|| {
+            let late = in_order([&*into.fresh, &*into.late].concat());
+            Unexplained { fresh: Vec::new(), late, seen: into.seen.clone() }
+        });
+        self.met.late.extend(left.late);
+        self.met.seen.extend(left.seen);
         self.bound();
     }
 }
@@ -192,8 +178,7 @@ impl Drop for Gaps {
         let Unexplained { fresh, late, seen } = std::mem::take(&mut self.met).sorted();
         let (group, partition) = (&*self.group, self.partition);
         let unasked = in_order([fresh, late].concat());
-        if let (Some(first), Some(last)) = (unasked.first(), unasked.last()) {
-            let (from, to, gaps) = (first.start, last.end, unasked.len());
+        if let Some((from, to, gaps)) = extent(&unasked) {
             tracing::error!(
                 group,
                 partition,
@@ -203,8 +188,7 @@ impl Drop for Gaps {
                 "records may be lost: these gaps were not checked before this worker lost the partition"
             );
         }
-        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            let (from, to, gaps) = (first.start, last.end, seen.len());
+        if let Some((from, to, gaps)) = extent(&seen) {
             tracing::warn!(
                 group,
                 partition,
@@ -246,6 +230,11 @@ fn lost(Unexplained { fresh, late, seen }: &Unexplained, low: i64) -> Loss {
     Loss { certain, possible }
 }
 
+/// Where ranges begin and end, which are in order, and how many they are.
+fn extent(ranges: &[Range<i64>]) -> Option<(i64, i64, usize)> {
+    Some((ranges.first()?.start, ranges.last()?.end, ranges.len()))
+}
+
 /// How many offsets these are.
 fn offsets(ranges: &[Range<i64>]) -> u64 {
     ranges.iter().map(|range| range.end.abs_diff(range.start)).sum()
@@ -280,14 +269,14 @@ impl Loss {
 
 /// Offsets of a log that hold neither a record nor a transaction's marker.
 fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
-    let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
+    let Some((expected, to, _)) = extent(missing) else { return };
     let lost = offsets(missing);
     health.records_lost(lost);
     tracing::error!(
         group = health.group(),
         partition,
-        expected = first.start,
-        to = last.end,
+        expected,
+        to,
         lost,
         "data loss: records are missing within the log: the topic is compacted, or was"
     );
@@ -331,7 +320,7 @@ impl<H: Handler> PartitionRunner<H> {
             };
             // Also where nothing can be read: what is asked about once more begins at `low`.
             lost(&due, low).tell(health, partition, low);
-            let (there, beyond) = readable(&all, low, end);
+            let (there, late) = readable(&all, low, end);
             let seen = match dependencies.gap_reader.read(&topic, partition, &there, READ_TIME) {
                 Ok(GapReport { missing, left }) => {
                     tell_missing(health, partition, &missing);
@@ -342,10 +331,10 @@ impl<H: Handler> PartitionRunner<H> {
                     there
                 }
             };
-            let left_over = seen.len() + beyond.len();
+            let left_over = seen.len() + late.len();
             let (group, took) = (health.group(), began.elapsed());
             tracing::debug!(group, partition, gaps, again, low, left_over, ?took, "checked gaps");
-            Some(Left { seen, beyond })
+            Some(Unexplained { fresh: Vec::new(), late, seen })
         })
     }
 }

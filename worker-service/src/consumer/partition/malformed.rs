@@ -1,11 +1,10 @@
 //! Records that the client cannot parse, because their producer wrote them wrongly. No setting helps: each becomes a
 //! dead letter that has only its topic, partition and offset, and the partition continues behind it.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::Offset;
+use shared::kafka::unreadable::Unreadable;
 use shared::kafka::{DeadLetter, Reason, Record};
 use time::OffsetDateTime;
 
@@ -14,10 +13,6 @@ use super::offset_tracker::OffsetTracker;
 use crate::consumer::event_log;
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
-use shared::kafka::unreadable::Unreadable;
-
-/// How long librdkafka may take to seek.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> PartitionRunner<H> {
     /// The partition is before records that cannot be read. True if it continues behind them. The client must not have
@@ -101,18 +96,13 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Seeks to an offset. Records that were fetched already come again.
     async fn go_on_at(&self, offset: i64) -> bool {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let seeking = move || consumer.seek(&topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
-        let error = match tokio::task::spawn_blocking(seeking).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let group = &*self.group;
-        tracing::warn!(group, partition, offset, error, "cannot seek past unreadable records");
-        false
+        let sought = self.seek(Offset::Offset(offset)).await;
+        if let Err(error) = &sought {
+            let (group, partition) = (&*self.group, self.partition);
+            tracing::warn!(group, partition, offset, %error, "cannot seek past unreadable records");
+        }
+        sought.is_ok()
     }
 
     /// Neither its bytes nor its time are known: the time is now, when it was first seen.

@@ -7,7 +7,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::Record;
 
-use super::batch_numbering::{Back, Numbers};
+use super::batch_numbering::{Numbers, Step};
 use super::gaps::Gaps;
 use super::panic_guard::Taken;
 use super::tail::Tail;
@@ -22,22 +22,8 @@ const COMMITTED_LATE: Duration = Duration::from_secs(10);
 /// How soon the broker tells a client that the log does not have the offset that it asks for.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The step from one record to the next.
-pub(super) enum Step {
-    Next,
-    /// Offsets are missing: this one was expected.
-    Gap(i64),
-    /// The log went back: this offset was expected.
-    Back(i64),
-    /// The records of a batch are not numbered in a row: this offset was expected.
-    Unordered(i64),
-    /// The same, and the client fetches from elsewhere: it has to go back to [`OffsetTracker::return_to`] first.
-    Elsewhere(i64),
-}
-
 /// Where a partition is.
 pub(super) struct OffsetTracker<'g> {
-    /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a recreated log. It waits until every record before it is done.
     pub(super) put_off: Option<Taken>,
@@ -45,7 +31,6 @@ pub(super) struct OffsetTracker<'g> {
     pub(super) gaps: &'g mut Gaps,
     /// When the client last said that it cannot read what comes next.
     pub(super) unreadable: Option<Instant>,
-    /// What is behind the last record.
     pub(super) tail: Tail,
     /// Where the client has to fetch from. No record is taken in before it does.
     pub(super) return_to: Option<i64>,
@@ -82,18 +67,15 @@ impl<'g> OffsetTracker<'g> {
         let step = match self.expected.replace(offset + 1) {
             Some(expected) if offset > expected => match self.numbers.forward(expected, offset, appended_at) {
                 true => Step::Next,
-                false => Step::Gap(expected),
+                false => Step::Gap,
             },
             Some(expected) if offset < expected => {
                 self.expected = None;
-                return match self.numbers.back(offset, appended_at) {
-                    Back::NewLog => Step::Back(expected),
-                    Back::Unordered => Step::Unordered(expected),
-                    Back::Elsewhere { to } => {
-                        self.return_to = Some(to);
-                        Step::Elsewhere(expected)
-                    }
-                };
+                let step = self.numbers.back(offset, appended_at);
+                if let Step::Elsewhere(to) = step {
+                    self.return_to = Some(to);
+                }
+                return step;
             }
             _ => Step::Next,
         };

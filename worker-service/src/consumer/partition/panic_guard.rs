@@ -63,11 +63,7 @@ impl<H: Handler> PartitionRunner<H> {
     pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), Failure> {
         let trace = self.aside(|| Processing::begin(batch, H::LINES.key));
         let started = Instant::now();
-        let applied = panics::caught_async(self.dependencies.applier.write(batch)).await.unwrap_or_else(|panicked| {
-            self.note(&panicked);
-            Err(Failure::panicked(panicked.to_string()))
-        });
-        match applied {
+        match self.caught(self.dependencies.applier.write(batch)).await {
             Ok(applied) => {
                 self.show(batch, trace, started, &applied).await;
                 Ok(())
@@ -81,13 +77,17 @@ impl<H: Handler> PartitionRunner<H> {
 
     /// Finds out whether any event could be applied now.
     pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), Failure> {
-        let result =
-            panics::caught_async(self.dependencies.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
-                self.note(&panicked);
-                Err(Failure::panicked(panicked.to_string()))
-            });
+        let result = self.caught(self.dependencies.applier.probe(payload_bytes)).await;
         self.aside(|| event_log::probe(&self.group, self.partition, &result));
         result
+    }
+
+    /// Runs a transaction, whose panic is a failure.
+    async fn caught<T>(&self, transaction: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        panics::caught_async(transaction).await.unwrap_or_else(|panicked| {
+            self.note(&panicked);
+            Err(Failure::panicked(panicked.to_string()))
+        })
     }
 
     async fn show(&self, batch: &[Task<H::Event>], trace: Option<Processing>, started: Instant, applied: &Applied) {

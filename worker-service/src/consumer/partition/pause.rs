@@ -10,8 +10,8 @@ use crate::scheduler::Scheduler;
 impl<H: Handler> PartitionRunner<H> {
     /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
     /// before that is known: dead letters need no PostgreSQL, and would have a new budget.
-    pub(super) async fn known_pause(&mut self, scheduler: &mut Scheduler<H::Event>, started: Instant) -> Pause {
-        while !*self.stop.borrow() {
+    pub(super) async fn known_pause(&self, scheduler: &mut Scheduler<H::Event>, started: Instant) -> Pause {
+        while !self.stop.is_cancelled() {
             match self.dependencies.store.is_paused(&self.dependencies.source.group, &self.topic, self.partition).await
             {
                 Ok(paused) => {
@@ -36,10 +36,7 @@ impl<H: Handler> PartitionRunner<H> {
                     );
                     let until = scheduler.store_failed(error, started.elapsed());
                     self.dependencies.health.update(self.partition, scheduler, started);
-                    tokio::select! {
-                        () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
-                        _ = self.assigned.stop.changed() => {}
-                    }
+                    self.sleep(until.saturating_sub(started.elapsed())).await;
                 }
             }
         }

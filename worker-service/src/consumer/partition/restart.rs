@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::Offset;
-use shared::runtime::lifecycle::no_result;
 
 use super::gaps::Gaps;
 use super::{IDLE_INTERVAL, PartitionRunner};
@@ -17,27 +15,23 @@ use crate::observe::panics;
 
 /// The first wait before a restart; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// After running for so long, a partition starts with the first wait again.
 const RESET_AFTER: Duration = Duration::from_secs(600);
 /// So many panics at the same place count as one that repeats.
 const REPEATED_PANICS: u32 = 3;
-/// How long librdkafka may take to seek.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> PartitionRunner<H> {
     /// Runs until it is told to stop. It ends between two effects, with the offset stored before which every record is
-    /// done. After a panic outside of decoding and applying, whose panics are caught by themselves, it restarts from
-    /// that offset, and drops what the scheduler held. It also restarts when it is asked to.
-    pub async fn run(mut self) {
+    /// done, and restarts from that offset; what the scheduler held is dropped then.
+    pub async fn run(self) {
         let mut gaps = Gaps::new(Arc::clone(&self.group), self.partition);
         self.run_schedulers(&mut gaps).await;
         self.look_for_last_losses(&mut gaps).await;
     }
 
-    async fn run_schedulers(&mut self, gaps: &mut Gaps) {
-        let signals = Arc::clone(&self.signals);
+    async fn run_schedulers(&self, gaps: &mut Gaps) {
+        let signals = &self.signals;
         let mut from = self.ask_committed().await;
         let mut panics = Panics::default();
         loop {
@@ -56,10 +50,7 @@ impl<H: Handler> PartitionRunner<H> {
                     self.aside(|| {
                         self.dependencies.health.begins_anew(self.partition, panics.tell(wait), panics.again())
                     });
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        _ = self.assigned.stop.changed() => {}
-                    }
+                    self.sleep(wait).await;
                 }
                 None => {
                     signals.begun_anew.fetch_add(1, Ordering::Relaxed);
@@ -76,29 +67,20 @@ impl<H: Handler> PartitionRunner<H> {
     }
 
     /// Seeks to the first record that is not done; what was fetched before is dropped. None if it was told to stop.
-    async fn go_back(&mut self) -> Option<Option<i64>> {
-        while !*self.stop.borrow() {
+    async fn go_back(&self) -> Option<Option<i64>> {
+        while !self.stop.is_cancelled() {
             let stored = self.signals.stored.load(Ordering::Relaxed);
             let from = if stored < 0 { self.ask_committed().await } else { Some(stored) };
-            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-            let to = from.map_or(Offset::Beginning, Offset::Offset);
-            let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
-            match tokio::task::spawn_blocking(seeking).await {
-                Ok(Ok(())) => return Some(from),
-                Ok(Err(error)) => self.cannot_go_back(&error.to_string()),
-                Err(error) => self.cannot_go_back(&no_result(error).to_string()),
+            match self.seek(from.map_or(Offset::Beginning, Offset::Offset)).await {
+                Ok(()) => return Some(from),
+                Err(error) => {
+                    let why = format!("cannot go back to the stored offset: {error}");
+                    self.dependencies.health.waits_to_begin(self.partition, why);
+                }
             }
-            tokio::select! {
-                () = tokio::time::sleep(IDLE_INTERVAL) => {}
-                _ = self.assigned.stop.changed() => {}
-            }
+            self.sleep(IDLE_INTERVAL).await;
         }
         None
-    }
-
-    fn cannot_go_back(&self, why: &str) {
-        let why = format!("cannot go back to the stored offset: {why}");
-        self.dependencies.health.waits_to_begin(self.partition, why);
     }
 }
 

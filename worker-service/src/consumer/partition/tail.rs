@@ -26,9 +26,7 @@ pub(super) struct Tail {
     pub(super) looked: Option<Instant>,
     /// Where the partition is, and since when.
     pub(super) stands: Option<(Option<i64>, Instant)>,
-    /// When it was last read.
     pub(super) read: Option<Instant>,
-    /// The read that is under way.
     pub(super) reading: Option<TailRead>,
     /// When it last met a record that cannot be read.
     pub(super) met_unreadable: Option<Instant>,
@@ -48,7 +46,6 @@ pub(super) enum TailContent {
     Records,
     /// No record before this offset.
     Nothing(i64),
-    /// What cannot be read.
     Unreadable(Unreadable),
 }
 

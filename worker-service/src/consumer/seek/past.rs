@@ -10,14 +10,14 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use shared::kafka::unreadable::{self, Unreadable};
 use shared::kafka::{self, ADMIN_TIMEOUT};
-use shared::kafka::{LogContext, PlainConsumer};
 
 use super::{ensure_stopped, known};
 use crate::consumer::seek::SeekConfig;
+use crate::dead_letters::read::{Reader, Span};
 use crate::observe::panics;
 use crate::source::Source;
-use shared::kafka::unreadable::{self, Unreadable};
 
 /// What is noted with the committed offset, for the worker to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,7 @@ struct Plan {
     found: Vec<Unreadable>,
 }
 
-/// Moves the partition.
-///
-/// # Errors
-/// The group has members, Kafka is away, or the partition can be read; the message says that nothing was changed.
+/// Moves the partition. An error says that nothing was changed.
 pub(super) async fn run(
     config: &SeekConfig,
     source: &Source,
@@ -87,16 +84,13 @@ pub(super) async fn run(
 
 fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partition: i32) -> anyhow::Result<Plan> {
     let (group, topic) = (source.group.as_str(), source.topics.input.as_str());
-    let mut settings = client.clone();
-    settings.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
+    let reader = Reader::open(client, topic, group)?;
+    let consumer = &reader.consumer;
     if !config.dry_run {
-        ensure_stopped(&consumer, group)?;
+        ensure_stopped(consumer, group)?;
     }
-    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let is_there = found.is_some_and(|found| found.partitions().iter().any(|found| found.id() == partition));
-    anyhow::ensure!(is_there, "nothing was changed: the topic {topic} has no partition {partition}");
+    let spans = reader.spans(Some((partition, None))).context("nothing was changed")?;
+    let Span { from: first, to: end, .. } = *spans.first().context("nothing was changed: there is no partition")?;
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
     let committed = consumer.committed_offsets(list, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
@@ -104,7 +98,6 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partitio
     // What an earlier command skipped, and no worker has told yet.
     let earlier = committed.as_ref().and_then(|found| Skipped::of(found));
     let committed = committed.and_then(|found| known(found.offset()));
-    let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
     let at = committed.unwrap_or(first).max(first);
     let mut plan = plan(client, config, source, partition, at..end)?;
     if let Some(earlier) = earlier.filter(|earlier| earlier.to == at) {

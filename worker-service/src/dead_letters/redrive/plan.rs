@@ -7,6 +7,7 @@
 //! letter was written twice around a crash, an event died again after it was redriven, partitions
 //! were added to the topic) is sent apart, each letter fetched from its place, in order of origin.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::dead_letters::summary::{LetterSummary, RecordPlace, hash};
@@ -31,16 +32,14 @@ struct Origin {
     timestamp: i64,
 }
 
-impl From<&RecordPlace> for Origin {
-    fn from(place: &RecordPlace) -> Self {
-        let RecordPlace { topic, partition, offset, timestamp } = place;
-        Self { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp }
+impl PlannedRecord {
+    /// Of a letter; one that does not say where it came from cannot be planned.
+    pub(super) fn of(letter: &LetterSummary) -> Option<Self> {
+        let RecordPlace { topic, partition, offset, timestamp } = letter.origin.as_ref()?;
+        let origin = Origin { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp };
+        let key = letter.key_hash.unwrap_or_else(|| hash(origin));
+        Some(Self { partition: letter.partition, offset: letter.offset, key, redrives: letter.redrives, origin })
     }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Planner {
-    entries: Vec<PlannedRecord>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,45 +54,27 @@ pub(super) struct Plan {
     pub(super) refused: Vec<PlannedRecord>,
 }
 
-impl Planner {
-    /// Takes in a letter; one that does not say where it came from cannot be planned.
-    pub(super) fn add(&mut self, letter: &LetterSummary) {
-        let Some(origin) = &letter.origin else { return };
-        let origin = Origin::from(origin);
-        let key = letter.key_hash.unwrap_or_else(|| hash(origin));
-        let (partition, offset) = (letter.partition, letter.offset);
-        self.entries.push(PlannedRecord { partition, offset, key, redrives: letter.redrives, origin });
+/// The plan: of each event one letter, and no more than `limit` in all.
+pub(super) fn plan(mut once: Vec<PlannedRecord>, max_redrives: Option<u32>, limit: Option<usize>) -> Plan {
+    let (mut plan, all) = (Plan::default(), once.len());
+    // Of each event the letter that was redriven most often, and of such the one that stands last.
+    once.sort_unstable_by_key(|e| (e.origin, e.key, Reverse((e.redrives, e.offset)), e.partition));
+    once.dedup_by_key(|entry| (entry.origin, entry.key));
+    plan.repeated = all - once.len();
+    if let Some(max) = max_redrives {
+        (plan.refused, once) = once.into_iter().partition(|entry| entry.redrives >= max);
     }
-
-    /// The plan: of each event one letter, and no more than `limit` in all.
-    pub(super) fn plan(self, max_redrives: Option<u32>, limit: Option<usize>) -> Plan {
-        let mut plan = Plan::default();
-        let mut once = self.latest_of_each(&mut plan.repeated);
-        if let Some(max) = max_redrives {
-            (plan.refused, once) = once.into_iter().partition(|entry| entry.redrives >= max);
-        }
-        sort_by_origin(&mut once);
-        for run in once.chunk_by(|a, b| a.key == b.key) {
-            let in_order = run.is_sorted_by(|a, b| a.partition == b.partition && a.offset < b.offset);
-            if in_order { plan.streamed.extend(run) } else { plan.picked.extend(run) }
-        }
-        plan.streamed.sort_unstable_by_key(|entry| (entry.partition, entry.offset));
-        // Cut from the ends: of each key the earliest remain.
-        let limit = limit.unwrap_or(usize::MAX);
-        plan.streamed.truncate(limit);
-        plan.picked.truncate(limit.saturating_sub(plan.streamed.len()));
-        plan
+    sort_by_origin(&mut once);
+    for run in once.chunk_by(|a, b| a.key == b.key) {
+        let in_order = run.is_sorted_by(|a, b| a.partition == b.partition && a.offset < b.offset);
+        if in_order { plan.streamed.extend(run) } else { plan.picked.extend(run) }
     }
-
-    /// Of each event the letter that was redriven most often, and of such the one that stands last.
-    fn latest_of_each(self, repeated: &mut usize) -> Vec<PlannedRecord> {
-        let mut entries = self.entries;
-        let before = entries.len();
-        entries.sort_unstable_by_key(|e| (e.origin, e.key, std::cmp::Reverse((e.redrives, e.offset)), e.partition));
-        entries.dedup_by_key(|entry| (entry.origin, entry.key));
-        *repeated = before - entries.len();
-        entries
-    }
+    plan.streamed.sort_unstable_by_key(|entry| (entry.partition, entry.offset));
+    // Cut from the ends: of each key the earliest remain.
+    let limit = limit.unwrap_or(usize::MAX);
+    plan.streamed.truncate(limit);
+    plan.picked.truncate(limit.saturating_sub(plan.streamed.len()));
+    plan
 }
 
 /// By key, and for a key by origin: within a partition its offsets are the order of the log; a
@@ -117,16 +98,18 @@ mod tests {
     use shared::kafka::Record;
 
     fn letter(key: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> LetterSummary {
-        let mut letter = LetterSummary::of(&Record::new(Some(key.as_bytes()), None, &[]), &[]);
+        keyed(Some(key.as_bytes()), partition, offset, origin, redrives)
+    }
+
+    fn keyed(key: Option<&[u8]>, partition: i32, offset: i64, origin: i64, redrives: u32) -> LetterSummary {
+        let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &[]);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
         letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter
     }
 
     fn plan(letters: &[LetterSummary], max: Option<u32>, limit: Option<usize>) -> Plan {
-        let mut planner = Planner::default();
-        letters.iter().for_each(|letter| planner.add(letter));
-        planner.plan(max, limit)
+        super::plan(letters.iter().filter_map(PlannedRecord::of).collect(), max, limit)
     }
 
     fn places(entries: &[PlannedRecord]) -> Vec<(i32, i64)> {
@@ -165,12 +148,7 @@ mod tests {
 
     #[test]
     fn keys_may_be_no_text_and_each_record_without_one_counts_as_a_key_of_its_own() {
-        let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
-            let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &[]);
-            letter.offset = offset;
-            letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
-            letter
-        };
+        let letter = |key: Option<&[u8]>, offset, origin| keyed(key, 0, offset, origin, 0);
         let letters = [
             letter(Some(b"\xff"), 0, 1),
             letter(Some(b"\xfe"), 1, 2),
@@ -189,7 +167,6 @@ mod tests {
     /// A letter says by itself which topic it came from: each may name another one.
     #[test]
     fn what_is_kept_of_a_letter_is_bounded_whatever_topic_it_names() {
-        assert_eq!(size_of::<Planner>(), size_of::<Vec<PlannedRecord>>(), "nothing is kept beside the entries");
         assert!(size_of::<PlannedRecord>() <= 64, "{}", size_of::<PlannedRecord>());
         let in_topic = |topic: String, offset| {
             let mut letter = letter("a", 0, offset, 7, 0);

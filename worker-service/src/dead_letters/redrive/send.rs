@@ -53,14 +53,10 @@ impl Sender {
         let headers = owned(headers(letter, &count, group).ok_or(Unsent::Headers)?);
         let (key, value) = (letter.key().filter(|_| letter.header(KEY_ABSENT).is_none()), letter.value());
         let delivered = self.producer.send(&self.topic, (key, value.as_deref()), headers).await;
-        delivered.map_err(|error| self.unsent(error))
-    }
-
-    fn unsent(&self, error: KafkaError) -> Unsent {
-        match error.rdkafka_error_code() {
+        delivered.map_err(|error| match error.rdkafka_error_code() {
             Some(code) if kafka::is_too_large(code) => Unsent::TooLarge(self.topic.clone()),
             _ => error.into(),
-        }
+        })
     }
 }
 

@@ -1,87 +1,36 @@
 //! Keys that send much of which each event fails on its own: nobody else waits for their tries.
 
+use super::load::{Came, Incoming, Load, TRANSACTION};
 use super::*;
 use crate::scheduler::one_by_one::MAY_HOLD;
 
-/// How long a transaction takes that others are in, a try that fails, and dead letters.
-const TRANSACTION: Duration = Duration::from_millis(20);
+/// How long a try takes that fails, and dead letters.
 const TRY: Duration = Duration::from_millis(5);
 const LETTERS: Duration = Duration::from_millis(5);
 
-#[derive(Debug, Clone, Copy)]
-struct Incoming {
-    at: Duration,
-    key: u8,
-    fails: bool,
-}
-
-#[derive(Debug, Default)]
-struct Came {
-    /// When each had its effect.
-    done: Vec<Option<Duration>>,
-    most_held: usize,
-    /// How often each failed alone.
-    tries: BTreeMap<usize, u32>,
-}
-
-fn index(offset: i64) -> usize {
-    usize::try_from(offset).unwrap()
-}
-
-/// Lets it come in, in the order of time, until all of it had its effect, or for so long.
-fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
-    log.sort_by_key(|incoming| incoming.at);
-    let mut scheduler = Scheduler::new(Settings::default(), 1);
-    let mut came = Came { done: vec![None; log.len()], ..Came::default() };
-    let (mut now, mut next) = (Duration::ZERO, 0);
-    while now < long && came.done.contains(&None) {
-        while scheduler.has_room() && log.get(next).is_some_and(|incoming| incoming.at <= now) {
-            let offset = i64::try_from(next).unwrap();
-            scheduler.arrive(record(offset, log[next].key, b"{}"), Ok(decoded(offset, log[next].key)));
-            next += 1;
-        }
-        match scheduler.next(now) {
-            Action::Apply(batch) => {
-                let offsets: Vec<_> = batch.iter().map(|task| index(task.record.offset)).collect();
-                let fails = offsets.iter().any(|at| log[*at].fails);
-                now += if fails { TRY } else { TRANSACTION };
-                match &offsets[..] {
-                    [at] if fails => *came.tries.entry(*at).or_default() += 1,
-                    _ if fails => {}
-                    done => done.iter().for_each(|at| came.done[*at] = Some(now)),
-                }
-                scheduler.applied(batch, if fails { Err(error(Class::Failed)) } else { Ok(()) }, now);
-            }
-            Action::DeadLetter(letters) => {
-                now += LETTERS;
-                for letter in &letters {
-                    assert_eq!(came.tries.get(&index(letter.record.offset)), Some(&letter.attempts));
-                    came.done[index(letter.record.offset)] = Some(now);
-                }
-                scheduler.dead_lettered(sent(letters, Ok(())), now);
-            }
-            Action::Wait(until) => {
-                // Until more comes in.
-                let soon = if next < log.len() { now + TRANSACTION } else { long };
-                now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
-            }
-            Action::Pause | Action::Probe(_) => panic!("so few keys are no flood, and this is no outage"),
-        }
-        came.most_held = came.most_held.max(scheduler.held.records());
+fn lasts(log: Vec<Incoming>, long: Duration) -> Came {
+    let load = Load { class: Class::Failed, bad_takes: TRY, letters_take: LETTERS, ..Load::of_outages(1) };
+    let came = load.last(log, long);
+    assert_eq!((came.probes, came.pauses), (0, 0), "this is no outage, and so few keys are no flood");
+    for (place, (attempts, _)) in &came.letters {
+        assert_eq!(came.tries.get(place), Some(attempts));
     }
-    (log, came)
+    came
+}
+
+fn incoming(at: Duration, key: u16, bad: bool) -> Incoming {
+    Incoming { at, key, size: 2, bad }
 }
 
 /// Others report so often, each time another one.
 fn others(every: Duration, long: Duration) -> impl Iterator<Item = Incoming> {
     let times = (0..).map(move |n: u32| (n, every * n)).take_while(move |(_, at)| *at < long);
-    times.map(|(n, at)| Incoming { at, key: 10 + u8::try_from(n % 200).unwrap(), fails: false })
+    times.map(|(n, at)| incoming(at, 10 + u16::try_from(n % 200).unwrap(), false))
 }
 
 /// The longest wait of an event of a key that has none that fails.
-fn longest_wait(log: &[Incoming], came: &Came, now: Duration) -> Duration {
-    let of_others = log.iter().zip(&came.done).filter(|(incoming, _)| incoming.key >= 10);
-    of_others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap()
+fn longest_wait(came: &Came, now: Duration) -> Duration {
+    came.longest_wait(now, |incoming| incoming.key >= 10)
 }
 
 proptest! {
@@ -90,17 +39,17 @@ proptest! {
     /// Bursts of three keys, of which some events fail, or all of them.
     #[test]
     fn nobody_waits_for_a_burst_of_events_that_fail(
-        bursts in prop::collection::vec((0..20_000u64, 0..3u8, 1..600usize, prop_oneof![Just(1.0), 0.0..1.0]), 1..4),
+        bursts in prop::collection::vec((0..20_000u64, 0..3u16, 1..600usize, prop_oneof![Just(1.0), 0.0..1.0]), 1..4),
         seed: u64,
     ) {
         let (mut random, long) = (fastrand::Rng::with_seed(seed), Duration::from_secs(10_000));
         let mut log: Vec<_> = others(Duration::from_millis(10), Duration::from_secs(60)).collect();
         for (at, key, events, part) in bursts {
             let at = Duration::from_millis(at);
-            log.extend((0..events).map(|_| Incoming { at, key, fails: random.f64() < part }));
+            log.extend((0..events).map(|_| incoming(at, key, random.f64() < part)));
         }
-        let (log, came) = lasts(log, long);
-        let longest = longest_wait(&log, &came, long);
+        let came = lasts(log, long);
+        let longest = longest_wait(&came, long);
         // The batch that they came with is taken apart by key; then they wait for a batch, a try and its letter at most.
         prop_assert!(longest <= Duration::from_secs(1), "{:?}", longest);
         prop_assert!(!came.done.contains(&None), "each of theirs is decided");
@@ -111,13 +60,12 @@ proptest! {
 #[test]
 fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
     let long = Duration::from_secs(120);
-    let flood = (0..60_000).map(|n: u32| Incoming { at: Duration::from_millis(n.into()), key: 0, fails: true });
-    let log = others(Duration::from_millis(20), long).chain(flood).collect();
-    let (log, came) = lasts(log, long);
+    let flood = (0..60_000).map(|n: u32| incoming(Duration::from_millis(n.into()), 0, true));
+    let came = lasts(others(Duration::from_millis(20), long).chain(flood).collect(), long);
     let Settings { batch_records, held_records, .. } = Settings::default();
-    assert!(came.most_held <= held_records / MAY_HOLD + 2 * batch_records, "{}", came.most_held);
+    assert!(came.most_held.0 <= held_records / MAY_HOLD + 2 * batch_records, "{:?}", came.most_held);
     let done = |of_flood: bool| {
-        let such = log.iter().zip(&came.done).filter(|(incoming, _)| (incoming.key == 0) == of_flood);
+        let such = came.log.iter().zip(&came.done).filter(|(incoming, _)| (incoming.key == 0) == of_flood);
         such.filter(|(_, done)| done.is_some()).count()
     };
     // A try with its letter takes 10 ms: of two minutes, 12,000 at most. Each twentieth event costs a transaction.
@@ -130,11 +78,10 @@ fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
 #[test]
 fn where_there_is_time_for_all_of_it_nobody_waits() {
     let long = Duration::from_secs(120);
-    let flood = (0..3_600).map(|n: u32| Incoming { at: Duration::from_millis(n.into()) * 33, key: 0, fails: true });
-    let log = others(Duration::from_millis(10), long).chain(flood).collect();
-    let (log, came) = lasts(log, long);
-    assert!(came.most_held < 1_000, "{}", came.most_held);
-    let longest = longest_wait(&log, &came, long);
+    let flood = (0..3_600).map(|n: u32| incoming(Duration::from_millis(n.into()) * 33, 0, true));
+    let came = lasts(others(Duration::from_millis(10), long).chain(flood).collect(), long);
+    assert!(came.most_held.0 < 1_000, "{:?}", came.most_held);
+    let longest = longest_wait(&came, long);
     assert!(longest < Duration::from_millis(500), "{longest:?}");
 }
 

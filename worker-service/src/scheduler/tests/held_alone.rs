@@ -26,8 +26,6 @@ impl World {
 
     pub(super) fn note_outage(&mut self, batch: &[Task], class: Class) {
         if let (Class::OutageMet | Class::Again, [task]) = (class, batch) {
-            let key = self.records[&task.record.offset].0;
-            self.met.entry(key).or_insert(self.transactions);
             self.met_at.entry(task.record.offset).or_insert((self.now, self.transactions));
         }
     }
@@ -61,20 +59,15 @@ impl World {
             let is_late = self.now - since >= HELD_ALONE;
             let is_full = self.half_full || waiting >= self.settings.key_records;
             assert!(is_late || is_full, "{offset}: {waiting} wait");
+            let known = self.letters.iter().filter(|(_, (reason, _))| *reason == Reason::UnknownError);
+            let mut known = known.filter(|(at, _)| self.records[*at].0 == key);
             if letter.attempts == 0 {
-                let before = |(at, letter): (&i64, &(Reason, u32))| {
-                    *at < offset && self.records[at].0 == key && letter.0 == Reason::UnknownError
-                };
-                assert!(
-                    self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_DEAD_LETTERS && self.half_full
-                );
+                let before = known.filter(|(at, _)| **at < offset).count();
+                assert!(before >= MANY_DEAD_LETTERS && self.half_full);
                 continue;
             }
             // Of a key that had one before, the next ones have three tries each, while much waits.
-            let before =
-                |(at, letter): (&i64, &(Reason, u32))| self.records[at].0 == key && letter.0 == Reason::UnknownError;
-            let is_known = self.letters.iter().any(before);
-            let controls = if is_known && is_full { FEW_CONTROLS } else { CONTROLS };
+            let controls = if known.next().is_some() && is_full { FEW_CONTROLS } else { CONTROLS };
             let succeeded = self.transactions - transactions;
             assert!(succeeded >= 2 * controls as usize, "{offset}: others were applied {succeeded} times");
             assert!(letter.attempts > controls);

@@ -1,102 +1,23 @@
 //! Keys that are held alone, and whose events are large: what they hold is bounded, and nobody else in their partition
 //! waits for long, whatever they do.
 
+use super::load::{Came, Incoming, Load, TRANSACTION};
 use super::*;
 use crate::scheduler::held_alone::{FEW_CONTROLS, MANY_DEAD_LETTERS};
 
-/// How long a transaction takes, with the wait for more.
-const TRANSACTION: Duration = Duration::from_millis(20);
 /// How long anybody else's event waits, at most: what it takes to find the keys, and to be certain.
 const LONGEST: Duration = Duration::from_secs(300);
 const KIB: usize = 1024;
 
-#[derive(Debug, Clone, Copy)]
-struct Incoming {
-    at: Duration,
-    key: u16,
-    size: usize,
-    /// It meets an outage that nobody else meets.
-    bad: bool,
-}
-
-/// What comes of what comes in.
-struct Came {
-    scheduler: Scheduler,
-    log: Vec<Incoming>,
-    /// When each had its effect.
-    done: Vec<Option<Duration>>,
-    /// Those that are letters, with their tries and when.
-    letters: BTreeMap<usize, (u32, Duration)>,
-    most_held: (usize, usize),
-    /// How long nothing came in, since too much was held.
-    full: Duration,
-}
-
-/// Lets it come in for so long, where a try of what is bad takes so long. Within the times nobody is served.
-fn lasts(
-    log: Vec<Incoming>,
-    bad_takes: Duration,
-    away: Option<std::ops::Range<Duration>>,
-    long: Duration,
-    seed: u64,
-) -> Came {
-    let scheduler = Scheduler::new(Settings::default(), seed);
-    let done = vec![None; log.len()];
-    let mut came = Came { scheduler, log, done, letters: BTreeMap::new(), most_held: (0, 0), full: Duration::ZERO };
-    let (mut now, mut next) = (Duration::ZERO, 0);
-    let is_away = |now: Duration| away.as_ref().is_some_and(|away| away.contains(&now));
-    while now < long {
-        while came.scheduler.has_room() && came.log.get(next).is_some_and(|incoming| incoming.at <= now) {
-            let Incoming { key, size, .. } = came.log[next];
-            let offset = i64::try_from(next).unwrap();
-            came.scheduler.arrive(record(offset, key, &vec![b' '; size]), Ok(decoded(offset, key)));
-            next += 1;
-        }
-        let index = |offset: i64| usize::try_from(offset).unwrap();
-        let began = now;
-        match came.scheduler.next(now) {
-            Action::Apply(batch) => {
-                let is_bad = batch.iter().any(|task| came.log[index(task.record.offset)].bad);
-                let fails = is_bad || is_away(now);
-                now += if is_bad && !is_away(now) { bad_takes } else { TRANSACTION };
-                if !fails {
-                    batch.iter().for_each(|task| came.done[index(task.record.offset)] = Some(now));
-                }
-                came.scheduler.applied(batch, if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
-            }
-            Action::Probe(_) => {
-                let fails = is_away(now);
-                now += TRANSACTION;
-                came.scheduler.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
-            }
-            Action::DeadLetter(letters) => {
-                for letter in &letters {
-                    came.done[index(letter.record.offset)] = Some(now);
-                    came.letters.insert(index(letter.record.offset), (letter.attempts, now));
-                }
-                came.scheduler.dead_lettered(sent(letters, Ok(())), now);
-            }
-            Action::Wait(until) => {
-                let soon = now + TRANSACTION;
-                now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
-            }
-            Action::Pause => panic!("none of these dead letters counts for the budget"),
-        }
-        let held = (came.scheduler.held.records(), came.scheduler.held.bytes());
-        came.most_held = (came.most_held.0.max(held.0), came.most_held.1.max(held.1));
-        if came.scheduler.held_full().is_some() {
-            came.full += now - began;
-        }
-    }
-    came
+fn lasts(log: Vec<Incoming>, long: Duration, seed: u64) -> Came {
+    Load::of_outages(seed).last(log, long)
 }
 
 impl Came {
-    /// The longest wait of an event of a key with nothing bad; those that still wait count till now.
-    fn longest_wait(&self, now: Duration) -> Duration {
+    /// The longest wait of an event of a key with nothing bad.
+    fn others_wait(&self, now: Duration) -> Duration {
         let bad: BTreeSet<_> = self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
-        let others = self.log.iter().zip(&self.done).filter(|(incoming, _)| !bad.contains(&incoming.key));
-        others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap_or_default()
+        self.longest_wait(now, |incoming| !bad.contains(&incoming.key))
     }
 
     fn letters_of_good_events(&self) -> Vec<usize> {
@@ -109,7 +30,8 @@ impl Came {
     }
 
     fn is_borne_within(&self, most: Duration, long: Duration) {
-        let longest = self.longest_wait(long);
+        assert_eq!(self.pauses, 0, "none of these dead letters counts for the budget");
+        let longest = self.others_wait(long);
         assert!(longest <= most, "others wait for {longest:?}; {:?} held, full for {:?}", self.most_held, self.full);
         let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = Settings::default();
         let (records, bytes) = self.most_held;
@@ -130,36 +52,21 @@ fn every(key: u16, every: Duration, from: Duration, long: Duration, size: usize)
     (0..count).map(|n| Incoming { at: from + every * n, key, size, bad: false }).collect()
 }
 
-fn in_order(mut all: Vec<Incoming>) -> Vec<Incoming> {
-    all.sort_by_key(|incoming| incoming.at);
-    all
-}
-
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn a_burst_behind_one_bad_event_stops_nobody() {
-    let mut log = every(5, Duration::from_millis(500), Duration::ZERO, HOUR, 10);
-    for n in 0..46 {
-        log.push(Incoming { at: Duration::from_secs(1), key: 0, size: 255 * KIB, bad: n == 0 });
+    let second = Duration::from_secs(1);
+    // Also where it is the first that this worker gets of a partition: nobody else was applied yet.
+    for (others_from, burst_at) in [(Duration::ZERO, second), (second, Duration::ZERO)] {
+        let mut log = every(5, Duration::from_millis(500), others_from, HOUR, 10);
+        log.extend((0..46).map(|n| Incoming { at: burst_at, key: 0, size: 255 * KIB, bad: n == 0 }));
+        let came = lasts(log, HOUR, 1);
+        came.is_borne(HOUR);
+        assert!(came.others_wait(HOUR) < Duration::from_secs(60), "{:?}", came.others_wait(HOUR));
+        assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
+        assert!(came.done.iter().filter(|done| done.is_some()).count() > came.log.len() - 3, "all others are applied");
     }
-    let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
-    came.is_borne(HOUR);
-    assert!(came.longest_wait(HOUR) < Duration::from_secs(60), "{:?}", came.longest_wait(HOUR));
-    assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
-    assert!(came.done.iter().filter(|done| done.is_some()).count() > came.log.len() - 3, "all the others are applied");
-}
-
-/// The first that this worker gets of a partition: nobody else was applied yet.
-#[test]
-fn nor_where_it_is_the_first_of_all() {
-    let mut log = every(5, Duration::from_millis(500), Duration::from_secs(1), HOUR, 10);
-    for n in 0..46 {
-        log.push(Incoming { at: Duration::ZERO, key: 0, size: 255 * KIB, bad: n == 0 });
-    }
-    let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
-    came.is_borne(HOUR);
-    assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
 }
 
 /// All of its events are bad, and it goes on with them.
@@ -178,9 +85,9 @@ fn nor_does_a_device_that_goes_on_with_large_bad_events() {
         let mut log = every(0, Duration::from_millis(pace), Duration::from_secs(1), time, size);
         log.iter_mut().for_each(|incoming| incoming.bad = true);
         log.extend(every(5, Duration::from_millis(500), Duration::ZERO, time, 10));
-        let came = lasts(in_order(log), TRANSACTION, None, time, 1);
+        let came = lasts(log, time, 1);
         came.is_borne(time);
-        assert!(came.longest_wait(time) < Duration::from_secs(60), "{size} {:?}", came.longest_wait(time));
+        assert!(came.others_wait(time) < Duration::from_secs(60), "{size} {:?}", came.others_wait(time));
     }
 }
 
@@ -191,7 +98,7 @@ fn tenants(bad: u16, size: usize, bad_takes: Duration, long: Duration) -> Came {
         let key = random.u16(..300);
         Incoming { at: Duration::from_millis(33) * n, key, size, bad: key < bad }
     });
-    let came = lasts(events.collect(), bad_takes, None, long, 7);
+    let came = Load { bad_takes, ..Load::of_outages(7) }.last(events.collect(), long);
     assert_eq!(came.letters_of_good_events(), [0; 0]);
     came
 }
@@ -245,7 +152,7 @@ fn log_of(keys: &[Bad], long: Duration, seed: u64) -> Vec<Incoming> {
         let events = every(n, key.every, key.from, long, key.size);
         log.extend(events.into_iter().map(|incoming| Incoming { bad: random.f64() < key.share, ..incoming }));
     }
-    in_order(log)
+    log
 }
 
 proptest! {
@@ -256,7 +163,7 @@ proptest! {
         keys in prop::collection::vec(bad(), 1..6), seed: u64
     ) {
         let long = Duration::from_secs(900);
-        let came = lasts(log_of(&keys, long, seed), TRANSACTION, None, long, seed);
+        let came = lasts(log_of(&keys, long, seed), long, seed);
         came.is_borne(long);
         // Where it was tried, it was bad. What went untried with many that were may be good.
         for index in came.letters_of_good_events() {
@@ -270,7 +177,7 @@ proptest! {
     ) {
         let long = Duration::from_secs(900);
         let away = Duration::from_secs(from)..Duration::from_secs(from + lasts_for);
-        let came = lasts(log_of(&keys, long, seed), TRANSACTION, Some(away.clone()), long, seed);
+        let came = Load::of_outages(seed).away(away.clone()).last(log_of(&keys, long, seed), long);
         for (&index, &(attempts, at)) in &came.letters {
             prop_assert!(came.log[index].bad || attempts == 0, "{}", index);
             // What was all but certain before, and failed once more.
@@ -289,9 +196,9 @@ proptest! {
         keys in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64
     ) {
         let of = |key| every(key, Duration::from_millis(pace), Duration::from_millis(u64::from(key) * 37), HOUR / 6, 10);
-        let log = in_order((0..keys).flat_map(of).collect());
+        let log = (0..keys).flat_map(of).collect();
         let end = Duration::from_secs(from + lasts_for);
-        let came = lasts(log, TRANSACTION, Some(Duration::from_secs(from)..end), HOUR / 6, seed);
+        let came = Load::of_outages(seed).away(Duration::from_secs(from)..end).last(log, HOUR / 6);
         prop_assert!(came.letters.is_empty());
         let waited = came.log.iter().zip(&came.done).filter(|(incoming, _)| incoming.at < end);
         let last = waited.map(|(_, done)| done.unwrap_or(Duration::MAX)).max().unwrap_or_default();
@@ -305,12 +212,12 @@ fn many_letters_in_a_row_take_others_with_them_only_while_much_is_held() {
         let mut log = every(0, Duration::from_millis(pace), Duration::from_secs(1), HOUR / 12, 2 * KIB);
         log.iter_mut().for_each(|incoming| incoming.bad = true);
         log.extend(every(5, Duration::from_millis(500), Duration::ZERO, HOUR / 12, 10));
-        in_order(log)
+        log
     };
     let untried = |came: &Came| came.letters.values().filter(|(attempts, _)| *attempts == 0).count();
-    let came = lasts(log(5_000), TRANSACTION, None, HOUR / 12, 1);
+    let came = lasts(log(5_000), HOUR / 12, 1);
     assert_eq!(untried(&came), 0);
-    let came = lasts(log(10), TRANSACTION, None, HOUR / 12, 1);
+    let came = lasts(log(10), HOUR / 12, 1);
     let tried: Vec<_> = came.letters.values().map(|(attempts, _)| *attempts).filter(|tries| *tries > 0).collect();
     assert!(untried(&came) > 1_000 && tried.len() > MANY_DEAD_LETTERS);
     assert!(tried.iter().all(|tries| *tries > FEW_CONTROLS));

@@ -31,6 +31,7 @@ pub(super) enum Luck {
     Conflict,
 }
 
+#[derive(Default)]
 pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) scheduler: Scheduler,
@@ -47,9 +48,7 @@ pub(super) struct World {
     pub(super) outage_until: Duration,
     /// Transactions that were applied.
     pub(super) transactions: usize,
-    /// By key, how many had been applied when an event of it first met an outage on its own, since one of its events
-    /// was applied; and by offset, with the time.
-    pub(super) met: BTreeMap<u8, usize>,
+    /// By offset, when an event first met an outage on its own, and how many transactions had been applied by then.
     pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
     /// Whether half of what may be held was, with the last batch.
     pub(super) half_full: bool,
@@ -64,6 +63,12 @@ pub(super) struct World {
     pub(super) crashes: usize,
 }
 
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self::new(Settings::default(), 0)
+    }
+}
+
 impl World {
     pub(super) fn new(settings: Settings, records: &[(i64, u8, Kind)], luck: Vec<Luck>) -> Self {
         let mut offset = 100;
@@ -74,27 +79,7 @@ impl World {
                 (offset, (key, kind))
             })
             .collect();
-        Self {
-            scheduler: Scheduler::new(settings.clone(), 1),
-            settings,
-            now: Duration::ZERO,
-            records,
-            arrived: BTreeSet::new(),
-            done: BTreeSet::new(),
-            applied: BTreeSet::new(),
-            letters: BTreeMap::new(),
-            luck,
-            outage_until: Duration::ZERO,
-            transactions: 0,
-            met: BTreeMap::new(),
-            met_at: BTreeMap::new(),
-            half_full: false,
-            failing: BTreeMap::new(),
-            tries: BTreeMap::new(),
-            ends: Vec::new(),
-            let_through: BTreeSet::new(),
-            crashes: 0,
-        }
+        Self { scheduler: Scheduler::new(settings.clone(), 1), settings, records, luck, ..Self::default() }
     }
 
     /// The partition is lost in the middle of everything, and another scheduler begins at what was
@@ -105,7 +90,6 @@ impl World {
         self.done.clone_from(&self.arrived);
         self.ends.clear();
         self.let_through.clear();
-        self.met.clear();
         self.met_at.clear();
         self.failing.clear();
         self.tries.clear();
@@ -176,7 +160,6 @@ impl World {
         }
         self.transactions += 1;
         for offset in &before {
-            self.met.remove(&self.records[offset].0);
             self.failing.remove(&self.records[offset].0);
         }
         self.ends.extend(batch.iter().filter(|task| !task.record.is_redriven()).map(|_| None));
@@ -229,7 +212,7 @@ impl World {
                 let result = self.apply(&batch);
                 let (count, key, offset) = (batch.len(), batch[0].key().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
-                self.half_full = self.scheduler.waiting_with(&batch[0]).is_half_full;
+                self.half_full = self.scheduler.pressure_of(&batch[0]) == suspects::Pressure::Partition;
                 let after = self.scheduler.applied(batch, result, self.now);
                 assert!(
                     match (failed, after) {
@@ -237,17 +220,11 @@ impl World {
                         (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
                         (Some(Class::Outage | Class::Again | Class::OutageMet), Some(AfterFailure::Waits)) =>
                             self.scheduler.outage().is_some(),
-                        (Some(Class::Again | Class::OutageMet), Some(AfterFailure::Split)) => count > 1,
-                        (
-                            Some(Class::Again | Class::OutageMet),
-                            Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_)),
-                        ) => count == 1 && self.scheduler.held.has(&key),
-                        (Some(Class::Again | Class::OutageMet), Some(AfterFailure::DeadLetter)) =>
-                            count == 1 && !self.scheduler.dead_letters.is_empty(),
-                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
-                        (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
-                            count == 1 && self.scheduler.held.has(&key),
-                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
+                        (None | Some(Class::Outage), _) | (Some(Class::Poison), Some(AfterFailure::Held(_))) => false,
+                        (Some(Class::Again | Class::OutageMet), Some(AfterFailure::HeldAlone(_)))
+                        | (Some(_), Some(AfterFailure::Held(_))) => count == 1 && self.scheduler.held.has(&key),
+                        (Some(_), Some(AfterFailure::Split)) => count > 1,
+                        (Some(_), Some(AfterFailure::DeadLetter)) =>
                             count == 1 && !self.scheduler.dead_letters.is_empty(),
                         _ => false,
                     },
@@ -300,14 +277,10 @@ impl World {
                 if self.scheduler.outage().is_none() {
                     self.only_held_keys_wait();
                 }
-                match until {
-                    Some(until) => {
-                        assert!(until > self.now);
-                        let soon = if self.others_report() { self.now + Duration::from_secs(5) } else { until };
-                        self.now = until.min(soon);
-                    }
-                    None => return false,
-                }
+                let Some(until) = until else { return false };
+                assert!(until > self.now);
+                let soon = if self.others_report() { self.now + Duration::from_secs(5) } else { until };
+                self.now = until.min(soon);
             }
         }
         let first_without = self.arrived.iter().find(|offset| !self.done.contains(offset)).copied();

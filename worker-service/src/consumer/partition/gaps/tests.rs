@@ -14,6 +14,11 @@ fn alone(gap: Range<i64>) -> Vec<Range<i64>> {
     std::iter::once(gap).collect()
 }
 
+/// What a look has left.
+fn left(late: Range<i64>, seen: Range<i64>) -> Unexplained {
+    Unexplained { fresh: Vec::new(), late: alone(late), seen: alone(seen) }
+}
+
 #[test]
 fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
     let mut gaps = Gaps::new("g".into(), 0);
@@ -68,7 +73,7 @@ fn gaps_that_come_in_no_order_are_looked_into_in_order_and_once() {
     assert_eq!(due, Unexplained { fresh: vec![3..4, 100..107], ..Default::default() });
     gaps.met(101, 102);
     gaps.met(5, 6);
-    gaps.put_back(&due, Some(Left { seen: alone(103..107), beyond: alone(100..104) }));
+    gaps.put_back(&due, Some(left(100..104, 103..107)));
     let due = gaps.take_due(millis(1_000)).unwrap();
     assert_eq!(due.all().into_iter().flatten().collect::<Vec<_>>(), [5, 100, 101, 102, 103, 104, 105, 106]);
     let expected = Unexplained { fresh: vec![5..6, 101..102], late: vec![100..101, 102..104], seen: alone(104..107) };
@@ -86,7 +91,7 @@ fn broker<'t>(
         tokio::spawn(async move {
             lets.wait_for(|lets| *lets).await.unwrap();
             told.lock().unwrap().push(lost(&due, low));
-            Some(Left::default())
+            Some(Unexplained::default())
         })
     }
 }
@@ -137,11 +142,9 @@ async fn what_there_was_no_time_for_is_looked_into_again_and_nothing_else() {
     gaps.met(3, 4);
     gaps.met(10, 15);
     gaps.met(20, 21);
-    let left = || Left { seen: alone(12..15), beyond: alone(20..21) };
-    gaps.look(millis(0), |_| tokio::spawn(async move { Some(left()) })).await;
+    gaps.look(millis(0), |_| tokio::spawn(async { Some(left(20..21, 12..15)) })).await;
     gaps.finish(tokio::time::Instant::now() + Duration::from_secs(60)).await;
-    let Left { seen, beyond } = left();
-    assert_eq!(gaps.met, Unexplained { fresh: vec![], late: beyond, seen });
+    assert_eq!(gaps.met, left(20..21, 12..15));
 }
 
 #[test]
