@@ -27,8 +27,7 @@ async fn put(kit: &Kit, topic: &str, records: &[WireRecord]) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_name_that_is_no_text_ends_no_worker() {
-    let kit = Kit::new("names", 1).await;
-    let worker = kit.process().await;
+    let (kit, worker) = Kit::with_process("names", 1).await;
     let strange = [
         with(
             WireRecord { key: Some(b"d".to_vec()), value: Some(b"{}".to_vec()), ..WireRecord::default() },
@@ -40,8 +39,7 @@ async fn a_header_name_that_is_no_text_ends_no_worker() {
         with(wire_event("d", "3"), b"\0", None),
     ];
     let first = put(&kit, &kit.scope.input_topic, &strange).await;
-    kit.event("d", "behind", "{}").await;
-    kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
+    kit.apply("d", "behind", "{}").await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 1);
     let letters = by_offset(kit.dead_letters(strange.len()).await);
     assert_eq!(letters.len(), strange.len());
@@ -153,7 +151,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     }
     let (records, claims): (Vec<_>, Vec<_>) = claiming.into_iter().unzip();
     let worker = kit.process().await;
-    kit.until_it("the last one is applied", resumed).await;
+    until("the last one is applied", resumed).await;
     let good = records.iter().filter(|record| record.key.as_ref().is_some_and(|key| key.starts_with(b"good"))).count();
     let found = kit.count("SELECT count(*) FROM events WHERE device_id LIKE 'good%'").await;
     assert_eq!(found, i64::try_from(good).unwrap(), "every good one is applied");
@@ -178,8 +176,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     println!("{} records: {events} are events, {dead} dead letters, of seed {SEED}", records.len());
     assert_eq!(events, (records.len() - dead) as f64, "each is one or the other, seed {SEED}");
     assert!(events > 250.0 && dead > 250, "both are tried: {events} and {dead}");
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], i64::try_from(records.len()).unwrap());
+    kit.end_at(worker, i64::try_from(records.len()).unwrap()).await;
 
     // Those who look after dead letters bear them too.
     let listed = kit.list(&[]).await;
@@ -194,8 +191,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     let why: std::collections::BTreeSet<_> = lines.iter().filter_map(why).collect();
     println!("refused: {why:?}");
     assert!(why.iter().any(|why| why.contains("the name of one of its headers is no text")), "{why:?}");
-    let said = kit.command(&["dlq", "list"]).await;
-    assert_eq!((said.status, said.out.lines().count()), (0, dead), "one line each: {}", said.error);
+    assert_eq!(kit.does(&["dlq", "list"]).await.lines().count(), dead, "one line each");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,8 +227,7 @@ async fn letters_of_strangers_are_told_and_those_behind_them_are_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
-    let kit = Kit::new("sizes", 1).await;
-    let worker = kit.process().await;
+    let (kit, worker) = Kit::with_process("sizes", 1).await;
     let random = |size: usize| (0..size).map(|_| fastrand::u8(..)).collect::<Vec<_>>();
     // Nearly all that the topic takes.
     let whole = [
@@ -265,8 +260,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
         })
     };
     blocking(pack).await.unwrap();
-    kit.event("d", "behind", "{}").await;
-    kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
+    kit.apply("d", "behind", "{}").await;
 
     let letters = by_offset(kit.dead_letters(whole.len() + vast.len()).await);
     for (offset, record) in (0..).zip(&whole) {
@@ -286,8 +280,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
     let peak = worker.peak();
     println!("{peak} MiB at most, with what such a topic lets through");
     assert!(peak < 512, "{peak} MiB");
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 9);
+    kit.end_at(worker, 9).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.refused, summary.sent, summary.failed), (7, 1, 0), "{lines:?}");
 }

@@ -28,11 +28,9 @@ async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_compaction_took_away_is_lost_and_told() {
-    let kit = Kit::new("compacted", 1).await;
-    let worker = kit.process().await;
-    kit.event("a", "0", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    let (kit, worker) = Kit::with_process("compacted", 1).await;
+    kit.apply("a", "0", "{}").await;
+    kit.until_committed(0, 1).await;
     worker.end().await;
 
     let compact = [
@@ -49,26 +47,22 @@ async fn what_compaction_took_away_is_lost_and_told() {
         kit.event("a", &n.to_string(), "{}").await;
         kit.event("b", &n.to_string(), "{}").await;
     }
-    kit.until_it("they are compacted", async || {
+    until("they are compacted", async || {
         kit.event("roll", "1", "{}").await;
         offsets(&kit).await.0.iter().filter(|offset| **offset <= 12).count() == 2
     })
     .await;
 
     // The operator does what `setup` says, before a worker has read on.
-    let said = kit.command(&["setup"]).await;
-    let advice = "let the workers read to the end first";
-    assert!(
-        said.status == 1 && said.error.contains("cleanup.policy=compact, and ") && said.error.contains(advice),
-        "{said:?}"
-    );
+    let said = kit.refuses(&["setup"], "cleanup.policy=compact, and ").await;
+    assert!(said.contains("let the workers read to the end first"), "{said}");
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
-    kit.until_it("setup is content", async || kit.command(&["setup"]).await.status == 0).await;
+    until("setup is content", async || kit.command(&["setup"]).await.status == 0).await;
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '6'", 2).await;
     let (left, end) = offsets(&kit).await;
-    kit.until_it("all is done", async || kit.committed().await.get(&0) == Some(&end)).await;
+    kit.until_committed(0, end).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
     let lost = worker.sample("records_lost_total").await.unwrap() as i64;
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();

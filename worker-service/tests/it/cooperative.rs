@@ -14,11 +14,11 @@ fn told(worker: &Process, message: &str) -> Vec<i64> {
 async fn a_partition_that_stays_is_never_revoked() {
     let kit = Kit::new("cooperative", 6).await;
     let first = kit.process().await;
-    kit.until_it("the first has all of them", async || told(&first, "assigned").len() == 6).await;
+    until("the first has all of them", async || told(&first, "assigned").len() == 6).await;
     let second = kit.process().await;
-    kit.until_it("the second has its share", async || told(&second, "assigned").len() == 3).await;
+    until("the second has its share", async || told(&second, "assigned").len() == 3).await;
     second.end().await;
-    kit.until_it("the first has it back", async || told(&first, "assigned").len() >= 9).await;
+    until("the first has it back", async || told(&first, "assigned").len() >= 9).await;
 
     // While the second was there, and when it left, the other three stayed where they were.
     let (assigned, revoked) = (told(&first, "assigned"), told(&first, "revoked"));

@@ -5,16 +5,14 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_a_dead_letter_with_everything_it_had() {
-    let kit = Kit::new("poison", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("poison", 1).await;
     kit.event("a", "1", "{}").await;
     let before = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 - 1_000;
     let garbage = b"\xff\x00 not an event";
     let odd: [(&str, Option<&[u8]>); 3] = [("h", Some(b"\xfe")), ("null", None), ("h", Some(b""))];
     let (partition, offset) = kit.put(Some(b"\xffkey"), Some(garbage), &odd).await;
     kit.put(None, None, &[]).await;
-    kit.event("a", "2", "{}").await;
-    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.apply("a", "2", "{}").await;
 
     let letters = kit.dead_letters(2).await;
     assert_eq!(letters.len(), 2);
@@ -39,14 +37,12 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
 
     let tombstone = letters.iter().find(|letter| letter.payload().is_none()).unwrap();
     assert_eq!(tombstone.key(), None, "absent stays absent");
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 4);
+    kit.end_at(worker, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_input_topic_took_fits_whole() {
-    let kit = Kit::new("large", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("large", 1).await;
     // Nearly all of the input's limit.
     let value = incompressible(900 * 1024);
     kit.put(Some(b"a"), Some(&value), &[("long", Some(&[b'h'; 60 * 1024]))]).await;
@@ -70,8 +66,7 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
         }
         kit.put(Some(b"a"), Some(&small), &[]).await;
     }
-    kit.event("a", "behind", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "behind", "{}").await;
     let letters = kit.dead_letters(41).await;
     assert_eq!(letters.len(), 41, "the others are sent once");
     let (cut, whole): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| header(letter, "dlq.truncated").is_some());
@@ -81,8 +76,7 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     assert_eq!(header(cut[0], "dlq.truncated").as_deref(), Some("300000"));
     assert_eq!(header(cut[0], "dlq.reason").as_deref(), Some("undecodable"));
     assert_eq!(header(cut[0], "h").as_deref(), Some("1"));
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 42);
+    kit.end_at(worker, 42).await;
 }
 
 /// Of any length what no compression makes smaller, and is no event.

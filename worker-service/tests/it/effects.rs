@@ -4,8 +4,7 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
-    let kit = Kit::new("effects", 3).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("effects", 3).await;
     for round in 0..2 {
         for n in 1..=50 {
             for device in ["a", "b", "c"] {
@@ -34,16 +33,13 @@ async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_fences_the_cache_before_its_offset_is_committed() {
-    let kit = Kit::new("fences", 1).await;
-    let worker = kit.worker();
-    kit.event("a", "1", r#"{"n":1}"#).await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    let (kit, worker) = Kit::with_worker("fences", 1).await;
+    kit.apply("a", "1", r#"{"n":1}"#).await;
     let mut redis = kit.redis().await;
     let () = redis.set_ex(kit.key("a"), r#"{"version":1,"stale":true}"#, 60).await.unwrap();
     let () = redis.set_ex(kit.key("b"), "lease:of-a-reader", 60).await.unwrap();
     kit.event("b", "1", r#"{"n":1}"#).await;
-    kit.event("a", "2", r#"{"n":2}"#).await;
-    kit.until("SELECT count(*) FROM events", 3).await;
+    kit.apply("a", "2", r#"{"n":2}"#).await;
     worker.stop().await.unwrap();
     let body: String = redis.get(kit.key("a")).await.unwrap();
     let rendered = queries::resource(&kit.store, &"a".parse().unwrap()).await.unwrap().unwrap();
@@ -57,8 +53,7 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_structured_cloud_event_of_another_producer_is_understood() {
-    let kit = Kit::new("structured", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("structured", 1).await;
     let event = br#"{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/other","id":"s-1",
         "subject":"a","time":"2026-01-02T03:04:05Z","data":{"n":1}}"#;
     kit.put(Some(b"a"), Some(event), &[("content-type", Some(b"application/cloudevents+json"))]).await;

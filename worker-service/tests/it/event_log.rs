@@ -19,8 +19,8 @@ fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
     found
 }
 
-async fn until_lines(kit: &Kit, worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
-    kit.until_it("it is in the log", async || lines(worker, messages).len() >= count).await;
+async fn until_lines(worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
+    until("it is in the log", async || lines(worker, messages).len() >= count).await;
     let found = lines(worker, messages);
     assert_eq!(found.len(), count, "{found:#?}");
     found
@@ -58,7 +58,7 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
         let request = format!("r-{id}");
         let (_, offset) = kit.event_with("a", id, r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", &request)]).await;
         expect("a", id, offset, outcome, version, cache);
-        until_lines(&kit, &worker, &[PROCESSED], usize::try_from(n).unwrap() + 1).await;
+        until_lines(&worker, &[PROCESSED], usize::try_from(n).unwrap() + 1).await;
     }
     // Behind a newer state, as what is redriven is; and with another payload under the same id.
     let origin = [
@@ -70,14 +70,14 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
     ];
     let (_, offset) = kit.event_with("a", "late", "{}", &origin).await;
     expect("a", "late", offset, "superseded", 5, "absent");
-    until_lines(&kit, &worker, &[PROCESSED], 7).await;
+    until_lines(&worker, &[PROCESSED], 7).await;
     let (_, offset) = kit.event_with("a", "2", r#"{"other":true}"#, &[("ce_requestid", "r-2")]).await;
     expect("a", "2", offset, "conflicting", 5, "absent");
-    assert_eq!(until_lines(&kit, &worker, &[PROCESSED], 8).await, expected);
+    assert_eq!(until_lines(&worker, &[PROCESSED], 8).await, expected);
     // Many in one batch: each has its own version, and all of a device share its fence.
     let posts: Vec<_> = (0..50).map(|n| (format!("d{}", n % 2), format!("m-{n}"))).collect();
     futures_util::future::join_all(posts.iter().map(|(device, id)| kit.event(device, id, "{}"))).await;
-    let found = until_lines(&kit, &worker, &[PROCESSED], 58).await;
+    let found = until_lines(&worker, &[PROCESSED], 58).await;
     for device in ["d0", "d1"] {
         let of_device = found.iter().filter(|line| line["device_id"] == device);
         let versions: Vec<_> = of_device.map(|line| line["version"].as_i64().unwrap()).collect();
@@ -93,7 +93,7 @@ async fn without_redis_the_line_says_that_the_fence_is_pending() {
     let nobody = format!("redis://{}", crate::kit::nobody());
     let worker = kit.process_with(&[("ACCESS_LOG", "all"), ("REDIS_URL", &nobody)]).await;
     kit.event("a", "1", "{}").await;
-    let found = until_lines(&kit, &worker, &[PROCESSED], 1).await;
+    let found = until_lines(&worker, &[PROCESSED], 1).await;
     assert_eq!((&found[0]["cache"], &found[0]["version"]), (&"pending".into(), &1.into()));
     worker.end().await;
 }
@@ -109,7 +109,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     let (_, offset) = kit.put(Some(b"p"), Some(b"{\"x\":\"planted-7f3a\""), &poison).await;
     kit.event_with("a", "1", r#"{"n":2}"#, &[("ce_requestid", "r-4")]).await;
     worker.tells("An event fails on its own").await;
-    let found = until_lines(&kit, &worker, &["a dead letter"], 2).await;
+    let found = until_lines(&worker, &["a dead letter"], 2).await;
     worker.tells_end_of("An event fails on its own").await;
     let letters = [
         json!({
@@ -183,7 +183,7 @@ async fn under_load_each_event_has_its_line() {
         futures_util::future::join_all(posts).await;
     }
     kit.until("SELECT count(*) FROM events", i64::try_from(EVENTS).unwrap()).await;
-    let found = until_lines(&kit, &worker, &[PROCESSED], EVENTS).await;
+    let found = until_lines(&worker, &[PROCESSED], EVENTS).await;
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let mut found: Vec<_> =
         found.iter().map(|line| (text(line, "device_id"), text(line, "event_id"), text(line, "request_id"))).collect();
@@ -206,7 +206,7 @@ async fn of_a_share_the_request_id_decides() {
     let share: AccessLog = "0.3".parse().unwrap();
     let expected: Vec<_> = ids.iter().filter(|id| share.takes(id)).collect();
     assert!((5..35).contains(&expected.len()), "{expected:?}");
-    let found = until_lines(&kit, &worker, &[PROCESSED], expected.len()).await;
+    let found = until_lines(&worker, &[PROCESSED], expected.len()).await;
     let found: Vec<_> = found.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
     assert_eq!(found, expected);
     worker.end().await;

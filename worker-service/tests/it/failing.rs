@@ -12,7 +12,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     let started = Instant::now();
     kit.event("bad", "1", r#"{"n":1}"#).await;
     // Alone, so that nobody else's tries are counted.
-    kit.until_it("it is tried", async || kit.tries().await.len() == 1).await;
+    until("it is tried", async || kit.tries().await.len() == 1).await;
     kit.events("good", 1..=20).await;
     kit.event("bad", "2", r#"{"n":2}"#).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'good'", 20).await;
@@ -47,8 +47,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     kit.no_longer_refuse("bad").await;
     kit.event("bad", "3", r#"{"n":3}"#).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 1).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 23);
+    kit.end_at(worker, 23).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +56,7 @@ async fn a_device_that_recovers_loses_nothing_and_keeps_its_order() {
     kit.refuse("bad").await;
     let worker = kit.worker();
     kit.events("bad", 1..=5).await;
-    kit.event("good", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("good", "1", "{}").await;
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", 6).await;
     assert_eq!(kit.version("bad").await, Some(5));

@@ -14,7 +14,7 @@ async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
         let found = queries::resource(&kit.store, device).await.unwrap().unwrap();
         cache.fill(&device.cache_key(), &lease, Some(&found.body)).await
     };
-    kit.until_it("it is cached", filled).await;
+    until("it is cached", filled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +53,7 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     let (redriven, _) = kit.redrive(&[]).await.unwrap();
     assert_eq!(redriven.sent, 1);
     let worker = kit.worker();
-    kit.event("b", "end", "{}").await;
-    kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 1).await;
+    kit.apply("b", "end", "{}").await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
     assert_eq!((kit.version("a").await, kit.version("b").await), (None, Some(8)));
 
@@ -85,7 +84,6 @@ async fn a_device_that_never_was_can_be_forgotten() {
     assert!(said.starts_with("forgot nobody: 0 events, no resource; "), "{said}");
     tokio::time::sleep(Duration::from_millis(20)).await;
     let worker = kit.worker();
-    kit.event("nobody", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("nobody", "1", "{}").await;
     worker.stop().await.unwrap();
 }

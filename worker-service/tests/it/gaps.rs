@@ -62,7 +62,7 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     for producer in writing {
         producers.push(producer.await.unwrap());
     }
-    kit.until_it("the markers are written", async || kit.log_end(0).await == END).await;
+    until("the markers are written", async || kit.log_end(0).await == END).await;
     kit.event("d", "behind", "{}").await;
 
     // By a reader that has very little time for each look.
@@ -103,15 +103,15 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
         let look = |line| serde_json::from_str::<serde_json::Value>(line).ok()?["left_over"].as_u64();
         looks.filter_map(look).collect()
     };
-    kit.until_it("all was applied", async || kit.committed().await.get(&0) == Some(&(END + 1))).await;
-    kit.until_it("nothing is left", async || left_over().last() == Some(&0)).await;
+    kit.until_committed(0, END + 1).await;
+    until("nothing is left", async || left_over().last() == Some(&0)).await;
     // The log begins within what was read, and there is one more gap to look into.
     kit.delete_records(TRANSACTIONS).await;
     let looked = left_over().len();
     producers[0].open("d", &["more"]);
     producers[0].commit();
     kit.event("d", "last", "{}").await;
-    kit.until_it("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
+    until("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
     let log = worker.end_and_log().await;
     for told in ["data loss", "records may be lost", "there was no time to read"] {

@@ -5,8 +5,7 @@ use crate::prelude::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     let kit = Kit::new("hangs", 6).await;
-    let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
-    let first = Worker::start(&run_config(&Scope { database_url, ..kit.scope.clone() })).unwrap();
+    let (proxy, first) = kit.proxied_worker();
     let report = async |id: &str| {
         let devices: Vec<_> = (0..30).map(|device| format!("d{device}")).collect();
         futures_util::future::join_all(devices.iter().map(|device| kit.event(device, id, "{}"))).await;
@@ -32,7 +31,7 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
 }
 
 /// Waits until all six partitions are shared by these workers, each of which has some.
-async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
+async fn wait_for_partitions(workers: &[&Worker]) {
     let shared = async || {
         let owned: Vec<usize> = workers
             .iter()

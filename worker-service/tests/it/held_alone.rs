@@ -57,7 +57,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
                     && line["error"] == error
             })
         };
-        kit.until_it(refusal, async || is_told()).await;
+        until(refusal, async || is_told()).await;
     }
 
     worker.tells("One device alone meets what would be an outage").await;
@@ -118,7 +118,7 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     let worker = kit.process().await;
     kit.event_at(0, "bad", "0", "{}").await;
     let mut sent = 0;
-    while of_group(&worker.health().await)["partitions"]["0"]["held_alone_keys"] != 1 {
+    while worker.partition(0).await["held_alone_keys"] != 1 {
         for partition in [0, 1] {
             kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
         }
@@ -127,14 +127,14 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
-    kit.until_it("the other partition goes on", async || committed(1, sent).await).await;
+    until("the other partition goes on", async || committed(1, sent).await).await;
     // A crash ends the test's own sessions, too.
     let mended = async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok();
-    kit.until_it("it is mended", mended).await;
-    kit.until_it("it is applied", async || committed(0, sent + 1).await).await;
+    until("it is mended", mended).await;
+    until("it is applied", async || committed(0, sent + 1).await).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
-    kit.until_it("each has its effect", async || all().await == Some(2 * sent + 1)).await;
+    until("each has its effect", async || all().await == Some(2 * sent + 1)).await;
 }
 
 /// Nobody else is there to be tried, and yet it is told apart from an outage.
@@ -148,7 +148,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
         let report = worker.health().await;
         of_group(&report)["partitions"]["0"]["held_alone_keys"] == 1 && report["status"] == "ready"
     };
-    kit.until_it("it is held alone", is_held).await;
+    until("it is held alone", is_held).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0, "a probe leaves nothing");
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", 1).await;
@@ -176,7 +176,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     };
     let (mut was_full, payload) = (false, format!(r#"{{"x":"{}"}}"#, "x".repeat(255 * 1024)));
     let burst = async {
-        kit.until_it("others are applied", async || kit.version("o10").await > Some(2)).await;
+        until("others are applied", async || kit.version("o10").await > Some(2)).await;
         kit.event("d1", "bad1", "{}").await;
         for n in 0..45 {
             kit.event("d1", &n.to_string(), &payload).await;
@@ -195,7 +195,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         }
         assert_eq!(kit.version("d1").await, Some(45), "{}", worker.service.log());
         let sent = kit.event("o1", "last", "{}").await;
-        kit.until_it("the others go on", async || kit.committed().await.get(&0) > Some(&sent.1)).await;
+        until("the others go on", async || kit.committed().await.get(&0) > Some(&sent.1)).await;
     };
     let burst = futures_util::future::join(burst, worker.tells("So much is held that nothing comes in"));
     tokio::select! { () = others => {}, _ = burst => {} }
@@ -218,8 +218,8 @@ async fn an_outage_that_everybody_meets_is_one() {
         }
     }
     let waits = async || worker.health().await.to_string().contains("waiting out an outage");
-    kit.until_it("it waits", waits).await;
-    kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
+    until("it waits", waits).await;
+    until("each was tried several times", async || kit.tries().await.len() >= 12).await;
     assert!(waits().await);
     kit.no_longer_refuse("%").await;
     kit.until("SELECT count(*) FROM events", 9).await;

@@ -21,7 +21,7 @@ async fn with_kafka_away_each_kind_of_warning_is_told_once_in_a_while_with_the_n
     let nobody = nobody();
     let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody)]).await;
     let left_out = || warnings(&worker).values().flatten().filter(|(_, left_out)| *left_out > 0).count();
-    kit.until_it("some are left out, and counted", async || left_out() >= 2).await;
+    until("some are left out, and counted", async || left_out() >= 2).await;
     for (kind, told) in warnings(&worker) {
         for pair in told.windows(2) {
             // The line is stamped when it is written.

@@ -18,7 +18,7 @@ async fn poison_with_large_keys_takes_bounded_memory() {
     kit.event("d", "behind", "{}").await;
     let worker = kit.process().await;
     let most = std::sync::atomic::AtomicUsize::new(0);
-    kit.until_it("what is behind them is applied", async || {
+    until("what is behind them is applied", async || {
         most.fetch_max(worker.resident(), std::sync::atomic::Ordering::Relaxed);
         kit.count("SELECT count(*) FROM events").await == 1
     })

@@ -18,8 +18,7 @@ struct Slowed {
 
 impl Slowed {
     async fn new(application: &str) -> Self {
-        let kit = Kit::new(application, 1).await;
-        let worker = kit.worker();
+        let (kit, worker) = Kit::with_worker(application, 1).await;
         for n in 0..20 {
             kit.event(&format!("d{n}"), "1", &format!(r#"{{"n":{n}}}"#)).await;
         }

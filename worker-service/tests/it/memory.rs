@@ -13,7 +13,7 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
     kit.flood(60_000, &payload, of).await;
 
     let worker = kit.process().await;
-    kit.until_it("it is held", async || worker.health().await.to_string().contains(r#""held_keys":1"#)).await;
+    until("it is held", async || worker.health().await.to_string().contains(r#""held_keys":1"#)).await;
     let began = Instant::now();
     let mut most = 0;
     let mut done = 0;

@@ -4,8 +4,7 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_first_place_holds_up_no_later_event() {
-    let kit = Kit::new("forged", 2).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("forged", 2).await;
     let topic = kit.scope.input_topic.clone();
     let now = (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).to_string();
     let (partition, _) = kit.event("a", "1", r#"{"n":1}"#).await;
@@ -27,7 +26,7 @@ async fn a_forged_first_place_holds_up_no_later_event() {
     assert!(error.starts_with("origin.offset is not before the record's own offset"), "{error}");
     // In another partition, of which nothing is known here.
     let of_other = own.each_ref().map(|(name, value)| (*name, value.as_str()));
-    kit.event_with_at(1 - partition, "a", "elsewhere", r#"{"n":"elsewhere"}"#, &of_other).await;
+    kit.put_event((Some(1 - partition), None), "a", "elsewhere", r#"{"n":"elsewhere"}"#, &of_other).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = 'elsewhere'", 1).await;
     kit.event("a", "4", r#"{"n":4}"#).await;
     kit.event("a", "5", r#"{"n":5}"#).await;
@@ -38,13 +37,11 @@ async fn a_forged_first_place_holds_up_no_later_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_whole_first_place_is_let_past_the_ration() {
-    let kit = Kit::new("unrationed", 1).await;
-    let worker = kit.worker();
-    let keys: Vec<_> = (0..150).map(|n| format!("d{n}")).collect();
+    let (kit, worker) = Kit::with_worker("unrationed", 1).await;
     let half: [(&str, Option<&[u8]>); 2] = [("origin.topic", Some(b"t")), ("origin.offset", Some(b"-1"))];
-    futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &half))).await;
-    let is_paused = async || of_group(&worker.health.report().1)["partitions"]["0"]["paused"] == true;
-    kit.until_it("its partition is paused", is_paused).await;
+    kit.poison(150, &half).await;
+    let is_paused = async || partition(&worker, 0)["paused"] == true;
+    until("its partition is paused", is_paused).await;
     assert_eq!(kit.dead_letters(100).await.len(), 100);
     worker.stop().await.unwrap();
 }

@@ -116,12 +116,6 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         let [before, after] = differences.map(|name| (name, any.as_str()));
         kit.set_topic(topic, &[("message.timestamp.type", kind), ("compression.type", compression), before, after])
             .await;
-        let changed = async || {
-            let settings = TopicSettings::of(&client(&kit.scope), topic).await.unwrap();
-            let found = ["message.timestamp.type", "compression.type"].map(|name| settings.get(name));
-            found == [Some(kind), Some(compression)]
-        };
-        kit.until_it("it is changed", changed).await;
         let mut taken = 0;
         for millis in [i64::MIN, i64::MIN + 1, -62_135_596_800_001, -1_000, -2, -1, 0, 1, 253_402_300_800_000, i64::MAX]
         {
@@ -141,7 +135,6 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         println!("{kind}, {compression}: of {taken} that the broker took {events} are events, {letters} dead letters");
         assert_eq!(events + letters, taken);
         assert!(taken >= 10, "most are taken: {taken}");
-        worker.end().await;
-        assert_eq!(kit.committed().await[&0], taken + 1);
+        kit.end_at(worker, taken + 1).await;
     }
 }

@@ -6,8 +6,8 @@ use shared::kafka::Record;
 use crate::kit::{Decode, panic_over, panics_left};
 use crate::prelude::*;
 
-async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
-    kit.until_it("it answers", async || worker.health().await.is_object()).await;
+async fn ready(worker: &Process) -> Value {
+    until("it answers", async || worker.health().await.is_object()).await;
     worker.health().await
 }
 
@@ -35,7 +35,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 
     assert!(worker.sample("panics_total").await.unwrap() >= 4.0);
     assert_eq!(worker.sample(r#"dead_letters_total{reason="panicked"}"#).await, Some(1.0));
-    let report = ready(&kit, &worker).await;
+    let report = ready(&worker).await;
     assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
     assert_eq!(report["status"], "ready");
     assert_eq!(kit.list(&["--reason=panicked"]).await.len(), 1);
@@ -47,8 +47,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
     let log = worker.service.log();
     assert!(log.contains(r#""message":"a panic was caught""#) && !log.contains("thread '"), "{log}");
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 53);
+    kit.end_at(worker, 53).await;
 }
 
 /// As the worker's own, with a defect.
@@ -66,14 +65,12 @@ async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
     let kit = Kit::new("decoding", 1).await;
     let worker = kit.worker_decoding::<DecodeOrPanic>(Parts::default());
     kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
-    kit.event("a", "2", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "2", "{}").await;
     let letters = kit.dead_letters(1).await;
     let of = |name: &str| header(&letters[0], name).unwrap();
     assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "1".into()));
-    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 2);
+    assert_eq!(partition(&worker, 0)["panics"], 1);
+    kit.end_at(worker, 2).await;
 }
 
 /// As the worker's own, with a defect behind the reading of headers.
@@ -89,31 +86,28 @@ async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
     let worker = kit.worker_with(Parts { read: read_or_panic, ..Parts::default() });
     kit.event("a", "1", "{}").await;
     kit.event_with("a", "2", r#"{"n":2}"#, &[("defect", "1")]).await;
-    kit.event("a", "3", "{}").await;
-    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.apply("a", "3", "{}").await;
     let letters = kit.dead_letters(1).await;
     let of = |name: &str| header(&letters[0], name);
     assert_eq!((of("dlq.reason").as_deref(), of("dlq.offset").as_deref()), (Some("panicked"), Some("1")));
     assert_eq!((of("dlq.truncated").as_deref(), of("ce_id")), (Some("7"), None));
     assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
-    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 3);
+    assert_eq!(partition(&worker, 0)["panics"], 1);
+    kit.end_at(worker, 3).await;
 }
 
 /// What comes behind the commit is no verdict on the event.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
-    let kit = Kit::new("behind_the_commit", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("behind_the_commit", 1).await;
     let outcome = [("group", kit.scope.group.as_str()), ("outcome", "applied")];
     panic_over("events_total", &outcome, 100);
     for n in 0..3 {
         kit.event("a", &n.to_string(), "{}").await;
-        kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&(n + 1))).await;
+        kit.until_committed(0, n + 1).await;
     }
     panic_over("events_total", &outcome, 0);
-    let of = |name: &str| of_group(&worker.health.report().1)["partitions"]["0"][name].clone();
+    let of = |name: &str| partition(&worker, 0)[name].clone();
     assert_eq!((kit.version("a").await, of("held_keys")), (Some(3), 0.into()));
     assert!(of("panics").as_u64().unwrap() >= 3, "it did happen");
     worker.stop().await.unwrap();
@@ -123,13 +117,12 @@ async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
 /// Nor is it for a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_sent_is_sent_once_whatever_panics_behind_that() {
-    let kit = Kit::new("behind_the_letter", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("behind_the_letter", 1).await;
     let reason = [("group", kit.scope.group.as_str()), ("reason", "undecodable")];
     panic_over("dead_letters_total", &reason, 100);
     kit.put(Some(b"a"), Some(b"no event"), &[]).await;
     kit.event("a", "1", "{}").await;
-    kit.until_it("both are done", async || kit.committed().await.get(&0) == Some(&2)).await;
+    kit.until_committed(0, 2).await;
     assert!(panics_left("dead_letters_total") < 100, "it did happen");
     panic_over("dead_letters_total", &reason, 0);
     worker.stop().await.unwrap();
@@ -141,22 +134,21 @@ const PARTITION: i32 = 11;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
-    let kit = Kit::new("begins_anew", PARTITION + 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("begins_anew", PARTITION + 1).await;
     for partition in [0, PARTITION] {
         for n in 0..5 {
             kit.event_at(partition, &format!("d{partition}"), &n.to_string(), "{}").await;
         }
     }
     kit.until("SELECT count(*) FROM events", 10).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&PARTITION) == Some(&5)).await;
+    kit.until_committed(PARTITION, 5).await;
     let partition = PARTITION.to_string();
     panic_over("held_keys", &[("group", kit.scope.group.as_str()), ("partition", &partition)], 3);
     for n in 5..20 {
         kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
     }
     let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
-    kit.until_it("it says that it begins anew", async || {
+    until("it says that it begins anew", async || {
         of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"))
     })
     .await;
@@ -166,14 +158,14 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     }
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd0'", 20).await;
     // At the third time it is told by name.
-    kit.until_it("it says that it panics again and again", async || of("panics_again").is_string()).await;
+    until("it says that it panics again and again", async || of("panics_again").is_string()).await;
     let (ready, report) = worker.health.report();
     assert_eq!((ready, &report["status"]), (false, &"the code of a partition panics again and again".into()));
     let why = of("panics_again");
     assert!(why.as_str().is_some_and(|why| why.contains(" offset 5 ") && why.contains(", 3 times now")), "{why}");
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd11'", 20).await;
     assert_eq!((kit.version("d11").await, panics_left("held_keys")), (Some(20), 0));
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    until("it is ready again", async || worker.health.report().0).await;
     assert_eq!((of("panics"), of("panics_again")), (3.into(), Value::Null));
     worker.stop().await.unwrap();
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));

@@ -6,7 +6,7 @@ use crate::prelude::*;
 async fn a_process_runs_only_what_it_is_told_to() {
     let kit = Kit::new("roles", 1).await;
     let expires = kit.process_with(&[("WORKER_ONLY", "devices-expire")]).await;
-    kit.until_it("it is ready", async || expires.ready().await.0 == 200).await;
+    until("it is ready", async || expires.ready().await.0 == 200).await;
     let health = expires.health().await;
     assert_eq!(health["groups"], json!({}));
     assert_eq!(health["tasks"], json!({"devices-expire": {"running": true, "panics": 0}}));
@@ -21,7 +21,7 @@ async fn a_process_runs_only_what_it_is_told_to() {
     let tells = |of: usize, name: &str| metrics[of].lines().any(|line| line.starts_with(name));
     assert!(tells(0, "task_running{task=\"devices-expire\"} 1") && !tells(1, "task_running"));
     assert!(tells(1, "assigned_partitions") && !tells(0, "assigned_partitions"));
-    kit.until_it("one of them commits", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     // They end as any worker does.
     expires.end().await;
     applies.end().await;
@@ -56,7 +56,7 @@ async fn what_is_redriven_for_another_group_is_passed_over() {
     kit.until("SELECT count(*) FROM events", 4).await;
     assert_eq!(kit.outcome("of-another").await, None);
     kit.event_with("a", "of-another", "{}", &redriven("another")).await;
-    kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&6)).await;
+    kit.until_committed(0, 6).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     worker.stop().await.unwrap();
 }
@@ -68,7 +68,7 @@ async fn a_letter_is_its_groups_and_goes_back_to_that_one() {
     kit.letter("b", "1", 20, &[("dlq.group", kit.scope.group.as_str())]).await;
     kit.letter("c", "1", 30, &[]).await;
     let devices = async |others: &[&str]| {
-        let letters = kit.list_beside(others).await;
+        let letters = kit.list_beside(others, &[]).await;
         letters.iter().map(|letter| letter["device"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("")
     };
     assert_eq!(devices(&[]).await, "abc", "no other group is known");

@@ -15,8 +15,7 @@ async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_the_group_is_rewound_and_catches_up() {
-    let kit = Kit::new("seek", 3).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("seek", 3).await;
     report(&kit, 1..=5).await;
     kit.until("SELECT count(*) FROM events", 15).await;
     kit.sql("CREATE TABLE e AS TABLE events; CREATE TABLE r AS TABLE resources").await;
@@ -84,7 +83,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
         let kit = std::sync::Arc::clone(&kit);
         async move { report(&kit, 1..=150).await }
     });
-    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
+    until("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
     let before = OffsetDateTime::now_utc() - time::Duration::minutes(1);
     // In the middle of the work, as backups are made.
     let backup = run("pg_dump", &["--no-owner", &kit.scope.database_url], b"").await;
@@ -102,11 +101,9 @@ async fn a_database_restored_from_a_backup_catches_up() {
     let had: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
     assert!((60..450).contains(&had), "it is an earlier state: {had}");
 
-    let scope = devstack::Scope { database_url: restored, ..kit.scope.clone() };
-    let to_time = shared::runtime::rfc3339::format(before);
-    let said = kit.command(&["seek", "--to-time", &to_time]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    let worker = worker_service::worker::Worker::start(&crate::kit::run_config(&scope)).unwrap();
+    let scope = Scope { database_url: restored, ..kit.scope.clone() };
+    kit.does(&["seek", "--to-time", &shared::runtime::rfc3339::format(before)]).await;
+    let worker = Worker::start(&run_config(&scope)).unwrap();
     let rows = "SELECT string_agg(concat_ws(' ', device_id, event_id, payload, outcome, partition, \"offset\"), E'\n'
         ORDER BY device_id, event_id) FROM events";
     let states = "SELECT string_agg(concat_ws(' ', id, version, payload, event_id, partition, \"offset\"), E'\n'
@@ -114,7 +111,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
     for what in [rows, states] {
         let whole: String = sqlx::query_scalar(what).fetch_one(&kit.pool).await.unwrap();
         let same = async || sqlx::query_scalar::<_, String>(what).fetch_one(&pool).await.unwrap() == whole;
-        kit.until_it("it is what was lost", same).await;
+        until("it is what was lost", same).await;
     }
     worker.stop().await.unwrap();
 }

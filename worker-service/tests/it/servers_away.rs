@@ -3,7 +3,7 @@
 use devstack::{Endpoints, Postgres, endpoints};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::{InProcess, metrics};
+use crate::kit::InProcess;
 use crate::prelude::*;
 
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
@@ -23,8 +23,7 @@ async fn assert_caught_up(kit: &Kit, worker: Process, events: i64) {
 async fn postgresql_is_away_and_then_does_not_answer() {
     let kit = Kit::new("no_postgres", 1).await;
     let (proxy, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     proxy.cut();
     kit.event("a", "2", "{}").await;
     worker.tells("PostgreSQL is away").await;
@@ -34,8 +33,7 @@ async fn postgresql_is_away_and_then_does_not_answer() {
     worker.end().await;
 
     let (proxy, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "3", "{}").await;
-    kit.until("SELECT count(*) FROM events", 3).await;
+    kit.apply("a", "3", "{}").await;
     proxy.hold();
     kit.event("a", "4", "{}").await;
     worker.tells("PostgreSQL does not answer").await;
@@ -67,8 +65,7 @@ async fn postgresql_s_name_leads_to_a_standby() {
     let (primary, scope) = blocking(start).await;
     let kit = Kit::on(scope, 1).await;
     let (name, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
     let (standby, primary) = blocking(follow).await;
     name.lead_to(standby.port);
@@ -87,8 +84,7 @@ async fn postgresql_is_read_only() {
     let name = kit.scope.database_url.rsplit_once('/').unwrap().1;
     let set = |to: &str| sqlx::AssertSqlSafe(format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" {to}; COMMIT"));
     let worker = kit.process().await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
     // Sessions of before do not know of it.
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -126,16 +122,15 @@ async fn kafka_is_away_when_the_worker_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_takes_a_commit_only_at_the_next_try() {
-    metrics();
     let kit = Kit::new("no_commit", 1).await;
     let (kit, mock) = kit.moved_to_mock();
     kit.event("a", "1", "{}").await;
     let worker = kit.worker();
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     mock.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     kit.event("a", "2", "{}").await;
     InProcess(&worker).tells("A commit of offsets fails").await;
-    kit.until_it("it is repeated", async || kit.committed().await.get(&0) == Some(&2)).await;
+    kit.until_committed(0, 2).await;
     worker.stop().await.unwrap();
 }
 

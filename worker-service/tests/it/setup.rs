@@ -1,9 +1,10 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
-use devstack::kit::{owned, until};
+use devstack::kit::owned;
 use rdkafka::admin::{AdminClient, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
+use crate::kit::{program, run};
 use crate::prelude::*;
 
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
@@ -58,13 +59,11 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     expected.sort();
     assert_eq!(own(&kit, input).await, expected);
 
-    let said = kit.command(&["setup", "--skip-topics"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
+    kit.does(&["setup", "--skip-topics"]).await;
 
     // A worker says it, and goes on.
     let worker = kit.process().await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     let (status, page) = worker.ready().await;
     let page = page.to_string();
     assert_eq!(status, 200, "{page}");
@@ -82,30 +81,24 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     good.push(("message.timestamp.type", "CreateTime"));
     kit.set_topic(input, &good).await;
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
-    let said = kit.command(&["setup"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
+    let said = kit.does(&["setup"]).await;
+    assert!(said.contains("changed a setting of the topic"), "{said}");
     good.last_mut().unwrap().1 = "LogAppendTime";
     let mut expected = owned(&good);
     expected.sort();
     assert_eq!(own(&kit, input).await, expected, "all else is as it was");
     // Who chose so is left alone, and a worker says it all the same.
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), ("compression.type", "lz4")]).await;
-    let said = kit.command(&["setup"]).await;
-    assert!(said.status == 1 && said.error.contains("TOPIC_COMPRESSION=producer leaves it as it is"), "{said:?}");
-    let said = kit.command(&["setup", "--topic-compression=producer"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
+    kit.refuses(&["setup"], "TOPIC_COMPRESSION=producer leaves it as it is").await;
+    kit.does(&["setup", "--topic-compression=producer"]).await;
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
-    let said = kit.command(&more).await;
-    assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+    kit.refuses(&more, "min.insync.replicas=1, and at least 2 is needed").await;
     // Setting that alone leaves it on one disk.
     let (mut with_two, two) = (good, ("min.insync.replicas", "2"));
     with_two.push(two);
     kit.set_topic(input, &with_two).await;
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), two]).await;
-    let is_set = async || TopicSettings::of(&client(&kit.scope), dlq).await.unwrap().get(two.0) == Some(two.1);
-    kit.until_it("it is set", is_set).await;
     for more in [&["setup"][..], &more] {
         let said = kit.command(more).await;
         for topic in [input, dlq] {
@@ -116,7 +109,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     }
     let worker = kit.process().await;
     let page = async || worker.health().await.to_string();
-    kit.until_it("it is told", async || page().await.contains("replicas=1, and at least 2 is needed")).await;
+    until("it is told", async || page().await.contains("replicas=1, and at least 2 is needed")).await;
     worker.end().await;
 }
 
@@ -124,7 +117,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
 /// migrating.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_fails_has_changed_nothing() {
-    let scope = tokio::task::block_in_place(|| devstack::Scope::new("setup_fails").unwrap());
+    let scope = devstack::kit::scope("setup_fails").await;
     let admin: AdminClient<DefaultClientContext> = client(&scope).create().unwrap();
     let (input, dlq) = (scope.input_topic.as_str(), scope.dlq_topic.as_str());
     let make = async |topic: &str, settings: &[(&str, &str)]| {
@@ -136,12 +129,7 @@ async fn a_setup_that_fails_has_changed_nothing() {
         let told = TopicSettings::of(&client(&scope), topic).await.ok()?;
         Some(["message.timestamp.type", "cleanup.policy"].map(|name| told.get(name).unwrap().to_owned()))
     };
-    let setup = async || {
-        let mut setup = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
-        setup.arg("setup").envs(scope.env());
-        let output = tokio::task::block_in_place(|| setup.output().unwrap());
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
+    let setup = async || run(program(&scope, &["setup"])).await;
     let pool = sqlx::PgPool::connect(&scope.database_url).await.unwrap();
     let tables = async || {
         const TABLES: &str = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
@@ -153,15 +141,16 @@ async fn a_setup_that_fails_has_changed_nothing() {
 
     make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;
     appears(dlq).await;
-    let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
+    let compacted = format!("{dlq}: cleanup.policy=compact, and ");
+    let said = setup().await;
+    assert!(said.status == 1 && said.error.contains(&compacted), "{said:?}");
     assert_eq!((told(input).await, tables().await), (None, 0), "nothing is made");
 
     make(input, &[("message.timestamp.type", "CreateTime")]).await;
     appears(input).await;
-    let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
-    assert!(!error.contains(input), "it would be mended: {error}");
+    let said = setup().await;
+    assert!(said.status == 1 && said.error.contains(&compacted), "{said:?}");
+    assert!(!said.error.contains(input), "it would be mended: {said:?}");
     assert_eq!(told(input).await.unwrap()[0], "CreateTime", "and is not yet");
     assert_eq!(tables().await, 0);
 
@@ -169,8 +158,8 @@ async fn a_setup_that_fails_has_changed_nothing() {
     let change = change.set("max.message.bytes", "1114112").set("compression.type", "uncompressed");
     admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     until("it is changed", async || told(dlq).await.unwrap()[1] == "delete").await;
-    let (status, error) = setup().await;
-    assert_eq!(status, Some(0), "{error}");
+    let said = setup().await;
+    assert_eq!(said.status, 0, "{said:?}");
     until("it is changed", async || told(input).await.unwrap()[0] == "LogAppendTime").await;
     assert!(tables().await > 0);
 }
@@ -181,8 +170,7 @@ async fn a_worker_looks_at_the_topics_again_and_again() {
     let kit = Kit::new("looks_again", 1).await;
     let parts = Parts { topics_interval: std::time::Duration::from_millis(100), ..Parts::default() };
     let worker = kit.worker_with(parts);
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     let told = || {
         let told = worker.health.report().1["warnings"].to_string();
         ["cleanup.policy=compact", "EVENTS_RETENTION"].map(|what| told.contains(what))
@@ -190,9 +178,9 @@ async fn a_worker_looks_at_the_topics_again_and_again() {
     assert_eq!(told(), [false; 2]);
     // Events are remembered for a month, and records are kept for ever.
     kit.set_topic(&kit.scope.input_topic, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
-    kit.until_it("it is told", async || told() == [true; 2]).await;
+    until("it is told", async || told() == [true; 2]).await;
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
-    kit.until_it("it is told no more", async || told() == [false; 2]).await;
+    until("it is told no more", async || told() == [false; 2]).await;
     worker.stop().await.unwrap();
 }
 
@@ -203,9 +191,9 @@ async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
     kit.forget("a", &[]).await.unwrap();
     const NOTED: &str = "SELECT count(*) FROM forgotten_devices WHERE end_offsets = '{1}'";
     assert_eq!(kit.count(NOTED).await, 1);
-    assert_eq!(kit.command(&["setup"]).await.status, 0);
+    kit.does(&["setup"]).await;
     assert_eq!(kit.count(NOTED).await, 1, "it is the same topic");
     kit.delete_topic(&kit.scope.input_topic).await;
-    kit.until_it("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
+    until("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
     kit.until("SELECT count(*) FROM forgotten_devices WHERE end_offsets IS NULL AND topic IS NULL", 1).await;
 }

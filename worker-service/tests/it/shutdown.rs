@@ -25,7 +25,7 @@ async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_noth
             sent
         }
     });
-    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
+    until("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
     let took = worker.end().await;
     assert!(took < Duration::from_secs(25), "{took:?}");
     let done: Vec<(i32, i64)> =
@@ -39,7 +39,7 @@ async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_noth
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);
     let sent: i64 = load.await.unwrap();
-    kit.until_it("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
+    until("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
     assert!(successor.sample(r#"events_total{outcome="applied"}"#).await.is_some());
     assert_eq!(successor.sample(r#"events_total{outcome="repeated"}"#).await, Some(0.0), "it had nothing to repeat");
     successor.end().await;
@@ -71,7 +71,7 @@ async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
     // Fences have to wait, spans too, and then everything does.
     stack.redis.freeze().unwrap();
     report(30).await;
-    kit.until_it("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;
+    until("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;
     stack.kafka.freeze().unwrap();
     stack.postgres.freeze().unwrap();
     let took = worker.end().await;

@@ -7,7 +7,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shared::kafka::Record;
 
-use crate::kit::{InProcess, metrics};
+use crate::kit::InProcess;
 use crate::prelude::*;
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,24 +17,23 @@ fn start(kit: &Kit, parts: Parts) -> Worker {
 }
 
 fn of_first(worker: &Worker, what: &str) -> Value {
-    of_group(&worker.health.report().1)["partitions"]["0"][what].clone()
+    partition(&worker, 0)[what].clone()
 }
 
 /// Kafka says that there are records, and hands out none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
-    metrics();
     let kit = Kit::new("stands", 1).await;
     let (kit, mock) = kit.moved_to_mock();
     kit.event("a", "1", "{}").await;
     let worker = start(&kit, Parts::default());
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is ready", async || worker.health.report().0).await;
+    until("it is ready", async || worker.health.report().0).await;
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
     mock.request_errors(RDKafkaApiKey::Fetch, &refused);
     kit.event("a", "2", "{}").await;
     InProcess(&worker).tells("A partition stands still").await;
-    kit.until_it("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
+    until("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.until("SELECT count(*) FROM events", 2).await;
     InProcess(&worker).tells_end_of("A partition stands still").await;
@@ -45,7 +44,6 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
 /// A device that is held is no reason for all the others to stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
-    metrics();
     let kit = Kit::new("stands-beside", 1).await;
     let (kit, mock) = kit.moved_to_mock();
     kit.refuse_with("bad", "42501").await;
@@ -68,14 +66,13 @@ async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
     mock.request_errors(RDKafkaApiKey::Fetch, &refused);
     kit.event("good", "last", "{}").await;
-    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
-    kit.until_it("it begins anew", async || has_stalled() > before).await;
+    until("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    until("it begins anew", async || has_stalled() > before).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", sent + 2).await;
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], sent + 2);
+    until("it is ready again", async || worker.health.report().0).await;
+    kit.end_at(worker, sent + 2).await;
 }
 
 /// Until these are set, reading does not come back from a record: one for each test.
@@ -95,7 +92,7 @@ fn hang_or_read(message: &mut BorrowedMessage<'_>) -> Record {
 
 /// Puts such a record on the first partition.
 async fn put_hanging(kit: &Kit, device: &str, id: &str, test: &str) {
-    kit.event_with_at(0, device, id, "{}", &[("hang", test)]).await;
+    kit.put_event((Some(0), None), device, id, "{}", &[("hang", test)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -106,12 +103,12 @@ async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
     kit.until("SELECT count(*) FROM events", 1).await;
     put_hanging(&kit, "a", "2", "0").await;
     kit.event_at(0, "a", "3", "{}").await;
-    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    until("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
     kit.event_at(1, "b", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 2).await;
     RELEASED[0].store(true, Ordering::SeqCst);
     kit.until("SELECT count(*) FROM events", 4).await;
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    until("it is ready again", async || worker.health.report().0).await;
     worker.stop().await.unwrap();
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(3), 3));
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
@@ -128,7 +125,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();
     // In this process the other one may still apply it, when it comes back; it commits nothing any more.
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     successor.stop().await.unwrap();
     assert_eq!((kit.count("SELECT count(*) FROM events").await, kit.version("a").await), (1, Some(1)));
 }
@@ -136,18 +133,17 @@ async fn a_runner_that_does_not_react_ends_the_process() {
 /// What the client has committed once it does not commit again by itself, wherever it went.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
-    metrics();
     let kit = Kit::new("commits", 1).await;
     let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
     let worker = kit.worker_with(parts);
     kit.events("a", 1..=5).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
+    kit.until_committed(0, 5).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);
     let behind = || kit.sample("commit_behind_records");
-    kit.until_it("it is told", async || behind() == Some(3.0)).await;
-    kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
-    kit.until_it("it is over", async || behind() == Some(0.0)).await;
+    until("it is told", async || behind() == Some(3.0)).await;
+    kit.until_committed(0, 5).await;
+    until("it is over", async || behind() == Some(0.0)).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);
 }

@@ -25,8 +25,8 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     kit.event_at(1, "b", "1", "{}").await;
 
     let worker = kit.process().await;
-    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"].clone();
-    kit.until_it("it is named", async || !unreadable().await.is_null()).await;
+    let unreadable = async || worker.partition(0).await["unreadable"].clone();
+    until("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 1);
     assert!(told["error"].as_str().unwrap().contains("BadCompression"), "{told}");
@@ -36,8 +36,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     // What is before it, and the other partition's.
     kit.until("SELECT count(*) FROM events", 2).await;
     let past = ["seek", "--partition=0", "--past-unreadable"];
-    let said = kit.command(&past).await;
-    assert!(said.status == 1 && said.error.contains("nothing was changed: the group "), "{said:?}");
+    kit.refuses(&past, "nothing was changed: the group ").await;
     let log = worker.end_and_log().await;
     let told: Vec<_> = log.lines().filter(|line| line.contains("a batch of records cannot be read")).collect();
     assert_eq!(told.len(), 1, "not for each time that it is fetched: {told:?}");
@@ -45,42 +44,40 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     assert!(!log.contains("reading from Kafka"), "{log}");
 
     let before = kit.committed().await;
-    let said = kit.command(&["seek", "--partition=0", "--past-unreadable", "--dry-run"]).await;
-    assert!(said.status == 0 && said.out.ends_with("a dry run: nothing was changed\n"), "{said:?}");
+    let said = kit.does(&[&past[..], &["--dry-run"]].concat()).await;
+    assert!(said.ends_with("a dry run: nothing was changed\n"), "{said}");
     assert_eq!(kit.committed().await, before);
-    let said = kit.command(&past).await;
-    assert_eq!(said.status, 0, "{said:?}");
+    let said = kit.does(&past).await;
     let topic = &kit.scope.input_topic;
-    assert!(said.out.starts_with(&format!("{topic} [0] 1 -> 9\n8 offsets from 1 to 8 cannot be read: ")), "{said:?}");
-    assert!(said.out.ends_with("8 offsets count as lost\nthe group is moved\n"), "{said:?}");
+    assert!(said.starts_with(&format!("{topic} [0] 1 -> 9\n8 offsets from 1 to 8 cannot be read: ")), "{said}");
+    assert!(said.ends_with("8 offsets count as lost\nthe group is moved\n"), "{said}");
     assert_eq!((kit.committed().await[&0], kit.committed().await.get(&1)), (9, before.get(&1)));
-    let said = kit.command(&past).await;
-    assert!(said.status == 1 && said.error.contains("can be read where it stands, at 9"), "{said:?}");
+    kit.refuses(&past, "can be read where it stands, at 9").await;
 
     // It stands before the next two, which are one behind the other.
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
     let lost = async || worker.sample("records_lost_total").await == Some(8.0);
-    kit.until_it("what was skipped counts as lost", lost).await;
-    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"]["offset"].clone();
-    kit.until_it("and the next is named", async || unreadable().await == 10).await;
+    until("what was skipped counts as lost", lost).await;
+    let unreadable = async || worker.partition(0).await["unreadable"]["offset"].clone();
+    until("and the next is named", async || unreadable().await == 10).await;
     let log = worker.end_and_log().await;
     assert!(log.contains("data loss: an operator had the group go past records that cannot be read"), "{log}");
-    let said = kit.command(&["seek", "--partition=0", "--to-offset=27"]).await;
-    assert!(said.status == 1 && said.error.contains("the partition can be read at 26, before 27"), "{said:?}");
+    let to = ["seek", "--partition=0", "--to-offset=27"];
+    kit.refuses(&to, "the partition can be read at 26, before 27").await;
     // In two steps, of which no worker sees the first.
-    let said = kit.command(&["seek", "--partition=0", "--to-offset=14"]).await;
-    assert!(said.status == 0 && said.out.ends_with("4 offsets count as lost\nthe group is moved\n"), "{said:?}");
-    let said = kit.command(&past).await;
-    assert!(said.status == 0 && said.out.starts_with(&format!("{topic} [0] 14 -> 26\n4 offsets from 14 ")), "{said:?}");
-    assert!(said.out.contains("\n8 offsets from 18 to 25 cannot be read: "), "{said:?}");
-    assert!(said.out.ends_with("16 offsets count as lost\nthe group is moved\n"), "{said:?}");
+    let said = kit.does(&["seek", "--partition=0", "--to-offset=14"]).await;
+    assert!(said.ends_with("4 offsets count as lost\nthe group is moved\n"), "{said}");
+    let said = kit.does(&past).await;
+    assert!(said.starts_with(&format!("{topic} [0] 14 -> 26\n4 offsets from 14 ")), "{said}");
+    assert!(said.contains("\n8 offsets from 18 to 25 cannot be read: "), "{said}");
+    assert!(said.ends_with("16 offsets count as lost\nthe group is moved\n"), "{said}");
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
     let lost = async || worker.sample("records_lost_total").await == Some(16.0);
-    kit.until_it("these, too", lost).await;
-    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
+    until("these, too", lost).await;
+    until("it is ready", async || worker.ready().await.0 == 200).await;
     worker.end().await;
     // They are told once.
     let worker = kit.process().await;
@@ -102,13 +99,13 @@ async fn what_the_client_says_nothing_of_is_a_dead_letter_and_gone_past() {
     kit.event("a", "2", "{}").await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 2).await;
-    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    kit.until_committed(0, 4).await;
     let letters = kit.dead_letters(2).await;
     let offsets: Vec<_> = letters.iter().map(|letter| header(letter, "dlq.offset").unwrap()).collect();
     assert_eq!(offsets, ["1", "2"]);
     worker.stop().await.unwrap();
-    let said = kit.command(&["seek", "--partition=0", "--to-offset=9"]).await;
-    assert!(said.status == 1 && said.error.contains("stands at 4 and ends at 4; 9 is not between them"), "{said:?}");
+    let why = "stands at 4 and ends at 4; 9 is not between them";
+    kit.refuses(&["seek", "--partition=0", "--to-offset=9"], why).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,10 +37,6 @@ impl<D: Decode> Handler for Decoding<D> {
         D::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
-        Ok(())
-    }
-
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], prepared: &()) -> Result<Applied, Failure> {
         self.0.apply(tx, batch, prepared).await
     }
@@ -60,10 +56,5 @@ impl Kit {
         };
         registry.handler(decoding).cached(&shared::devices::RESOURCE);
         Worker::start_with(&config, registry, parts).unwrap()
-    }
-
-    pub(crate) fn worker_with(&self, parts: Parts) -> Worker {
-        let config = run_config(&self.scope);
-        Worker::start_with(&config, worker_service::domains::registry(), parts).unwrap()
     }
 }

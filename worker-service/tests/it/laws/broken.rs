@@ -46,10 +46,6 @@ impl Handler for Broken {
         Devices::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
-        Ok(())
-    }
-
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
         let mut events: Vec<_> = batch.iter().map(|event| (*event).clone()).collect();
         match self.0 {
