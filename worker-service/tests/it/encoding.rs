@@ -9,7 +9,7 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     let other = format!("{name}_a");
     // With the tables, as a setup of before left it there.
     let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&kit.pool).await.unwrap();
+    kit.sql(sqlx::AssertSqlSafe(create)).await;
     let pool = sqlx::PgPool::connect(&format!("{server}/{other}")).await.unwrap();
     sqlx::raw_sql(
         "CREATE TABLE _sqlx_migrations (version bigint, success boolean);

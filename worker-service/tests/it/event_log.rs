@@ -171,30 +171,6 @@ async fn of_a_batch_that_fails_every_event_is_found_by_its_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_load_each_event_has_its_line() {
-    const EVENTS: usize = 9_000;
-    let kit = Kit::new("log_load", 3).await;
-    let worker = kit.process_with(&[("ACCESS_LOG", "all")]).await;
-    let ids: Vec<_> = (0..EVENTS).map(|n| (format!("d{}", n % 50), format!("e-{n}"), format!("r-{n}"))).collect();
-    for some in ids.chunks(500) {
-        let posts = some.iter().map(async |(device, id, request)| {
-            kit.event_with(device, id, r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", request)]).await
-        });
-        futures_util::future::join_all(posts).await;
-    }
-    kit.until("SELECT count(*) FROM events", i64::try_from(EVENTS).unwrap()).await;
-    let found = until_lines(&worker, &[PROCESSED], EVENTS).await;
-    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
-    let mut found: Vec<_> =
-        found.iter().map(|line| (text(line, "device_id"), text(line, "event_id"), text(line, "request_id"))).collect();
-    let mut expected = ids;
-    found.sort();
-    expected.sort();
-    assert!(found == expected, "each can be found by any of its names");
-    worker.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn of_a_share_the_request_id_decides() {
     let kit = Kit::new("log_share", 1).await;
     let worker = kit.process_with(&[("ACCESS_LOG", "0.3")]).await;

@@ -1,7 +1,7 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
+mod altered;
 mod commands;
-mod decoding;
 mod kafka;
 mod metrics;
 mod refusal;
@@ -27,8 +27,8 @@ use crate::prelude::*;
 
 pub(crate) use devstack::kit::{PATIENCE, Running as Process, event, header, headers, nobody, only_group as of_group};
 
+pub(crate) use self::altered::{Alter, Altered};
 pub(crate) use self::commands::{program, run};
-pub(crate) use self::decoding::Decode;
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 
 pub(crate) struct Kit {

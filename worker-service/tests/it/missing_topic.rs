@@ -52,6 +52,8 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     until("it is told", is_told).await;
     kit.make_topics(1).await;
     until("it is found again", is_ready).await;
+    kit.apply("a", "1", "{}").await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
     let log = worker.end_and_log().await;
     assert_eq!(log.matches(&words).count(), 2, "{log}");
 }

@@ -3,7 +3,7 @@
 use rdkafka::message::BorrowedMessage;
 use shared::kafka::Record;
 
-use crate::kit::{Decode, panic_over, panics_left};
+use crate::kit::{Alter, panic_over, panics_left};
 use crate::prelude::*;
 
 async fn ready(worker: &Process) -> Value {
@@ -51,9 +51,10 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 }
 
 /// As the worker's own, with a defect.
+#[derive(Clone, Copy)]
 struct DecodeOrPanic;
 
-impl Decode for DecodeOrPanic {
+impl Alter for DecodeOrPanic {
     fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
         assert!(envelope.user_id.as_deref() != Some("defect"), "a defect");
         Event::decode(envelope)
@@ -63,7 +64,7 @@ impl Decode for DecodeOrPanic {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
     let kit = Kit::new("decoding", 1).await;
-    let worker = kit.worker_decoding::<DecodeOrPanic>(Parts::default());
+    let worker = kit.altered_worker(DecodeOrPanic);
     kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
     kit.apply("a", "2", "{}").await;
     let letters = kit.dead_letters(1).await;

@@ -28,16 +28,6 @@ async fn a_process_runs_only_what_it_is_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
-    let kit = Kit::new("no_role", 1).await;
-    let said = kit.command(&["run", "--only", "devices,placements"]).await;
-    assert_eq!(said.status, 2, "{said:?}");
-    assert!(said.error.contains("'placements'") && said.error.contains("devices, devices-expire"), "{said:?}");
-    let said = kit.command(&["dlq", "list", "--handler", "placements"]).await;
-    assert!(said.status == 2 && said.error.contains("devices"), "{said:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_redriven_for_another_group_is_passed_over() {
     let kit = Kit::new("regroup", 1).await;
     let mut config = run_config(&kit.scope);

@@ -85,14 +85,14 @@ async fn postgresql_is_read_only() {
     let set = |to: &str| sqlx::AssertSqlSafe(format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" {to}; COMMIT"));
     let worker = kit.process().await;
     kit.apply("a", "1", "{}").await;
-    sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
+    kit.sql(set("SET default_transaction_read_only = on")).await;
     // Sessions of before do not know of it.
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     kit.sql(end).await;
     kit.event("a", "2", "{}").await;
     worker.tells("PostgreSQL is read-only").await;
-    sqlx::raw_sql(set("RESET default_transaction_read_only")).execute(&kit.pool).await.unwrap();
+    kit.sql(set("RESET default_transaction_read_only")).await;
     worker.tells_end_of("PostgreSQL is read-only").await;
     assert_caught_up(&kit, worker, 2).await;
 }
@@ -132,18 +132,4 @@ async fn kafka_takes_a_commit_only_at_the_next_try() {
     InProcess(&worker).tells("A commit of offsets fails").await;
     kit.until_committed(0, 2).await;
     worker.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_input_topic_is_not_there() {
-    let kit = Kit::new("no_input", 1).await;
-    let topic = format!("{}-elsewhere", kit.scope.input_topic);
-    let scope = Scope { input_topic: topic, ..kit.scope.clone() };
-    let elsewhere = kit.moved_to(scope);
-    let worker = elsewhere.process().await;
-    worker.tells("The input topic is not there").await;
-    elsewhere.make_topics(1).await;
-    elsewhere.event("a", "1", "{}").await;
-    worker.tells_end_of("The input topic is not there").await;
-    assert_caught_up(&elsewhere, worker, 1).await;
 }

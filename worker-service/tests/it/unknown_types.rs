@@ -1,15 +1,16 @@
 //! Events of a type that this version does not know: set aside for the version that does, and nothing held against
 //! the devices that sent them.
 
-use crate::kit::Decode;
+use crate::kit::Alter;
 use crate::prelude::*;
 
 const NEW: [(&str, &str); 1] = [("ce_type", "io.edge.device.moved.v1")];
 
 /// The next version, which knows the new type; here it does with it what it does with the others.
+#[derive(Clone, Copy)]
 struct NextVersion;
 
-impl Decode for NextVersion {
+impl Alter for NextVersion {
     const TYPES: &'static [&'static str] = &["io.edge.device.reported.v1", NEW[0].1];
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
@@ -34,7 +35,7 @@ async fn a_flood_of_a_new_type_pauses_nothing_and_comes_back_after_the_deploy() 
     worker.stop().await.unwrap();
 
     // The version that knows it.
-    let worker = kit.worker_decoding::<NextVersion>(Parts::default());
+    let worker = kit.altered_worker(NextVersion);
     kit.put(Some(b"poison"), Some(b"x"), &[]).await;
     assert_eq!(kit.dead_letters(devices.len() + 1).await.len(), devices.len() + 1);
     let (summary, lines) = kit.redrive(&["--reason=unknown_type", "--rate=10000"]).await.unwrap();
