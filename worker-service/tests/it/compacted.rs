@@ -78,7 +78,7 @@ async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
     let kit = Kit::new("compacted_letters", 1).await;
     kit.set_topic(&kit.scope.dlq_topic, &[("cleanup.policy", "compact")]).await;
     let keyless = WireRecord { value: Some(b"{}".to_vec()), ..WireRecord::default() };
-    kit.write(&kit.scope.input_topic, |broker, topic| produce(broker, topic, 0, &[keyless])).await;
+    kit.write(&kit.scope.input_topic, &[keyless]).await;
     kit.event("a", "1", "{}").await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", 1).await;

@@ -1,6 +1,6 @@
 //! What is no event goes to the dead-letter topic as it was, and holds up nobody.
 
-use crate::kit::headers;
+use crate::kit::{headers, noise};
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,25 +41,13 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_input_topic_took_fits_whole() {
-    let (kit, worker) = Kit::with_worker("large", 1).await;
-    // Nearly all of the input's limit.
-    let value = incompressible(900 * 1024);
-    kit.put(Some(b"a"), Some(&value), &[("long", Some(&[b'h'; 60 * 1024]))]).await;
-    let letters = kit.dead_letters(1).await;
-    assert_eq!(letters[0].payload().unwrap(), value);
-    assert_eq!(header(&letters[0], "dlq.truncated"), None);
-    worker.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     let kit = Kit::new("cut", 1).await;
     // Somebody else made the topic, with a limit of its own.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "50000")]).await;
     let worker = kit.worker();
-    let value = incompressible(300_000);
-    let small = incompressible(1_000);
+    let value = noise(300_000);
+    let small = noise(1_000);
     for n in 0..40 {
         if n == 20 {
             kit.put(Some(b"a"), Some(&value), &[("h", Some(b"1"))]).await;
@@ -77,9 +65,4 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     assert_eq!(header(cut[0], "dlq.reason").as_deref(), Some("undecodable"));
     assert_eq!(header(cut[0], "h").as_deref(), Some("1"));
     kit.end_at(worker, 42).await;
-}
-
-/// Of any length what no compression makes smaller, and is no event.
-fn incompressible(length: usize) -> Vec<u8> {
-    (0..length).map(|_| fastrand::u8(..)).collect()
 }

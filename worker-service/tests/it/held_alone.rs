@@ -7,6 +7,22 @@ use crate::prelude::*;
 /// More than may wait behind an event of a device that is held alone.
 const EVENTS: usize = 104;
 
+/// Sends events of other devices to all partitions until the first ones hold a key alone; gives how many to each.
+async fn until_held_alone(kit: &Kit, worker: &Process, partitions: i32, holding: i32) -> i64 {
+    for sent in 1..300 {
+        for partition in 0..partitions {
+            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
+        }
+        let report = worker.health().await;
+        let holds = |partition: i32| of_group(&report)["partitions"][partition.to_string()]["held_alone_keys"] == 1;
+        if (0..holding).all(holds) {
+            return sent;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{}", worker.service.log());
+}
+
 /// Whatever the code: each on a partition of its own.
 const REFUSALS: [(&str, &str); 8] = [
     ("0A000", "SQLSTATE 0A000: refused"),
@@ -23,41 +39,24 @@ const REFUSALS: [(&str, &str); 8] = [
 async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
     let partitions = i32::try_from(REFUSALS.len()).unwrap();
     let kit = Kit::new("held-alone", partitions).await;
-    for (refusal, _) in REFUSALS {
-        kit.refuse_with(&format!("bad-{refusal}"), refusal).await;
+    for (partition, (refusal, _)) in (0..).zip(REFUSALS) {
+        let device = format!("bad-{refusal}");
+        kit.refuse_with(&device, refusal).await;
+        for id in ["1", "2"] {
+            kit.event_at(partition, &device, id, "{}").await;
+        }
     }
     let worker = kit.process().await;
-    for (partition, (refusal, _)) in (0..).zip(REFUSALS) {
-        for n in 0..2 {
-            kit.event_at(partition, &format!("bad-{refusal}"), &n.to_string(), "{}").await;
-        }
-    }
-    let mut sent = 0;
-    let ready = loop {
-        for partition in 0..partitions {
-            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
-        }
-        sent += 1;
-        assert!(sent < 300, "{}", worker.service.log());
-        let report = worker.health().await;
-        let held = |partition: i32| of_group(&report)["partitions"][partition.to_string()]["held_alone_keys"] == 1;
-        if (0..partitions).all(held) {
-            break report;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    let sent = until_held_alone(&kit, &worker, partitions, partitions).await;
     kit.until("SELECT count(*) FROM events WHERE device_id LIKE 'good-%'", sent * i64::from(partitions)).await;
-    assert_eq!((&ready["status"], kit.dead_letters(0).await.len()), (&"ready".into(), 0));
+    assert_eq!((worker.status().await, kit.dead_letters(0).await.len()), ("ready".to_owned(), 0));
     for (refusal, error) in REFUSALS {
-        let is_told = || {
-            let log = worker.service.log();
-            json_lines(&log).any(|line| {
-                line["message"] == "one key alone meets what would be an outage: it is held, and the partition goes on"
-                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
-                    && line["error"] == error
-            })
+        let is_it = |line: Value| {
+            line["message"] == "one key alone meets what would be an outage: it is held, and the partition goes on"
+                && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                && line["error"] == error
         };
-        until(refusal, async || is_told()).await;
+        until(refusal, async || json_lines(&worker.service.log()).any(is_it)).await;
     }
 
     worker.tells("One device alone meets what would be an outage").await;
@@ -117,15 +116,7 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     kit.refuse_with("bad", "crash").await;
     let worker = kit.process().await;
     kit.event_at(0, "bad", "0", "{}").await;
-    let mut sent = 0;
-    while worker.partition(0).await["held_alone_keys"] != 1 {
-        for partition in [0, 1] {
-            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
-        }
-        sent += 1;
-        assert!(sent < 300, "{}", worker.service.log());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let sent = until_held_alone(&kit, &worker, 2, 1).await;
     let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
     until("the other partition goes on", async || committed(1, sent).await).await;
     // A crash ends the test's own sessions, too.

@@ -230,6 +230,22 @@ impl End for Process {
     }
 }
 
+/// An event as the API writes it, to be written byte by byte.
+pub(crate) fn wire_event(device: &str, id: &str) -> WireRecord {
+    event(device).id(id).wire_record()
+}
+
+/// What something held in memory at most, in MiB, is a number that can be, and less than this.
+pub(crate) fn assert_memory(most: usize, bound: usize) {
+    println!("{most} MiB");
+    assert!((5..bound).contains(&most), "{most} MiB, and not less than {bound}");
+}
+
+/// Bytes that no compression makes smaller, and that are no event.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    (0..length).map(|_| fastrand::u8(..)).collect()
+}
+
 /// What a worker's health says of a partition of its only group.
 pub(crate) fn partition(worker: &Worker, number: i32) -> Value {
     of_group(&worker.health.report().1)["partitions"][number.to_string()].clone()

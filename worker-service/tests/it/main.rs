@@ -28,7 +28,6 @@ mod groups;
 mod held_alone;
 mod kafka_warnings;
 mod kit;
-mod large_keys;
 mod late_answers;
 mod laws;
 mod losses;

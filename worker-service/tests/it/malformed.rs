@@ -4,7 +4,6 @@
 use devstack::wire::{Claims, produce_claiming};
 use time::OffsetDateTime;
 
-use crate::any_bytes::wire_event;
 use crate::prelude::*;
 
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
@@ -23,7 +22,8 @@ pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
 
 /// Writes one batch; gives the offset of its first.
 pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
-    kit.write(topic, move |broker, topic| produce_claiming(broker, topic, partition, &records)).await
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
+    blocking(move || produce_claiming(&broker, &topic, partition, &records)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

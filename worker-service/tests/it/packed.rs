@@ -1,20 +1,11 @@
 //! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
 //! memory is bounded too.
 
-use devstack::wire::{Packing, produce_as};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use crate::any_bytes::wire_event;
-use crate::kit::event;
+use crate::kit::{assert_memory, event};
 use crate::prelude::*;
-
-/// Puts records on a partition of the input topic as one batch.
-async fn put_as(kit: &Kit, records: &[WireRecord], packing: Packing, millis: i64) -> std::io::Result<i64> {
-    let (broker, topic, records) =
-        (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone(), records.to_vec());
-    blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await
-}
 
 /// An event with so many bytes of payload, of which a compressor leaves next to nothing.
 fn large(device: &str, id: &str, bytes: usize) -> WireRecord {
@@ -46,7 +37,7 @@ async fn what_any_producer_compressed_is_applied() {
     }
     for packing in [Packing::None, Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
         let records: Vec<_> = (0..20).map(|n| large("w", &format!("{packing:?}-{n}"), 3_000)).collect();
-        put_as(&kit, &records, packing, 0).await.unwrap();
+        kit.write_as(&kit.scope.input_topic, &records, packing, 0).await.unwrap();
         sent += 20;
     }
     let worker = kit.worker();
@@ -57,14 +48,15 @@ async fn what_any_producer_compressed_is_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
     let kit = Kit::new("bombs", 1).await;
+    let topic = &kit.scope.input_topic;
     for packing in [Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
         // One record, and many that fit by themselves.
         for records in [vec![large("a", "1", 4 << 20)], vec![large("a", "1", 100_000); 11]] {
-            let refused = put_as(&kit, &records, packing, 0).await.unwrap_err().to_string();
+            let refused = kit.write_as(topic, &records, packing, 0).await.unwrap_err().to_string();
             // MESSAGE_TOO_LARGE
             assert!(refused.ends_with("error code 10"), "{packing:?}: {refused}");
         }
-        put_as(&kit, &vec![large("a", "1", 100_000); 10], packing, 0).await.unwrap();
+        kit.write_as(topic, &vec![large("a", "1", 100_000); 10], packing, 0).await.unwrap();
     }
 }
 
@@ -96,14 +88,10 @@ async fn a_backlog_of_compressible_events_takes_bounded_memory() {
     });
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", EVENTS).await;
-    let peak = worker.peak();
-    println!("{peak} MiB at most");
-    assert!((5..MOST_MEMORY).contains(&peak), "{peak} MiB");
+    // What a worker of six partitions takes at most (docs/operations.md, Memory).
+    assert_memory(worker.peak(), 256);
     worker.end().await;
 }
-
-/// What a worker of six partitions takes at most, in MiB (docs/operations.md, Memory).
-const MOST_MEMORY: usize = 256;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobody() {
@@ -121,13 +109,13 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         {
             for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
                 let id = format!("{millis}-{packing:?}");
-                match put_as(&kit, &[wire_event(&id, &id)], packing, millis).await {
+                match kit.write_as(topic, &[wire_event(&id, &id)], packing, millis).await {
                     Ok(_) => taken += 1,
                     Err(error) => println!("{kind}, {compression}, {id}: {error}"),
                 }
             }
         }
-        put_as(&kit, &[wire_event("behind", "behind")], Packing::None, 0).await.unwrap();
+        kit.write(topic, &[wire_event("behind", "behind")]).await;
         let worker = kit.process().await;
         kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
         let letters = i64::try_from(kit.dead_letters(0).await.len()).unwrap();

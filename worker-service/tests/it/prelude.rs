@@ -4,7 +4,7 @@ pub(crate) use std::collections::BTreeMap;
 pub(crate) use std::time::{Duration, Instant};
 
 pub(crate) use devstack::kit::{blocking, json_lines, until};
-pub(crate) use devstack::wire::{WireRecord, produce};
+pub(crate) use devstack::wire::{Packing, WireRecord, produce_as};
 pub(crate) use devstack::{Proxy, Scope};
 pub(crate) use rdkafka::Message as _;
 pub(crate) use rdkafka::admin::AdminOptions;
@@ -19,4 +19,6 @@ pub(crate) use shared::store::Failure;
 pub(crate) use worker_service::consumer::handler::Handler;
 pub(crate) use worker_service::worker::{Parts, Worker};
 
-pub(crate) use crate::kit::{Kit, PATIENCE, Process, client, header, nobody, of_group, partition, run_config};
+pub(crate) use crate::kit::{
+    InProcess, Kit, PATIENCE, Process, client, header, nobody, of_group, partition, run_config, wire_event,
+};

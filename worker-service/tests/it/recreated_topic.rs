@@ -3,7 +3,6 @@
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::InProcess;
 use crate::prelude::*;
 
 /// Deletes the input topic and makes it again, as if some minutes lay between the two.

@@ -222,7 +222,7 @@ async fn after_three_failures_in_a_row_kafka_counts_as_away() {
             WireRecord { key: None, value: None, headers: headers.into() }
         })
         .collect();
-    kit.write(&kit.scope.dlq_topic, move |broker, topic| produce(broker, topic, 0, &letters)).await;
+    kit.write(&kit.scope.dlq_topic, &letters).await;
     kit.letter("a", "1", 9, &[]).await;
     kit.set_topic(&topic, &[("cleanup.policy", "compact")]).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();

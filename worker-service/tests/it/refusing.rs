@@ -1,5 +1,6 @@
 //! A dead-letter topic that takes nothing: nothing is lost, and nothing is committed past it.
 
+use crate::kit::noise;
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,8 +48,8 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
 async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
     let kit = Kit::new("unfit", 1).await;
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "1500")]).await;
-    // Noise, which no compression makes smaller, and a letter is not cut to less than some 2,000 bytes.
-    let key: Vec<u8> = (0..30_000).map(|_| fastrand::u8(..)).collect();
+    // A letter is not cut to less than some 2,000 bytes.
+    let key = noise(30_000);
     let keys: Vec<_> = (0..59).map(|n| format!("d{n}").into_bytes()).collect();
     let (before, behind) = keys.split_at(20);
     for key in before.iter().chain([&key]).chain(behind) {

@@ -3,7 +3,6 @@
 use devstack::{Endpoints, Postgres, endpoints};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::InProcess;
 use crate::prelude::*;
 
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {

@@ -7,7 +7,6 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shared::kafka::Record;
 
-use crate::kit::InProcess;
 use crate::prelude::*;
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,15 +1,12 @@
 //! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
 //! command gets it past.
 
-use devstack::wire::{Packing, produce_as};
-
-use crate::any_bytes::wire_event;
 use crate::prelude::*;
 
 /// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
     let record = WireRecord { value: Some(vec![0; 13 << 20]), ..wire_event("bomb", "bomb") };
-    kit.write(topic, |broker, topic| produce_as(broker, topic, 0, &vec![record; 8], Packing::Zstd, 0)).await
+    kit.write_as(topic, &vec![record; 8], Packing::Zstd, 0).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,8 +91,7 @@ async fn what_the_client_says_nothing_of_is_a_dead_letter_and_gone_past() {
     let kit = Kit::new("silent", 1).await;
     kit.keep_compression(&kit.scope.input_topic).await;
     let three = vec![wire_event("a", "1"); 3];
-    let write = move |broker: &str, topic: &str| produce_as(broker, topic, 0, &three, Packing::GzipMembers, 0);
-    kit.write(&kit.scope.input_topic, write).await;
+    kit.write_as(&kit.scope.input_topic, &three, Packing::GzipMembers, 0).await.unwrap();
     kit.event("a", "2", "{}").await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 2).await;

@@ -122,14 +122,21 @@ impl Kit {
         self.put_on(&self.scope.dlq_topic, (None, None), Some(device.as_bytes()), Some(value.as_bytes()), &all).await
     }
 
-    /// Writes to a topic as no client would, by a function that is given the broker and the topic; gives the first offset.
-    pub(crate) async fn write(
+    /// Writes a batch of records to a topic's first partition byte by byte, as no client would; gives the first offset.
+    pub(crate) async fn write(&self, topic: &str, records: &[WireRecord]) -> i64 {
+        self.write_as(topic, records, Packing::None, 0).await.unwrap()
+    }
+
+    /// The same, packed, of records that have this time.
+    pub(crate) async fn write_as(
         &self,
         topic: &str,
-        write: impl FnOnce(&str, &str) -> std::io::Result<i64> + Send + 'static,
-    ) -> i64 {
-        let (broker, topic) = (self.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
-        blocking(move || write(&broker, &topic)).await.unwrap()
+        records: &[WireRecord],
+        packing: Packing,
+        millis: i64,
+    ) -> std::io::Result<i64> {
+        let (broker, topic, records) = (self.scope.endpoints.kafka_brokers.clone(), topic.to_owned(), records.to_vec());
+        blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await
     }
 
     pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
