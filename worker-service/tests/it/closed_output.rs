@@ -11,21 +11,33 @@ async fn cache(kit: &Kit, device: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_reads_is_done_as_a_whole() {
+async fn what_nobody_reads_is_done_as_a_whole_and_what_cannot_be_told_is_said_to_be_done() {
     let (kit, worker) = Kit::with_worker("unheard", 1).await;
     for device in ["a", "b"] {
-        kit.event(device, "1", "{}").await;
+        kit.apply(device, "1", "{}").await;
     }
-    kit.until("SELECT count(*) FROM events", 2).await;
     worker.stop().await.unwrap();
 
-    cache(&kit, "a").await;
-    let said = kit.unheard(&["forget", "a"]).await;
-    assert_eq!((said.status, kit.version("a").await, cached(&kit, "a").await), (0, None, None), "{said:?}");
-
-    cache(&kit, "b").await;
-    let said = kit.unheard(&["seek", "--from-beginning"]).await;
-    assert_eq!((said.status, kit.committed().await[&0], cached(&kit, "b").await), (0, 0, None), "{said:?}");
+    // Where nobody reads, nothing is said; to a full disk nothing can be told, which whoever reads the file later has
+    // to know.
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let [forgotten, rewound] = ["the device is forgotten", "the group is rewound"]
+        .map(|done| format!("error: {done}, but that could not be told: "));
+    for (device, status, rewound, forgotten) in [("a", 0, "", ""), ("b", 1, &*rewound, &*forgotten)] {
+        let command = async |args: &[&str]| match status {
+            0 => kit.unheard(args).await,
+            _ => kit.command_into(args, full()).await,
+        };
+        kit.commit(2).await;
+        cache(&kit, device).await;
+        let said = command(&["seek", "--from-beginning"]).await;
+        let done = (kit.committed().await[&0], cached(&kit, device).await);
+        assert_eq!((said.status, said.error.contains(rewound), done), (status, true, (0, None)), "{said:?}");
+        cache(&kit, device).await;
+        let said = command(&["forget", device]).await;
+        let done = (kit.version(device).await, cached(&kit, device).await);
+        assert_eq!((said.status, said.error.contains(forgotten), done), (status, true, (None, None)), "{said:?}");
+    }
 
     kit.store.pause(&kit.scope.group, &kit.scope.input_topic, 0, "a test").await.unwrap();
     for _ in ["paused", "not paused"] {
@@ -38,23 +50,4 @@ async fn what_nobody_reads_is_done_as_a_whole() {
     kit.letter("b", "whole", 1, &[]).await;
     assert_eq!(kit.unheard(&["dlq", "redrive"]).await.status, 0);
     assert_eq!(kit.records(3).await.len(), 3, "it is sent");
-}
-
-/// To a full disk nothing can be told, which whoever reads the file later has to know.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_told_is_done_and_said_to_be() {
-    let (kit, worker) = Kit::with_worker("untold", 1).await;
-    kit.apply("a", "1", "{}").await;
-    worker.stop().await.unwrap();
-    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-
-    cache(&kit, "a").await;
-    let said = kit.command_into(&["seek", "--from-beginning"], full()).await;
-    assert_eq!((said.status, kit.committed().await[&0], cached(&kit, "a").await), (1, 0, None), "{said:?}");
-    assert!(said.error.contains("error: the group is rewound, but that could not be told: "), "{}", said.error);
-
-    cache(&kit, "a").await;
-    let said = kit.command_into(&["forget", "a"], full()).await;
-    assert_eq!((said.status, kit.version("a").await, cached(&kit, "a").await), (1, None, None), "{said:?}");
-    assert!(said.error.contains("error: the device is forgotten, but that could not be told: "), "{}", said.error);
 }

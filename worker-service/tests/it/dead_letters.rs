@@ -1,13 +1,12 @@
 //! What is no event goes to the dead-letter topic as it was, and holds up nobody.
 
-use crate::kit::{headers, noise};
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_a_dead_letter_with_everything_it_had() {
     let (kit, worker) = Kit::with_worker("poison", 1).await;
     kit.event("a", "1", "{}").await;
-    let before = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 - 1_000;
+    let before = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 - 1_000;
     let garbage = b"\xff\x00 not an event";
     let odd: [(&str, Option<&[u8]>); 3] = [("h", Some(b"\xfe")), ("null", None), ("h", Some(b""))];
     let (partition, offset) = kit.put(Some(b"\xffkey"), Some(garbage), &odd).await;
@@ -17,14 +16,10 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
     let letters = kit.dead_letters(2).await;
     assert_eq!(letters.len(), 2);
     let letter = letters.iter().find(|letter| letter.payload().is_some()).unwrap();
-    assert_eq!(letter.key(), Some(&b"\xffkey"[..]));
-    assert_eq!(letter.payload(), Some(&garbage[..]));
+    assert_eq!((letter.key(), letter.payload()), (Some(&b"\xffkey"[..]), Some(&garbage[..])));
     let found = headers(letter);
-    let value = |name: &str| found.iter().find(|(n, _)| n == name).unwrap().1.clone();
-    assert_eq!(
-        &found[..3],
-        [("h", "\u{fffd}"), ("null", "<null>"), ("h", "")].map(|(n, v)| (n.to_owned(), v.to_owned()))
-    );
+    let value = |name: &str| header(letter, name).unwrap();
+    assert_eq!(found[..3], owned(&[("h", "\u{fffd}"), ("null", "<null>"), ("h", "")]));
     assert_eq!(value("dlq.reason"), "undecodable");
     assert_eq!(value("dlq.error"), "ce_specversion is missing");
     assert_eq!(value("dlq.attempts"), "1");
@@ -46,8 +41,7 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     // Somebody else made the topic, with a limit of its own.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "50000")]).await;
     let worker = kit.worker();
-    let value = noise(300_000);
-    let small = noise(1_000);
+    let (value, small) = (noise(300_000), noise(1_000));
     for n in 0..40 {
         if n == 20 {
             kit.put(Some(b"a"), Some(&value), &[("h", Some(b"1"))]).await;

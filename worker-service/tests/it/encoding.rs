@@ -23,7 +23,7 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     let kit = kit.moved_to(scope);
     let expected = format!("the encoding of the database {other} is SQL_ASCII, and UTF8 is needed");
 
-    kit.refuses(&["setup"], &expected).await;
+    kit.fails(&["setup"], &expected).await;
     kit.event("a", "1", r#"{"escaped":"\u00e9"}"#).await;
     let worker = kit.process().await;
     until("readiness says why", async || {
@@ -33,6 +33,6 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     .await;
     // Lines are written by another thread.
     until("the log, too", async || worker.service.log().contains(&expected)).await;
-    assert_eq!(kit.committed().await.get(&0), None, "it did not join the group");
+    assert_eq!(kit.committed().await[&0], 0, "it did not join the group");
     worker.end().await;
 }

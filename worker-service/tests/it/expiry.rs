@@ -1,12 +1,10 @@
 //! An expiry that does not go on: what it says of itself.
 
-use devstack::kit::sample;
-
 use crate::prelude::*;
 
 /// How far a worker says that it is behind, with the rows of this kind.
 async fn behind(worker: &Process, rows: &str) -> Option<f64> {
-    sample(&worker.metrics().await, &format!("events_expiry_behind_seconds{{rows=\"{rows}\"}}"))
+    worker.sample(&format!("events_expiry_behind_seconds{{rows=\"{rows}\"}}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
-use devstack::kit::sample;
 use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
@@ -53,23 +52,30 @@ impl Fenced {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
     let fenced = Fenced::new("fences_cut").await;
-    let worker = fenced.kit.worker();
-    fenced.cache_the_first().await;
+    let worker = fenced.kit.process().await;
+    let quick = fenced.count_the_first(&worker).await;
     let first = fenced.row().await;
     fenced.proxy.cut();
     fenced.kit.events("a", 2..=20).await;
-    fenced.kit.until("SELECT version FROM resources", 20).await;
     fenced.kit.until_committed(0, 20).await;
-    let said = |of: &str| worker.health.report().1["cache"][of].clone();
-    until("it says that Redis is away", async || said("status") == "down").await;
-    until("and that a fence waits for it", async || said("fences_pending") == 1).await;
-    assert!(said("error").as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{}", said("error"));
-    assert!(worker.health.report().0, "ready");
+    let put_off = Instant::now();
+    assert_eq!(fenced.kit.version("a").await, Some(20));
+    let said = async |of: &str| worker.health().await["cache"][of].clone();
+    until("it says that Redis is away", async || said("status").await == "down").await;
+    until("and that a fence waits for it", async || said("fences_pending").await == 1).await;
+    let error = said("error").await;
+    assert!(error.as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{error}");
+    assert_eq!(worker.ready().await.0, 200);
     assert_eq!(fenced.cached().await, first, "nobody could tell");
+    until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
+    assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
     fenced.proxy.mend();
     fenced.until_the_row_is_cached().await;
-    until("it says that all is well", async || said("status") == "up" && said("fences_pending") == 0).await;
-    worker.stop().await.unwrap();
+    until("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
+    until("it says that all is well", async || said("status").await == "up" && said("fences_pending").await == 0).await;
+    fenced.kit.event("a", "21", "{}").await;
+    until("and the next ones are counted as before", async || visible(&worker).await == (21, quick + 1)).await;
+    worker.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +112,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     // Longer than commits of what is stored are apart.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     worker.service.kill().unwrap();
-    assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
+    assert_eq!(fenced.kit.committed().await[&0], 1, "the offset waits for the fence");
     assert_eq!(fenced.cached().await, first);
 
     let successor = fenced.kit.process_with(&[("REDIS_URL", &devstack::endpoints().redis_url)]).await;
@@ -152,24 +158,6 @@ async fn visible(worker: &Process) -> (u64, u64) {
     let page = worker.metrics().await;
     let sample = |name: &str| sample(&page, name).map_or(0, |value| value as u64);
     (sample("accepted_to_visible_seconds_count"), sample(r#"accepted_to_visible_seconds_bucket{le="1"}"#))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_whose_fence_was_put_off_count_when_it_is_acknowledged() {
-    let fenced = Fenced::new("fences_late").await;
-    let worker = fenced.kit.process().await;
-    let quick = fenced.count_the_first(&worker).await;
-    fenced.proxy.cut();
-    fenced.kit.events("a", 2..=20).await;
-    fenced.kit.until_committed(0, 20).await;
-    let put_off = Instant::now();
-    until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
-    assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
-    fenced.proxy.mend();
-    until("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
-    fenced.kit.event("a", "21", "{}").await;
-    until("and the next ones as before", async || visible(&worker).await == (21, quick + 1)).await;
-    worker.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use shared::devices::queries::{Age, Expired};
-use time::OffsetDateTime;
 
 use crate::prelude::*;
 
@@ -36,11 +35,8 @@ async fn a_record_of_1970_keeps_its_row_and_counts_once() {
     kit.until("SELECT count(*) FROM events", 1).await;
     let month = Duration::from_secs(30 * 24 * 3600);
     let expired = queries::expire(&kit.store, Age::Written, month, 100).await.unwrap();
-    assert_eq!(
-        expired,
-        Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) },
-        "it was written just now"
-    );
+    let none = Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) };
+    assert_eq!(expired, none, "it was written just now");
     stamped(&kit, "a", "1", "{}", OF_1970, &[]).await;
     stamped(&kit, "a", "2", "{}", OF_1970, &[]).await;
     kit.until("SELECT version FROM resources", 2).await;
@@ -82,7 +78,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
         let worker = kit.process().await;
         stamped(&kit, "a", "1", "{}", stamp, &[]).await;
         kit.until("SELECT count(*) FROM events", 1).await;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let mut lock = kit.pool.begin().await.unwrap();
         sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         stamped(&kit, "a", "2", "{}", stamp, &[]).await;
@@ -113,12 +109,9 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     stamped(&kit, "a", "2", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
     kit.forget("a", &[]).await.unwrap();
 
-    let refused = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
-    assert!(refused.starts_with("nothing was changed: the topic "), "{refused}");
-    assert!(
-        refused.contains("message.timestamp.type=CreateTime") && refused.contains("`--from-beginning`"),
-        "{refused}"
-    );
+    let why = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
+    assert!(why.starts_with("nothing was changed: the topic "), "{why}");
+    assert!(why.contains("message.timestamp.type=CreateTime") && why.contains("`--from-beginning`"), "{why}");
     let (moved, _) = kit.seek_by(&["--from-beginning"]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(1), 0));
     let worker = kit.worker();
@@ -139,7 +132,7 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
         stamped(&kit, "a", id, "{}", now() - 120 * MINUTE, &[]).await;
     }
     kit.until("SELECT count(*) FROM events", 3).await;
-    let said = kit.does(&["setup"]).await;
+    let said = kit.succeeds(&["setup"]).await;
     assert!(said.contains("changed a setting of the topic"), "{said}");
     worker.stop().await.unwrap();
     let before = kit.committed().await;

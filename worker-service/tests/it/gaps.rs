@@ -22,11 +22,7 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     kit.until("SELECT count(*) FROM events", i64::try_from(TRANSACTIONS + 1).unwrap()).await;
     let log = worker.end_and_log().await;
     let took = began.elapsed();
-    let looks: Vec<serde_json::Value> = log
-        .lines()
-        .filter(|line| line.contains(r#""message":"looked into gaps""#))
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let looks = told(&log, "looked into gaps");
     let gaps: u64 = looks.iter().map(|look| look["gaps"].as_u64().unwrap()).sum();
     assert!(!looks.is_empty() && gaps <= TRANSACTIONS as u64, "{looks:?}");
     // One a second, and a last one on the way out.
@@ -67,16 +63,8 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
 
     // By a reader that has very little time for each look.
     let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
+    let records = BTreeSet::from_iter(kit.offsets().await);
     let read = move || {
-        let consumer: BaseConsumer = config.clone().set("group.id", "nobody").create().unwrap();
-        let mut beginning = TopicPartitionList::new();
-        beginning.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-        consumer.assign(&beginning).unwrap();
-        let (mut records, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
-        while !records.contains(&END) {
-            assert!(Instant::now() < deadline, "{} records", records.len());
-            records.extend(consumer.poll(Duration::from_millis(100)).map(|record| record.unwrap().offset()));
-        }
         let reader = GapReader::new(&config, "nobody");
         let gaps: Vec<_> = (0..END).filter(|at| !records.contains(at)).map(|at| at..at + 1).collect();
         assert_eq!(gaps.len(), TRANSACTIONS as usize);
@@ -98,10 +86,8 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     let worker = kit.process_with(&[("RUST_LOG", "worker_service=debug")]).await;
     kit.until("SELECT count(*) FROM events", TRANSACTIONS + 1).await;
     let left_over = || -> Vec<u64> {
-        let log = worker.service.log();
-        let looks = log.lines().filter(|line| line.contains(r#""message":"looked into gaps""#));
-        let look = |line| serde_json::from_str::<serde_json::Value>(line).ok()?["left_over"].as_u64();
-        looks.filter_map(look).collect()
+        let looks = told(&worker.service.log(), "looked into gaps");
+        looks.iter().filter_map(|look| look["left_over"].as_u64()).collect()
     };
     kit.until_committed(0, END + 1).await;
     until("nothing is left", async || left_over().last() == Some(&0)).await;

@@ -1,7 +1,5 @@
 //! What would be an outage is none where one device alone meets it.
 
-use devstack::{Endpoints, Postgres, endpoints};
-
 use crate::prelude::*;
 
 /// More than may wait behind an event of a device that is held alone.
@@ -106,23 +104,15 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
 /// Each time that ends all the server's sessions, and nobody is served until it has recovered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_over_which_the_backend_crashes_is_held_alone() {
-    let start = || {
-        let postgres = Postgres::start().unwrap();
-        let endpoints = Endpoints { postgres_url: postgres.url(), ..endpoints().clone() };
-        (postgres, Scope::on(&endpoints, "crashes").unwrap())
-    };
-    let (_postgres, scope) = blocking(start).await;
-    let kit = Kit::on(scope, 2).await;
+    let (_postgres, kit) = Kit::on_postgres("crashes", 2).await;
     kit.refuse_with("bad", "crash").await;
     let worker = kit.process().await;
     kit.event_at(0, "bad", "0", "{}").await;
     let sent = until_held_alone(&kit, &worker, 2, 1).await;
-    let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
-    until("the other partition goes on", async || committed(1, sent).await).await;
+    kit.until_committed(1, sent).await;
     // A crash ends the test's own sessions, too.
-    let mended = async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok();
-    until("it is mended", mended).await;
-    until("it is applied", async || committed(0, sent + 1).await).await;
+    until("it is mended", async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok()).await;
+    kit.until_committed(0, sent + 1).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
     until("each has its effect", async || all().await == Some(2 * sent + 1)).await;
@@ -150,13 +140,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let kit = Kit::new("alone-burst", 1).await;
-    kit.sql(
-        "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           IF NEW.event_id LIKE 'bad%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END IF;
-           RETURN NEW; END $$;
-         CREATE TRIGGER refuse_bad BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_bad()",
-    )
-    .await;
+    kit.refuse_with("bad%", "42501").await;
     let worker = kit.process().await;
     let others = async {
         for n in 0.. {
@@ -186,7 +170,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         }
         assert_eq!(kit.version("d1").await, Some(45), "{}", worker.service.log());
         let sent = kit.event("o1", "last", "{}").await;
-        until("the others go on", async || kit.committed().await.get(&0) > Some(&sent.1)).await;
+        until("the others go on", async || kit.committed().await[&0] > sent.1).await;
     };
     let burst = futures_util::future::join(burst, worker.tells("So much is held that nothing comes in"));
     tokio::select! { () = others => {}, _ = burst => {} }
@@ -200,14 +184,9 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_everybody_meets_is_one() {
     let kit = Kit::new("outage-of-all", 1).await;
-    let devices = ["a", "b", "c"];
     kit.refuse_with("%", "42501").await;
     let worker = kit.process().await;
-    for n in 0..3 {
-        for device in devices {
-            kit.event(device, &n.to_string(), "{}").await;
-        }
-    }
+    join_all(["a", "b", "c"].map(|device| kit.events(device, 1..=3))).await;
     let waits = async || worker.health().await.to_string().contains("waiting out an outage");
     until("it waits", waits).await;
     until("each was tried several times", async || kit.tries().await.len() >= 12).await;

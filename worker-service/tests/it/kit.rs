@@ -9,9 +9,7 @@ mod transactions;
 
 use std::path::Path;
 
-use clap::Parser as _;
-use devstack::kit::found;
-use devstack::{Program, Service, kit};
+use devstack::{Endpoints, Postgres, Program, Service, kit};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer};
@@ -21,14 +19,14 @@ use shared::runtime::config::{LogConfig, LogFormat};
 use shared::runtime::telemetry;
 use shared::store::Store;
 use sqlx::{PgPool, SqlSafeStr};
-use worker_service::config::{Cli, Command, RunConfig};
+use worker_service::config::{Command, RunConfig};
 
 use crate::prelude::*;
 
-pub(crate) use devstack::kit::{PATIENCE, Running as Process, event, header, headers, nobody, only_group as of_group};
+pub(crate) use devstack::kit::{Running as Process, only_group as of_group};
 
 pub(crate) use self::altered::{Alter, Altered};
-pub(crate) use self::commands::{program, run};
+pub(crate) use self::commands::{parse, program, run};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 
 pub(crate) struct Kit {
@@ -94,23 +92,44 @@ impl Kit {
         let store = Store::open(&postgres, "test").unwrap();
         store.migrate().await.unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
-        let kit = Self { producer: producer(&scope), pool, store, scope };
+        let producer = client(&scope).create().unwrap();
+        let kit = Self { producer, pool, store, scope }.producing(&[]);
         kit.make_topics(partitions).await;
         kit
     }
 
-    /// The same with another Kafka, which has the topics.
-    pub(crate) fn moved_to(self, scope: Scope) -> Self {
-        Self { producer: producer(&scope), scope, ..self }
+    /// The same on a PostgreSQL of a test's own.
+    pub(crate) async fn on_postgres(name: &'static str, partitions: i32) -> (Postgres, Self) {
+        let start = move || {
+            let postgres = Postgres::start().unwrap();
+            let endpoints = Endpoints { postgres_url: postgres.url(), ..devstack::endpoints().clone() };
+            (postgres, Scope::on(&endpoints, name).unwrap())
+        };
+        let (postgres, scope) = blocking(start).await;
+        (postgres, Self::on(scope, partitions).await)
     }
 
-    /// The same with a Kafka that refuses what it is told to refuse, which has the input topic.
-    pub(crate) fn moved_to_mock(self) -> (Self, MockCluster<'static, DefaultProducerContext>) {
-        let mock = MockCluster::new(1).unwrap();
-        let mut scope = self.scope.clone();
+    /// The same with a producer that has these settings.
+    pub(crate) fn producing(self, settings: &[(&str, &str)]) -> Self {
+        let mut config = client(&self.scope);
+        for (name, value) in [("partitioner", "murmur2_random"), ("linger.ms", "2")].iter().chain(settings) {
+            config.set(*name, *value);
+        }
+        Self { producer: config.create().unwrap(), ..self }
+    }
+
+    /// The same with another Kafka, which has the topics.
+    pub(crate) fn moved_to(self, scope: Scope) -> Self {
+        Self { scope, ..self }.producing(&[])
+    }
+
+    /// One partition on a Kafka that refuses what it is told to refuse, and has the input topic alone.
+    pub(crate) async fn on_mock(name: &str) -> (Self, MockCluster<'static, DefaultProducerContext>) {
+        let (kit, mock) = (Self::new(name, 1).await, MockCluster::new(1).unwrap());
+        let mut scope = kit.scope.clone();
         scope.endpoints.kafka_brokers = mock.bootstrap_servers();
         mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-        (self.moved_to(scope), mock)
+        (kit.moved_to(scope), mock)
     }
 
     /// Makes those of the two topics that are not there.
@@ -166,7 +185,7 @@ impl Kit {
     pub(crate) async fn until_committed(&self, partition: i32, offset: i64) {
         let is_committed = async || {
             let committed = self.committed().await;
-            if committed.get(&partition) == Some(&offset) { Ok(()) } else { Err(committed) }
+            if committed[&partition] == offset { Ok(()) } else { Err(committed) }
         };
         found(&format!("{partition} is committed up to {offset}"), is_committed).await;
     }
@@ -230,6 +249,11 @@ impl End for Process {
     }
 }
 
+/// The lines of a log with this message.
+pub(crate) fn told(log: &str, message: &str) -> Vec<Value> {
+    json_lines(log).filter(|line| line["message"] == message).collect()
+}
+
 /// An event as the API writes it, to be written byte by byte.
 pub(crate) fn wire_event(device: &str, id: &str) -> WireRecord {
     event(device).id(id).wire_record()
@@ -251,10 +275,6 @@ pub(crate) fn partition(worker: &Worker, number: i32) -> Value {
     of_group(&worker.health.report().1)["partitions"][number.to_string()].clone()
 }
 
-fn producer(scope: &Scope) -> FutureProducer {
-    client(scope).set("partitioner", "murmur2_random").set("linger.ms", "2").create().unwrap()
-}
-
 /// A Kafka client of the test's own.
 pub(crate) fn client(scope: &Scope) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -263,12 +283,7 @@ pub(crate) fn client(scope: &Scope) -> ClientConfig {
 }
 
 pub(crate) fn run_config(scope: &Scope) -> RunConfig {
-    let mut args = vec!["worker-service".to_owned(), "run".to_owned(), "--redis-timeout=2s".to_owned()];
-    args.extend(scope.env().into_iter().filter_map(|(name, value)| {
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        (!name.starts_with("topic-")).then(|| format!("--{name}={value}"))
-    }));
-    match Cli::try_parse_from(args).unwrap().command {
+    match parse(scope, &["run", "--redis-timeout=2s"]) {
         Command::Run(config) => *config,
         other => panic!("{other:?}"),
     }

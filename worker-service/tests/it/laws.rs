@@ -12,7 +12,6 @@ use proptest::test_runner::TestRunner;
 use shared::cache::CacheKey;
 use shared::kafka::ids::EventId;
 use shared::kafka::position::Position;
-use time::OffsetDateTime;
 
 use crate::prelude::*;
 

@@ -1,10 +1,6 @@
 //! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
 //! memory is bounded too.
 
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, Producer as _};
-
-use crate::kit::{assert_memory, event};
 use crate::prelude::*;
 
 /// An event with so many bytes of payload, of which a compressor leaves next to nothing.
@@ -20,19 +16,11 @@ fn payload(bytes: usize) -> String {
 /// unpacks them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_any_producer_compressed_is_applied() {
-    let kit = Kit::new("packed", 1).await;
+    let mut kit = Kit::new("packed", 1).await;
     let mut sent = 0;
     for codec in ["none", "lz4", "zstd", "snappy", "gzip"] {
-        let producer: BaseProducer =
-            client(&kit.scope).set("compression.type", codec).set("linger.ms", "200").create().unwrap();
-        let topic = kit.scope.input_topic.clone();
-        tokio::task::block_in_place(|| {
-            for n in 0..20 {
-                let event = event("d").id(format!("{codec}-{n}")).payload(payload(3_000));
-                producer.send(event.record(&topic)).unwrap();
-            }
-            producer.flush(PATIENCE).unwrap();
-        });
+        kit = kit.producing(&[("compression.type", codec), ("linger.ms", "200")]);
+        kit.flood(20, &payload(3_000), |_| codec.to_owned()).await;
         sent += 20;
     }
     for packing in [Packing::None, Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
@@ -63,31 +51,11 @@ async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
 /// As the API's own producer makes them: of a megabyte of such events lz4 leaves four kilobytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_compressible_events_takes_bounded_memory() {
-    const EVENTS: i64 = 2_400;
     let kit = Kit::new("compressible", 6).await;
-    let producer: BaseProducer = client(&kit.scope)
-        .set("compression.type", "lz4")
-        .set("linger.ms", "50")
-        .set("batch.size", "1000000")
-        .create()
-        .unwrap();
-    let (topic, payload) = (kit.scope.input_topic.clone(), payload(100_000));
-    tokio::task::block_in_place(|| {
-        for n in 0..EVENTS {
-            let event = event(format!("d{}", n % 60)).id(n).payload(&payload);
-            let mut next = Some(event.record(&topic).partition(i32::try_from(n % 6).unwrap()));
-            while let Some(record) = next.take() {
-                if let Err((error, again)) = producer.send(record) {
-                    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
-                    producer.poll(Duration::from_millis(10));
-                    next = Some(again);
-                }
-            }
-        }
-        producer.flush(PATIENCE).unwrap();
-    });
+    let kit = kit.producing(&[("compression.type", "lz4"), ("linger.ms", "50"), ("batch.size", "1000000")]);
+    kit.flood(2_400, &payload(100_000), |n| format!("d{}", n % 60)).await;
     let worker = kit.process().await;
-    kit.until("SELECT count(*) FROM events", EVENTS).await;
+    kit.until("SELECT count(*) FROM events", 2_400).await;
     // What a worker of six partitions takes at most (docs/operations.md, Memory).
     assert_memory(worker.peak(), 256);
     worker.end().await;
@@ -100,8 +68,8 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         let kit = Kit::new("odd_times", 1).await;
         let topic = &kit.scope.input_topic;
         let any = i64::MAX.to_string();
-        let differences = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
-        let [before, after] = differences.map(|name| (name, any.as_str()));
+        let [before, after] =
+            ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"].map(|name| (name, any.as_str()));
         kit.set_topic(topic, &[("message.timestamp.type", kind), ("compression.type", compression), before, after])
             .await;
         let mut taken = 0;
@@ -109,10 +77,8 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         {
             for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
                 let id = format!("{millis}-{packing:?}");
-                match kit.write_as(topic, &[wire_event(&id, &id)], packing, millis).await {
-                    Ok(_) => taken += 1,
-                    Err(error) => println!("{kind}, {compression}, {id}: {error}"),
-                }
+                let outcome = kit.write_as(topic, &[wire_event(&id, &id)], packing, millis).await;
+                taken += i64::from(outcome.is_ok());
             }
         }
         kit.write(topic, &[wire_event("behind", "behind")]).await;
@@ -120,8 +86,7 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
         let letters = i64::try_from(kit.dead_letters(0).await.len()).unwrap();
         let events = kit.count("SELECT count(*) FROM events").await - 1;
-        println!("{kind}, {compression}: of {taken} that the broker took {events} are events, {letters} dead letters");
-        assert_eq!(events + letters, taken);
+        assert_eq!(events + letters, taken, "{kind}, {compression}");
         assert!(taken >= 10, "most are taken: {taken}");
         kit.end_at(worker, taken + 1).await;
     }

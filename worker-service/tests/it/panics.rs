@@ -1,31 +1,19 @@
 //! A defect that one record meets ends neither the process nor the other partitions.
 
-use rdkafka::message::BorrowedMessage;
-use shared::kafka::Record;
-
-use crate::kit::{Alter, panic_over, panics_left};
 use crate::prelude::*;
-
-async fn ready(worker: &Process) -> Value {
-    until("it answers", async || worker.health().await.is_object()).await;
-    worker.health().await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_applied() {
     let kit = Kit::new("panics", 1).await;
-    for device in ["bad", "other"] {
-        kit.event(device, "0", "{}").await;
-    }
     let worker = kit.process().await;
-    kit.until("SELECT count(*) FROM events", 2).await;
+    for device in ["bad", "other"] {
+        kit.apply(device, "0", "{}").await;
+    }
     // A time that PostgreSQL has and `time` cannot hold: reading it panics.
-    let broken = "UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'";
-    kit.sql(broken).await;
-    let mut events = vec![("bad", "1".to_owned())];
-    events.extend((0..50).map(|n| ("other", n.to_string())).skip(1));
-    for (device, id) in &events {
-        kit.event(device, id, r#"{"text":"planted-7f3a"}"#).await;
+    kit.sql("UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'").await;
+    kit.event("bad", "1", r#"{"text":"planted-7f3a"}"#).await;
+    for n in 1..50 {
+        kit.event("other", &n.to_string(), r#"{"text":"planted-7f3a"}"#).await;
     }
     kit.until("SELECT count(*) FROM events WHERE device_id = 'other'", 50).await;
     let letters = kit.dead_letters(1).await;
@@ -35,14 +23,12 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 
     assert!(worker.sample("panics_total").await.unwrap() >= 4.0);
     assert_eq!(worker.sample(r#"dead_letters_total{reason="panicked"}"#).await, Some(1.0));
-    let report = ready(&worker).await;
-    assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
-    assert_eq!(report["status"], "ready");
+    assert!(worker.partition(0).await["panics"].as_u64().unwrap() >= 4);
+    assert_eq!(worker.status().await, "ready");
     assert_eq!(kit.list(&["--reason=panicked"]).await.len(), 1);
 
     // What it was is mended; the event goes back, and counts.
-    let mended = "UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'";
-    kit.sql(mended).await;
+    kit.sql("UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'").await;
     kit.redrive(&["--reason=panicked"]).await.unwrap();
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
     let log = worker.service.log();
@@ -51,7 +37,6 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 }
 
 /// As the worker's own, with a defect.
-#[derive(Clone, Copy)]
 struct DecodeOrPanic;
 
 impl Alter for DecodeOrPanic {
@@ -59,19 +44,6 @@ impl Alter for DecodeOrPanic {
         assert!(envelope.user_id.as_deref() != Some("defect"), "a defect");
         Event::decode(envelope)
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
-    let kit = Kit::new("decoding", 1).await;
-    let worker = kit.altered_worker(DecodeOrPanic);
-    kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
-    kit.apply("a", "2", "{}").await;
-    let letters = kit.dead_letters(1).await;
-    let of = |name: &str| header(&letters[0], name).unwrap();
-    assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "1".into()));
-    assert_eq!(partition(&worker, 0)["panics"], 1);
-    kit.end_at(worker, 2).await;
 }
 
 /// As the worker's own, with a defect behind the reading of headers.
@@ -82,18 +54,21 @@ fn read_or_panic(message: &mut BorrowedMessage<'_>) -> Record {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
-    let kit = Kit::new("reading", 1).await;
-    let worker = kit.worker_with(Parts { read: read_or_panic, ..Parts::default() });
-    kit.event("a", "1", "{}").await;
+async fn a_record_whose_decoding_or_reading_panics_is_a_dead_letter_at_once() {
+    let kit = Kit::new("decoding", 1).await;
+    let worker = kit.altered_worker(DecodeOrPanic, Parts { read: read_or_panic, ..Parts::default() });
+    kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
     kit.event_with("a", "2", r#"{"n":2}"#, &[("defect", "1")]).await;
     kit.apply("a", "3", "{}").await;
-    let letters = kit.dead_letters(1).await;
-    let of = |name: &str| header(&letters[0], name);
-    assert_eq!((of("dlq.reason").as_deref(), of("dlq.offset").as_deref()), (Some("panicked"), Some("1")));
-    assert_eq!((of("dlq.truncated").as_deref(), of("ce_id")), (Some("7"), None));
-    assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
-    assert_eq!(partition(&worker, 0)["panics"], 1);
+    let letters = kit.dead_letters(2).await;
+    let of = |nth: usize, name: &str| header(&letters[nth], name).unwrap_or_default();
+    let told = |nth: usize| ["dlq.offset", "dlq.reason", "dlq.attempts", "ce_id"].map(|name| of(nth, name));
+    assert_eq!(told(0), ["0", "panicked", "1", "1"]);
+    // Without its headers, of which nobody knows.
+    assert_eq!(told(1), ["1", "panicked", "1", ""]);
+    assert_eq!((of(0, "dlq.truncated"), of(1, "dlq.truncated")), (String::new(), "7".to_owned()));
+    assert_eq!((letters[1].key(), letters[1].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
+    assert_eq!(partition(&worker, 0)["panics"], 2);
     kit.end_at(worker, 3).await;
 }
 
@@ -136,27 +111,22 @@ const PARTITION: i32 = 11;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     let (kit, worker) = Kit::with_worker("begins_anew", PARTITION + 1).await;
-    for partition in [0, PARTITION] {
-        for n in 0..5 {
+    let report = async |partition: i32, numbers: std::ops::Range<i32>| {
+        for n in numbers {
             kit.event_at(partition, &format!("d{partition}"), &n.to_string(), "{}").await;
         }
-    }
+    };
+    report(0, 0..5).await;
+    report(PARTITION, 0..5).await;
     kit.until("SELECT count(*) FROM events", 10).await;
     kit.until_committed(PARTITION, 5).await;
-    let partition = PARTITION.to_string();
-    panic_over("held_keys", &[("group", kit.scope.group.as_str()), ("partition", &partition)], 3);
-    for n in 5..20 {
-        kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
-    }
-    let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
-    until("it says that it begins anew", async || {
-        of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"))
-    })
-    .await;
+    panic_over("held_keys", &[("group", kit.scope.group.as_str()), ("partition", &PARTITION.to_string())], 3);
+    report(PARTITION, 5..20).await;
+    let of = |name: &str| partition(&worker, PARTITION)[name].clone();
+    let begins_anew = async || of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"));
+    until("it says that it begins anew", begins_anew).await;
     assert!(!worker.health.report().0, "not ready meanwhile");
-    for n in 5..20 {
-        kit.event_at(0, "d0", &n.to_string(), "{}").await;
-    }
+    report(0, 5..20).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd0'", 20).await;
     // At the third time it is told by name.
     until("it says that it panics again and again", async || of("panics_again").is_string()).await;

@@ -1,8 +1,5 @@
 //! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
 
-use devstack::{Endpoints, Postgres, endpoints};
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
 use crate::prelude::*;
 
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
@@ -56,13 +53,7 @@ async fn postgresql_is_away_when_the_worker_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_s_name_leads_to_a_standby() {
-    let start = || {
-        let primary = Postgres::start().unwrap();
-        let scope = Scope::on(&Endpoints { postgres_url: primary.url(), ..endpoints().clone() }, "standby").unwrap();
-        (primary, scope)
-    };
-    let (primary, scope) = blocking(start).await;
-    let kit = Kit::on(scope, 1).await;
+    let (primary, kit) = Kit::on_postgres("standby", 1).await;
     let (name, worker) = behind_a_proxy(&kit).await;
     kit.apply("a", "1", "{}").await;
     let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
@@ -112,17 +103,8 @@ async fn postgresql_has_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_is_away_when_the_worker_starts() {
-    let kit = Kit::new("no_kafka", 1).await;
-    let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
-    worker.tells("Kafka is away when the worker starts").await;
-    worker.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn kafka_takes_a_commit_only_at_the_next_try() {
-    let kit = Kit::new("no_commit", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("no_commit").await;
     kit.event("a", "1", "{}").await;
     let worker = kit.worker();
     kit.until_committed(0, 1).await;
@@ -131,4 +113,36 @@ async fn kafka_takes_a_commit_only_at_the_next_try() {
     InProcess(&worker).tells("A commit of offsets fails").await;
     kit.until_committed(0, 2).await;
     worker.stop().await.unwrap();
+}
+
+/// What the client warned of so far: by its kind, the times, and how many others there were between.
+fn warnings(worker: &Process) -> BTreeMap<String, Vec<(OffsetDateTime, u64)>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for line in told(&worker.service.log(), "Kafka client").iter().filter(|line| line["level"] == "WARN") {
+        let at = line["timestamp"].as_str().unwrap();
+        let at = OffsetDateTime::parse(at, &time::format_description::well_known::Rfc3339).unwrap();
+        let left_out = line["left_out"].as_u64().unwrap_or(0);
+        all.entry(line["what"].as_str().unwrap().to_owned()).or_default().push((at, left_out));
+    }
+    all
+}
+
+/// Each of the worker's clients says the same again and again: of each kind there is one line in a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_is_away_when_the_worker_starts_and_each_kind_of_warning_is_told_once_in_a_while() {
+    let kit = Kit::new("no_kafka", 1).await;
+    let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
+    worker.tells("Kafka is away when the worker starts").await;
+    let left_out = || warnings(&worker).values().flatten().filter(|(_, left_out)| *left_out > 0).count();
+    until("some are left out, and counted", async || left_out() >= 2).await;
+    for (kind, told) in warnings(&worker) {
+        for pair in told.windows(2) {
+            // The line is stamped when it is written.
+            assert!(pair[1].0 - pair[0].0 > time::Duration::seconds(9), "{kind}: {told:?}");
+        }
+    }
+    let log = worker.service.log();
+    assert!(log.contains("Connection refused"), "the first of a kind says why: {log}");
+    assert!(!log.contains("librdkafka: "), "no client logs past that: {log}");
+    worker.end().await;
 }

@@ -3,33 +3,23 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::message::BorrowedMessage;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use shared::kafka::Record;
-
 use crate::prelude::*;
 
-const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+const REFUSED: [RDKafkaRespErr; 1_000] = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
 
 fn start(kit: &Kit, parts: Parts) -> Worker {
-    kit.worker_with(Parts { stall_timeout: STALL_TIMEOUT, ..parts })
-}
-
-fn of_first(worker: &Worker, what: &str) -> Value {
-    partition(&worker, 0)[what].clone()
+    kit.worker_with(Parts { stall_timeout: Duration::from_secs(2), ..parts })
 }
 
 /// Kafka says that there are records, and hands out none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
-    let kit = Kit::new("stands", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("stands").await;
     kit.event("a", "1", "{}").await;
     let worker = start(&kit, Parts::default());
     kit.until("SELECT count(*) FROM events", 1).await;
     until("it is ready", async || worker.health.report().0).await;
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
-    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    mock.request_errors(RDKafkaApiKey::Fetch, &REFUSED);
     kit.event("a", "2", "{}").await;
     InProcess(&worker).tells("A partition stands still").await;
     until("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
@@ -43,30 +33,28 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
 /// A device that is held is no reason for all the others to stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
-    let kit = Kit::new("stands-beside", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("stands-beside").await;
     kit.refuse_with("bad", "42501").await;
     let worker = start(&kit, Parts::default());
     kit.event("bad", "1", "{}").await;
     let mut sent = 0;
     // It was held for several times as long as a partition may stand still.
     let was_held_long = |tries: Vec<_>| tries.windows(2).any(|two| two[1] - two[0] > 2 * 2_000);
-    while of_first(&worker, "held_alone_keys") != 1 || !was_held_long(kit.tries().await) {
+    while partition(&worker, 0)["held_alone_keys"] != 1 || !was_held_long(kit.tries().await) {
         sent += 1;
         assert!(sent < 500, "{:?}", worker.health.report());
         kit.event("good", &sent.to_string(), "{}").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     kit.until("SELECT count(*) FROM events", sent).await;
-    let has_stalled = || kit.sample("partition_stalls_total").unwrap();
-    let before = has_stalled();
-    assert!(worker.health.report().0 && of_first(&worker, "stalled_seconds").is_null());
+    let stalls = || kit.sample("partition_stalls_total").unwrap();
+    let before = stalls();
+    assert!(worker.health.report().0 && partition(&worker, 0)["stalled_seconds"].is_null());
 
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
-    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    mock.request_errors(RDKafkaApiKey::Fetch, &REFUSED);
     kit.event("good", "last", "{}").await;
-    until("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
-    until("it begins anew", async || has_stalled() > before).await;
+    until("it stands still", async || !partition(&worker, 0)["stalled_seconds"].is_null()).await;
+    until("it begins anew", async || stalls() > before).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", sent + 2).await;
@@ -89,20 +77,15 @@ fn hang_or_read(message: &mut BorrowedMessage<'_>) -> Record {
     record
 }
 
-/// Puts such a record on the first partition.
-async fn put_hanging(kit: &Kit, device: &str, id: &str, test: &str) {
-    kit.put_event((Some(0), None), device, id, "{}", &[("hang", test)]).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
     let kit = Kit::new("comes_back", 2).await;
     let worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     kit.event_at(0, "a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    put_hanging(&kit, "a", "2", "0").await;
+    kit.put_event((Some(0), None), "a", "2", "{}", &[("hang", "0")]).await;
     kit.event_at(0, "a", "3", "{}").await;
-    until("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    until("it stands still", async || !partition(&worker, 0)["stalled_seconds"].is_null()).await;
     kit.event_at(1, "b", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 2).await;
     RELEASED[0].store(true, Ordering::SeqCst);
@@ -118,8 +101,8 @@ async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
 async fn a_runner_that_does_not_react_ends_the_process() {
     let kit = Kit::new("hangs_for_good", 1).await;
     let mut worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
-    put_hanging(&kit, "a", "1", "1").await;
-    let ended = tokio::time::timeout(crate::kit::PATIENCE, worker.ended()).await.unwrap();
+    kit.put_event((Some(0), None), "a", "1", "{}", &[("hang", "1")]).await;
+    let ended = tokio::time::timeout(PATIENCE, worker.ended()).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "the runner of a partition does not react any more");
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();
@@ -133,8 +116,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     let kit = Kit::new("commits", 1).await;
-    let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
-    let worker = kit.worker_with(parts);
+    let worker = kit.worker_with(Parts { compare_interval: Duration::from_secs(1), ..Parts::default() });
     kit.events("a", 1..=5).await;
     kit.until_committed(0, 5).await;
     kit.commit_by_transaction(0, 2);

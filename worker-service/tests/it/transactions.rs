@@ -65,8 +65,7 @@ async fn what_waits_behind_an_open_transaction_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reason() {
     let kit = Kit::new("no_stall", 1).await;
-    let parts = Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() };
-    let worker = kit.worker_with(parts);
+    let worker = kit.worker_with(Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() });
     let producer = kit.transactional("no_stall");
     producer.open("d", &["1"]);
     kit.event("d", "2", "{}").await;

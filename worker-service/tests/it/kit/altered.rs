@@ -57,13 +57,13 @@ impl<A: Alter> Handler for Altered<A> {
 }
 
 impl Kit {
-    pub(crate) fn altered_worker<A: Alter + Copy>(&self, alteration: A) -> Worker {
+    pub(crate) fn altered_worker(&self, alteration: impl Alter, parts: Parts) -> Worker {
         let mut registry = Registry::default();
         let altered = move |settings: &Settings| {
             let events = settings.of::<EventsConfig>()?.clone();
             Ok(Altered(Devices { events }, alteration))
         };
         registry.handler(altered).cached(&shared::devices::RESOURCE);
-        Worker::start_with(&run_config(&self.scope), registry, Parts::default()).unwrap()
+        Worker::start_with(&run_config(&self.scope), registry, parts).unwrap()
     }
 }

@@ -18,14 +18,14 @@ impl Kit {
     }
 
     /// The same of one that succeeds; gives its output.
-    pub(crate) async fn does(&self, args: &[&str]) -> String {
+    pub(crate) async fn succeeds(&self, args: &[&str]) -> String {
         let said = self.command(args).await;
         assert_eq!(said.status, 0, "{said:?}");
         said.out
     }
 
     /// The same of one that fails and says this; gives all that it says of its failure.
-    pub(crate) async fn refuses(&self, args: &[&str], why: &str) -> String {
+    pub(crate) async fn fails(&self, args: &[&str], why: &str) -> String {
         let said = self.command(args).await;
         assert!(said.status == 1 && said.error.contains(why), "{why}: {said:?}");
         said.error
@@ -95,43 +95,43 @@ impl Kit {
     }
 
     fn dlq(&self, name: &str, more: &[&str]) -> DlqCommand {
-        let Command::Dlq { command } = self.parse(&[&["dlq", name, "--json"], more].concat()) else { panic!() };
+        let Command::Dlq { command } = parse(&self.scope, &[&["dlq", name, "--json"], more].concat()) else { panic!() };
         command
     }
 
-    pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
+    pub(crate) async fn seek(&self, to: OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
         let to = format!("--to-time={}", shared::runtime::rfc3339::format(to));
         self.seek_by(&[&[to.as_str()], more].concat()).await
     }
 
     pub(crate) async fn seek_by(&self, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
-        let Command::Seek(config) = self.parse(&[&["seek"], more].concat()) else { panic!() };
+        let Command::Seek(config) = parse(&self.scope, &[&["seek"], more].concat()) else { panic!() };
         let mut out = Vec::new();
         let moved = seek::run(&config.command, &config.source.0, &[&RESOURCE], &mut out).await?;
         Ok((moved, String::from_utf8(out)?))
     }
 
     pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
-        let Command::Domain(config) = self.parse(&[&["forget", device], more].concat()) else { panic!() };
+        let Command::Domain(config) = parse(&self.scope, &[&["forget", device], more].concat()) else { panic!() };
         let mut out = Vec::new();
         config.command.run(&mut out).await?;
         Ok(String::from_utf8(out)?)
     }
+}
 
-    /// Gives a command those of this test's settings that it has, and that are not given.
-    fn parse(&self, args: &[&str]) -> Command {
-        let command = args.iter().fold(Cli::command(), |all, name| all.find_subcommand(name).cloned().unwrap_or(all));
-        let mut all = vec!["worker-service".to_owned()];
-        all.extend(args.iter().map(|&arg| arg.to_owned()));
-        for (name, value) in self.scope.env() {
-            let name = name.to_ascii_lowercase().replace('_', "-");
-            let is_given = args.iter().any(|arg| arg.starts_with(&format!("--{name}=")));
-            if !is_given && command.get_arguments().any(|known| known.get_long() == Some(&name)) {
-                all.push(format!("--{name}={value}"));
-            }
+/// A command, with those of a test's settings that it has and that are not given.
+pub(crate) fn parse(scope: &Scope, args: &[&str]) -> Command {
+    let command = args.iter().fold(Cli::command(), |all, name| all.find_subcommand(name).cloned().unwrap_or(all));
+    let mut all = vec!["worker-service".to_owned()];
+    all.extend(args.iter().map(|&arg| arg.to_owned()));
+    for (name, value) in scope.env() {
+        let name = name.to_ascii_lowercase().replace('_', "-");
+        let is_given = args.iter().any(|arg| arg.starts_with(&format!("--{name}=")));
+        if !is_given && command.get_arguments().any(|known| known.get_long() == Some(&name)) {
+            all.push(format!("--{name}={value}"));
         }
-        Cli::try_parse_from(all).unwrap().command
     }
+    Cli::try_parse_from(all).unwrap().command
 }
 
 /// The binary with a command and a test's settings.

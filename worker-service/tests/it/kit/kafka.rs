@@ -2,12 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use devstack::kit::{event, has_topic, owned_headers, read_all};
-use futures_util::future::join_all;
+use devstack::wire::produce_as;
 use rdkafka::admin::{AdminClient, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
 
@@ -41,7 +40,7 @@ impl Kit {
         (delivered.partition, delivered.offset)
     }
 
-    /// Puts so many records on it, each with another key, that are no events.
+    /// Puts so many records that are no events on the input topic, each with another key.
     pub(crate) async fn poison(&self, count: usize, headers: Headers<'_>) {
         let keys: Vec<_> = (0..count).map(|n| format!("d{n}")).collect();
         join_all(keys.iter().map(|key| self.put(Some(key.as_bytes()), Some(b"x"), headers))).await;
@@ -206,20 +205,52 @@ impl Kit {
         blocking(move || read_all(&brokers, &topic, at_least)).await
     }
 
-    /// What the group has committed, by partition.
-    pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
-        let scope = self.scope.clone();
+    /// The offsets of the records that the input topic's first partition has.
+    pub(crate) async fn offsets(&self) -> Vec<i64> {
+        let (config, topic) = (client(&self.scope), self.scope.input_topic.clone());
         let read = move || {
-            let consumer: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
-            let metadata = consumer.fetch_metadata(Some(&scope.input_topic), PATIENCE).unwrap();
-            let mut list = TopicPartitionList::new();
-            for partition in metadata.topics()[0].partitions() {
-                list.add_partition(&scope.input_topic, partition.id());
+            let consumer: BaseConsumer =
+                config.clone().set("group.id", "offsets").set("enable.partition.eof", "true").create().unwrap();
+            let mut beginning = TopicPartitionList::new();
+            beginning.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+            consumer.assign(&beginning).unwrap();
+            let mut found = Vec::new();
+            loop {
+                match consumer.poll(PATIENCE).unwrap() {
+                    Ok(message) => found.push(message.offset()),
+                    Err(KafkaError::PartitionEOF(_)) => return found,
+                    Err(error) => panic!("{error}"),
+                }
             }
-            let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
-            let offsets = committed.elements().into_iter().map(|e| (e.partition(), e.offset().to_raw().unwrap_or(-1)));
-            offsets.filter(|(_, offset)| *offset >= 0).collect()
         };
         blocking(read).await
+    }
+
+    /// Commits this offset of the first partition for the group.
+    pub(crate) async fn commit(&self, offset: i64) {
+        let scope = self.scope.clone();
+        blocking(move || {
+            let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(offset)).unwrap();
+            group.commit(&list, CommitMode::Sync).unwrap();
+        })
+        .await;
+        assert_eq!(self.committed().await[&0], offset);
+    }
+
+    /// What the group has committed, by partition; 0 where that is nothing.
+    pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
+        self.ends().await.into_iter().map(|(partition, (committed, _))| (partition, committed)).collect()
+    }
+
+    /// Where a partition's log ends, transactions that are open included.
+    pub(crate) async fn log_end(&self, partition: i32) -> i64 {
+        self.ends().await[&partition].1
+    }
+
+    async fn ends(&self) -> BTreeMap<i32, (i64, i64)> {
+        let Scope { endpoints, input_topic, group, .. } = self.scope.clone();
+        blocking(move || devstack::committed(&endpoints.kafka_brokers, &input_topic, &group).unwrap()).await
     }
 }

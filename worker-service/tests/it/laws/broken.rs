@@ -8,7 +8,6 @@ use worker_service::consumer::handler::Applied;
 use worker_service::devices::Devices;
 
 use super::{Subject, devices};
-use crate::kit::{Alter, Altered};
 use crate::prelude::*;
 
 /// What is wrong with it.
@@ -33,7 +32,7 @@ impl Alter for Defect {
             Defect::LastOfBatch => drop(events.drain(..events.len() - 1)),
             Defect::NewIds => events.iter_mut().for_each(|event| event.envelope.id = EventId::generate()),
             Defect::LastIsNewest => events.iter_mut().for_each(|event| {
-                event.position.appended_at = time::OffsetDateTime::now_utc();
+                event.position.appended_at = OffsetDateTime::now_utc();
                 event.position.offset =
                     i64::try_from(event.position.appended_at.unix_timestamp_nanos() / 1_000).unwrap();
             }),

@@ -3,10 +3,8 @@
 use std::fmt::Debug;
 
 use shared::cache::{Cache, CacheKey, Fence, Fencer, Loaded};
-use shared::kafka::Record;
 use shared::store::Class;
 use sqlx::AssertSqlSafe;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use worker_service::consumer::apply::Applier;
 use worker_service::consumer::handler::Applied;
@@ -40,7 +38,6 @@ impl<H: Handler<Event: Clone + Debug>> World<H> {
         (Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }, logs)
     }
 
-    /// Empties all tables.
     pub(super) async fn clear(&self) {
         let tables = self.tables().await.join(", ");
         self.kit.sql(AssertSqlSafe(format!("TRUNCATE {tables}"))).await;
