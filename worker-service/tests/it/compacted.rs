@@ -1,38 +1,12 @@
 //! Records that compaction took away are told of as what they are: data loss.
 
-use rdkafka::error::KafkaError;
-
 use crate::prelude::*;
-
-/// The offsets that are there, and the next one.
-async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {
-    let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
-    let read = move || {
-        let consumer: BaseConsumer =
-            config.clone().set("group.id", "offsets").set("enable.partition.eof", "true").create().unwrap();
-        let end = consumer.fetch_watermarks(&topic, 0, PATIENCE).unwrap().1;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-        consumer.assign(&list).unwrap();
-        let mut found = Vec::new();
-        loop {
-            match consumer.poll(PATIENCE).unwrap() {
-                Ok(message) => found.push(message.offset()),
-                Err(KafkaError::PartitionEOF(_)) => return (found, end),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    blocking(read).await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_compaction_took_away_is_lost_and_told() {
-    let kit = Kit::new("compacted", 1).await;
-    let worker = kit.process().await;
-    kit.event("a", "0", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    let (kit, worker) = Kit::with_process("compacted", 1).await;
+    kit.apply("a", "0", "{}").await;
+    kit.until_committed(0, 1).await;
     worker.end().await;
 
     let compact = [
@@ -45,30 +19,24 @@ async fn what_compaction_took_away_is_lost_and_told() {
     kit.set_topic(&kit.scope.input_topic, &compact).await;
     // Twelve events that were accepted, of two devices; and of one that rolls the segment, which is not cleaned while it
     // is written to.
-    for n in 1..=6 {
-        kit.event("a", &n.to_string(), "{}").await;
-        kit.event("b", &n.to_string(), "{}").await;
-    }
-    kit.until_it("they are compacted", async || {
+    kit.events("a", 1..=6).await;
+    kit.events("b", 1..=6).await;
+    until("they are compacted", async || {
         kit.event("roll", "1", "{}").await;
-        offsets(&kit).await.0.iter().filter(|offset| **offset <= 12).count() == 2
+        kit.offsets().await.iter().filter(|offset| **offset <= 12).count() == 2
     })
     .await;
 
     // The operator does what `setup` says, before a worker has read on.
-    let said = kit.command(&["setup"]).await;
-    let advice = "let the workers read to the end first";
-    assert!(
-        said.status == 1 && said.error.contains("cleanup.policy=compact, but must be ") && said.error.contains(advice),
-        "{said:?}"
-    );
+    let said = kit.fails(&["setup"], "cleanup.policy=compact, but must be ").await;
+    assert!(said.contains("let the workers read to the end first"), "{said}");
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
-    kit.until_it("setup is content", async || kit.command(&["setup"]).await.status == 0).await;
+    until("setup is content", async || kit.command(&["setup"]).await.status == 0).await;
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '6'", 2).await;
-    let (left, end) = offsets(&kit).await;
-    kit.until_it("all is done", async || kit.committed().await.get(&0) == Some(&end)).await;
+    let (left, end) = (kit.offsets().await, kit.log_end(0).await);
+    kit.until_committed(0, end).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
     let lost = worker.sample("records_lost_total").await.unwrap() as i64;
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();
@@ -84,7 +52,7 @@ async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
     let kit = Kit::new("compacted_letters", 1).await;
     kit.set_topic(&kit.scope.dlq_topic, &[("cleanup.policy", "compact")]).await;
     let keyless = WireRecord { value: Some(b"{}".to_vec()), ..WireRecord::default() };
-    kit.write(&kit.scope.input_topic, |broker, topic| produce(broker, topic, 0, &[keyless])).await;
+    kit.write(&kit.scope.input_topic, &[keyless]).await;
     kit.event("a", "1", "{}").await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", 1).await;

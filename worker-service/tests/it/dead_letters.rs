@@ -1,32 +1,25 @@
 //! What is no event goes to the dead-letter topic as it was, and holds up nobody.
 
-use crate::kit::headers;
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_a_dead_letter_with_everything_it_had() {
-    let kit = Kit::new("poison", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("poison", 1).await;
     kit.event("a", "1", "{}").await;
-    let before = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 - 1_000;
+    let before = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000 - 1_000;
     let garbage = b"\xff\x00 not an event";
     let odd: [(&str, Option<&[u8]>); 3] = [("h", Some(b"\xfe")), ("null", None), ("h", Some(b""))];
     let (partition, offset) = kit.put(Some(b"\xffkey"), Some(garbage), &odd).await;
     kit.put(None, None, &[]).await;
-    kit.event("a", "2", "{}").await;
-    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.apply("a", "2", "{}").await;
 
     let letters = kit.dead_letters(2).await;
     assert_eq!(letters.len(), 2);
     let letter = letters.iter().find(|letter| letter.payload().is_some()).unwrap();
-    assert_eq!(letter.key(), Some(&b"\xffkey"[..]));
-    assert_eq!(letter.payload(), Some(&garbage[..]));
+    assert_eq!((letter.key(), letter.payload()), (Some(&b"\xffkey"[..]), Some(&garbage[..])));
     let found = headers(letter);
-    let value = |name: &str| found.iter().find(|(n, _)| n == name).unwrap().1.clone();
-    assert_eq!(
-        &found[..3],
-        [("h", "\u{fffd}"), ("null", "<null>"), ("h", "")].map(|(n, v)| (n.to_owned(), v.to_owned()))
-    );
+    let value = |name: &str| header(letter, name).unwrap();
+    assert_eq!(found[..3], owned(&[("h", "\u{fffd}"), ("null", "<null>"), ("h", "")]));
     assert_eq!(value("dlq.reason"), "undecodable");
     assert_eq!(value("dlq.error"), "ce_specversion is missing");
     assert_eq!(value("dlq.attempts"), "1");
@@ -39,21 +32,7 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
 
     let tombstone = letters.iter().find(|letter| letter.payload().is_none()).unwrap();
     assert_eq!(tombstone.key(), None, "absent stays absent");
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 4);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_input_topic_took_fits_whole() {
-    let kit = Kit::new("large", 1).await;
-    let worker = kit.worker();
-    // Nearly all of the input's limit.
-    let value = incompressible(900 * 1024);
-    kit.put(Some(b"a"), Some(&value), &[("long", Some(&[b'h'; 60 * 1024]))]).await;
-    let letters = kit.dead_letters(1).await;
-    assert_eq!(letters[0].payload().unwrap(), value);
-    assert_eq!(header(&letters[0], "dlq.truncated"), None);
-    worker.stop().await.unwrap();
+    kit.end_at(worker, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,16 +41,14 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     // Somebody else made the topic, with a limit of its own.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "50000")]).await;
     let worker = kit.worker();
-    let value = incompressible(300_000);
-    let small = incompressible(1_000);
+    let (value, small) = (noise(300_000), noise(1_000));
     for n in 0..40 {
         if n == 20 {
             kit.put(Some(b"a"), Some(&value), &[("h", Some(b"1"))]).await;
         }
         kit.put(Some(b"a"), Some(&small), &[]).await;
     }
-    kit.event("a", "behind", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "behind", "{}").await;
     let letters = kit.dead_letters(41).await;
     assert_eq!(letters.len(), 41, "the others are sent once");
     let (cut, whole): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| header(letter, "dlq.truncated").is_some());
@@ -81,11 +58,5 @@ async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     assert_eq!(header(cut[0], "dlq.truncated").as_deref(), Some("300000"));
     assert_eq!(header(cut[0], "dlq.reason").as_deref(), Some("undecodable"));
     assert_eq!(header(cut[0], "h").as_deref(), Some("1"));
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 42);
-}
-
-/// Of any length what no compression makes smaller, and is no event.
-fn incompressible(length: usize) -> Vec<u8> {
-    (0..length).map(|_| fastrand::u8(..)).collect()
+    kit.end_at(worker, 42).await;
 }

@@ -2,16 +2,14 @@
 
 use crate::prelude::*;
 
-fn places(letters: &[serde_json::Value]) -> Vec<i64> {
-    letters.iter().map(|letter| letter["offset"].as_i64().unwrap()).collect()
+async fn listed(kit: &Kit, more: &[&str]) -> Vec<i64> {
+    kit.list(more).await.iter().map(|letter| letter["offset"].as_i64().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn letters_are_listed_with_all_that_is_known_of_them_but_their_payload() {
-    let kit = Kit::new("list", 1).await;
-    let worker = kit.worker();
-    kit.event("a", "e-1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+async fn letters_are_listed_with_all_that_is_known_but_their_payload_and_one_is_shown_whole() {
+    let (kit, worker) = Kit::with_worker("list", 1).await;
+    kit.apply("a", "e-1", "{}").await;
     worker.stop().await.unwrap();
     let at = |text: &'static str| [("dlq.failed_at", text)];
     kit.letter("a", "e-0", 0, &at("2026-01-01T00:00:00Z")).await;
@@ -28,7 +26,7 @@ async fn letters_are_listed_with_all_that_is_known_of_them_but_their_payload() {
     kit.letter("b", "e-2", 3, &[("dlq.failed_at", "2026-01-04T00:00:00Z"), ("dlq.reason", "rejected")]).await;
 
     let all = kit.list(&[]).await;
-    let expected = serde_json::json!({
+    let expected = json!({
         "partition": 0, "offset": 1, "key": "a", "event_id": "e-1", "reason": "failed", "attempts": 4,
         "error": "SQLSTATE P0001: refused", "failed_at": "2026-01-02T00:00:00Z",
         "origin": {"topic": kit.scope.input_topic, "partition": 0, "offset": 1},
@@ -38,29 +36,20 @@ async fn letters_are_listed_with_all_that_is_known_of_them_but_their_payload() {
     assert_eq!((all.len(), &all[0]["applied"], &all[2]["redrives"]), (4, &false.into(), &2.into()));
     assert!(!format!("{all:?}").contains("secret"));
 
-    assert_eq!(places(&kit.list(&["--key=b"]).await), [2, 3]);
-    assert_eq!(places(&kit.list(&["--reason=rejected"]).await), [3]);
-    assert_eq!(
-        places(&kit.list(&["--since=2026-01-02T00:00:00Z", "--until=2026-01-03T01:00:00+01:00"]).await),
-        [1],
-        "from, and before"
-    );
-    assert_eq!(places(&kit.list(&["--limit=2"]).await), [0, 1]);
+    assert_eq!(listed(&kit, &["--key=b"]).await, [2, 3]);
+    assert_eq!(listed(&kit, &["--reason=rejected"]).await, [3]);
+    let between = ["--since=2026-01-02T00:00:00Z", "--until=2026-01-03T01:00:00+01:00"];
+    assert_eq!(listed(&kit, &between).await, [1], "from, and before");
+    assert_eq!(listed(&kit, &["--limit=2"]).await, [0, 1]);
 
     let away = format!("--database-url=postgres://u@{}/none", nobody());
     let all = kit.list(&[&away]).await;
-    assert_eq!((all.len(), &all[1]["applied"]), (4, &serde_json::Value::Null), "listed nevertheless");
-}
+    assert_eq!((all.len(), &all[1]["applied"]), (4, &Value::Null), "listed nevertheless");
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_letter_is_shown_whole() {
-    let kit = Kit::new("show", 1).await;
-    kit.letter("a", "e-0", 0, &[]).await;
-    kit.letter("b", "e-1", 7, &[]).await;
-    let shown = kit.show(0, 1).await.unwrap();
+    let shown = kit.show(0, 2).await.unwrap();
     assert_eq!((&shown["key"], &shown["value"]), (&"b".into(), &r#"{"secret":"e-1"}"#.into()));
-    assert!(shown["headers"].as_array().unwrap().contains(&serde_json::json!({"name": "dlq.offset", "value": "7"})));
-    assert!(kit.show(0, 2).await.unwrap_err().to_string().contains("no record at offset 2"));
+    assert!(shown["headers"].as_array().unwrap().contains(&json!({"name": "origin.topic", "value": "in"})));
+    assert!(kit.show(0, 4).await.unwrap_err().to_string().contains("no record at offset 4"));
     assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
 }
 
@@ -72,27 +61,24 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let producer = kit.transactional_on(&kit.scope.dlq_topic, "letters");
     producer.open("b", &["1", "2"]);
     kit.letter("a", "2", 1, &[]).await;
-    let unread = "dead letters wait behind an open transaction and cannot be read yet";
-    let told = |error: &str| {
-        let line = error.lines().find(|line| line.contains(unread))?;
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        Some((line["partition"].as_i64()?, line["from_offset"].as_i64()?, line["offsets"].as_i64()?))
+    let waiting = |error: &str| {
+        let lines = told(error, "dead letters wait behind an open transaction and cannot be read yet");
+        lines.first().map(|line| ["partition", "from_offset", "offsets"].map(|name| line[name].as_i64().unwrap()))
     };
     for command in [&["dlq", "list"][..], &["dlq", "redrive", "--dry-run"]] {
         let said = kit.command(command).await;
-        assert_eq!((said.status, told(&said.error)), (0, Some((0, 1, 3))), "{said:?}");
+        assert_eq!((said.status, waiting(&said.error)), (0, Some([0, 1, 3])), "{said:?}");
         assert_eq!(said.out.lines().filter(|line| line.contains("key=a")).count(), 1, "{said:?}");
     }
     let said = kit.command(&["dlq", "redrive", "--partition=0", "--offset=3"]).await;
-    assert_eq!((said.status, told(&said.error)), (0, Some((0, 3, 1))), "{said:?}");
-    let said = kit.command(&["dlq", "show", "0", "3"]).await;
-    assert!(said.error.contains("offset 3 is behind an open transaction and cannot be read yet"), "{said:?}");
-    let said = kit.command(&["dlq", "show", "0", "9"]).await;
-    assert!(said.error.contains("has no record at offset 9"), "{said:?}");
+    assert_eq!((said.status, waiting(&said.error)), (0, Some([0, 3, 1])), "{said:?}");
+    let waits = "offset 3 is behind an open transaction and cannot be read yet";
+    kit.fails(&["dlq", "show", "0", "3"], waits).await;
+    kit.fails(&["dlq", "show", "0", "9"], "has no record at offset 9").await;
 
     producer.commit();
     // Its marker may come after the answer.
-    kit.until_it("it can be shown", async || kit.command(&["dlq", "show", "0", "3"]).await.status == 0).await;
+    until("it can be shown", async || kit.command(&["dlq", "show", "0", "3"]).await.status == 0).await;
     let said = kit.command(&["dlq", "list"]).await;
-    assert_eq!((said.status, told(&said.error), said.out.lines().count()), (0, None, 4), "{said:?}");
+    assert_eq!((said.status, waiting(&said.error), said.out.lines().count()), (0, None, 4), "{said:?}");
 }

@@ -4,29 +4,20 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
-    let kit = Kit::new("effects", 3).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("effects", 3).await;
     for round in 0..2 {
-        for n in 1..=50 {
-            for device in ["a", "b", "c"] {
-                kit.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-            }
-        }
+        join_all(["a", "b", "c"].map(|device| kit.events(device, 1..=50))).await;
         if round == 0 {
             kit.until("SELECT count(*) FROM events", 150).await;
         }
     }
     // The last device's marker comes behind every repeat of its partition.
-    for device in ["a", "b", "c"] {
-        kit.event(device, "end", r#"{"n":"end"}"#).await;
-    }
+    join_all(["a", "b", "c"].map(|device| kit.event(device, "end", r#"{"n":"end"}"#))).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 3).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 153);
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome = 'applied'").await, 153);
-    for device in ["a", "b", "c"] {
-        assert_eq!(kit.version(device).await, Some(51));
-    }
-    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":"end"}'"#).await, 3);
+    let last = r#"SELECT count(*) FROM resources WHERE version = 51 AND payload = '{"n":"end"}'"#;
+    assert_eq!(kit.count(last).await, 3);
     worker.stop().await.unwrap();
     let committed: i64 = kit.committed().await.values().sum();
     assert_eq!(committed, 303, "everything is committed on the way out");
@@ -34,16 +25,13 @@ async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_fences_the_cache_before_its_offset_is_committed() {
-    let kit = Kit::new("fences", 1).await;
-    let worker = kit.worker();
-    kit.event("a", "1", r#"{"n":1}"#).await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    let (kit, worker) = Kit::with_worker("fences", 1).await;
+    kit.apply("a", "1", r#"{"n":1}"#).await;
     let mut redis = kit.redis().await;
     let () = redis.set_ex(kit.key("a"), r#"{"version":1,"stale":true}"#, 60).await.unwrap();
     let () = redis.set_ex(kit.key("b"), "lease:of-a-reader", 60).await.unwrap();
     kit.event("b", "1", r#"{"n":1}"#).await;
-    kit.event("a", "2", r#"{"n":2}"#).await;
-    kit.until("SELECT count(*) FROM events", 3).await;
+    kit.apply("a", "2", r#"{"n":2}"#).await;
     worker.stop().await.unwrap();
     let body: String = redis.get(kit.key("a")).await.unwrap();
     let rendered = queries::resource(&kit.store, &"a".parse().unwrap()).await.unwrap().unwrap();
@@ -57,8 +45,7 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_structured_cloud_event_of_another_producer_is_understood() {
-    let kit = Kit::new("structured", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("structured", 1).await;
     let event = br#"{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/other","id":"s-1",
         "subject":"a","time":"2026-01-02T03:04:05Z","data":{"n":1}}"#;
     kit.put(Some(b"a"), Some(event), &[("content-type", Some(b"application/cloudevents+json"))]).await;

@@ -9,7 +9,7 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     let other = format!("{name}_a");
     // With the tables, as a setup of before left it there.
     let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&kit.pool).await.unwrap();
+    kit.sql(sqlx::AssertSqlSafe(create)).await;
     let pool = sqlx::PgPool::connect(&format!("{server}/{other}")).await.unwrap();
     sqlx::raw_sql(
         "CREATE TABLE _sqlx_migrations (version bigint, success boolean);
@@ -23,17 +23,16 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     let kit = kit.moved_to(scope);
     let expected = format!("the encoding of the database {other} is SQL_ASCII, and UTF8 is needed");
 
-    let said = kit.command(&["setup"]).await;
-    assert!(said.status == 1 && said.error.contains(&expected), "{said:?}");
+    kit.fails(&["setup"], &expected).await;
     kit.event("a", "1", r#"{"escaped":"\u00e9"}"#).await;
     let worker = kit.process().await;
-    kit.until_it("readiness says why", async || {
+    until("readiness says why", async || {
         let (status, page) = worker.ready().await;
         status == 503 && page.to_string().contains(&expected)
     })
     .await;
     // Lines are written by another thread.
-    kit.until_it("the log, too", async || worker.service.log().contains(&expected)).await;
-    assert_eq!(kit.committed().await.get(&0), None, "it did not join the group");
+    until("the log, too", async || worker.service.log().contains(&expected)).await;
+    assert_eq!(kit.committed().await[&0], 0, "it did not join the group");
     worker.end().await;
 }

@@ -2,7 +2,6 @@
 
 use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::{DeviceId, RESOURCE};
-use time::OffsetDateTime;
 
 use crate::prelude::*;
 
@@ -14,7 +13,7 @@ async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
         let found = queries::resource(&kit.store, device).await.unwrap().unwrap();
         cache.fill(&device.cache_key(), &lease, Some(&found.body)).await
     };
-    kit.until_it("it is cached", filled).await;
+    until("it is cached", filled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,6 +45,8 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
     assert_eq!(kit.version("a").await, None);
     assert_eq!(cache.get(&device.cache_key()).await, Lookup::Miss);
     assert_eq!(kit.version("b").await, Some(7), "nobody else is touched");
+    let said = kit.erase("never", &[]).await.unwrap();
+    assert!(said.starts_with("erased never: 0 events, no resource; "), "{said}");
 
     // Everything again, from the topic and from the dead-letter topic.
     worker.stop().await.unwrap();
@@ -53,14 +54,13 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
     let (redriven, _) = kit.redrive(&[]).await.unwrap();
     assert_eq!(redriven.sent, 1);
     let worker = kit.worker();
-    kit.event("b", "end", "{}").await;
-    kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 1).await;
+    kit.apply("b", "end", "{}").await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
     assert_eq!((kit.version("a").await, kit.version("b").await), (None, Some(8)));
 
-    // A new life, under an event's id of the old one.
-    kit.event("a", "1", r#"{"new":1}"#).await;
-    kit.until("SELECT count(*) FROM events WHERE device_id = 'a'", 1).await;
+    // A new life, under an event's id of the old one; and one of a device that never was.
+    kit.apply("a", "1", r#"{"new":1}"#).await;
+    kit.apply("never", "1", "{}").await;
     assert_eq!(kit.version("a").await, Some(1));
     // A worker that read the old body before, and sends it now, as a fence of the old version does.
     let mut redis = kit.redis().await;
@@ -68,24 +68,11 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
     Fencer::new(cache.clone(), kit.store.clone()).fence(&[(device.clone().cache_key(), 7)]).await;
     assert_eq!(cache.get(&device.cache_key()).await, Lookup::Miss);
     fill(&kit, &cache, &device).await;
-    kit.event("a", "2", r#"{"new":2}"#).await;
-    kit.until("SELECT version FROM resources WHERE id = 'a'", 2).await;
+    kit.apply("a", "2", r#"{"new":2}"#).await;
     worker.stop().await.unwrap();
     match cache.get(&device.cache_key()).await {
         Lookup::Miss => {}
         Lookup::Hit(body) => assert!(body.starts_with(b"{\"version\":2,"), "nothing older than the fence"),
         other => panic!("{other:?}"),
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_never_was_can_be_erased() {
-    let kit = Kit::new("never", 1).await;
-    let said = kit.erase("nobody", &[]).await.unwrap();
-    assert!(said.starts_with("erased nobody: 0 events, no resource; "), "{said}");
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let worker = kit.worker();
-    kit.event("nobody", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    worker.stop().await.unwrap();
 }

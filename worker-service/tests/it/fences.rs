@@ -1,6 +1,5 @@
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
-use devstack::kit::{sample, until};
 use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
@@ -9,27 +8,31 @@ use crate::prelude::*;
 struct Fenced {
     kit: Kit,
     proxy: Proxy,
-    scope: Scope,
     redis: MultiplexedConnection,
 }
 
 impl Fenced {
     async fn new(name: &str) -> Self {
-        let kit = Kit::new(name, 1).await;
-        let (proxy, redis_url) = Proxy::before(&kit.scope.endpoints.redis_url).unwrap();
-        let mut scope = kit.scope.clone();
-        scope.endpoints.redis_url = redis_url;
+        let mut kit = Kit::new(name, 1).await;
         let redis = kit.redis().await;
-        Self { kit, proxy, scope, redis }
+        let (proxy, redis_url) = Proxy::before(&kit.scope.endpoints.redis_url).unwrap();
+        kit.scope.endpoints.redis_url = redis_url;
+        Self { kit, proxy, redis }
     }
 
     /// To be called when a worker runs.
     async fn cache_the_first(&self) {
-        self.kit.event("a", "1", r#"{"n":1}"#).await;
-        self.kit.until("SELECT count(*) FROM events", 1).await;
-        until("it is committed", async || self.kit.committed().await.get(&0) == Some(&1)).await;
+        self.kit.apply("a", "1", r#"{"n":1}"#).await;
+        self.kit.until_committed(0, 1).await;
         let body = self.row().await;
         let () = self.redis.clone().set_ex(self.kit.key("a"), body, 600).await.unwrap();
+    }
+
+    /// The same; gives whether it is counted as visible within a second. It may have waited for the worker to start.
+    async fn count_the_first(&self, worker: &Process) -> u64 {
+        self.cache_the_first().await;
+        until("it is counted", async || visible(worker).await.0 == 1).await;
+        visible(worker).await.1
     }
 
     async fn row(&self) -> String {
@@ -39,41 +42,51 @@ impl Fenced {
     async fn cached(&self) -> String {
         self.redis.clone().get(self.kit.key("a")).await.unwrap()
     }
+
+    async fn until_the_row_is_cached(&self) {
+        let row = self.row().await;
+        until("what is cached is the row", async || self.cached().await == row).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
     let fenced = Fenced::new("fences_cut").await;
-    let worker = Worker::start(&run_config(&fenced.scope)).unwrap();
-    fenced.cache_the_first().await;
+    let worker = fenced.kit.process().await;
+    let quick = fenced.count_the_first(&worker).await;
     let first = fenced.row().await;
     fenced.proxy.cut();
     fenced.kit.events("a", 2..=20).await;
-    fenced.kit.until("SELECT version FROM resources", 20).await;
-    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
-    let said = |of: &str| worker.health.report().1["cache"][of].clone();
-    until("it says that Redis is away", async || said("status") == "down").await;
-    until("and that a fence waits for it", async || said("fences_pending") == 1).await;
-    assert!(said("error").as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{}", said("error"));
-    assert!(worker.health.report().0, "ready");
+    fenced.kit.until_committed(0, 20).await;
+    let put_off = Instant::now();
+    assert_eq!(fenced.kit.version("a").await, Some(20));
+    let said = async |of: &str| worker.health().await["cache"][of].clone();
+    until("it says that Redis is away", async || said("status").await == "down").await;
+    until("and that a fence waits for it", async || said("fences_pending").await == 1).await;
+    let error = said("error").await;
+    assert!(error.as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{error}");
+    assert_eq!(worker.ready().await.0, 200);
     assert_eq!(fenced.cached().await, first, "nobody could tell");
+    until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
+    assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
     fenced.proxy.mend();
-    let row = fenced.row().await;
-    until("what is cached is the row", async || fenced.cached().await == row).await;
-    until("it says that all is well", async || said("status") == "up" && said("fences_pending") == 0).await;
-    worker.stop().await.unwrap();
+    fenced.until_the_row_is_cached().await;
+    until("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
+    until("it says that all is well", async || said("status").await == "up" && said("fences_pending").await == 0).await;
+    fenced.kit.event("a", "21", "{}").await;
+    until("and the next ones are counted as before", async || visible(&worker).await == (21, quick + 1)).await;
+    worker.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
     let fenced = Fenced::new("fences_slow").await;
-    let worker = Worker::start(&run_config(&fenced.scope)).unwrap();
+    let worker = fenced.kit.worker();
     fenced.cache_the_first().await;
     fenced.proxy.hold();
-    fenced.kit.event("a", "2", r#"{"n":2}"#).await;
-    fenced.kit.until("SELECT version FROM resources", 2).await;
+    fenced.kit.apply("a", "2", r#"{"n":2}"#).await;
     let row = fenced.row().await;
-    let watermark = || of_group(&worker.health.report().1)["partitions"]["0"]["watermark"].as_i64();
+    let watermark = || partition(&worker, 0)["watermark"].as_i64();
     // Longer than a command of a fence may take (2 s here), shorter than it takes to call Redis away.
     let mend_at = Instant::now() + Duration::from_millis(2_500);
     while watermark() != Some(2) {
@@ -90,32 +103,27 @@ async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_its_successor() {
     let fenced = Fenced::new("fences_crash").await;
-    let url = fenced.scope.endpoints.redis_url.as_str();
     // Nothing is put off before it is killed.
-    let worker = fenced.kit.process_with(&[("REDIS_URL", url), ("REDIS_TIMEOUT", "10s")]).await;
+    let worker = fenced.kit.process_with(&[("REDIS_TIMEOUT", "10s")]).await;
     fenced.cache_the_first().await;
     let first = fenced.row().await;
     fenced.proxy.hold();
-    fenced.kit.event("a", "2", r#"{"n":2}"#).await;
-    fenced.kit.until("SELECT version FROM resources", 2).await;
+    fenced.kit.apply("a", "2", r#"{"n":2}"#).await;
     // Longer than commits of what is stored are apart.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     worker.service.kill().unwrap();
-    assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
+    assert_eq!(fenced.kit.committed().await[&0], 1, "the offset waits for the fence");
     assert_eq!(fenced.cached().await, first);
 
-    let successor = fenced.kit.process().await;
-    let row = fenced.row().await;
-    until("what is cached is the row", async || fenced.cached().await == row).await;
-    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    let successor = fenced.kit.process_with(&[("REDIS_URL", &devstack::endpoints().redis_url)]).await;
+    fenced.until_the_row_is_cached().await;
+    fenced.kit.until_committed(0, 2).await;
     assert_eq!(fenced.kit.count("SELECT count(*) FROM events").await, 2, "the repeat changed nothing");
-    assert_eq!((fenced.kit.version("a").await, fenced.row().await), (Some(2), row.clone()));
+    assert_eq!(fenced.kit.version("a").await, Some(2));
     // What the dead worker had sent arrives now.
     fenced.proxy.mend();
-    fenced.kit.event("a", "3", r#"{"n":3}"#).await;
-    fenced.kit.until("SELECT version FROM resources", 3).await;
-    let row = fenced.row().await;
-    until("what is cached is the row", async || fenced.cached().await == row).await;
+    fenced.kit.apply("a", "3", r#"{"n":3}"#).await;
+    fenced.until_the_row_is_cached().await;
     successor.tells("A worker died, and this one has its partitions").await;
     successor.end().await;
 }
@@ -125,22 +133,21 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_moments() {
     let fenced = Fenced::new("fences_empty").await;
-    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
+    let worker = fenced.kit.process().await;
     fenced.cache_the_first().await;
     fenced.proxy.cut();
     fenced.kit.event("a", "2", r#"{"n":2}"#).await;
-    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    fenced.kit.until_committed(0, 2).await;
     let filled = fenced.row().await;
     let () = fenced.redis.clone().set_ex(fenced.kit.key("a"), &filled, 600).await.unwrap();
     fenced.kit.event("a", "3", r#"{"n":3}"#).await;
-    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&3)).await;
+    fenced.kit.until_committed(0, 3).await;
     assert_eq!(fenced.cached().await, filled, "a hit is behind PostgreSQL");
     worker.tells("Redis is away").await;
     assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "and the worker says so");
     fenced.proxy.mend();
     let mended = Instant::now();
-    let row = fenced.row().await;
-    until("what is cached is the row", async || fenced.cached().await == row).await;
+    fenced.until_the_row_is_cached().await;
     assert!(mended.elapsed() < Duration::from_secs(5), "a second or so: {:?}", mended.elapsed());
     worker.tells_end_of("Redis is away").await;
     worker.end().await;
@@ -154,35 +161,10 @@ async fn visible(worker: &Process) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_whose_fence_was_put_off_count_when_it_is_acknowledged() {
-    let fenced = Fenced::new("fences_late").await;
-    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
-    fenced.cache_the_first().await;
-    until("it is counted", async || visible(&worker).await.0 == 1).await;
-    // It may have waited for the worker to start.
-    let (_, quick) = visible(&worker).await;
-    fenced.proxy.cut();
-    fenced.kit.events("a", 2..=20).await;
-    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
-    let put_off = Instant::now();
-    until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
-    assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
-    fenced.proxy.mend();
-    until("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
-    fenced.kit.event("a", "21", "{}").await;
-    until("and the next ones as before", async || visible(&worker).await == (21, quick + 1)).await;
-    worker.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached() {
     let fenced = Fenced::new("fences_never").await;
-    let url = fenced.scope.endpoints.redis_url.as_str();
-    let worker = fenced.kit.process_with(&[("REDIS_URL", url), ("CACHE_TTL", "1s")]).await;
-    fenced.cache_the_first().await;
-    until("it is counted", async || visible(&worker).await.0 == 1).await;
-    // It may have waited for the worker to start.
-    let (_, quick) = visible(&worker).await;
+    let worker = fenced.kit.process_with(&[("CACHE_TTL", "1s")]).await;
+    let quick = fenced.count_the_first(&worker).await;
     fenced.proxy.cut();
     fenced.kit.events("a", 2..=20).await;
     until("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
@@ -195,14 +177,14 @@ async fn more_fences_than_there_is_room_for_are_told() {
     // As many as are kept, and some.
     const DEVICES: usize = 100_200;
     let fenced = Fenced::new("fences_many").await;
-    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
+    let worker = fenced.kit.process().await;
     fenced.cache_the_first().await;
     fenced.proxy.cut();
     fenced.kit.flood(DEVICES, "{}", |n| format!("d{n}")).await;
     // A part at a time, since a busy machine takes long for all of them.
     for part in 1..=4 {
         let applied = async || fenced.kit.count("SELECT count(*) FROM resources").await >= part * 25_000;
-        fenced.kit.until_it("a part of them is applied", applied).await;
+        until("a part of them is applied", applied).await;
     }
     worker.tells("More fences wait than there is room for").await;
     fenced.proxy.mend();

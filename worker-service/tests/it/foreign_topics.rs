@@ -2,11 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::devices::queries::{Age, Expired};
-use time::OffsetDateTime;
 
-use crate::kit::{event, owned_headers};
 use crate::prelude::*;
 
 const MINUTE: i64 = 60_000;
@@ -20,27 +17,14 @@ fn now() -> i64 {
 /// A topic whose records have their producers' times.
 async fn kit(name: &str) -> Kit {
     let kit = Kit::new(name, 1).await;
-    let topic = &kit.scope.input_topic;
     let any = ("message.timestamp.after.max.ms", "9223372036854775807");
-    kit.set_topic(topic, &[("message.timestamp.type", "CreateTime"), any]).await;
-    let changed = async || TopicSettings::of(&client(&kit.scope), topic).await.unwrap().has_create_time();
-    kit.until_it("it is changed", changed).await;
+    kit.set_topic(&kit.scope.input_topic, &[("message.timestamp.type", "CreateTime"), any]).await;
     kit
 }
 
 /// Puts an event on the topic, stamped with this time, in milliseconds since 1970.
 async fn stamped(kit: &Kit, device: &str, id: &str, payload: &str, millis: i64, more: &[(&str, &str)]) {
-    let topic = kit.scope.input_topic.clone();
-    let event = event(device).id(id);
-    let headers: Vec<_> = event.headers().iter().chain(more).copied().collect();
-    let headers = owned_headers(&headers);
-    let producer: BaseProducer = client(&kit.scope).create().unwrap();
-    tokio::task::block_in_place(|| {
-        producer
-            .send(BaseRecord::to(&topic).partition(0).key(device).payload(payload).timestamp(millis).headers(headers))
-            .unwrap();
-        producer.flush(PATIENCE).unwrap();
-    });
+    kit.put_event((Some(0), Some(millis)), device, id, payload, more).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,11 +35,8 @@ async fn a_record_of_1970_keeps_its_row_and_counts_once() {
     kit.until("SELECT count(*) FROM events", 1).await;
     let month = Duration::from_secs(30 * 24 * 3600);
     let expired = queries::expire(&kit.store, Age::Written, month, 100).await.unwrap();
-    assert_eq!(
-        expired,
-        Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) },
-        "it was written just now"
-    );
+    let none = Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) };
+    assert_eq!(expired, none, "it was written just now");
     stamped(&kit, "a", "1", "{}", OF_1970, &[]).await;
     stamped(&kit, "a", "2", "{}", OF_1970, &[]).await;
     kit.until("SELECT version FROM resources", 2).await;
@@ -97,7 +78,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
         let worker = kit.process().await;
         stamped(&kit, "a", "1", "{}", stamp, &[]).await;
         kit.until("SELECT count(*) FROM events", 1).await;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let mut lock = kit.pool.begin().await.unwrap();
         sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         stamped(&kit, "a", "2", "{}", stamp, &[]).await;
@@ -110,7 +91,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
         assert!(told <= began.elapsed().as_secs_f64(), "{name}: {told}");
         lock.rollback().await.unwrap();
         kit.until("SELECT count(*) FROM events", 2).await;
-        kit.until_it("it is behind no more", async || age().await == 0.0).await;
+        until("it is behind no more", async || age().await == 0.0).await;
         worker.end().await;
     }
 }
@@ -128,13 +109,10 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     stamped(&kit, "a", "2", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
     kit.erase("a", &[]).await.unwrap();
 
-    let refused = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
-    assert!(refused.starts_with("nothing was changed: the topic "), "{refused}");
-    assert!(
-        refused.contains("message.timestamp.type=CreateTime") && refused.contains("`--from-beginning`"),
-        "{refused}"
-    );
-    let (moved, _) = kit.seek_to_beginning().await.unwrap();
+    let why = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
+    assert!(why.starts_with("nothing was changed: the topic "), "{why}");
+    assert!(why.contains("message.timestamp.type=CreateTime") && why.contains("`--from-beginning`"), "{why}");
+    let (moved, _) = kit.seek_by(&["--from-beginning"], &[]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(1), 0));
     let worker = kit.worker();
     stamped(&kit, "a", "3", r#"{"new":true}"#, now() + 1_440 * MINUTE, &accepted).await;
@@ -154,8 +132,8 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
         stamped(&kit, "a", id, "{}", now() - 120 * MINUTE, &[]).await;
     }
     kit.until("SELECT count(*) FROM events", 3).await;
-    let said = kit.command(&["setup"]).await;
-    assert!(said.status == 0 && said.out.contains("changed a setting of the topic"), "{said:?}");
+    let said = kit.succeeds(&["setup"]).await;
+    assert!(said.contains("changed a setting of the topic"), "{said}");
     worker.stop().await.unwrap();
     let before = kit.committed().await;
     let an_hour_ago = OffsetDateTime::now_utc() - time::Duration::hours(1);
@@ -172,13 +150,13 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
     // Behind a record that the broker stamped, a time means something again; a marker may stand between.
     let append_time =
         async || !TopicSettings::of(&client(&kit.scope), &kit.scope.input_topic).await.unwrap().has_create_time();
-    kit.until_it("it is changed", append_time).await;
+    until("it is changed", append_time).await;
     let producer = kit.transactional("mended");
     producer.open("a", &["4"]);
     producer.commit();
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
+    kit.until_committed(0, 5).await;
     worker.stop().await.unwrap();
     let (moved, _) = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(5), 5));

@@ -22,11 +22,7 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     kit.until("SELECT count(*) FROM events", i64::try_from(TRANSACTIONS + 1).unwrap()).await;
     let log = worker.end_and_log().await;
     let took = began.elapsed();
-    let looks: Vec<serde_json::Value> = log
-        .lines()
-        .filter(|line| line.contains(r#""message":"checked gaps""#))
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let looks = told(&log, "checked gaps");
     let gaps: u64 = looks.iter().map(|look| look["gaps"].as_u64().unwrap()).sum();
     assert!(!looks.is_empty() && gaps <= TRANSACTIONS as u64, "{looks:?}");
     // One a second, and a last one on the way out.
@@ -62,21 +58,13 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     for producer in writing {
         producers.push(producer.await.unwrap());
     }
-    kit.until_it("the markers are written", async || kit.log_end(0).await == END).await;
+    until("the markers are written", async || kit.log_end(0).await == END).await;
     kit.event("d", "behind", "{}").await;
 
     // By a reader that has very little time for each look.
     let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
+    let records = BTreeSet::from_iter(kit.offsets().await);
     let read = move || {
-        let consumer: BaseConsumer = config.clone().set("group.id", "nobody").create().unwrap();
-        let mut beginning = TopicPartitionList::new();
-        beginning.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-        consumer.assign(&beginning).unwrap();
-        let (mut records, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
-        while !records.contains(&END) {
-            assert!(Instant::now() < deadline, "{} records", records.len());
-            records.extend(consumer.poll(Duration::from_millis(100)).map(|record| record.unwrap().offset()));
-        }
         let reader = GapReader::new(&config, "nobody");
         let gaps: Vec<_> = (0..END).filter(|at| !records.contains(at)).map(|at| at..at + 1).collect();
         assert_eq!(gaps.len(), TRANSACTIONS as usize);
@@ -98,20 +86,18 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     let worker = kit.process_with(&[("RUST_LOG", "worker_service=debug")]).await;
     kit.until("SELECT count(*) FROM events", TRANSACTIONS + 1).await;
     let left_over = || -> Vec<u64> {
-        let log = worker.service.log();
-        let looks = log.lines().filter(|line| line.contains(r#""message":"checked gaps""#));
-        let look = |line| serde_json::from_str::<serde_json::Value>(line).ok()?["left_over"].as_u64();
-        looks.filter_map(look).collect()
+        let looks = told(&worker.service.log(), "checked gaps");
+        looks.iter().filter_map(|look| look["left_over"].as_u64()).collect()
     };
-    kit.until_it("all was applied", async || kit.committed().await.get(&0) == Some(&(END + 1))).await;
-    kit.until_it("nothing is left", async || left_over().last() == Some(&0)).await;
+    kit.until_committed(0, END + 1).await;
+    until("nothing is left", async || left_over().last() == Some(&0)).await;
     // The log begins within what was read, and there is one more gap to look into.
     kit.delete_records(TRANSACTIONS).await;
     let looked = left_over().len();
     producers[0].open("d", &["more"]);
     producers[0].commit();
     kit.event("d", "last", "{}").await;
-    kit.until_it("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
+    until("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
     let log = worker.end_and_log().await;
     for told in ["data loss", "records may be lost", "no time to check"] {

@@ -1,15 +1,17 @@
-//! A worker that hangs lets go of its partitions, and every event still has exactly one effect.
+//! A worker that hangs lets go of its partitions, and every event still has exactly one effect. A rebalance takes from
+//! a worker what goes to another one, and nothing else.
+
+use std::collections::BTreeSet;
 
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     let kit = Kit::new("hangs", 6).await;
-    let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
-    let first = Worker::start(&run_config(&Scope { database_url, ..kit.scope.clone() })).unwrap();
+    let (proxy, first) = kit.proxied_worker();
     let report = async |id: &str| {
         let devices: Vec<_> = (0..30).map(|device| format!("d{device}")).collect();
-        futures_util::future::join_all(devices.iter().map(|device| kit.event(device, id, "{}"))).await;
+        join_all(devices.iter().map(|device| kit.event(device, id, "{}"))).await;
     };
     report("1").await;
     kit.until("SELECT count(*) FROM events", 30).await;
@@ -19,7 +21,6 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     let second = kit.worker();
     wait_for_partitions(&[&first, &second]).await;
     let took = began.elapsed();
-    println!("it took {took:?} to let go");
     // Its bounds are 8 s for what is under way, and 3 s for the commit.
     assert!(took < Duration::from_secs(30), "{took:?}");
     proxy.mend();
@@ -32,7 +33,7 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
 }
 
 /// Waits until all six partitions are shared by these workers, each of which has some.
-async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
+async fn wait_for_partitions(workers: &[&Worker]) {
     let shared = async || {
         let owned: Vec<usize> = workers
             .iter()
@@ -40,5 +41,29 @@ async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
             .collect();
         if owned.iter().sum::<usize>() == 6 && owned.iter().all(|count| *count > 0) { Ok(()) } else { Err(owned) }
     };
-    devstack::kit::found("each has some", shared).await;
+    found("each has some", shared).await;
+}
+
+/// The partitions of the lines of this kind in a worker's log, in their order.
+fn partitions(worker: &Process, message: &str) -> Vec<i64> {
+    told(&worker.service.log(), message).iter().filter_map(|line| line["partition"].as_i64()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_stays_is_never_revoked() {
+    let kit = Kit::new("cooperative", 6).await;
+    let first = kit.process().await;
+    until("the first has all of them", async || partitions(&first, "assigned").len() == 6).await;
+    let second = kit.process().await;
+    until("the second has its share", async || partitions(&second, "assigned").len() == 3).await;
+    second.end().await;
+    until("the first has it back", async || partitions(&first, "assigned").len() >= 9).await;
+
+    // While the second was there, and when it left, the other three stayed where they were.
+    let (assigned, revoked) = (partitions(&first, "assigned"), partitions(&first, "revoked"));
+    assert_eq!(assigned.len(), 9, "{assigned:?}");
+    let went: BTreeSet<_> = revoked.iter().collect();
+    let came_back: BTreeSet<_> = assigned[6..].iter().collect();
+    assert_eq!((revoked.len(), &went), (3, &came_back), "revoked {revoked:?}, assigned {assigned:?}");
+    first.end().await;
 }

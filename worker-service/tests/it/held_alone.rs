@@ -1,11 +1,25 @@
 //! What would be an outage is none where one device alone meets it.
 
-use devstack::{Endpoints, Postgres, endpoints};
-
 use crate::prelude::*;
 
 /// More than may wait behind an event of a device that is held alone.
 const EVENTS: usize = 104;
+
+/// Sends events of other devices to all partitions until the first ones hold a key alone; gives how many to each.
+async fn until_held_alone(kit: &Kit, worker: &Process, partitions: i32, holding: i32) -> i64 {
+    for sent in 1..300 {
+        for partition in 0..partitions {
+            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
+        }
+        let report = worker.health().await;
+        let holds = |partition: i32| of_group(&report)["partitions"][partition.to_string()]["held_alone_keys"] == 1;
+        if (0..holding).all(holds) {
+            return sent;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{}", worker.service.log());
+}
 
 /// Whatever the code: each on a partition of its own.
 const REFUSALS: [(&str, &str); 8] = [
@@ -23,41 +37,24 @@ const REFUSALS: [(&str, &str); 8] = [
 async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
     let partitions = i32::try_from(REFUSALS.len()).unwrap();
     let kit = Kit::new("held-alone", partitions).await;
-    for (refusal, _) in REFUSALS {
-        kit.refuse_with(&format!("bad-{refusal}"), refusal).await;
+    for (partition, (refusal, _)) in (0..).zip(REFUSALS) {
+        let device = format!("bad-{refusal}");
+        kit.refuse_with(&device, refusal).await;
+        for id in ["1", "2"] {
+            kit.event_at(partition, &device, id, "{}").await;
+        }
     }
     let worker = kit.process().await;
-    for (partition, (refusal, _)) in (0..).zip(REFUSALS) {
-        for n in 0..2 {
-            kit.event_at(partition, &format!("bad-{refusal}"), &n.to_string(), "{}").await;
-        }
-    }
-    let mut sent = 0;
-    let ready = loop {
-        for partition in 0..partitions {
-            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
-        }
-        sent += 1;
-        assert!(sent < 300, "{}", worker.service.log());
-        let report = worker.health().await;
-        let held = |partition: i32| of_group(&report)["partitions"][partition.to_string()]["held_alone_keys"] == 1;
-        if (0..partitions).all(held) {
-            break report;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    let sent = until_held_alone(&kit, &worker, partitions, partitions).await;
     kit.until("SELECT count(*) FROM events WHERE device_id LIKE 'good-%'", sent * i64::from(partitions)).await;
-    assert_eq!((&ready["status"], kit.dead_letters(0).await.len()), (&"ready".into(), 0));
+    assert_eq!((worker.status().await, kit.dead_letters(0).await.len()), ("ready".to_owned(), 0));
     for (refusal, error) in REFUSALS {
-        let is_told = || {
-            let log = worker.service.log();
-            json_lines(&log).any(|line| {
-                line["message"] == "only one key meets an outage error: it is held, and the partition goes on"
-                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
-                    && line["error"] == error
-            })
+        let is_it = |line: Value| {
+            line["message"] == "only one key meets an outage error: it is held, and the partition goes on"
+                && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                && line["error"] == error
         };
-        kit.until_it(refusal, async || is_told()).await;
+        until(refusal, async || json_lines(&worker.service.log()).any(is_it)).await;
     }
 
     worker.tells("Only one device meets an outage error").await;
@@ -107,34 +104,18 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
 /// Each time that ends all the server's sessions, and nobody is served until it has recovered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_over_which_the_backend_crashes_is_held_alone() {
-    let start = || {
-        let postgres = Postgres::start().unwrap();
-        let endpoints = Endpoints { postgres_url: postgres.url(), ..endpoints().clone() };
-        (postgres, Scope::on(&endpoints, "crashes").unwrap())
-    };
-    let (_postgres, scope) = blocking(start).await;
-    let kit = Kit::on(scope, 2).await;
+    let (_postgres, kit) = Kit::on_postgres("crashes", 2).await;
     kit.refuse_with("bad", "crash").await;
     let worker = kit.process().await;
     kit.event_at(0, "bad", "0", "{}").await;
-    let mut sent = 0;
-    while of_group(&worker.health().await)["partitions"]["0"]["held_alone_keys"] != 1 {
-        for partition in [0, 1] {
-            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
-        }
-        sent += 1;
-        assert!(sent < 300, "{}", worker.service.log());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
-    kit.until_it("the other partition goes on", async || committed(1, sent).await).await;
+    let sent = until_held_alone(&kit, &worker, 2, 1).await;
+    kit.until_committed(1, sent).await;
     // A crash ends the test's own sessions, too.
-    let mended = async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok();
-    kit.until_it("it is mended", mended).await;
-    kit.until_it("it is applied", async || committed(0, sent + 1).await).await;
+    until("it is mended", async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok()).await;
+    kit.until_committed(0, sent + 1).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
-    kit.until_it("each has its effect", async || all().await == Some(2 * sent + 1)).await;
+    until("each has its effect", async || all().await == Some(2 * sent + 1)).await;
 }
 
 /// Nobody else is there to be tried, and yet it is told apart from an outage.
@@ -148,7 +129,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
         let report = worker.health().await;
         of_group(&report)["partitions"]["0"]["held_alone_keys"] == 1 && report["status"] == "ready"
     };
-    kit.until_it("it is held alone", is_held).await;
+    until("it is held alone", is_held).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0, "a probe leaves nothing");
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", 1).await;
@@ -159,13 +140,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let kit = Kit::new("alone-burst", 1).await;
-    kit.sql(
-        "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           IF NEW.event_id LIKE 'bad%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END IF;
-           RETURN NEW; END $$;
-         CREATE TRIGGER refuse_bad BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_bad()",
-    )
-    .await;
+    kit.refuse_with("bad%", "42501").await;
     let worker = kit.process().await;
     let others = async {
         for n in 0.. {
@@ -176,7 +151,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     };
     let (mut was_full, payload) = (false, format!(r#"{{"x":"{}"}}"#, "x".repeat(255 * 1024)));
     let burst = async {
-        kit.until_it("others are applied", async || kit.version("o10").await > Some(2)).await;
+        until("others are applied", async || kit.version("o10").await > Some(2)).await;
         kit.event("d1", "bad1", "{}").await;
         for n in 0..45 {
             kit.event("d1", &n.to_string(), &payload).await;
@@ -195,7 +170,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         }
         assert_eq!(kit.version("d1").await, Some(45), "{}", worker.service.log());
         let sent = kit.event("o1", "last", "{}").await;
-        kit.until_it("the others go on", async || kit.committed().await.get(&0) > Some(&sent.1)).await;
+        until("the others go on", async || kit.committed().await[&0] > sent.1).await;
     };
     let burst = futures_util::future::join(burst, worker.tells("Too much is held"));
     tokio::select! { () = others => {}, _ = burst => {} }
@@ -209,17 +184,12 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_everybody_meets_is_one() {
     let kit = Kit::new("outage-of-all", 1).await;
-    let devices = ["a", "b", "c"];
     kit.refuse_with("%", "42501").await;
     let worker = kit.process().await;
-    for n in 0..3 {
-        for device in devices {
-            kit.event(device, &n.to_string(), "{}").await;
-        }
-    }
+    join_all(["a", "b", "c"].map(|device| kit.events(device, 1..=3))).await;
     let waits = async || worker.health().await.to_string().contains("waiting out an outage");
-    kit.until_it("it waits", waits).await;
-    kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
+    until("it waits", waits).await;
+    until("each was tried several times", async || kit.tries().await.len() >= 12).await;
     assert!(waits().await);
     kit.no_longer_refuse("%").await;
     kit.until("SELECT count(*) FROM events", 9).await;

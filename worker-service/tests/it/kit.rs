@@ -1,7 +1,7 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
+mod altered;
 mod commands;
-mod decoding;
 mod kafka;
 mod metrics;
 mod refusal;
@@ -10,9 +10,7 @@ mod transactions;
 
 use std::path::Path;
 
-use clap::Parser as _;
-use devstack::kit::found;
-use devstack::{Program, Service, kit};
+use devstack::{Endpoints, Postgres, Program, Service, kit};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer};
@@ -21,16 +19,15 @@ use shared::kafka::topics::setup::{TopicShape, create};
 use shared::runtime::config::{LogConfig, LogFormat};
 use shared::runtime::telemetry;
 use shared::store::Store;
-use sqlx::PgPool;
-use worker_service::config::{Cli, Command, RunConfig};
+use sqlx::{PgPool, SqlSafeStr};
+use worker_service::config::{Command, RunConfig};
 
 use crate::prelude::*;
 
-pub(crate) use devstack::kit::{
-    PATIENCE, Running as Process, event, header, headers, nobody, only_group as of_group, owned_headers,
-};
+pub(crate) use devstack::kit::{Running as Process, only_group as of_group};
 
-pub(crate) use self::decoding::Decode;
+pub(crate) use self::altered::{Alter, Altered};
+pub(crate) use self::commands::{parse, program, run};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 pub(crate) use self::second::{ONE, TWO, Trouble};
 
@@ -75,31 +72,66 @@ impl Kit {
         Self::on(kit::scope(name).await, partitions).await
     }
 
-    /// The same on servers of a test's own.
+    /// The same and a worker in this process.
+    pub(crate) async fn with_worker(name: &str, partitions: i32) -> (Self, Worker) {
+        let kit = Self::new(name, partitions).await;
+        let worker = kit.worker();
+        (kit, worker)
+    }
+
+    /// The same and a worker as a process of its own.
+    pub(crate) async fn with_process(name: &str, partitions: i32) -> (Self, Process) {
+        let kit = Self::new(name, partitions).await;
+        let worker = kit.process().await;
+        (kit, worker)
+    }
+
+    /// The same as [`Self::new`] on servers of a test's own.
     pub(crate) async fn on(scope: Scope, partitions: i32) -> Self {
         keep_log();
+        metrics();
         let postgres = run_config(&scope).stores.postgres;
         let store = Store::open(&postgres, "test").unwrap();
         store.migrate().await.unwrap();
-        let producer = client(&scope).set("partitioner", "murmur2_random").set("linger.ms", "2").create().unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
-        let kit = Self { producer, pool, store, scope };
+        let producer = client(&scope).create().unwrap();
+        let kit = Self { producer, pool, store, scope }.producing(&[]);
         kit.make_topics(partitions).await;
         kit
     }
 
-    /// The same with another Kafka, which has the topics.
-    pub(crate) fn moved_to(self, scope: Scope) -> Self {
-        Self { producer: client(&scope).set("partitioner", "murmur2_random").create().unwrap(), scope, ..self }
+    /// The same on a PostgreSQL of a test's own.
+    pub(crate) async fn on_postgres(name: &'static str, partitions: i32) -> (Postgres, Self) {
+        let start = move || {
+            let postgres = Postgres::start().unwrap();
+            let endpoints = Endpoints { postgres_url: postgres.url(), ..devstack::endpoints().clone() };
+            (postgres, Scope::on(&endpoints, name).unwrap())
+        };
+        let (postgres, scope) = blocking(start).await;
+        (postgres, Self::on(scope, partitions).await)
     }
 
-    /// The same with a Kafka that refuses what it is told to refuse, which has the input topic.
-    pub(crate) fn moved_to_mock(self) -> (Self, MockCluster<'static, DefaultProducerContext>) {
-        let mock = MockCluster::new(1).unwrap();
-        let mut scope = self.scope.clone();
+    /// The same with a producer that has these settings.
+    pub(crate) fn producing(self, settings: &[(&str, &str)]) -> Self {
+        let mut config = client(&self.scope);
+        for (name, value) in [("partitioner", "murmur2_random"), ("linger.ms", "2")].iter().chain(settings) {
+            config.set(*name, *value);
+        }
+        Self { producer: config.create().unwrap(), ..self }
+    }
+
+    /// The same with another Kafka, which has the topics.
+    pub(crate) fn moved_to(self, scope: Scope) -> Self {
+        Self { scope, ..self }.producing(&[])
+    }
+
+    /// One partition on a Kafka that refuses what it is told to refuse, and has the input topic alone.
+    pub(crate) async fn on_mock(name: &str) -> (Self, MockCluster<'static, DefaultProducerContext>) {
+        let (kit, mock) = (Self::new(name, 1).await, MockCluster::new(1).unwrap());
+        let mut scope = kit.scope.clone();
         scope.endpoints.kafka_brokers = mock.bootstrap_servers();
         mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-        (self.moved_to(scope), mock)
+        (kit.moved_to(scope), mock)
     }
 
     /// Makes those of the two topics that are not there.
@@ -110,7 +142,18 @@ impl Kit {
     }
 
     pub(crate) fn worker(&self) -> Worker {
-        Worker::start(&run_config(&self.scope)).unwrap()
+        self.worker_with(Parts::default())
+    }
+
+    pub(crate) fn worker_with(&self, parts: Parts) -> Worker {
+        Worker::start_with(&run_config(&self.scope), worker_service::domains::registry(), parts).unwrap()
+    }
+
+    /// A worker whose way to PostgreSQL is a proxy.
+    pub(crate) fn proxied_worker(&self) -> (Proxy, Worker) {
+        let (proxy, database_url) = Proxy::before(&self.scope.database_url).unwrap();
+        let worker = Worker::start(&run_config(&Scope { database_url, ..self.scope.clone() })).unwrap();
+        (proxy, worker)
     }
 
     /// A worker as a process of its own, which can be frozen and killed.
@@ -131,11 +174,6 @@ impl Kit {
         kit::blocking(start).await
     }
 
-    /// Waits until something holds.
-    pub(crate) async fn until_it(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        kit::until(what, holds).await;
-    }
-
     /// Waits until a query for one number gives this one.
     pub(crate) async fn until(&self, sql: &'static str, expected: i64) {
         let is_expected = async || {
@@ -145,27 +183,44 @@ impl Kit {
         found(&format!("{sql} gives {expected}"), is_expected).await;
     }
 
+    /// Waits until the group has committed this offset of a partition.
+    pub(crate) async fn until_committed(&self, partition: i32, offset: i64) {
+        let is_committed = async || {
+            let committed = self.committed().await;
+            if committed[&partition] == offset { Ok(()) } else { Err(committed) }
+        };
+        found(&format!("{partition} is committed up to {offset}"), is_committed).await;
+    }
+
+    /// Puts an event on the topic, and waits until it has its row.
+    pub(crate) async fn apply(&self, device: &str, id: &str, payload: &str) {
+        self.event(device, id, payload).await;
+        let sql = "SELECT event_id FROM events WHERE device_id = $1 AND event_id = $2";
+        let row = async || sqlx::query(sql).bind(device).bind(id).fetch_optional(&self.pool).await.unwrap();
+        until(&format!("{id} of {device} is applied"), async || row().await.is_some()).await;
+    }
+
+    /// Ends a worker; all of the first partition up to this offset is committed then.
+    pub(crate) async fn end_at(&self, worker: impl End, offset: i64) {
+        worker.end().await;
+        assert_eq!(self.committed().await[&0], offset);
+    }
+
     pub(crate) async fn version(&self, device: &str) -> Option<i64> {
-        sqlx::query_scalar("SELECT version FROM resources WHERE id = $1")
-            .bind(device)
-            .fetch_optional(&self.pool)
-            .await
-            .unwrap()
+        let query = sqlx::query_scalar("SELECT version FROM resources WHERE id = $1").bind(device);
+        query.fetch_optional(&self.pool).await.unwrap()
     }
 
     pub(crate) async fn outcome(&self, id: &str) -> Option<String> {
-        sqlx::query_scalar("SELECT outcome FROM events WHERE event_id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await
-            .unwrap()
+        let query = sqlx::query_scalar("SELECT outcome FROM events WHERE event_id = $1").bind(id);
+        query.fetch_optional(&self.pool).await.unwrap()
     }
 
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 
-    pub(crate) async fn sql(&self, statements: &'static str) {
+    pub(crate) async fn sql(&self, statements: impl SqlSafeStr) {
         sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
     }
 
@@ -181,6 +236,49 @@ impl Kit {
     }
 }
 
+/// A worker in this process, or one of its own.
+pub(crate) trait End {
+    async fn end(self);
+}
+
+impl End for Worker {
+    async fn end(self) {
+        self.stop().await.unwrap();
+    }
+}
+
+impl End for Process {
+    async fn end(self) {
+        Process::end(self).await;
+    }
+}
+
+/// The lines of a log with this message.
+pub(crate) fn told(log: &str, message: &str) -> Vec<Value> {
+    json_lines(log).filter(|line| line["message"] == message).collect()
+}
+
+/// An event as the API writes it, to be written byte by byte.
+pub(crate) fn wire_event(device: &str, id: &str) -> WireRecord {
+    event(device).id(id).wire_record()
+}
+
+/// What something held in memory at most, in MiB, is a number that can be, and less than this.
+pub(crate) fn assert_memory(most: usize, bound: usize) {
+    println!("{most} MiB");
+    assert!((5..bound).contains(&most), "{most} MiB, and not less than {bound}");
+}
+
+/// Bytes that no compression makes smaller, and that are no event.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    (0..length).map(|_| fastrand::u8(..)).collect()
+}
+
+/// What a worker's health says of a partition of its only group.
+pub(crate) fn partition(worker: &Worker, number: i32) -> Value {
+    of_group(&worker.health.report().1)["partitions"][number.to_string()].clone()
+}
+
 /// A Kafka client of the test's own.
 pub(crate) fn client(scope: &Scope) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -189,12 +287,7 @@ pub(crate) fn client(scope: &Scope) -> ClientConfig {
 }
 
 pub(crate) fn run_config(scope: &Scope) -> RunConfig {
-    let mut args = vec!["worker-service".to_owned(), "run".to_owned(), "--redis-timeout=2s".to_owned()];
-    args.extend(scope.env().into_iter().filter_map(|(name, value)| {
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        (!name.starts_with("topic-")).then(|| format!("--{name}={value}"))
-    }));
-    match Cli::try_parse_from(args).unwrap().command {
+    match parse(scope, &["run", "--redis-timeout=2s"]) {
         Command::Run(config) => *config,
         other => panic!("{other:?}"),
     }

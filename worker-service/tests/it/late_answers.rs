@@ -18,8 +18,7 @@ struct Slowed {
 
 impl Slowed {
     async fn new(application: &str) -> Self {
-        let kit = Kit::new(application, 1).await;
-        let worker = kit.worker();
+        let (kit, worker) = Kit::with_worker(application, 1).await;
         for n in 0..20 {
             kit.event(&format!("d{n}"), "1", &format!(r#"{{"n":{n}}}"#)).await;
         }
@@ -50,12 +49,15 @@ impl Slowed {
         before
     }
 
-    async fn well_again(&self) {
+    /// The sessions of before are closed, and those that there are now have their own answers.
+    async fn assert_well_again(&self, before: &HashSet<i32>) {
         for round in 0..40 {
-            let asked = futures_util::future::join_all((0..5).map(|n| self.ask((round + n) % 20))).await;
+            let asked = join_all((0..5).map(|n| self.ask((round + n) % 20))).await;
             assert!(round < 30 || asked.iter().all(Result::is_ok), "well again: {asked:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        let late = self.sessions().await;
+        assert!(!late.is_empty() && before.is_disjoint(&late), "those given up are closed: {before:?}, {late:?}");
     }
 
     async fn sessions(&self) -> HashSet<i32> {
@@ -68,15 +70,12 @@ async fn an_answer_that_comes_late_meets_no_other_question() {
     let slowed = Slowed::new("late").await;
     let before = slowed.warm().await;
     slowed.proxy.slow(Duration::from_secs(2));
-    for outcome in futures_util::future::join_all((5..10).map(|n| slowed.ask(n))).await {
+    for outcome in join_all((5..10).map(|n| slowed.ask(n))).await {
         assert!(matches!(outcome.unwrap_err().class, Class::Outage | Class::OutageMet));
     }
     slowed.proxy.mend();
     // Beside the answers that are still under way.
-    slowed.well_again().await;
-    let late = slowed.sessions().await;
-    assert!(before.is_disjoint(&late), "sessions that were given up are closed: {before:?}, {late:?}");
-    assert!(!late.is_empty());
+    slowed.assert_well_again(&before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,15 +83,10 @@ async fn a_session_whose_asker_left_has_the_deadline_too() {
     let slowed = Slowed::new("left").await;
     let before = slowed.warm().await;
     slowed.proxy.hold();
-    for outcome in
-        futures_util::future::join_all((5..10).map(|n| tokio::time::timeout(Duration::from_millis(100), slowed.ask(n))))
-            .await
-    {
+    for outcome in join_all((5..10).map(|n| tokio::time::timeout(Duration::from_millis(100), slowed.ask(n)))).await {
         outcome.unwrap_err();
     }
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     slowed.proxy.mend();
-    slowed.well_again().await;
-    let late = slowed.sessions().await;
-    assert!(before.is_disjoint(&late), "no place in the pool waits for an answer: {before:?}, {late:?}");
+    slowed.assert_well_again(&before).await;
 }

@@ -12,7 +12,6 @@ use proptest::test_runner::TestRunner;
 use shared::cache::CacheKey;
 use shared::kafka::ids::EventId;
 use shared::kafka::position::Position;
-use time::OffsetDateTime;
 
 use crate::prelude::*;
 
@@ -61,8 +60,7 @@ impl<H: Handler<Event: Clone + Debug>> Subject<H> {
 pub(crate) async fn the_result_does_not_depend_on_where_batches_are_cut<H: Handler<Event: Clone + Debug>>(
     subject: Subject<H>,
 ) {
-    let logs = subject.logs();
-    let world = World::new("law_cuts", subject).await;
+    let (world, logs) = World::new("law_cuts", subject).await;
     for log in logs {
         let mut expected = None;
         for cut in [log.len(), 1, 2, 7] {
@@ -81,8 +79,7 @@ pub(crate) async fn the_result_does_not_depend_on_where_batches_are_cut<H: Handl
 }
 
 pub(crate) async fn twice_is_once<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
-    let logs = subject.logs();
-    let world = World::new("law_twice", subject).await;
+    let (world, logs) = World::new("law_twice", subject).await;
     for (n, log) in logs.into_iter().enumerate() {
         world.clear().await;
         for batch in log.chunks(1 + n % 5) {
@@ -101,8 +98,7 @@ pub(crate) async fn twice_is_once<H: Handler<Event: Clone + Debug>>(subject: Sub
 }
 
 pub(crate) async fn what_is_touched_is_fenced_by_a_repeat_too<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
-    let logs = subject.logs();
-    let world = World::new("law_fences", subject).await;
+    let (world, logs) = World::new("law_fences", subject).await;
     for (n, log) in logs.into_iter().enumerate() {
         world.clear().await;
         for batch in log.chunks(1 + n % 5) {
@@ -123,8 +119,7 @@ pub(crate) async fn what_is_touched_is_fenced_by_a_repeat_too<H: Handler<Event: 
 }
 
 pub(crate) async fn a_failed_apply_leaves_nothing<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
-    let logs = subject.logs();
-    let world = World::new("law_failures", subject).await;
+    let (world, logs) = World::new("law_failures", subject).await;
     let tables = world.tables().await;
     let mut failures = 0;
     for log in logs {
@@ -159,8 +154,7 @@ pub(crate) async fn a_failed_apply_leaves_nothing<H: Handler<Event: Clone + Debu
 }
 
 pub(crate) async fn a_late_position_changes_no_state<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
-    let logs = subject.logs();
-    let world = World::new("law_late", subject).await;
+    let (world, logs) = World::new("law_late", subject).await;
     for log in logs {
         world.clear().await;
         world.apply(&log).await;

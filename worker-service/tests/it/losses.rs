@@ -4,12 +4,10 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
-    let kit = Kit::new("losses", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("losses", 1).await;
     kit.events("a", 1..=3).await;
     kit.until("SELECT count(*) FROM events", 3).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 3);
+    kit.end_at(worker, 3).await;
     kit.events("a", 4..=8).await;
     kit.delete_records(7).await;
 
@@ -24,21 +22,17 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     kit.event("a", "10", "{}").await;
     kit.delete_records(10).await;
     let worker = kit.process().await;
-    let counted = async || worker.sample("records_lost_total").await == Some(2.0);
-    kit.until_it("they are counted", counted).await;
-    kit.until_it("it is behind no more", async || kit.committed().await.get(&0) == Some(&10)).await;
+    until("they are counted", async || worker.sample("records_lost_total").await == Some(2.0)).await;
+    kit.until_committed(0, 10).await;
     worker.end().await;
 }
 
 /// The gap is met while a batch is applied, and the process is told to end before that is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_is_met_just_before_the_end_is_told_before_the_end() {
-    let kit = Kit::new("last_loss", 1).await;
-    let worker = kit.process().await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 1);
+    let (kit, worker) = Kit::with_process("last_loss", 1).await;
+    kit.apply("a", "1", "{}").await;
+    kit.end_at(worker, 1).await;
     kit.events("a", 2..=5).await;
     kit.delete_records(4).await;
 
@@ -51,7 +45,6 @@ async fn a_loss_that_is_met_just_before_the_end_is_told_before_the_end() {
     let ending = tokio::spawn(worker.end_and_log());
     lock.rollback().await.unwrap();
     let log = ending.await.unwrap();
-    let told = log.lines().find(|line| line.contains("data loss: ")).unwrap_or_else(|| panic!("{log}"));
-    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    let told = told(&log, "data loss: the broker no longer has records that were not consumed").remove(0);
     assert_eq!((&told["expected"], &told["low"], &told["lost"]), (&1.into(), &4.into(), &3.into()), "{told}");
 }

@@ -2,9 +2,7 @@
 //! is a dead letter that has its place, and whatever reads a topic goes on behind it.
 
 use devstack::wire::{Claims, produce_claiming};
-use time::OffsetDateTime;
 
-use crate::any_bytes::wire_event;
 use crate::prelude::*;
 
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
@@ -23,7 +21,8 @@ pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
 
 /// Writes one batch; gives the offset of its first.
 pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
-    kit.write(topic, move |broker, topic| produce_claiming(broker, topic, partition, &records)).await
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
+    blocking(move || produce_claiming(&broker, &topic, partition, &records)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,8 +62,8 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
         assert_eq!((header(letter, "dlq.reason").unwrap().as_str(), letter.payload()), ("unreadable", None));
         assert_eq!(header(letter, "dlq.topic").as_ref(), Some(input));
     }
-    kit.until_it("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
-    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
+    until("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
+    until("it is ready", async || worker.ready().await.0 == 200).await;
     worker.tells("A record is malformed").await;
     for (series, expected) in [(r#"dead_letters_total{reason="unreadable"}"#, 10.0), ("records_lost_total", 0.0)] {
         assert_eq!(worker.sample(series).await, Some(expected), "{series}");
@@ -87,8 +86,8 @@ async fn it_waits_for_its_dead_letter() {
     let dlq = &kit.scope.dlq_topic;
     kit.set_topic(dlq, &[("max.message.bytes", "100")]).await;
     let worker = kit.process().await;
-    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"].clone();
-    kit.until_it("it is named", async || !unreadable().await.is_null()).await;
+    let unreadable = async || worker.partition(0).await["unreadable"].clone();
+    until("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 0);
     assert!(told["error"].as_str().unwrap().starts_with("cannot write its dead letter: "), "{told}");
@@ -96,7 +95,7 @@ async fn it_waits_for_its_dead_letter() {
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0);
     kit.set_topic(dlq, &[]).await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
+    until("it is ready", async || worker.ready().await.0 == 200).await;
     kit.dead_letters(1).await;
     worker.end().await;
 }
@@ -112,11 +111,9 @@ async fn dead_letters_around_it_are_listed_shown_and_sent() {
 
     let said = kit.command(&["dlq", "list"]).await;
     assert_eq!((said.status, said.out.lines().count()), (0, 2), "{said:?}");
-    let told: Vec<_> =
-        said.error.lines().filter(|line| line.contains("skipping records that cannot be read")).collect();
-    assert_eq!(told.len(), 2, "{said:?}");
-    assert!(told[0].contains(r#""from_offset":1"#) && told[0].contains(r#""offsets":2"#), "{}", told[0]);
-    assert!(told[1].contains(r#""from_offset":4"#) && told[1].contains(r#""offsets":1"#), "{}", told[1]);
+    let told = told(&said.error, "skipping records that cannot be read");
+    let told: Vec<_> = told.iter().map(|line| (&line["from_offset"], &line["offsets"])).collect();
+    assert_eq!(told, [(&json!(1), &json!(2)), (&json!(4), &json!(1))]);
     let refused = kit.show(0, 2).await.unwrap_err().to_string();
     assert!(refused.starts_with(&format!("{dlq} [0] offset 2 cannot be read: ")), "{refused}");
     assert!(kit.show(0, 3).await.is_ok());
@@ -134,20 +131,15 @@ async fn seek_goes_past_it_and_back_over_it() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     put(&kit, input, 0, vec![no_key_of(-2); 2]).await;
     let past = ["seek", "--partition=0", "--past-unreadable"];
-    let said = kit.command(&past).await;
-    assert!(said.status == 1 && said.error.contains("can be read where it stands, at 0"), "{said:?}");
+    kit.fails(&past, "can be read where it stands, at 0").await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("the first is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     // Before it has gone past the others by itself.
     worker.stop().await.unwrap();
     if kit.committed().await[&0] == 1 {
-        let said = kit.command(&past).await;
-        assert_eq!(said.status, 0, "{said:?}");
-        assert!(
-            said.out.starts_with(&format!("{input} [0] 1 -> 3\n2 offsets from 1 to 2 cannot be read: ")),
-            "{said:?}"
-        );
+        let said = kit.succeeds(&past).await;
+        assert!(said.starts_with(&format!("{input} [0] 1 -> 3\n2 offsets from 1 to 2 cannot be read: ")), "{said}");
     }
     assert_eq!(kit.committed().await[&0], 3);
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -190,7 +182,7 @@ async fn offsets_that_a_batch_has_twice_are_no_loss_and_no_new_topic() {
     kit.event("a", "9", "{}").await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", 9).await;
-    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&9)).await;
+    kit.until_committed(0, 9).await;
     assert_calm(worker).await;
 }
 
@@ -208,11 +200,9 @@ async fn a_later_offset_than_its_batch_has_holds_up_nothing() {
     // Alone in its answer.
     put(&kit, input, 0, vec![at("b", "3", 0), at("b", "4", 1_000_000)]).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
-    kit.until_it("it is behind that batch", async || kit.committed().await.get(&0) == Some(&6)).await;
-    for id in ["3", "4", "5"] {
-        kit.event("a", id, "{}").await;
-    }
+    kit.until_committed(0, 6).await;
+    kit.events("a", 3..=5).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'a' AND outcome = 'applied'", 5).await;
-    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&9)).await;
+    kit.until_committed(0, 9).await;
     assert_calm(worker).await;
 }

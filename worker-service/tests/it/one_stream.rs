@@ -1,7 +1,6 @@
 //! Two handlers of one stream, each with its group: an event has its effect in the one that takes it, and what is no event
 //! has one dead letter, its owner's.
 
-use crate::kit::{ONE, TWO, Trouble, metrics};
 use crate::malformed::{no_key_of, put};
 use crate::prelude::*;
 
@@ -16,7 +15,6 @@ async fn letters(kit: &Kit, at_least: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
-    metrics();
     let kit = Kit::new("one_stream", 1).await;
     let worker = kit.worker_beside(&["ones", "twos"], &Trouble::default(), Parts::default()).await;
     let (ones, twos) = (kit.beside("ones").await, kit.beside("twos").await);
@@ -29,8 +27,8 @@ async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
     ones.event_of(TWO, "b", "5", r#"{"do":"poison"}"#).await;
     ones.event_of(TWO, "c", "6", r#"{"do":"panic early"}"#).await;
     let all_done = async |end| {
-        let is_done = async |of: &Kit| of.committed().await.get(&0) == Some(&end);
-        kit.until_it("both have read all of it", async || is_done(&ones).await && is_done(&twos).await).await;
+        ones.until_committed(0, end).await;
+        twos.until_committed(0, end).await;
     };
     all_done(7).await;
     let of_twos = ["panicked 6", "rejected 5"].map(|letter| format!("{} {letter}", twos.scope.group));
@@ -75,7 +73,7 @@ async fn a_flood_of_what_is_no_event_is_passed_over_by_itself() {
     ones.event_of(TWO, "a", "last", "{}").await;
     let worker = kit.worker_beside(&["twos"], &Trouble::default(), Parts::default()).await;
     kit.until("SELECT count(*) FROM twos", 1).await;
-    kit.until_it("it is committed", async || twos.committed().await.get(&0) == Some(&10_002)).await;
+    twos.until_committed(0, 10_002).await;
     worker.stop().await.unwrap();
     assert_eq!(ones.dead_letters(0).await.len(), 0);
 }

@@ -1,20 +1,7 @@
 //! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
 //! memory is bounded too.
 
-use devstack::wire::{Packing, produce_as};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, Producer as _};
-
-use crate::any_bytes::wire_event;
-use crate::kit::event;
 use crate::prelude::*;
-
-/// Puts records on a partition of the input topic as one batch.
-async fn put_as(kit: &Kit, records: &[WireRecord], packing: Packing, millis: i64) -> std::io::Result<i64> {
-    let (broker, topic, records) =
-        (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone(), records.to_vec());
-    blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await
-}
 
 /// An event with so many bytes of payload, of which a compressor leaves next to nothing.
 fn large(device: &str, id: &str, bytes: usize) -> WireRecord {
@@ -29,24 +16,16 @@ fn payload(bytes: usize) -> String {
 /// unpacks them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_any_producer_compressed_is_applied() {
-    let kit = Kit::new("packed", 1).await;
+    let mut kit = Kit::new("packed", 1).await;
     let mut sent = 0;
     for codec in ["none", "lz4", "zstd", "snappy", "gzip"] {
-        let producer: BaseProducer =
-            client(&kit.scope).set("compression.type", codec).set("linger.ms", "200").create().unwrap();
-        let topic = kit.scope.input_topic.clone();
-        tokio::task::block_in_place(|| {
-            for n in 0..20 {
-                let event = event("d").id(format!("{codec}-{n}")).payload(payload(3_000));
-                producer.send(event.record(&topic)).unwrap();
-            }
-            producer.flush(PATIENCE).unwrap();
-        });
+        kit = kit.producing(&[("compression.type", codec), ("linger.ms", "200")]);
+        kit.flood(20, &payload(3_000), |_| codec.to_owned()).await;
         sent += 20;
     }
     for packing in [Packing::None, Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
         let records: Vec<_> = (0..20).map(|n| large("w", &format!("{packing:?}-{n}"), 3_000)).collect();
-        put_as(&kit, &records, packing, 0).await.unwrap();
+        kit.write_as(&kit.scope.input_topic, &records, packing, 0).await.unwrap();
         sent += 20;
     }
     let worker = kit.worker();
@@ -57,53 +36,30 @@ async fn what_any_producer_compressed_is_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
     let kit = Kit::new("bombs", 1).await;
+    let topic = &kit.scope.input_topic;
     for packing in [Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
         // One record, and many that fit by themselves.
         for records in [vec![large("a", "1", 4 << 20)], vec![large("a", "1", 100_000); 11]] {
-            let refused = put_as(&kit, &records, packing, 0).await.unwrap_err().to_string();
+            let refused = kit.write_as(topic, &records, packing, 0).await.unwrap_err().to_string();
             // MESSAGE_TOO_LARGE
             assert!(refused.ends_with("error code 10"), "{packing:?}: {refused}");
         }
-        put_as(&kit, &vec![large("a", "1", 100_000); 10], packing, 0).await.unwrap();
+        kit.write_as(topic, &vec![large("a", "1", 100_000); 10], packing, 0).await.unwrap();
     }
 }
 
 /// As the API's own producer makes them: of a megabyte of such events lz4 leaves four kilobytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_compressible_events_takes_bounded_memory() {
-    const EVENTS: i64 = 2_400;
     let kit = Kit::new("compressible", 6).await;
-    let producer: BaseProducer = client(&kit.scope)
-        .set("compression.type", "lz4")
-        .set("linger.ms", "50")
-        .set("batch.size", "1000000")
-        .create()
-        .unwrap();
-    let (topic, payload) = (kit.scope.input_topic.clone(), payload(100_000));
-    tokio::task::block_in_place(|| {
-        for n in 0..EVENTS {
-            let event = event(format!("d{}", n % 60)).id(n).payload(&payload);
-            let mut next = Some(event.record(&topic).partition(i32::try_from(n % 6).unwrap()));
-            while let Some(record) = next.take() {
-                if let Err((error, again)) = producer.send(record) {
-                    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
-                    producer.poll(Duration::from_millis(10));
-                    next = Some(again);
-                }
-            }
-        }
-        producer.flush(PATIENCE).unwrap();
-    });
+    let kit = kit.producing(&[("compression.type", "lz4"), ("linger.ms", "50"), ("batch.size", "1000000")]);
+    kit.flood(2_400, &payload(100_000), |n| format!("d{}", n % 60)).await;
     let worker = kit.process().await;
-    kit.until("SELECT count(*) FROM events", EVENTS).await;
-    let peak = worker.peak();
-    println!("{peak} MiB at most");
-    assert!((5..MOST_MEMORY).contains(&peak), "{peak} MiB");
+    kit.until("SELECT count(*) FROM events", 2_400).await;
+    // What a worker of six partitions takes at most (docs/operations.md, Memory).
+    assert_memory(worker.peak(), 256);
     worker.end().await;
 }
-
-/// What a worker of six partitions takes at most, in MiB (docs/operations.md, Memory).
-const MOST_MEMORY: usize = 256;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobody() {
@@ -112,36 +68,26 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         let kit = Kit::new("odd_times", 1).await;
         let topic = &kit.scope.input_topic;
         let any = i64::MAX.to_string();
-        let differences = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
-        let [before, after] = differences.map(|name| (name, any.as_str()));
+        let [before, after] =
+            ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"].map(|name| (name, any.as_str()));
         kit.set_topic(topic, &[("message.timestamp.type", kind), ("compression.type", compression), before, after])
             .await;
-        let changed = async || {
-            let settings = TopicSettings::of(&client(&kit.scope), topic).await.unwrap();
-            let found = ["message.timestamp.type", "compression.type"].map(|name| settings.get(name));
-            found == [Some(kind), Some(compression)]
-        };
-        kit.until_it("it is changed", changed).await;
         let mut taken = 0;
         for millis in [i64::MIN, i64::MIN + 1, -62_135_596_800_001, -1_000, -2, -1, 0, 1, 253_402_300_800_000, i64::MAX]
         {
             for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
                 let id = format!("{millis}-{packing:?}");
-                match put_as(&kit, &[wire_event(&id, &id)], packing, millis).await {
-                    Ok(_) => taken += 1,
-                    Err(error) => println!("{kind}, {compression}, {id}: {error}"),
-                }
+                let outcome = kit.write_as(topic, &[wire_event(&id, &id)], packing, millis).await;
+                taken += i64::from(outcome.is_ok());
             }
         }
-        put_as(&kit, &[wire_event("behind", "behind")], Packing::None, 0).await.unwrap();
+        kit.write(topic, &[wire_event("behind", "behind")]).await;
         let worker = kit.process().await;
         kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
         let letters = i64::try_from(kit.dead_letters(0).await.len()).unwrap();
         let events = kit.count("SELECT count(*) FROM events").await - 1;
-        println!("{kind}, {compression}: of {taken} that the broker took {events} are events, {letters} dead letters");
-        assert_eq!(events + letters, taken);
+        assert_eq!(events + letters, taken, "{kind}, {compression}");
         assert!(taken >= 10, "most are taken: {taken}");
-        worker.end().await;
-        assert_eq!(kit.committed().await[&0], taken + 1);
+        kit.end_at(worker, taken + 1).await;
     }
 }

@@ -1,31 +1,21 @@
 //! A defect that one record meets ends neither the process nor the other partitions.
 
-use rdkafka::message::BorrowedMessage;
-use shared::kafka::Record;
+use worker_service::devices::Devices;
 
-use crate::kit::{Decode, panic_over, panics_left};
 use crate::prelude::*;
-
-async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
-    kit.until_it("it answers", async || worker.health().await.is_object()).await;
-    worker.health().await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_applied() {
     let kit = Kit::new("panics", 1).await;
-    for device in ["bad", "other"] {
-        kit.event(device, "0", "{}").await;
-    }
     let worker = kit.process().await;
-    kit.until("SELECT count(*) FROM events", 2).await;
+    for device in ["bad", "other"] {
+        kit.apply(device, "0", "{}").await;
+    }
     // A time that PostgreSQL has and `time` cannot hold: reading it panics.
-    let broken = "UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'";
-    kit.sql(broken).await;
-    let mut events = vec![("bad", "1".to_owned())];
-    events.extend((0..50).map(|n| ("other", n.to_string())).skip(1));
-    for (device, id) in &events {
-        kit.event(device, id, r#"{"text":"planted-7f3a"}"#).await;
+    kit.sql("UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'").await;
+    kit.event("bad", "1", r#"{"text":"planted-7f3a"}"#).await;
+    for n in 1..50 {
+        kit.event("other", &n.to_string(), r#"{"text":"planted-7f3a"}"#).await;
     }
     kit.until("SELECT count(*) FROM events WHERE device_id = 'other'", 50).await;
     let letters = kit.dead_letters(1).await;
@@ -36,45 +26,27 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     let panics = format!(r#"panics_total{{group="{}"}}"#, kit.scope.group);
     assert!(worker.sample(&panics).await.unwrap() >= 4.0);
     assert_eq!(worker.sample(r#"dead_letters_total{reason="panicked"}"#).await, Some(1.0));
-    let report = ready(&kit, &worker).await;
-    assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
-    assert_eq!(report["status"], "ready");
+    assert!(worker.partition(0).await["panics"].as_u64().unwrap() >= 4);
+    assert_eq!(worker.status().await, "ready");
     assert_eq!(kit.list(&["--reason=panicked"]).await.len(), 1);
 
     // What it was is mended; the event goes back, and counts.
-    let mended = "UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'";
-    kit.sql(mended).await;
+    kit.sql("UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'").await;
     kit.redrive(&["--reason=panicked"]).await.unwrap();
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
     let log = worker.service.log();
     assert!(log.contains(r#""message":"a panic was caught""#) && !log.contains("thread '"), "{log}");
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 53);
+    kit.end_at(worker, 53).await;
 }
 
 /// As the worker's own, with a defect.
 struct DecodeOrPanic;
 
-impl Decode for DecodeOrPanic {
-    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
+impl Alter for DecodeOrPanic {
+    fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {
         assert!(envelope.user_id.as_deref() != Some("defect"), "a defect");
-        Event::decode(envelope)
+        Devices::decode(envelope)
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
-    let kit = Kit::new("decoding", 1).await;
-    let worker = kit.worker_decoding::<DecodeOrPanic>(Parts::default());
-    kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
-    kit.event("a", "2", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    let letters = kit.dead_letters(1).await;
-    let of = |name: &str| header(&letters[0], name).unwrap();
-    assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "1".into()));
-    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 2);
 }
 
 /// As the worker's own, with a defect behind the reading of headers.
@@ -85,36 +57,36 @@ fn read_or_panic(message: &mut BorrowedMessage<'_>) -> Record {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
-    let kit = Kit::new("reading", 1).await;
-    let worker = kit.worker_with(Parts { read: read_or_panic, ..Parts::default() });
-    kit.event("a", "1", "{}").await;
+async fn a_record_whose_decoding_or_reading_panics_is_a_dead_letter_at_once() {
+    let kit = Kit::new("decoding", 1).await;
+    let worker = kit.altered_worker(DecodeOrPanic, Parts { read: read_or_panic, ..Parts::default() });
+    kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
     kit.event_with("a", "2", r#"{"n":2}"#, &[("defect", "1")]).await;
-    kit.event("a", "3", "{}").await;
-    kit.until("SELECT count(*) FROM events", 2).await;
-    let letters = kit.dead_letters(1).await;
-    let of = |name: &str| header(&letters[0], name);
-    assert_eq!((of("dlq.reason").as_deref(), of("dlq.offset").as_deref()), (Some("panicked"), Some("1")));
-    assert_eq!((of("dlq.truncated").as_deref(), of("ce_id")), (Some("7"), None));
-    assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
-    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 3);
+    kit.apply("a", "3", "{}").await;
+    let letters = kit.dead_letters(2).await;
+    let of = |nth: usize, name: &str| header(&letters[nth], name).unwrap_or_default();
+    let told = |nth: usize| ["dlq.offset", "dlq.reason", "dlq.attempts", "ce_id"].map(|name| of(nth, name));
+    assert_eq!(told(0), ["0", "panicked", "1", "1"]);
+    // Without its headers, of which nobody knows.
+    assert_eq!(told(1), ["1", "panicked", "1", ""]);
+    assert_eq!((of(0, "dlq.truncated"), of(1, "dlq.truncated")), (String::new(), "7".to_owned()));
+    assert_eq!((letters[1].key(), letters[1].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
+    assert_eq!(partition(&worker, 0)["panics"], 2);
+    kit.end_at(worker, 3).await;
 }
 
 /// What comes behind the commit is no verdict on the event.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
-    let kit = Kit::new("behind_the_commit", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("behind_the_commit", 1).await;
     let outcome = [("group", kit.scope.group.as_str()), ("outcome", "applied")];
     panic_over("events_total", &outcome, 100);
     for n in 0..3 {
         kit.event("a", &n.to_string(), "{}").await;
-        kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&(n + 1))).await;
+        kit.until_committed(0, n + 1).await;
     }
     panic_over("events_total", &outcome, 0);
-    let of = |name: &str| of_group(&worker.health.report().1)["partitions"]["0"][name].clone();
+    let of = |name: &str| partition(&worker, 0)[name].clone();
     assert_eq!((kit.version("a").await, of("held_keys")), (Some(3), 0.into()));
     assert!(of("panics").as_u64().unwrap() >= 3, "it did happen");
     worker.stop().await.unwrap();
@@ -124,13 +96,12 @@ async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
 /// Nor is it for a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_sent_is_sent_once_whatever_panics_behind_that() {
-    let kit = Kit::new("behind_the_letter", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("behind_the_letter", 1).await;
     let reason = [("group", kit.scope.group.as_str()), ("reason", "undecodable")];
     panic_over("dead_letters_total", &reason, 100);
     kit.put(Some(b"a"), Some(b"no event"), &[]).await;
     kit.event("a", "1", "{}").await;
-    kit.until_it("both are done", async || kit.committed().await.get(&0) == Some(&2)).await;
+    kit.until_committed(0, 2).await;
     assert!(panics_left("dead_letters_total") < 100, "it did happen");
     panic_over("dead_letters_total", &reason, 0);
     worker.stop().await.unwrap();
@@ -142,39 +113,33 @@ const PARTITION: i32 = 11;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
-    let kit = Kit::new("begins_anew", PARTITION + 1).await;
-    let worker = kit.worker();
-    for partition in [0, PARTITION] {
-        for n in 0..5 {
+    let (kit, worker) = Kit::with_worker("begins_anew", PARTITION + 1).await;
+    let report = async |partition: i32, numbers: std::ops::Range<i32>| {
+        for n in numbers {
             kit.event_at(partition, &format!("d{partition}"), &n.to_string(), "{}").await;
         }
-    }
+    };
+    report(0, 0..5).await;
+    report(PARTITION, 0..5).await;
     kit.until("SELECT count(*) FROM events", 10).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&PARTITION) == Some(&5)).await;
-    let partition = PARTITION.to_string();
-    panic_over("held_keys", &[("group", kit.scope.group.as_str()), ("partition", &partition)], 3);
-    for n in 5..20 {
-        kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
-    }
-    let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
-    kit.until_it("it says that it restarts", async || {
-        of("outage").as_str().is_some_and(|why| why.contains("restarting after"))
-    })
-    .await;
+    kit.until_committed(PARTITION, 5).await;
+    panic_over("held_keys", &[("group", kit.scope.group.as_str()), ("partition", &PARTITION.to_string())], 3);
+    report(PARTITION, 5..20).await;
+    let of = |name: &str| partition(&worker, PARTITION)[name].clone();
+    let restarts = async || of("outage").as_str().is_some_and(|why| why.contains("restarting after"));
+    until("it says that it restarts", restarts).await;
     assert!(!worker.health.report().0, "not ready meanwhile");
-    for n in 5..20 {
-        kit.event_at(0, "d0", &n.to_string(), "{}").await;
-    }
+    report(0, 5..20).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd0'", 20).await;
     // At the third time it is told by name.
-    kit.until_it("it says that it panics again and again", async || of("panics_again").is_string()).await;
+    until("it says that it panics again and again", async || of("panics_again").is_string()).await;
     let (ready, report) = worker.health.report();
     assert_eq!((ready, &report["status"]), (false, &"a partition's code panics repeatedly".into()));
     let why = of("panics_again");
     assert!(why.as_str().is_some_and(|why| why.contains(" offset 5 ") && why.contains(", 3 times now")), "{why}");
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd11'", 20).await;
     assert_eq!((kit.version("d11").await, panics_left("held_keys")), (Some(20), 0));
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    until("it is ready again", async || worker.health.report().0).await;
     assert_eq!((of("panics"), of("panics_again")), (3.into(), Value::Null));
     worker.stop().await.unwrap();
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));

@@ -1,9 +1,5 @@
 //! A topic that was deleted and made again: its offsets begin anew, and what comes then is newer.
 
-use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
-use crate::kit::{InProcess, metrics};
 use crate::prelude::*;
 
 /// Deletes the input topic and makes it again, as if some minutes lay between the two.
@@ -17,11 +13,10 @@ async fn make_anew(kit: &Kit) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
-    let kit = Kit::new("anew", 1).await;
-    let worker = kit.process().await;
+    let (kit, worker) = Kit::with_process("anew", 1).await;
     kit.events("a", 1..=10).await;
     // What the client has committed once, it does not commit lower by itself.
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&10)).await;
+    kit.until_committed(0, 10).await;
     make_anew(&kit).await;
     kit.events("a", 11..=14).await;
     kit.until("SELECT count(*) FROM events", 14).await;
@@ -29,10 +24,10 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     assert_eq!(kit.version("a").await, Some(14));
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
     // While it runs, and not only on the way out.
-    kit.until_it("this topic's offset is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    kit.until_committed(0, 4).await;
     worker.tells("The input topic is recreated").await;
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
+    // As far as this topic goes, and no farther.
+    kit.end_at(worker, 4).await;
 
     // A successor loses nothing of what comes next, though it is fewer than the old topic had.
     kit.events("a", 15..=17).await;
@@ -46,7 +41,7 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
 async fn a_committed_offset_beyond_the_end_is_no_end() {
     let kit = Kit::new("beyond", 1).await;
     kit.events("a", 1..=4).await;
-    commit(&kit, 100).await;
+    kit.commit(100).await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
     worker.stop().await.unwrap();
@@ -55,33 +50,16 @@ async fn a_committed_offset_beyond_the_end_is_no_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
-    metrics();
-    let kit = Kit::new("lower", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("lower").await;
     kit.events("a", 1..=4).await;
-    commit(&kit, 100).await;
-    mock.request_errors(
-        RDKafkaApiKey::OffsetCommit,
-        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3],
-    );
+    kit.commit(100).await;
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3];
+    mock.request_errors(RDKafkaApiKey::OffsetCommit, &refused);
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    kit.until_committed(0, 4).await;
     InProcess(&worker).tells("A commit of offsets fails").await;
     kit.events("a", 5..=6).await;
-    kit.until_it("so is what follows", async || kit.committed().await.get(&0) == Some(&6)).await;
+    kit.until_committed(0, 6).await;
     worker.stop().await.unwrap();
-}
-
-/// Commits this offset of the first partition for the group.
-async fn commit(kit: &Kit, offset: i64) {
-    let scope = kit.scope.clone();
-    blocking(move || {
-        let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(offset)).unwrap();
-        group.commit(&list, CommitMode::Sync).unwrap();
-    })
-    .await;
-    assert_eq!(kit.committed().await[&0], offset);
 }

@@ -1,4 +1,5 @@
-//! `dlq redrive`: back to the input topic, in order, without a second effect.
+//! `dlq redrive`: back to the input topic, in order, without a second effect. And `origin.` headers that it did not
+//! write: they hold up no event that comes later.
 
 use crate::prelude::*;
 
@@ -33,8 +34,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     assert_eq!(lines[0]["refused"]["why"], "already redriven 3 times");
 
     kit.no_longer_refuse("bad").await;
-    kit.event("bad", "2", r#"{"n":2}"#).await;
-    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 1).await;
+    kit.apply("bad", "2", r#"{"n":2}"#).await;
     let (summary, _) = kit.redrive(&["--force"]).await.unwrap();
     assert_eq!(summary.sent, 1);
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
@@ -47,8 +47,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     assert_eq!((summary.sent, summary.applied), (0, 4));
     let (summary, _) = kit.redrive(&["--force", "--include-applied"]).await.unwrap();
     assert_eq!(summary.sent, 1);
-    kit.event("bad", "3", r#"{"n":3}"#).await;
-    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad' AND event_id = '3'", 1).await;
+    kit.apply("bad", "3", r#"{"n":3}"#).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'bad'").await, 3);
     assert_eq!(kit.version("bad").await, Some(2));
     assert_eq!(kit.dead_letters(4).await.len(), 4);
@@ -71,23 +70,21 @@ async fn letters_go_back_in_the_order_of_their_first_places() {
     assert_eq!(kit.records(0).await.len(), 0, "a dry run sends nothing");
 
     let worker = kit.worker();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let (summary, lines) = kit.redrive(&["--rate=10"]).await.unwrap();
     assert_eq!((summary.sent, summary.failed), (6, 0));
     let named: Vec<_> = lines.iter().take(6).map(|line| [&line["sent"]["key"], &line["sent"]["event_id"]]).collect();
-    assert_eq!(
-        named.iter().filter(|[device, _]| *device == "b").map(|[_, id]| *id).collect::<Vec<_>>(),
-        ["1", "2", "3"]
-    );
+    let of_b: Vec<_> = named.iter().filter(|[device, _]| *device == "b").map(|[_, id]| *id).collect();
+    assert_eq!(of_b, ["1", "2", "3"]);
     assert!(named.iter().all(|[device, id]| device.is_string() && id.is_string()), "each that was sent: {lines:?}");
     assert!(lines.iter().take(6).all(|line| line["to"]["offset"].is_i64()), "and where it is: {lines:?}");
     assert!(lines[6]["summary"].is_object() && !format!("{lines:?}").contains("secret"));
-    assert!(started.elapsed() > std::time::Duration::from_millis(500), "ten a second: {:?}", started.elapsed());
+    assert!(started.elapsed() > Duration::from_millis(500), "ten a second: {:?}", started.elapsed());
     kit.until("SELECT count(*) FROM events", 6).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0, "none came too late");
     assert_eq!((kit.version("a").await, kit.version("b").await), (Some(2), Some(3)));
     for record in kit.records(6).await {
-        assert!(crate::kit::headers(&record).iter().all(|(name, _)| !name.starts_with("dlq.")));
+        assert!(headers(&record).iter().all(|(name, _)| !name.starts_with("dlq.")));
         assert_eq!(header(&record, "redrive.count").as_deref(), Some("1"));
     }
     worker.stop().await.unwrap();
@@ -110,9 +107,7 @@ async fn filters_choose_and_what_cannot_be_sent_is_refused() {
     kit.letter("c", "1", 5, &redriven).await;
 
     let sent = async |more: &[&str]| {
-        let mut args = vec!["--dry-run"];
-        args.extend(more);
-        let (summary, _) = kit.redrive(&args).await.unwrap();
+        let (summary, _) = kit.redrive(&[&["--dry-run"], more].concat()).await.unwrap();
         (summary.matched, summary.sent, summary.refused)
     };
     assert_eq!(sent(&[]).await, (5, 2, 3));
@@ -153,9 +148,8 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "2000")]).await;
     let why = format!("it is too large for the topic {}: raise max.message.bytes", kit.scope.input_topic);
     for records in [3, 6] {
-        let said = kit.command(&["dlq", "redrive", "--json"]).await;
-        assert_eq!(said.status, 0, "running it again would change nothing: {said:?}");
-        let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // It succeeds: running it again would change nothing.
+        let lines: Vec<_> = json_lines(&kit.succeeds(&["dlq", "redrive", "--json"]).await).collect();
         let refused: Vec<_> = lines.iter().filter_map(|line| line.get("refused")).collect();
         assert!(refused.iter().all(|told| told["why"] == why.as_str()), "{lines:?}");
         let offsets: Vec<_> = refused.iter().map(|told| told["offset"].as_i64().unwrap()).collect();
@@ -167,15 +161,11 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     }
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;
-    let said = kit.command(&["dlq", "redrive"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    let lines: Vec<_> = said.out.lines().collect();
-    assert_eq!(
-        lines.last(),
-        Some(&"9 dead letters read, 9 matched: sent 9, already applied 0, repeated 0, refused 0, failed 0"),
-        "the topic takes them now"
-    );
-    assert_eq!(lines.len(), 10, "and each is named: {lines:?}");
+    let said = kit.succeeds(&["dlq", "redrive"]).await;
+    let lines: Vec<_> = said.lines().collect();
+    // The topic takes them now.
+    let summary = "9 dead letters read, 9 matched: sent 9, already applied 0, repeated 0, refused 0, failed 0";
+    assert_eq!((lines.len(), lines[9]), (10, summary), "and each is named: {lines:?}");
     assert!(lines[0].starts_with("sent 0/0 key=a event=1 redrives=0 to=0/"), "{lines:?}");
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 9).await;
@@ -198,15 +188,14 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
     let said = kit.command(&["dlq", "redrive", "--json"]).await;
     assert_eq!(said.status, 1, "{said:?}");
     assert_eq!(said.error.lines().last(), Some("error: 3 dead letters were not sent; run the same command again"));
-    let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<_> = json_lines(&said.out).collect();
     let why: Vec<_> = lines.iter().filter_map(|line| line["failed"]["why"].as_str()).collect();
     assert_eq!(why[1..], ["an earlier dead letter of its key was not sent"; 2], "{lines:?}");
     assert_eq!(lines[lines.len() - 1]["summary"]["failed"], 3);
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;
-    let said = kit.command(&["dlq", "redrive"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.ends_with("sent 3, already applied 0, repeated 0, refused 0, failed 0\n"), "{}", said.out);
+    let said = kit.succeeds(&["dlq", "redrive"]).await;
+    assert!(said.ends_with("sent 3, already applied 0, repeated 0, refused 0, failed 0\n"), "{said}");
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 3).await;
     assert_eq!(kit.version("a").await, Some(3));
@@ -226,11 +215,43 @@ async fn after_three_failures_in_a_row_kafka_counts_as_away() {
             WireRecord { key: None, value: None, headers: headers.into() }
         })
         .collect();
-    kit.write(&kit.scope.dlq_topic, move |broker, topic| produce(broker, topic, 0, &letters)).await;
+    kit.write(&kit.scope.dlq_topic, &letters).await;
     kit.letter("a", "1", 9, &[]).await;
     kit.set_topic(&topic, &[("cleanup.policy", "compact")]).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.failed), (0, 6), "{lines:?}");
     let told = lines.iter().filter(|line| line["failed"].is_object()).count();
     assert_eq!(told, 3, "the rest would only wait for it: {lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_first_place_holds_up_no_later_event() {
+    let (kit, worker) = Kit::with_worker("forged", 2).await;
+    let topic = kit.scope.input_topic.clone();
+    let now = (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).to_string();
+    let (partition, _) = kit.event("a", "1", r#"{"n":1}"#).await;
+    // In its own partition, where no record can have stood yet.
+    let own = [
+        ("origin.topic", topic),
+        ("origin.partition", partition.to_string()),
+        ("origin.offset", i64::MAX.to_string()),
+        ("origin.timestamp", now),
+    ];
+    let own = own.each_ref().map(|(name, value)| (*name, value.as_str()));
+    kit.event_with("a", "forged", r#"{"n":"forged"}"#, &own).await;
+    kit.event("a", "2", r#"{"n":2}"#).await;
+    kit.event("a", "3", r#"{"n":3}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 3).await;
+    let letters = kit.dead_letters(1).await;
+    assert_eq!(header(&letters[0], "dlq.reason").unwrap(), "undecodable");
+    let error = header(&letters[0], "dlq.error").unwrap();
+    assert!(error.starts_with("origin.offset is not before the record's own offset"), "{error}");
+    // In another partition, of which nothing is known here.
+    kit.put_event((Some(1 - partition), None), "a", "elsewhere", r#"{"n":"elsewhere"}"#, &own).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'elsewhere'", 1).await;
+    kit.event("a", "4", r#"{"n":4}"#).await;
+    kit.event("a", "5", r#"{"n":5}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id IN ('4', '5') AND outcome = 'applied'", 2).await;
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":5}'"#).await, 1);
+    worker.stop().await.unwrap();
 }

@@ -1,84 +1,53 @@
 //! A dead-letter topic that takes nothing: nothing is lost, and nothing is committed past it.
 
-use rdkafka::admin::{NewTopic, TopicReplication};
-
 use crate::prelude::*;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
-    let kit = Kit::new("refusing", 1).await;
-    kit.delete_topic(&kit.scope.dlq_topic).await;
-    let worker = kit.worker();
-    kit.event("a", "1", "{}").await;
-    kit.put(Some(b"a"), Some(b"no event"), &[]).await;
-    kit.until_it("it waits", async || worker.health.report().1["status"] == "waiting out an outage").await;
-    assert!(kit.committed().await.get(&0).copied().unwrap_or(0) <= 1, "nothing is committed past the letter");
-
-    let again = NewTopic::new(&kit.scope.dlq_topic, 1, TopicReplication::Fixed(1));
-    kit.admin().create_topics(&[again], &AdminOptions::new()).await.unwrap();
-    assert_eq!(kit.dead_letters(1).await.len(), 1);
-    kit.event("a", "2", "{}").await;
-    kit.until("SELECT count(*) FROM events", 2).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 3);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_are_refused_again_and_again_are_no_flood() {
     let kit = Kit::new("refused", 1).await;
     // Smaller than any letter: the broker refuses each, at once.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "100")]).await;
-    let keys: Vec<_> = (0..60).map(|n| format!("d{n}")).collect();
-    futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &[]))).await;
+    kit.poison(60, &[]).await;
     let worker = kit.process().await;
     worker.tells("The dead-letter topic refuses").await;
-    let outage = async || {
-        let health = worker.health().await;
-        let outage = &of_group(&health)["partitions"]["0"]["outage"];
-        outage.as_str().is_some_and(|why| why.starts_with("cannot write dead letters: "))
-    };
-    kit.until_it("it waits", outage).await;
+    let waits = async || worker.partition(0).await["outage"].to_string().starts_with("\"cannot write dead letters: ");
+    until("it waits", waits).await;
     // Several tries: of the first ones three would be more than a hundred letters.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(outage().await, "{:?}", worker.health().await);
+    assert!(waits().await, "{:?}", worker.health().await);
     kit.set_topic(&kit.scope.dlq_topic, &[]).await;
     assert_eq!(kit.dead_letters(60).await.len(), 60);
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
     worker.tells_end_of("The dead-letter topic refuses").await;
-    worker.end().await;
-    assert_eq!(kit.committed().await[&0], 61);
+    kit.end_at(worker, 61).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
     let kit = Kit::new("unfit", 1).await;
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "1500")]).await;
-    // Noise, which no compression makes smaller, and a letter is not cut to less than some 2,000 bytes.
-    let key: Vec<u8> = (0..30_000).map(|_| fastrand::u8(..)).collect();
+    // A letter is not cut to less than some 2,000 bytes.
+    let key = noise(30_000);
     let keys: Vec<_> = (0..59).map(|n| format!("d{n}").into_bytes()).collect();
     let (before, behind) = keys.split_at(20);
     for key in before.iter().chain([&key]).chain(behind) {
         kit.put(Some(key), Some(b"x"), &[]).await;
     }
     let worker = kit.worker();
-    let outage = async || of_group(&worker.health.report().1)["partitions"]["0"]["outage"].as_str().map(str::to_owned);
-    let waits = async || outage().await.is_some_and(|why| why.starts_with("cannot write dead letters: "));
-    kit.until_it("it waits", waits).await;
+    let waits = async || partition(&worker, 0)["outage"].to_string().starts_with("\"cannot write dead letters: ");
+    until("it waits", waits).await;
     // Several tries.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(waits().await, "{:?}", outage().await);
+    assert!(waits().await, "{:?}", worker.health.report());
     assert_eq!(kit.dead_letters(59).await.len(), 59, "each of the others once");
-    kit.until_it("up to it all is committed", async || kit.committed().await.get(&0) == Some(&20)).await;
+    kit.until_committed(0, 20).await;
 
     kit.set_topic(&kit.scope.dlq_topic, &[]).await;
     let letters = kit.dead_letters(60).await;
     assert_eq!(letters.len(), 60);
     assert!(letters.iter().all(|letter| header(letter, "dlq.truncated").is_none()));
     assert_eq!(letters.iter().filter(|letter| letter.key() == Some(&key)).count(), 1);
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], 61);
+    kit.apply("a", "1", "{}").await;
+    kit.end_at(worker, 61).await;
 }

@@ -6,7 +6,7 @@ use crate::prelude::*;
 async fn a_process_runs_only_what_it_is_told_to() {
     let kit = Kit::new("roles", 1).await;
     let expires = kit.process_with(&[("WORKER_ONLY", "devices-expire")]).await;
-    kit.until_it("it is ready", async || expires.ready().await.0 == 200).await;
+    until("it is ready", async || expires.ready().await.0 == 200).await;
     let health = expires.health().await;
     assert_eq!(health["groups"], json!({}));
     assert_eq!(health["tasks"], json!({"devices-expire": {"running": true, "panics": 0}}));
@@ -21,7 +21,7 @@ async fn a_process_runs_only_what_it_is_told_to() {
     let tells = |of: usize, name: &str| metrics[of].lines().any(|line| line.starts_with(name));
     assert!(tells(0, "task_running{task=\"devices-expire\"} 1") && !tells(1, "task_running"));
     assert!(tells(1, "assigned_partitions") && !tells(0, "assigned_partitions"));
-    kit.until_it("one of them commits", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     // They end as any worker does.
     expires.end().await;
     applies.end().await;
@@ -29,17 +29,19 @@ async fn a_process_runs_only_what_it_is_told_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
-    let kit = Kit::new("no_role", 1).await;
-    let said = kit.command(&["run", "--only", "devices,placements"]).await;
-    assert_eq!(said.status, 2, "{said:?}");
-    assert!(said.error.contains("'placements'") && said.error.contains("devices, devices-expire"), "{said:?}");
-    let said = kit.command(&["dlq", "list", "--handler", "placements"]).await;
-    assert!(said.status == 2 && said.error.contains("devices"), "{said:?}");
+    let scope = scope("no_role").await;
+    for (args, known) in [
+        (&["run", "--only", "devices,placements"][..], "devices, devices-expire"),
+        (&["dlq", "list", "--handler", "placements"], "[possible values: devices]"),
+    ] {
+        let said = run(program(&scope, args)).await;
+        assert!(said.status == 2 && said.error.contains("'placements'") && said.error.contains(known), "{said:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_two_owners_is_refused_by_name_whichever_of_them_runs() {
-    let scope = devstack::kit::scope("two_owners").await;
+    let scope = scope("two_owners").await;
     let mut config = run_config(&scope);
     config.only = vec!["devices-expire".to_owned()];
     let mut registry = worker_service::domains::registry();
@@ -69,7 +71,7 @@ async fn what_is_redriven_for_another_group_is_passed_over() {
     kit.until("SELECT count(*) FROM events", 5).await;
     assert_eq!(kit.outcome("of-another").await, None);
     kit.event_with("a", "of-another", "{}", &redriven("another")).await;
-    kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&7)).await;
+    kit.until_committed(0, 7).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     worker.stop().await.unwrap();
 }
@@ -81,7 +83,7 @@ async fn a_letter_is_its_groups_and_goes_back_to_that_one() {
     kit.letter("b", "1", 20, &[("dlq.group", kit.scope.group.as_str())]).await;
     kit.letter("c", "1", 30, &[]).await;
     let devices = async |others: &[&str]| {
-        let letters = kit.list_beside(others).await;
+        let letters = kit.list_beside(others, &[]).await;
         letters.iter().map(|letter| letter["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("")
     };
     assert_eq!(devices(&[]).await, "abc", "no other group is known");

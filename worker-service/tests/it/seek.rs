@@ -2,24 +2,18 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use time::OffsetDateTime;
 use worker_service::consumer::seek::Restored;
 
 use crate::prelude::*;
 
-/// Events of three devices, numbered on from `from`.
-async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
-    for n in numbers {
-        for device in ["a", "b", "c"] {
-            kit.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-        }
-    }
+/// Events of three devices with these numbers.
+async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i64>) {
+    join_all(["a", "b", "c"].map(|device| kit.events(device, numbers.clone()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_the_group_is_rewound_and_catches_up() {
-    let kit = Kit::new("seek", 3).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("seek", 3).await;
     report(&kit, 1..=5).await;
     kit.until("SELECT count(*) FROM events", 15).await;
     kit.sql("CREATE TABLE e AS TABLE events; CREATE TABLE r AS TABLE resources").await;
@@ -60,15 +54,10 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     assert!(moved.iter().all(|m| m.to == 0));
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 27).await;
-    for device in ["a", "b", "c"] {
-        assert_eq!(kit.version(device).await, Some(9));
-    }
-    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":9}'"#).await, 3);
+    let last = r#"SELECT count(*) FROM resources WHERE version = 9 AND payload = '{"n":9}'"#;
+    assert_eq!(kit.count(last).await, 3);
     worker.stop().await.unwrap();
-    let mut after = kit.committed().await;
-    // A partition that never had a record stands at its beginning now.
-    after.retain(|partition, _| before.contains_key(partition));
-    assert_eq!(after, before);
+    assert_eq!(kit.committed().await, before);
 
     let (moved, _) = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap();
     assert!(moved.iter().all(|m| m.from == Some(m.to) || m.from.is_none()), "nothing is later: the end");
@@ -90,11 +79,10 @@ fn fail<'a>(_: &'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_domain_does_after_a_restore_is_done_when_its_group_is_rewound() {
-    let kit = Kit::new("after_restore", 1).await;
-    let worker = kit.worker();
+    let (kit, worker) = Kit::with_worker("after_restore", 1).await;
     kit.event("a", "1", "{}").await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
-    let (back, dry) = (&["seek", "--from-beginning"][..], &["seek", "--from-beginning", "--dry-run"][..]);
+    kit.until_committed(0, 1).await;
+    let (back, dry) = (&["--from-beginning"][..], &["--from-beginning", "--dry-run"][..]);
     let refused = kit.seek_by(back, &[note]).await.unwrap_err().to_string();
     assert!(refused.contains("Stop all workers first"), "{refused}");
     worker.stop().await.unwrap();
@@ -121,35 +109,33 @@ async fn what_a_domain_does_after_a_restore_is_done_when_its_group_is_rewound() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_restored_from_a_backup_catches_up() {
-    let kit = std::sync::Arc::new(Kit::new("restored", 2).await);
-    let worker = kit.worker();
-    let load = tokio::spawn({
-        let kit = std::sync::Arc::clone(&kit);
-        async move { report(&kit, 1..=150).await }
-    });
-    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
-    let before = OffsetDateTime::now_utc() - time::Duration::minutes(1);
-    // In the middle of the work, as backups are made.
-    let backup = run("pg_dump", &["--no-owner", &kit.scope.database_url], b"").await;
-    load.await.unwrap();
-    kit.until("SELECT count(*) FROM events", 450).await;
-    worker.stop().await.unwrap();
-
+    let (kit, worker) = Kit::with_worker("restored", 2).await;
     // Restored into a database of another name, which the worker is given instead.
     let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
     let restored = format!("{server}/{name}_r");
-    let create = format!("CREATE DATABASE \"{name}_r\" TEMPLATE template0");
-    run("psql", &["-q", &kit.scope.database_url, "-c", &create], b"").await;
-    run("psql", &["-q", "-v", "ON_ERROR_STOP=1", &restored], &backup).await;
+    kit.sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}_r\" TEMPLATE template0"))).await;
+    let backup = async {
+        until("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
+        let before = OffsetDateTime::now_utc() - time::Duration::minutes(1);
+        let mut backup = std::process::Command::new("bash");
+        let command = r#"pg_dump --no-owner "$0" | psql --quiet --set ON_ERROR_STOP=1 "$1""#;
+        backup.args(["-o", "pipefail", "-c", command, &kit.scope.database_url, &restored]);
+        let said = run(backup).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        before
+    };
+    // In the middle of the work, as backups are made.
+    let ((), before) = tokio::join!(report(&kit, 1..=150), backup);
+    kit.until("SELECT count(*) FROM events", 450).await;
+    worker.stop().await.unwrap();
+
     let pool = sqlx::PgPool::connect(&restored).await.unwrap();
     let had: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
     assert!((60..450).contains(&had), "it is an earlier state: {had}");
 
-    let scope = devstack::Scope { database_url: restored, ..kit.scope.clone() };
-    let to_time = shared::runtime::rfc3339::format(before);
-    let said = kit.command(&["seek", "--to-time", &to_time]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    let worker = worker_service::worker::Worker::start(&crate::kit::run_config(&scope)).unwrap();
+    let scope = Scope { database_url: restored, ..kit.scope.clone() };
+    kit.succeeds(&["seek", "--to-time", &shared::runtime::rfc3339::format(before)]).await;
+    let worker = Worker::start(&run_config(&scope)).unwrap();
     let rows = "SELECT string_agg(concat_ws(' ', device_id, event_id, payload, outcome, partition, \"offset\"), E'\n'
         ORDER BY device_id, event_id) FROM events";
     let states = "SELECT string_agg(concat_ws(' ', id, version, payload, event_id, partition, \"offset\"), E'\n'
@@ -157,26 +143,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
     for what in [rows, states] {
         let whole: String = sqlx::query_scalar(what).fetch_one(&kit.pool).await.unwrap();
         let same = async || sqlx::query_scalar::<_, String>(what).fetch_one(&pool).await.unwrap() == whole;
-        kit.until_it("it is what was lost", same).await;
+        until("it is what was lost", same).await;
     }
     worker.stop().await.unwrap();
-}
-
-/// Runs a program of PostgreSQL's; gives what it wrote.
-async fn run(program: &'static str, args: &[&str], input: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let input = input.to_vec();
-    let run = move || {
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let writing = std::thread::spawn(move || stdin.write_all(&input));
-        let output = child.wait_with_output().unwrap();
-        writing.join().unwrap().unwrap();
-        assert!(output.status.success(), "{program}: {}", output.status);
-        output.stdout
-    };
-    blocking(run).await
 }

@@ -1,9 +1,5 @@
 //! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
 
-use devstack::{Endpoints, Postgres, endpoints};
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
-use crate::kit::{InProcess, metrics};
 use crate::prelude::*;
 
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
@@ -23,8 +19,7 @@ async fn assert_caught_up(kit: &Kit, worker: Process, events: i64) {
 async fn postgresql_is_away_and_then_does_not_answer() {
     let kit = Kit::new("no_postgres", 1).await;
     let (proxy, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     proxy.cut();
     kit.event("a", "2", "{}").await;
     worker.tells("PostgreSQL is away").await;
@@ -34,8 +29,7 @@ async fn postgresql_is_away_and_then_does_not_answer() {
     worker.end().await;
 
     let (proxy, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "3", "{}").await;
-    kit.until("SELECT count(*) FROM events", 3).await;
+    kit.apply("a", "3", "{}").await;
     proxy.hold();
     kit.event("a", "4", "{}").await;
     worker.tells("PostgreSQL does not answer").await;
@@ -59,16 +53,9 @@ async fn postgresql_is_away_when_the_worker_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_s_name_leads_to_a_standby() {
-    let start = || {
-        let primary = Postgres::start().unwrap();
-        let scope = Scope::on(&Endpoints { postgres_url: primary.url(), ..endpoints().clone() }, "standby").unwrap();
-        (primary, scope)
-    };
-    let (primary, scope) = blocking(start).await;
-    let kit = Kit::on(scope, 1).await;
+    let (primary, kit) = Kit::on_postgres("standby", 1).await;
     let (name, worker) = behind_a_proxy(&kit).await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
     let (standby, primary) = blocking(follow).await;
     name.lead_to(standby.port);
@@ -87,16 +74,15 @@ async fn postgresql_is_read_only() {
     let name = kit.scope.database_url.rsplit_once('/').unwrap().1;
     let set = |to: &str| sqlx::AssertSqlSafe(format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" {to}; COMMIT"));
     let worker = kit.process().await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
+    kit.apply("a", "1", "{}").await;
+    kit.sql(set("SET default_transaction_read_only = on")).await;
     // Sessions of before do not know of it.
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     kit.sql(end).await;
     kit.event("a", "2", "{}").await;
     worker.tells("PostgreSQL is read-only").await;
-    sqlx::raw_sql(set("RESET default_transaction_read_only")).execute(&kit.pool).await.unwrap();
+    kit.sql(set("RESET default_transaction_read_only")).await;
     worker.tells_end_of("PostgreSQL is read-only").await;
     assert_caught_up(&kit, worker, 2).await;
 }
@@ -117,38 +103,46 @@ async fn postgresql_has_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_is_away_when_the_worker_starts() {
-    let kit = Kit::new("no_kafka", 1).await;
-    let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
-    worker.tells("Kafka is away when the worker starts").await;
-    worker.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn kafka_takes_a_commit_only_at_the_next_try() {
-    metrics();
-    let kit = Kit::new("no_commit", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("no_commit").await;
     kit.event("a", "1", "{}").await;
     let worker = kit.worker();
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     mock.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     kit.event("a", "2", "{}").await;
     InProcess(&worker).tells("A commit of offsets fails").await;
-    kit.until_it("it is repeated", async || kit.committed().await.get(&0) == Some(&2)).await;
+    kit.until_committed(0, 2).await;
     worker.stop().await.unwrap();
 }
 
+/// What the client warned of so far: by its kind, the times, and how many others there were between.
+fn warnings(worker: &Process) -> BTreeMap<String, Vec<(OffsetDateTime, u64)>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for line in told(&worker.service.log(), "Kafka client").iter().filter(|line| line["level"] == "WARN") {
+        let at = line["timestamp"].as_str().unwrap();
+        let at = OffsetDateTime::parse(at, &time::format_description::well_known::Rfc3339).unwrap();
+        let left_out = line["left_out"].as_u64().unwrap_or(0);
+        all.entry(line["what"].as_str().unwrap().to_owned()).or_default().push((at, left_out));
+    }
+    all
+}
+
+/// Each of the worker's clients says the same again and again: of each kind there is one line in a while.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_input_topic_is_not_there() {
-    let kit = Kit::new("no_input", 1).await;
-    let topic = format!("{}-elsewhere", kit.scope.input_topic);
-    let scope = Scope { input_topic: topic, ..kit.scope.clone() };
-    let elsewhere = kit.moved_to(scope);
-    let worker = elsewhere.process().await;
-    worker.tells("The input topic does not exist").await;
-    elsewhere.make_topics(1).await;
-    elsewhere.event("a", "1", "{}").await;
-    worker.tells_end_of("The input topic does not exist").await;
-    assert_caught_up(&elsewhere, worker, 1).await;
+async fn kafka_is_away_when_the_worker_starts_and_each_kind_of_warning_is_told_once_in_a_while() {
+    let kit = Kit::new("no_kafka", 1).await;
+    let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
+    worker.tells("Kafka is away when the worker starts").await;
+    let left_out = || warnings(&worker).values().flatten().filter(|(_, left_out)| *left_out > 0).count();
+    until("some are left out, and counted", async || left_out() >= 2).await;
+    for (kind, told) in warnings(&worker) {
+        for pair in told.windows(2) {
+            // The line is stamped when it is written.
+            assert!(pair[1].0 - pair[0].0 > time::Duration::seconds(9), "{kind}: {told:?}");
+        }
+    }
+    let log = worker.service.log();
+    assert!(log.contains("Connection refused"), "the first of a kind says why: {log}");
+    assert!(!log.contains("librdkafka: "), "no client logs past that: {log}");
+    worker.end().await;
 }

@@ -1,18 +1,20 @@
-//! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
+//! What `setup` makes, with its own defaults, as the brokers tell of it. And topics that were there before: what
+//! `setup` and the worker say of them, and the one thing that is changed.
 
-use devstack::kit::{owned, until};
+use devstack::KafkaCluster;
 use rdkafka::admin::{AdminClient, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use crate::prelude::*;
 
-async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
+/// What a topic of dead letters has to have.
+const LETTERS: [(&str, &str); 2] = [("max.message.bytes", "1114112"), ("retention.ms", "-1")];
+
+async fn own(kit: &Kit, topic: &str) -> BTreeMap<String, String> {
     let asked = kit.admin().describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
     let told = asked.unwrap().remove(0).unwrap().entries.into_iter();
     let own = told.filter(|entry| entry.source == ConfigSource::DynamicTopic);
-    let mut own: Vec<_> = own.map(|entry| (entry.name, entry.value.unwrap())).collect();
-    own.sort();
-    own
+    own.map(|entry| (entry.name, entry.value.unwrap())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,17 +56,13 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     assert!(said.error.contains("`--skip-topics`"), "{}", said.error);
     // All is as it was, the clock too.
     assert!(!said.out.contains("changed a setting of the topic"), "{}", said.out);
-    let mut expected = owned(&set);
-    expected.sort();
-    assert_eq!(own(&kit, input).await, expected);
+    assert_eq!(own(&kit, input).await, BTreeMap::from_iter(owned(&set)));
 
-    let said = kit.command(&["setup", "--skip-topics"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
+    kit.succeeds(&["setup", "--skip-topics"]).await;
 
     // A worker says it, and goes on.
     let worker = kit.process().await;
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.apply("a", "1", "{}").await;
     let (status, page) = worker.ready().await;
     let page = page.to_string();
     assert_eq!(status, 200, "{page}");
@@ -81,31 +79,23 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     good.extend([("follower.replication.throttled.replicas", ""), ("file.delete.delay.ms", "60001")]);
     good.push(("message.timestamp.type", "CreateTime"));
     kit.set_topic(input, &good).await;
-    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
-    let said = kit.command(&["setup"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
+    kit.set_topic(dlq, &LETTERS).await;
+    let said = kit.succeeds(&["setup"]).await;
+    assert!(said.contains("changed a setting of the topic"), "{said}");
     good.last_mut().unwrap().1 = "LogAppendTime";
-    let mut expected = owned(&good);
-    expected.sort();
-    assert_eq!(own(&kit, input).await, expected, "all else is as it was");
+    assert_eq!(own(&kit, input).await, BTreeMap::from_iter(owned(&good)), "all else is as it was");
     // Who chose so is left alone, and a worker says it all the same.
-    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), ("compression.type", "lz4")]).await;
-    let said = kit.command(&["setup"]).await;
-    assert!(said.status == 1 && said.error.contains("TOPIC_COMPRESSION=producer accepts it"), "{said:?}");
-    let said = kit.command(&["setup", "--topic-compression=producer"]).await;
-    assert_eq!(said.status, 0, "{said:?}");
-    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
+    kit.set_topic(dlq, &[&LETTERS[..], &[("compression.type", "lz4")]].concat()).await;
+    kit.fails(&["setup"], "TOPIC_COMPRESSION=producer accepts it").await;
+    kit.succeeds(&["setup", "--topic-compression=producer"]).await;
+    kit.set_topic(dlq, &LETTERS).await;
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
-    let said = kit.command(&more).await;
-    assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, but must be at least 2"), "{said:?}");
+    kit.fails(&more, "min.insync.replicas=1, but must be at least 2").await;
     // Setting that alone leaves it on one disk.
-    let (mut with_two, two) = (good, ("min.insync.replicas", "2"));
-    with_two.push(two);
-    kit.set_topic(input, &with_two).await;
-    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), two]).await;
-    let is_set = async || TopicSettings::of(&client(&kit.scope), dlq).await.unwrap().get(two.0) == Some(two.1);
-    kit.until_it("it is set", is_set).await;
+    let two = ("min.insync.replicas", "2");
+    good.push(two);
+    kit.set_topic(input, &good).await;
+    kit.set_topic(dlq, &[&LETTERS[..], &[two]].concat()).await;
     for more in [&["setup"][..], &more] {
         let said = kit.command(more).await;
         for topic in [input, dlq] {
@@ -115,8 +105,8 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
         assert!(said.error.contains("too few brokers") && !said.error.contains("kafka-configs.sh"), "{said:?}");
     }
     let worker = kit.process().await;
-    let page = async || worker.health().await.to_string();
-    kit.until_it("it is told", async || page().await.contains("replicas=1, but must be at least 2")).await;
+    let is_told = async || worker.health().await.to_string().contains("replicas=1, but must be at least 2");
+    until("it is told", is_told).await;
     worker.end().await;
 }
 
@@ -124,44 +114,36 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
 /// migrating.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_fails_has_changed_nothing() {
-    let scope = tokio::task::block_in_place(|| devstack::Scope::new("setup_fails").unwrap());
+    let scope = scope("setup_fails").await;
     let admin: AdminClient<DefaultClientContext> = client(&scope).create().unwrap();
     let (input, dlq) = (scope.input_topic.as_str(), scope.dlq_topic.as_str());
-    let make = async |topic: &str, settings: &[(&str, &str)]| {
-        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("compression.type", "uncompressed");
-        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
-        admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    };
     let told = async |topic: &str| {
         let told = TopicSettings::of(&client(&scope), topic).await.ok()?;
         Some(["message.timestamp.type", "cleanup.policy"].map(|name| told.get(name).unwrap().to_owned()))
     };
-    let setup = async || {
-        let mut setup = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
-        setup.arg("setup").envs(scope.env());
-        let output = tokio::task::block_in_place(|| setup.output().unwrap());
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    let make = async |topic: &str, settings: &[(&str, &str)]| {
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("compression.type", "uncompressed");
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        until("the topic is there", async || told(topic).await.is_some()).await;
     };
+    let setup = async || run(program(&scope, &["setup"])).await;
     let pool = sqlx::PgPool::connect(&scope.database_url).await.unwrap();
     let tables = async || {
         const TABLES: &str = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
         sqlx::query_scalar::<_, i64>(TABLES).fetch_one(&pool).await.unwrap()
     };
-    let appears = async |topic: &str| {
-        until("the topic exists already", async || told(topic).await.is_some()).await;
-    };
 
-    make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;
-    appears(dlq).await;
-    let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, but must be ")), "{error}");
+    make(dlq, &[&LETTERS[..], &[("cleanup.policy", "compact")]].concat()).await;
+    let compacted = format!("{dlq}: cleanup.policy=compact, but must be ");
+    let said = setup().await;
+    assert!(said.status == 1 && said.error.contains(&compacted), "{said:?}");
     assert_eq!((told(input).await, tables().await), (None, 0), "nothing is made");
 
     make(input, &[("message.timestamp.type", "CreateTime")]).await;
-    appears(input).await;
-    let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, but must be ")), "{error}");
-    assert!(!error.contains(input), "it would be mended: {error}");
+    let said = setup().await;
+    assert!(said.status == 1 && said.error.contains(&compacted), "{said:?}");
+    assert!(!said.error.contains(input), "it would be mended: {said:?}");
     assert_eq!(told(input).await.unwrap()[0], "CreateTime", "and is not yet");
     assert_eq!(tables().await, 0);
 
@@ -169,8 +151,8 @@ async fn a_setup_that_fails_has_changed_nothing() {
     let change = change.set("max.message.bytes", "1114112").set("compression.type", "uncompressed");
     admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     until("it is changed", async || told(dlq).await.unwrap()[1] == "delete").await;
-    let (status, error) = setup().await;
-    assert_eq!(status, Some(0), "{error}");
+    let said = setup().await;
+    assert_eq!(said.status, 0, "{said:?}");
     until("it is changed", async || told(input).await.unwrap()[0] == "LogAppendTime").await;
     assert!(tables().await > 0);
 }
@@ -179,10 +161,8 @@ async fn a_setup_that_fails_has_changed_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_looks_at_the_topics_again_and_again() {
     let kit = Kit::new("looks_again", 1).await;
-    let parts = Parts { topics_interval: std::time::Duration::from_millis(100), ..Parts::default() };
-    let worker = kit.worker_with(parts);
-    kit.event("a", "1", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    let worker = kit.worker_with(Parts { topics_interval: Duration::from_millis(100), ..Parts::default() });
+    kit.apply("a", "1", "{}").await;
     let told = || {
         let told = worker.health.report().1["warnings"].to_string();
         ["cleanup.policy=compact", "EVENTS_RETENTION"].map(|what| told.contains(what))
@@ -190,9 +170,9 @@ async fn a_worker_looks_at_the_topics_again_and_again() {
     assert_eq!(told(), [false; 2]);
     // Events are remembered for a month, and records are kept for ever.
     kit.set_topic(&kit.scope.input_topic, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
-    kit.until_it("it is told", async || told() == [true; 2]).await;
+    until("it is told", async || told() == [true; 2]).await;
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
-    kit.until_it("it is told no more", async || told() == [false; 2]).await;
+    until("it is told no more", async || told() == [false; 2]).await;
     worker.stop().await.unwrap();
 }
 
@@ -203,9 +183,95 @@ async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
     kit.erase("a", &[]).await.unwrap();
     const NOTED: &str = "SELECT count(*) FROM forgotten_devices WHERE end_offsets = '{1}'";
     assert_eq!(kit.count(NOTED).await, 1);
-    assert_eq!(kit.command(&["setup"]).await.status, 0);
+    kit.succeeds(&["setup"]).await;
     assert_eq!(kit.count(NOTED).await, 1, "it is the same topic");
     kit.delete_topic(&kit.scope.input_topic).await;
-    kit.until_it("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
+    until("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
     kit.until("SELECT count(*) FROM forgotten_devices WHERE end_offsets IS NULL AND topic IS NULL", 1).await;
+}
+
+/// What the promises rest on.
+const BOTH: [(&str, &str); 5] = [
+    ("cleanup.policy", "delete"),
+    ("min.insync.replicas", "2"),
+    ("unclean.leader.election.enable", "false"),
+    ("message.timestamp.type", "LogAppendTime"),
+    ("compression.type", "uncompressed"),
+];
+/// A week; a record of 1 MiB.
+const INPUT: [(&str, &str); 3] =
+    [("retention.ms", "604800000"), ("retention.bytes", "-1"), ("max.message.bytes", "1048576")];
+/// For ever; with room for the headers of a dead letter.
+const DEAD_LETTERS: [(&str, &str); 3] =
+    [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", "1114112")];
+
+/// What a topic has without being told.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("cleanup.policy", "delete"),
+    ("retention.bytes", "-1"),
+    ("retention.ms", "604800000"),
+    ("unclean.leader.election.enable", "false"),
+];
+
+/// Runs `setup` without the settings for a Kafka of one node.
+async fn setup_with_defaults(scope: &Scope) {
+    let mut setup = program(scope, &["setup"]);
+    for (name, _) in devstack::one_node() {
+        setup.env_remove(name);
+    }
+    let said = run(setup).await;
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
+    let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
+    let mut scope = scope("made_topics").await;
+    scope.endpoints.kafka_brokers = cluster.brokers();
+    // It is safe to repeat.
+    setup_with_defaults(&scope).await;
+    setup_with_defaults(&scope).await;
+
+    let consumer: BaseConsumer = client(&scope).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&scope).create().unwrap();
+    let asked = async |of: ResourceSpecifier<'_>| {
+        admin.describe_configs([&of], &AdminOptions::new()).await.unwrap().remove(0).unwrap()
+    };
+    for (topic, of_its_own) in [(&scope.input_topic, INPUT), (&scope.dlq_topic, DEAD_LETTERS)] {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let replicas: Vec<_> =
+            metadata.topics()[0].partitions().iter().map(|partition| partition.replicas().len()).collect();
+        assert_eq!(replicas, [3; 6], "{topic}");
+        let described = asked(ResourceSpecifier::Topic(topic)).await;
+        let expected: BTreeMap<_, _> = BOTH.into_iter().chain(of_its_own).collect();
+        let value = |name: &str| described.get(name).and_then(|entry| entry.value.as_deref()).unwrap();
+        let found: BTreeMap<_, _> = expected.keys().map(|name| (*name, value(name))).collect();
+        assert_eq!(found, expected, "{topic}");
+        for entry in &described.entries {
+            let is_ours = entry.source == ConfigSource::DynamicTopic;
+            assert!(!is_ours || expected.contains_key(entry.name.as_str()), "{topic}: nobody asked for {entry:?}");
+            // Clusters with a policy refuse such a setting, whatever its value.
+            let is_default = DEFAULTS.contains(&(entry.name.as_str(), entry.value.as_deref().unwrap_or_default()));
+            assert!(!is_ours || !is_default, "{topic}: it is a default already: {entry:?}");
+        }
+    }
+
+    // Where the defaults of one broker are others, what has to be said is said.
+    let change = AlterConfig::new(ResourceSpecifier::Broker(2))
+        .set("unclean.leader.election.enable", "true")
+        .set("log.cleanup.policy", "compact");
+    admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let told = async || {
+        let told = asked(ResourceSpecifier::Broker(2)).await;
+        told.get("log.cleanup.policy").and_then(|entry| entry.value.as_deref()) == Some("compact")
+    };
+    until("the topic is compacted", told).await;
+    scope.input_topic.push_str("-2");
+    scope.dlq_topic.push_str("-2");
+    setup_with_defaults(&scope).await;
+    let described = asked(ResourceSpecifier::Topic(&scope.input_topic)).await;
+    for (name, value) in [("unclean.leader.election.enable", "false"), ("cleanup.policy", "delete")] {
+        let entry = described.get(name).unwrap();
+        assert_eq!((entry.value.as_deref(), &entry.source), (Some(value), &ConfigSource::DynamicTopic), "{name}");
+    }
 }

@@ -1,7 +1,6 @@
 //! SIGTERM under load: an orderly end in time, and the last commit is what the tables have.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use devstack::Stack;
 
@@ -9,37 +8,31 @@ use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_nothing() {
-    let kit = Arc::new(Kit::new("sigterm", 2).await);
-    let worker = kit.process().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = tokio::spawn({
-        let (kit, stop) = (Arc::clone(&kit), Arc::clone(&stop));
-        async move {
-            let mut sent = 0;
-            while !stop.load(Ordering::Relaxed) {
-                sent += 1;
-                let id = sent.to_string();
-                let posts = ["a", "b", "c", "d"].map(|device| kit.event(device, &id, "{}"));
-                futures_util::future::join_all(posts).await;
-            }
-            sent
+    let (kit, worker) = Kit::with_process("sigterm", 2).await;
+    let stop = Cell::new(false);
+    let load = async {
+        let mut sent = 0;
+        while !stop.get() {
+            sent += 1;
+            let id = sent.to_string();
+            join_all(["a", "b", "c", "d"].map(|device| kit.event(device, &id, "{}"))).await;
         }
-    });
-    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
-    let took = worker.end().await;
-    assert!(took < Duration::from_secs(25), "{took:?}");
-    let done: Vec<(i32, i64)> =
-        sqlx::query_as("SELECT partition, max(\"offset\") + 1 FROM events GROUP BY 1 ORDER BY 1")
-            .fetch_all(&kit.pool)
-            .await
-            .unwrap();
-    assert_eq!(kit.committed().await.into_iter().collect::<Vec<_>>(), done, "what is committed is what is done");
-
-    let successor = kit.process().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    stop.store(true, Ordering::Relaxed);
-    let sent: i64 = load.await.unwrap();
-    kit.until_it("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
+        sent
+    };
+    let succession = async {
+        until("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
+        let took = worker.end().await;
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        let done = sqlx::query_as("SELECT partition, max(\"offset\") + 1 FROM events GROUP BY 1 ORDER BY 1");
+        let done: Vec<(i32, i64)> = done.fetch_all(&kit.pool).await.unwrap();
+        assert_eq!(kit.committed().await.into_iter().collect::<Vec<_>>(), done, "what is committed is what is done");
+        let successor = kit.process().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stop.set(true);
+        successor
+    };
+    let (sent, successor): (i64, _) = tokio::join!(load, succession);
+    until("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
     assert!(successor.sample(r#"events_total{outcome="applied"}"#).await.is_some());
     assert_eq!(successor.sample(r#"events_total{outcome="repeated"}"#).await, Some(0.0), "it had nothing to repeat");
     successor.end().await;
@@ -71,11 +64,10 @@ async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
     // Fences have to wait, spans too, and then everything does.
     stack.redis.freeze().unwrap();
     report(30).await;
-    kit.until_it("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;
+    until("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;
     stack.kafka.freeze().unwrap();
     stack.postgres.freeze().unwrap();
     let took = worker.end().await;
-    println!("it took {took:?} to end");
     assert!(took < Duration::from_secs(22), "{took:?}");
     stack.postgres.thaw().unwrap();
 }

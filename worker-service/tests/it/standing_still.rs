@@ -3,38 +3,26 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::message::BorrowedMessage;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use shared::kafka::Record;
-
-use crate::kit::{InProcess, metrics};
 use crate::prelude::*;
 
-const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+const REFUSED: [RDKafkaRespErr; 1_000] = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
 
 fn start(kit: &Kit, parts: Parts) -> Worker {
-    kit.worker_with(Parts { stall_timeout: STALL_TIMEOUT, ..parts })
-}
-
-fn of_first(worker: &Worker, what: &str) -> Value {
-    of_group(&worker.health.report().1)["partitions"]["0"][what].clone()
+    kit.worker_with(Parts { stall_timeout: Duration::from_secs(2), ..parts })
 }
 
 /// Kafka says that there are records, and hands out none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
-    metrics();
-    let kit = Kit::new("stands", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("stands").await;
     kit.event("a", "1", "{}").await;
     let worker = start(&kit, Parts::default());
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is ready", async || worker.health.report().0).await;
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
-    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    until("it is ready", async || worker.health.report().0).await;
+    mock.request_errors(RDKafkaApiKey::Fetch, &REFUSED);
     kit.event("a", "2", "{}").await;
     InProcess(&worker).tells("A partition stands still").await;
-    kit.until_it("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
+    until("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.until("SELECT count(*) FROM events", 2).await;
     InProcess(&worker).tells_end_of("A partition stands still").await;
@@ -45,37 +33,33 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
 /// A device that is held is no reason for all the others to stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
-    metrics();
-    let kit = Kit::new("stands-beside", 1).await;
-    let (kit, mock) = kit.moved_to_mock();
+    let (kit, mock) = Kit::on_mock("stands-beside").await;
     kit.refuse_with("bad", "42501").await;
     let worker = start(&kit, Parts::default());
     kit.event("bad", "1", "{}").await;
     let mut sent = 0;
     // It was held for several times as long as a partition may stand still.
     let was_held_long = |tries: Vec<_>| tries.windows(2).any(|two| two[1] - two[0] > 2 * 2_000);
-    while of_first(&worker, "held_alone_keys") != 1 || !was_held_long(kit.tries().await) {
+    while partition(&worker, 0)["held_alone_keys"] != 1 || !was_held_long(kit.tries().await) {
         sent += 1;
         assert!(sent < 500, "{:?}", worker.health.report());
         kit.event("good", &sent.to_string(), "{}").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     kit.until("SELECT count(*) FROM events", sent).await;
-    let has_stalled = || kit.sample("partition_stalls_total").unwrap();
-    let before = has_stalled();
-    assert!(worker.health.report().0 && of_first(&worker, "stalled_seconds").is_null());
+    let stalls = || kit.sample("partition_stalls_total").unwrap();
+    let before = stalls();
+    assert!(worker.health.report().0 && partition(&worker, 0)["stalled_seconds"].is_null());
 
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
-    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    mock.request_errors(RDKafkaApiKey::Fetch, &REFUSED);
     kit.event("good", "last", "{}").await;
-    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
-    kit.until_it("it begins anew", async || has_stalled() > before).await;
+    until("it stands still", async || !partition(&worker, 0)["stalled_seconds"].is_null()).await;
+    until("it begins anew", async || stalls() > before).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events", sent + 2).await;
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
-    worker.stop().await.unwrap();
-    assert_eq!(kit.committed().await[&0], sent + 2);
+    until("it is ready again", async || worker.health.report().0).await;
+    kit.end_at(worker, sent + 2).await;
 }
 
 /// Until these are set, reading does not come back from a record: one for each test.
@@ -93,25 +77,20 @@ fn hang_or_read(message: &mut BorrowedMessage<'_>) -> Record {
     record
 }
 
-/// Puts such a record on the first partition.
-async fn put_hanging(kit: &Kit, device: &str, id: &str, test: &str) {
-    kit.event_with_at(0, device, id, "{}", &[("hang", test)]).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
     let kit = Kit::new("comes_back", 2).await;
     let worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     kit.event_at(0, "a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    put_hanging(&kit, "a", "2", "0").await;
+    kit.put_event((Some(0), None), "a", "2", "{}", &[("hang", "0")]).await;
     kit.event_at(0, "a", "3", "{}").await;
-    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    until("it stands still", async || !partition(&worker, 0)["stalled_seconds"].is_null()).await;
     kit.event_at(1, "b", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 2).await;
     RELEASED[0].store(true, Ordering::SeqCst);
     kit.until("SELECT count(*) FROM events", 4).await;
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    until("it is ready again", async || worker.health.report().0).await;
     worker.stop().await.unwrap();
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(3), 3));
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
@@ -122,13 +101,13 @@ async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
 async fn a_runner_that_does_not_react_ends_the_process() {
     let kit = Kit::new("hangs_for_good", 1).await;
     let mut worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
-    put_hanging(&kit, "a", "1", "1").await;
-    let ended = tokio::time::timeout(crate::kit::PATIENCE, worker.ended()).await.unwrap();
+    kit.put_event((Some(0), None), "a", "1", "{}", &[("hang", "1")]).await;
+    let ended = tokio::time::timeout(PATIENCE, worker.ended()).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();
     // In this process the other one may still apply it, when it comes back; it commits nothing any more.
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    kit.until_committed(0, 1).await;
     successor.stop().await.unwrap();
     assert_eq!((kit.count("SELECT count(*) FROM events").await, kit.version("a").await), (1, Some(1)));
 }
@@ -136,18 +115,16 @@ async fn a_runner_that_does_not_react_ends_the_process() {
 /// What the client has committed once it does not commit again by itself, wherever it went.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
-    metrics();
     let kit = Kit::new("commits", 1).await;
-    let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
-    let worker = kit.worker_with(parts);
+    let worker = kit.worker_with(Parts { compare_interval: Duration::from_secs(1), ..Parts::default() });
     kit.events("a", 1..=5).await;
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
+    kit.until_committed(0, 5).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);
     let behind = || kit.sample("commit_behind_records");
-    kit.until_it("it is told", async || behind() == Some(3.0)).await;
-    kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
-    kit.until_it("it is over", async || behind() == Some(0.0)).await;
+    until("it is told", async || behind() == Some(3.0)).await;
+    kit.until_committed(0, 5).await;
+    until("it is over", async || behind() == Some(0.0)).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);
 }

@@ -5,8 +5,7 @@ use crate::prelude::*;
 /// Neither markers nor what was aborted is behind, though no record comes after them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_partition_is_not_behind_after_transactions() {
-    let kit = Kit::new("markers", 1).await;
-    let worker = kit.process().await;
+    let (kit, worker) = Kit::with_process("markers", 1).await;
     let producer = kit.transactional("markers");
     for n in 0..20 {
         producer.open("d", &[&n.to_string()]);
@@ -19,8 +18,8 @@ async fn an_idle_partition_is_not_behind_after_transactions() {
     kit.until("SELECT count(*) FROM events", 10).await;
     let end = kit.log_end(0).await;
     assert_eq!(end, 40);
-    kit.until_it("it is committed to its end", async || kit.committed().await.get(&0) == Some(&end)).await;
-    kit.until_it("nothing is behind", async || worker.sample("consumer_lag_records").await == Some(0.0)).await;
+    kit.until_committed(0, end).await;
+    until("nothing is behind", async || worker.sample("consumer_lag_records").await == Some(0.0)).await;
     assert_eq!(worker.sample("watermark_age_seconds").await, Some(0.0));
     assert_eq!(worker.sample("unstable_records").await, Some(0.0));
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
@@ -31,8 +30,7 @@ async fn an_idle_partition_is_not_behind_after_transactions() {
 
     // A successor begins behind the last marker, and goes on with what comes.
     let worker = kit.process().await;
-    kit.event("d", "behind", "{}").await;
-    kit.until("SELECT count(*) FROM events", 11).await;
+    kit.apply("d", "behind", "{}").await;
     worker.end().await;
     assert_eq!((kit.version("d").await, kit.committed().await[&0]), (Some(11), end + 1));
 }
@@ -40,15 +38,13 @@ async fn an_idle_partition_is_not_behind_after_transactions() {
 /// Somebody's transaction holds up all that comes behind it. That is told, and is not lag.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_behind_an_open_transaction_is_told() {
-    let kit = Kit::new("unstable", 1).await;
-    let worker = kit.process().await;
-    kit.event("d", "before", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    let (kit, worker) = Kit::with_process("unstable", 1).await;
+    kit.apply("d", "before", "{}").await;
     let producer = kit.transactional("unstable");
     producer.open("d", &["1", "2"]);
     kit.event("d", "behind", "{}").await;
-    kit.until_it("it is told", async || worker.sample("unstable_records").await == Some(3.0)).await;
-    kit.until_it("for how long", async || worker.sample("unstable_age_seconds").await > Some(0.0)).await;
+    until("it is told", async || worker.sample("unstable_records").await == Some(3.0)).await;
+    until("for how long", async || worker.sample("unstable_age_seconds").await > Some(0.0)).await;
     assert_eq!(worker.sample("consumer_lag_records").await, Some(0.0));
     assert_eq!(worker.sample("watermark_age_seconds").await, Some(0.0));
     let report = worker.health().await;
@@ -69,18 +65,17 @@ async fn what_waits_behind_an_open_transaction_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reason() {
     let kit = Kit::new("no_stall", 1).await;
-    let parts = Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() };
-    let worker = kit.worker_with(parts);
+    let worker = kit.worker_with(Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() });
     let producer = kit.transactional("no_stall");
     producer.open("d", &["1"]);
     kit.event("d", "2", "{}").await;
-    let of_first = |what: &str| of_group(&worker.health.report().1)["partitions"]["0"][what].clone();
+    let of_first = |what: &str| partition(&worker, 0)[what].clone();
     let age = || of_first("unstable")["age_seconds"].as_u64();
-    kit.until_it("it has been open for long", async || age() >= Some(5)).await;
+    until("it has been open for long", async || age() >= Some(5)).await;
     assert_eq!((of_first("stalled_seconds"), worker.health.report().0), (Value::Null, true));
     producer.abort();
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("behind event and marker", async || kit.committed().await.get(&0) == Some(&3)).await;
+    kit.until_committed(0, 3).await;
     worker.stop().await.unwrap();
 }
 
@@ -88,23 +83,21 @@ async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reas
 /// yet. The client says nothing of what it leaves out there.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_aborted_before_an_open_transaction_is_not_behind() {
-    let kit = Kit::new("interleaved", 1).await;
-    let worker = kit.process().await;
-    kit.event("d", "before", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
+    let (kit, worker) = Kit::with_process("interleaved", 1).await;
+    kit.apply("d", "before", "{}").await;
     let (aborted, open) = (kit.transactional("aborted"), kit.transactional("open"));
     aborted.open("d", &["1", "2"]);
     open.open("d", &["3"]);
     aborted.abort();
     assert_eq!(kit.log_end(0).await, 5);
-    kit.until_it("it is committed up to the open one", async || kit.committed().await.get(&0) == Some(&3)).await;
+    kit.until_committed(0, 3).await;
     let nothing = async |name| worker.sample(name).await == Some(0.0);
-    kit.until_it("nothing is behind", async || nothing("consumer_lag_records").await).await;
+    until("nothing is behind", async || nothing("consumer_lag_records").await).await;
     assert!(nothing("watermark_age_seconds").await);
     assert_eq!(worker.sample("unstable_records").await, Some(2.0));
     open.commit();
     kit.until("SELECT count(*) FROM events", 2).await;
-    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&6)).await;
+    kit.until_committed(0, 6).await;
     worker.end().await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE event_id IN ('1', '2')").await, 0);
 }

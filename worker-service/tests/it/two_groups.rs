@@ -2,12 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::kit::{ONE, Trouble, metrics};
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are() {
-    metrics();
     let kit = Kit::new("two_groups", 1).await;
     let (ones, watchers) = (kit.beside("ones").await, kit.beside("watchers").await);
     let trouble = Trouble::default();
@@ -21,9 +19,8 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
         kit.until("SELECT count(*) FROM events", events).await;
         kit.until("SELECT count(*) FROM watchers", events).await;
         for other in [&kit, &watchers] {
-            let is_done = async || other.committed().await.get(&0) == Some(&events);
-            kit.until_it("it is committed", is_done).await;
-            kit.until_it("it lags no more", async || other.sample("consumer_lag_records") == Some(0.0)).await;
+            other.until_committed(0, events).await;
+            until("it lags no more", async || other.sample("consumer_lag_records") == Some(0.0)).await;
             let (report, samples) = (of(other), ["events_total", "dead_letters_total", "records_lost_total"]);
             assert_eq!(report["status"], "ready");
             let [outage, panics, held] = ["outage", "panics", "held_keys"].map(|it| &report["partitions"]["0"][it]);
@@ -38,12 +35,12 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     trouble.hangs.store(true, Ordering::SeqCst);
     ones.event_of(ONE, "h", "1", r#"{"do":"hang"}"#).await;
     let outage = async || of(&ones)["outage"].as_str() == Some("not prepared within 2s");
-    kit.until_it("it waits out an outage", outage).await;
+    until("it waits out an outage", outage).await;
     assert!(!health.report().0, "the process is not ready");
     kit.events("a", 1..=20).await;
     others_are_well(20).await;
-    kit.until_it("it lags", async || ones.sample("consumer_lag_records") == Some(1.0)).await;
-    assert_eq!(ones.committed().await.get(&0).copied().unwrap_or(0), 0);
+    until("it lags", async || ones.sample("consumer_lag_records") == Some(1.0)).await;
+    assert_eq!(ones.committed().await[&0], 0);
     trouble.hangs.store(false, Ordering::SeqCst);
     kit.until("SELECT count(*) FROM ones", 1).await;
 
@@ -54,7 +51,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     let mut reasons: Vec<_> = letters.iter().map(|letter| header(letter, "dlq.reason").unwrap()).collect();
     reasons.sort();
     assert_eq!(reasons, ["failed", "panicked"]);
-    kit.until_it("it is committed", async || ones.committed().await.get(&0) == Some(&3)).await;
+    ones.until_committed(0, 3).await;
     assert!(of(&ones)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4);
     others_are_well(40).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
@@ -62,11 +59,11 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     // It holds a thread: nothing but another process helps. The others finish before.
     trouble.blocks.store(true, Ordering::SeqCst);
     ones.event_of(ONE, "b", "4", r#"{"do":"block"}"#).await;
-    kit.until_it("it stands still", async || !of(&ones)["partitions"]["0"]["stalled_seconds"].is_null()).await;
+    until("it stands still", async || !of(&ones)["partitions"]["0"]["stalled_seconds"].is_null()).await;
     kit.events("a", 41..=60).await;
     others_are_well(60).await;
     let ended = tokio::time::timeout(PATIENCE, worker.ended()).await.unwrap();
-    assert_eq!(ended.unwrap_err().to_string(), "the runner of a partition does not react any more");
+    assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     kit.events("a", 61..=80).await;
     kit.until("SELECT count(*) FROM events", 80).await;
     worker.stop().await.unwrap();

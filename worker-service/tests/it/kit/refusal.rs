@@ -8,18 +8,19 @@ impl Kit {
         self.refuse_with(device, "P0001").await;
     }
 
-    /// Makes PostgreSQL refuse a device's events (`%`: everybody's) with this SQLSTATE, and note the time of each try
-    /// in sequences, which no rollback takes back. `sleep` instead of a code takes too long, `end` ends
-    /// the session, and `crash` crashes its backend.
+    /// Makes PostgreSQL refuse a device's events (`%`: everybody's), or those with such an id, with this SQLSTATE, and
+    /// note the time of each try in sequences, which no rollback takes back. `sleep` instead of a code takes too long,
+    /// `end` ends the session, and `crash` crashes its backend.
     pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
-        sqlx::raw_sql(
+        self.sql(
             "CREATE TABLE IF NOT EXISTS refused (device_id text PRIMARY KEY, sqlstate text NOT NULL);
              CREATE SEQUENCE IF NOT EXISTS count_of_tries;
              DO $$ BEGIN FOR n IN 1..20 LOOP
                EXECUTE 'CREATE SEQUENCE IF NOT EXISTS try_' || n; END LOOP; END $$;
              CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
              DECLARE state text; try bigint; BEGIN
-               SELECT sqlstate INTO state FROM refused WHERE NEW.device_id LIKE device_id LIMIT 1;
+               SELECT sqlstate INTO state FROM refused
+                 WHERE NEW.device_id LIKE device_id OR NEW.event_id LIKE device_id LIMIT 1;
                IF NOT FOUND THEN RETURN NEW; END IF;
                try := nextval('count_of_tries');
                IF try <= 20 THEN
@@ -36,9 +37,7 @@ impl Kit {
                RAISE EXCEPTION 'refused' USING ERRCODE = state; END $$;
              CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()",
         )
-        .execute(&self.pool)
-        .await
-        .unwrap();
+        .await;
         let query = sqlx::query("INSERT INTO refused VALUES ($1, $2)").bind(device).bind(sqlstate);
         query.execute(&self.pool).await.unwrap();
     }

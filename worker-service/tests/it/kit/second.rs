@@ -141,7 +141,7 @@ impl Kit {
     /// What `dlq redrive` of a handler with another one beside it sends; the kit is the handler's.
     pub(crate) async fn redrive_of(&self, name: &str, other: &Kit, more: &[&str]) -> redrive::Summary {
         let args = [&["dlq", "redrive"], more].concat();
-        let command = self.parse(&args, &["kafka", "database", "redis", "cache"]);
+        let command = parse(&self.scope, &args);
         let Command::Dlq { command: DlqCommand::Redrive(config) } = command else { panic!() };
         let source = self.source(name, &[other]);
         redrive::run(&config.command, &source, &[], &mut Vec::new()).await.unwrap()
@@ -150,7 +150,7 @@ impl Kit {
     /// What `dlq purge` of a handler with another one beside it deletes of what there is; the kit is the handler's.
     pub(crate) async fn purge_of(&self, name: &str, other: &Kit, more: &[&str]) -> purge::Summary {
         let args = [&["dlq", "purge", "--before=2100-01-01T00:00:00Z"], more].concat();
-        let Command::Dlq { command: DlqCommand::Purge(config) } = self.parse(&args, &["kafka"]) else { panic!() };
+        let Command::Dlq { command: DlqCommand::Purge(config) } = parse(&self.scope, &args) else { panic!() };
         let source = self.source(name, &[other]);
         purge::run(&config.command, &source, &mut Vec::new()).await.unwrap()
     }

@@ -1,6 +1,5 @@
 //! Another producer, which writes in transactions.
 
-use devstack::kit::event;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use tokio::task::block_in_place;
 
@@ -37,16 +36,6 @@ impl Kit {
             producer.send_offsets_to_transaction(&offsets, &group.group_metadata().unwrap(), PATIENCE).unwrap();
             producer.commit_transaction(PATIENCE).unwrap();
         });
-    }
-
-    /// Where a partition's log ends, transactions that are open included.
-    pub(crate) async fn log_end(&self, partition: i32) -> i64 {
-        let scope = self.scope.clone();
-        let ask = move || {
-            let reader: BaseConsumer = client(&scope).set("isolation.level", "read_uncommitted").create().unwrap();
-            reader.fetch_watermarks(&scope.input_topic, partition, PATIENCE).unwrap().1
-        };
-        blocking(ask).await
     }
 }
 

@@ -1,16 +1,11 @@
 //! Each law is tried on a handler that breaks it.
 
-use std::sync::Arc;
-
 use proptest::strategy::Strategy as _;
 use shared::devices::DeviceDelivery;
 use shared::kafka::ids::EventId;
-use shared::runtime::json::Payload;
 use shared::store::Tx;
-use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::Applied;
 use worker_service::devices::Devices;
-use worker_service::source::HandlerSpec;
 
 use super::{Subject, devices};
 use crate::prelude::*;
@@ -30,33 +25,14 @@ enum Defect {
     LastIsNewest,
 }
 
-/// Devices, but for that.
-struct Broken(Defect);
-
-impl Handler for Broken {
-    type Event = Event;
-    type Prepared = ();
-
-    const SPEC: HandlerSpec = Devices::SPEC;
-    const LINES: EventLines = Devices::LINES;
-    const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
-    const BEGIN: &'static str = Devices::BEGIN;
-
-    fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {
-        Devices::decode(envelope)
-    }
-
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
+impl Alter for Defect {
+    async fn apply(&self, devices: &Devices, tx: &mut Tx<'_>, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {
         let mut events: Vec<_> = batch.iter().map(|event| (*event).clone()).collect();
-        match self.0 {
+        match self {
             Defect::LastOfBatch => drop(events.drain(..events.len() - 1)),
             Defect::NewIds => events.iter_mut().for_each(|event| event.envelope.id = EventId::generate()),
             Defect::LastIsNewest => events.iter_mut().for_each(|event| {
-                event.position.appended_at = time::OffsetDateTime::now_utc();
+                event.position.appended_at = OffsetDateTime::now_utc();
                 event.position.offset =
                     i64::try_from(event.position.appended_at.unix_timestamp_nanos() / 1_000).unwrap();
             }),
@@ -66,22 +42,18 @@ impl Handler for Broken {
             }
             Defect::RepeatsUnfenced => {}
         }
-        let mut applied = devices::handler().apply(tx, &events.iter().collect::<Vec<_>>(), &()).await?;
-        if self.0 == Defect::RepeatsUnfenced && applied.events.iter().all(|event| event.outcome == "repeated") {
+        let mut applied = devices.apply(tx, &events.iter().collect::<Vec<_>>(), &()).await?;
+        if *self == Defect::RepeatsUnfenced && applied.events.iter().all(|event| event.outcome == "repeated") {
             applied.fences.clear();
             applied.events.iter_mut().for_each(|event| event.fence = None);
         }
         Ok(applied)
     }
-
-    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
-        Devices::made_up(nobody, payload)
-    }
 }
 
-fn broken(defect: Defect) -> Subject<Broken> {
+fn broken(defect: Defect) -> Subject<Altered<Defect>> {
     let touches = |event: &DeviceDelivery| vec![event.event.device_id.cache_key()];
-    Subject { handler: Broken(defect), logs: devices::logs().boxed(), touches }
+    Subject { handler: Altered(devices::handler(), defect), logs: devices::logs().boxed(), touches }
 }
 
 macro_rules! each_is_found {

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use shared::devices::{DeviceDelivery, EventType};
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
-use time::OffsetDateTime;
 use worker_service::devices::{Devices, EventsConfig};
 
 use super::handler_laws;

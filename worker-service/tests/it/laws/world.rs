@@ -1,10 +1,10 @@
 //! A database with a handler's tables, and what is in them.
 
+use std::fmt::Debug;
+
 use shared::cache::{Cache, CacheKey, Fence, Fencer, Loaded};
-use shared::kafka::Record;
 use shared::store::Class;
-use sqlx::{AssertSqlSafe, PgPool};
-use time::OffsetDateTime;
+use sqlx::AssertSqlSafe;
 use time::format_description::well_known::Rfc3339;
 use worker_service::consumer::apply::Applier;
 use worker_service::consumer::handler::Applied;
@@ -28,18 +28,19 @@ pub(super) fn versions(fences: &[Fence]) -> BTreeMap<String, i64> {
     fences.iter().map(|(key, version)| (key.to_string(), *version)).collect()
 }
 
-impl<H: Handler<Event: Clone>> World<H> {
-    pub(super) async fn new(name: &str, subject: Subject<H>) -> Self {
+impl<H: Handler<Event: Clone + Debug>> World<H> {
+    /// With the logs of the subject.
+    pub(super) async fn new(name: &str, subject: Subject<H>) -> (Self, Vec<Vec<Delivery<H::Event>>>) {
+        let logs = subject.logs();
         let kit = Kit::new(name, 1).await;
         let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[]).unwrap();
         let applier = Applier::new(subject.handler, kit.store.clone(), Fencer::new(cache, kit.store.clone()));
-        Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }
+        (Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }, logs)
     }
 
-    /// Empties all tables.
     pub(super) async fn clear(&self) {
         let tables = self.tables().await.join(", ");
-        self.sql(format!("TRUNCATE {tables}")).await;
+        self.kit.sql(AssertSqlSafe(format!("TRUNCATE {tables}"))).await;
     }
 
     pub(super) async fn apply(&self, batch: &[Delivery<H::Event>]) -> Applied {
@@ -119,20 +120,15 @@ impl<H: Handler<Event: Clone>> World<H> {
     pub(super) async fn refuse(&self, table: &str, at_commit: bool) {
         let when = if at_commit { "CONSTRAINT TRIGGER refuse AFTER" } else { "TRIGGER refuse BEFORE" };
         let deferred = if at_commit { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
-        self.sql(format!(
+        let trigger = format!(
             "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
              CREATE {when} INSERT OR UPDATE OR DELETE ON {table} {deferred} FOR EACH ROW EXECUTE FUNCTION refuse()"
-        ))
-        .await;
+        );
+        self.kit.sql(AssertSqlSafe(trigger)).await;
     }
 
     pub(super) async fn refuse_no_more(&self, table: &str) {
-        self.sql(format!("DROP TRIGGER refuse ON {table}")).await;
-    }
-
-    async fn sql(&self, statements: String) {
-        let pool: &PgPool = &self.kit.pool;
-        sqlx::raw_sql(AssertSqlSafe(statements)).execute(pool).await.unwrap();
+        self.kit.sql(AssertSqlSafe(format!("DROP TRIGGER refuse ON {table}"))).await;
     }
 }
