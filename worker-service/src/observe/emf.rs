@@ -111,12 +111,12 @@ impl Emitter {
         for (name, unit, value) in all {
             if value.as_array().is_none_or(|values| !values.is_empty()) {
                 metrics.push(json!({"Name": name, "Unit": unit}));
-                document[name] = value;
+                insert(&mut document, name, value);
             }
         }
         let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", "Group"]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        document["_aws"] = json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]});
+        insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
         document
     }
 
@@ -124,6 +124,12 @@ impl Emitter {
     /// told nobody.
     pub fn told(&mut self, totals: Totals) {
         self.told = totals;
+    }
+}
+
+fn insert(document: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = document {
+        members.insert(name.to_owned(), value);
     }
 }
 
