@@ -215,9 +215,9 @@ impl Registry {
         self.handlers.iter().map(|handler| handler.spec.name).chain(self.tasks.iter().map(|task| task.name))
     }
 
-    /// Only handlers and tasks of these names; all of them where none is given.
+    /// Only handlers and tasks of these names, in any case; all of them if none is given.
     pub fn only(mut self, names: &[String]) -> Self {
-        let is_named = |name: &str| names.is_empty() || names.iter().any(|named| named == name);
+        let is_named = |name: &str| names.is_empty() || names.iter().any(|named| named.eq_ignore_ascii_case(name));
         self.handlers.retain(|handler| is_named(handler.spec.name));
         self.tasks.retain(|task| is_named(task.name));
         self
@@ -233,6 +233,7 @@ mod tests {
         for (names, expected) in [
             (&[][..], &["settle", "relay"][..]),
             (&["relay"], &["relay"]),
+            (&["Relay"], &["relay"]),
             (&["relay", "settle", "relay"], &["settle", "relay"]),
         ] {
             let mut registry = Registry::default();
