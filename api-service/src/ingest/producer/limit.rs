@@ -16,7 +16,7 @@ pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
 /// far away: an idempotent client of librdkafka has one batch of five or more records in flight to a partition.
 pub(super) const ASSUMED_BATCH_BYTES: usize = 256 * 1024;
 
-/// At least the size of the names of all headers, of the values with a fixed length, of the varints around each header,
+/// An upper bound of: the names of all headers, the values with a fixed length, the varints around each header,
 /// and of the header of a batch.
 const OVERHEAD: usize = 768;
 
@@ -82,7 +82,7 @@ impl State {
     }
 }
 
-/// At least the size of the event's record in a batch of its own, before compression.
+/// An upper bound of the size of the event's record in a batch of its own, before compression.
 fn record_bytes(event: &Outgoing) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let Outgoing { envelope, source } = event;
