@@ -46,7 +46,7 @@ pub(crate) async fn counted(binary: &Binary, line: &str) {
 #[tokio::test]
 async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     let scope = prepared("half_close").await;
-    // The linger delays the acknowledgement until after the end of the request.
+    // The linger delays the write to Kafka until the client's FIN has arrived.
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("KAFKA_LINGER", "300ms")]);
     let whole = format!("{}{EVENT}", post(&admin(), EVENT.len()));
     for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{EVENT}", expecting()))] {

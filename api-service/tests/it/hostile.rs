@@ -47,7 +47,7 @@ impl Attacked {
         println!("{when}: 40 of 40 accepted, median {:.1?}, slowest {:.1?}", took[20], took[39]);
     }
 
-    /// Prints the memory, and checks that it grew by at most `more`.
+    /// Prints the memory, and checks that its peak is less than `more` above the start.
     fn memory(&self, when: &str, more: usize) {
         let (before, now, peak) = (self.before, self.binary.resident(), self.binary.peak());
         println!("{when}: {before} MiB before, {now} MiB now, {peak} MiB at the peak");

@@ -23,7 +23,7 @@ async fn left(room: &InFlight, bytes: RangeInclusive<usize>) {
 
 #[tokio::test]
 async fn a_subject_past_its_rate_is_told_when_to_come_back() {
-    // The bucket of 100 gains one event a second: about none during the test.
+    // The bucket of 100 gains only one event a second.
     let settings = ["--rate-limit-events-per-second=1", "--rate-limit-burst=100", "--rate-limit-reads-per-second=10"];
     let app = TestApp::with("rate", &settings).await;
     let post = |token: &str, body: &'static str| app.submission(token, body).send();

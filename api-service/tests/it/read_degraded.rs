@@ -28,7 +28,7 @@ async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does(
             app.get("d").await
         }));
         let watch = async {
-            // Longer than the timeout for a connection of the pool, and sampled all the time.
+            // Longer than the timeout for a pool connection: no sample in this time may show more than one query.
             let (mut most, until) = (0, Instant::now() + Duration::from_millis(2_500));
             while Instant::now() < until {
                 let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
