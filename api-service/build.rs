@@ -1,4 +1,4 @@
-//! Takes out of Swagger UI's archive what the page at `/docs` needs, packed as it is served.
+//! Extracts the files that the page at `/docs` needs from the archive of Swagger UI, compressed as they are served.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::ZipArchive;
 
-/// One that is missing is missed by `include_bytes!`.
+/// If one is missing, `include_bytes!` fails.
 const FILES: [&str; 2] = ["swagger-ui-bundle.js", "swagger-ui.css"];
 
 fn main() -> Result<(), Box<dyn Error>> {

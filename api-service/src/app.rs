@@ -1,4 +1,4 @@
-//! The service, built and run.
+//! Builds and runs the service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::domains::Domains;
 use crate::http::{HttpConfig, Route, docs, layers, openapi, rate, server};
 use crate::ingest::producer::Producer;
 
-/// How long all domains together have at the end, before the pool of PostgreSQL closes.
+/// The time for the hooks of all domains together at shutdown, before the pool of PostgreSQL closes.
 const HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The service. It connects by itself, and binds no port.
@@ -34,7 +34,7 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything; nothing has to be up.
+    /// Builds everything; needs no running server.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         let domains = Domains::of(&config.domains)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
@@ -42,7 +42,7 @@ impl App {
         let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
         let described = domains.clone();
-        // Made when somebody asks for it: it takes some MiB while it is made.
+        // Built on the first request: that needs some MiB for a moment.
         routes.extend(docs::routes(move || openapi::text(&described.document())));
         let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
         for served in domains.serve(&config.domains, &backbone)? {
@@ -69,12 +69,12 @@ impl App {
         layers::layered(routes, self.backbone.ingest.access_log)
     }
 
-    /// Opens both ports and serves until the signal.
+    /// Binds both ports and serves until the signal.
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();
         for producer in &self.producers {
-            // There from the start, too.
+            // Its counters start at 0, too.
             producer.counters();
         }
         let internal = config.ops.bind;
@@ -87,7 +87,7 @@ impl App {
         let report = move || std::future::ready(health::report(&health, &tokens));
         tokio::spawn(ops::serve(internal, metrics, report));
         self.run(listener, async {
-            // Not within the line: where it is not logged, its values are not asked for.
+            // Not inside the macro, which does not evaluate its values if the line is not logged.
             let signal = termination.await;
             tracing::info!(signal, "shutting down");
         })
@@ -97,7 +97,7 @@ impl App {
         Ok(())
     }
 
-    /// Serves until `shutdown` comes, and returns when everything that was accepted is settled.
+    /// Serves until `shutdown` completes, and returns when every accepted event is settled.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
         let Self { backbone, producers, tasks, drained, http, probes, .. } = self;
@@ -107,15 +107,15 @@ impl App {
         let keys = tokio::spawn(async move { tokens.source.run().await });
         let ending = async {
             shutdown.await;
-            // Before the listener closes, so that load balancers send no new requests here.
+            // Before the listener closes, so that load balancers stop sending requests.
             backbone.health.end();
         };
         let connections = server::serve(listener, router, &http, ending).await;
-        // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
+        // No request waits for an acknowledgement any more, so the queue empties soon.
         producers.iter().for_each(Producer::close);
-        // At the same time: each may take its whole message timeout.
+        // Concurrently: each may take its whole message timeout.
         join_all(producers.iter().map(Producer::flush)).await;
-        // A request that waited for an acknowledgement until now is answered before its connection ends.
+        // Requests that waited for an acknowledgement until now are answered before their connections end.
         connections.close().await;
         for task in tasks.into_iter().chain([probes, keys]) {
             task.abort();
@@ -146,7 +146,7 @@ mod tests {
 
     const SECRET: &str = "a secret that is long enough for this";
 
-    /// Without servers, and with these settings.
+    /// The app with these settings, without servers.
     fn app(more: &[&str]) -> App {
         let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--jwt-secret", SECRET];
         let stores = ["--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1"];
@@ -158,7 +158,7 @@ mod tests {
     async fn a_domains_task_runs_beside_the_routes_and_its_hook_is_awaited_at_the_end() {
         let mut app = app(&["--drain-delay", "0s"]);
         let (began, begins) = oneshot::channel();
-        // Dropped with the task.
+        // Dropped together with the task.
         let (runs, mut ended) = oneshot::channel::<()>();
         let mut parts = vec![Some((runs, began)), None];
         let parts = Mutex::new(std::iter::from_fn(move || parts.pop()));
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(hooked.await, Ok(true), "the hook comes behind the task, and is awaited");
     }
 
-    /// PostgreSQL would be waited for for two seconds.
+    /// PostgreSQL would take two seconds to fail.
     #[tokio::test]
     async fn a_read_has_the_time_of_a_request_and_no_more() {
         let routes = app(&["--request-timeout", "50ms", "--redis-timeout", "10ms"]).router();

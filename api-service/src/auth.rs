@@ -1,4 +1,4 @@
-//! Who calls: the bearer of a good token. What the caller may do is for a domain to say, before the body is read.
+//! Authentication: the caller is the bearer of a valid token. A domain authorizes it before the body is read.
 
 mod claims;
 mod config;
@@ -21,14 +21,14 @@ use self::tokens::Tokens;
 pub use self::verify::Caller;
 use crate::http::problem::{Code, Problem};
 
-/// The caller of a request; 401 for a token that is missing or not good, 503 where that cannot be found out.
+/// The caller of a request; 401 for a missing or invalid token, 503 if the token cannot be verified now.
 pub async fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Arc<Caller>, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     tokens.check(token(headers)?, now).await
 }
 
 impl Caller {
-    /// Refuses a caller that has none of these roles: 403.
+    /// Refuses a caller without any of these roles: 403.
     pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
         if self.has_any(roles) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What every domain is given, and what runs beside them: no domain is named here.
+//! The dependencies shared by all domains, and the tasks that run beside them. No domain is named here.
 
 pub mod health;
 pub mod openapi;
@@ -35,25 +35,25 @@ use crate::ingest::producer::{Producer, ProducerConfig};
 
 /// What a domain declares.
 pub struct Domain {
-    /// Its name, as `API_DOMAINS` has it.
+    /// Its name, as in `API_DOMAINS`.
     pub name: &'static str,
-    /// Claims that bind a token to things of this domain: a string, or a list of them.
+    /// Claims that bind a token to resources of this domain: a string, or a list of strings.
     pub claims: &'static [&'static str],
     pub codes: &'static [Code],
-    /// What it keeps in the cache.
+    /// The kinds of resources that it caches.
     pub kinds: &'static [&'static Kind],
-    /// Its parts of the document.
+    /// Its parts of the OpenAPI document.
     pub openapi: fn() -> Vec<Part>,
 }
 
-/// A domain that is served.
+/// A domain that this instance serves.
 #[derive(Default)]
 pub struct Served {
     pub routes: Vec<Route>,
     pub producers: Vec<Producer>,
-    /// What runs beside its routes, until the producers are flushed: its name, and how it begins.
+    /// A task that runs beside its routes until the producers are flushed: its name, and a function that starts it.
     pub task: Option<(&'static str, RunTask)>,
-    /// What is left to do then, before the pool of PostgreSQL closes; all domains have five seconds for it.
+    /// Work that remains after that, before the pool of PostgreSQL closes; all domains together have five seconds.
     pub drained: Option<BoxFuture<'static, ()>>,
 }
 
@@ -79,17 +79,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
+    /// Rejects settings that contradict each other, and bad secrets, which clap would quote.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
         self.rates.check()?;
         let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
         let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
         for ((name, time), (longer, most)) in [
-            // Kafka's verdict has to come before the answer is due.
+            // Kafka must acknowledge or refuse before the response is due.
             (message, request),
             (("KAFKA_LINGER", self.producer.linger), message),
-            // A read that Redis leaves without an answer has to have time for PostgreSQL.
+            // If Redis does not answer, PostgreSQL needs time for the read.
             (("REDIS_TIMEOUT", self.redis.timeout), request),
         ] {
             ensure!(time < most, "{name}={time:?} must be less than {longer}={most:?}");
@@ -98,15 +98,15 @@ impl Settings {
     }
 }
 
-/// What every domain is given.
+/// The dependencies that every domain receives.
 pub struct Backbone {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
-    /// The budget of large answers.
+    /// The memory budget of large responses.
     pub answers: InFlight,
     pub store: Store,
     pub cached: Cached,
-    /// What taking events needs.
+    /// The dependencies of handlers that accept events.
     pub ingest: ingest::Dependencies,
     pub health: Arc<Health>,
     cache: Cache,
@@ -115,7 +115,7 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
+    /// Builds everything. It needs no running server and binds no port. `claims` and `kinds` are those of the domains.
     pub fn new(settings: &Settings, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
@@ -144,16 +144,16 @@ impl Backbone {
         }))
     }
 
-    /// The caller of a read, who may read, as a domain says, and not too often; else 401, 403 or 429, and 503 where it
-    /// cannot be found out.
+    /// Authenticates the caller of a read, checks its rights with `may_read`, and charges its rate limit. Errors: 401,
+    /// 403, 429, and 503 if the token cannot be verified.
     pub async fn reader(
         &self,
         parts: &Parts,
         deadline: Instant,
         may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
     ) -> Result<Arc<Caller>, Problem> {
-        // No more than this has the deadline's timer, so that a hit sets none: a token that is remembered is ready at
-        // once, and Redis has a deadline of its own.
+        // The timer of the deadline covers only this step, so that a cache hit sets none: a known token is ready at
+        // once, and Redis has its own timeout.
         let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
         may_read(&caller)?;
         self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
@@ -165,7 +165,7 @@ impl Backbone {
         Producer::new(&self.kafka, &self.producer, topic)
     }
 
-    /// What looks after Kafka, PostgreSQL and Redis.
+    /// The probes of Kafka, PostgreSQL and Redis.
     pub fn probes(&self) -> anyhow::Result<Probes> {
         Probes::new(&self.kafka, self.store.clone(), self.cache.clone(), Arc::clone(&self.health))
     }

@@ -1,4 +1,4 @@
-//! Serves what is cached, for every domain: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
+//! Cached reads for every domain: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
 mod collapse;
 pub mod openapi;
@@ -35,11 +35,11 @@ pub(crate) enum Source {
     Hit,
     /// PostgreSQL, and it is in Redis now.
     Stored,
-    /// PostgreSQL. It is not in Redis, and nothing older is.
+    /// PostgreSQL. Redis holds neither this state nor an older one.
     Miss,
     /// The query of another request.
     Joined,
-    /// PostgreSQL, because Redis gave no answer: something older may be in there until its fence comes.
+    /// PostgreSQL, because Redis did not answer: Redis may hold an older state until the next fence.
     Bypass,
 }
 
@@ -47,7 +47,7 @@ impl Source {
     /// In the order above.
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
 
-    /// Its name in the metrics, and the header.
+    /// The names in the metrics and in the header.
     pub(crate) const fn parts(self) -> (&'static str, &'static str) {
         match self {
             Self::Hit => ("hit", "resource-cache; hit"),
@@ -59,10 +59,10 @@ impl Source {
     }
 }
 
-/// The reads of one kind of things, counted.
+/// The counters of the reads of one kind.
 struct Lookups {
     kind: &'static Kind,
-    /// Each in its place of `Source::ALL`. Looked up once: a series costs more to find than to count.
+    /// In the order of `Source::ALL`. Looked up once: finding a series costs more than counting.
     counters: OnceLock<[Counter; 5]>,
 }
 
@@ -80,20 +80,20 @@ impl Lookups {
     }
 }
 
-/// What PostgreSQL has for a key.
+/// The state that PostgreSQL has for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Loaded {
-    /// The number of events applied; 0 where there is no resource.
+    /// The number of events applied; 0 if there is no such resource.
     version: i64,
     body: Bytes,
 }
 
-/// What is cached.
+/// Reads resources through the cache.
 pub struct Cached {
     cache: Cache,
     /// Reads of PostgreSQL under a lease.
     flights: SingleFlight,
-    /// Those without one.
+    /// Reads of PostgreSQL without a lease.
     collapse: Collapse,
     answers: InFlight,
     request_timeout: Duration,
@@ -101,7 +101,7 @@ pub struct Cached {
 }
 
 impl Cached {
-    /// What this cache holds, of these kinds, with PostgreSQL behind it; large answers take their room of `answers`.
+    /// Serves these kinds from `cache`, and from `store` on a miss; large responses take memory from `answers`.
     pub fn new(
         cache: Cache,
         kinds: &[&'static Kind],
@@ -114,13 +114,13 @@ impl Cached {
         Self { cache, flights: SingleFlight::default(), collapse, answers, request_timeout, lookups }
     }
 
-    /// When the answer to a request that comes now is due.
+    /// When the response to a request that arrives now is due.
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.request_timeout
     }
 
-    /// The answer that shows what stands under a key: 404 where there is none, 503 where it cannot be read. Whether the
-    /// caller may see it is asked before.
+    /// Responds with the resource of a key: 404 if there is none, 503 if it cannot be read. The caller's rights must be
+    /// checked before.
     pub async fn show(
         &self,
         key: &CacheKey,
@@ -130,7 +130,7 @@ impl Cached {
     ) -> Result<Response, Problem> {
         let (found, source) = match self.cache.get(key).await {
             Lookup::Hit(body) => hit(body),
-            // In a box: it is large, and each hit would carry it along.
+            // Boxed: the future is large, and every hit would carry it along.
             lookup => in_time(deadline, Box::pin(self.fetch(key, lookup))).await?.map_err(|error| {
                 tracing::warn!(%key, %error, "cannot read the resource");
                 Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
@@ -138,7 +138,7 @@ impl Cached {
         };
         match self.lookups.iter().find(|lookups| ptr::eq(lookups.kind, key.kind())) {
             Some(lookups) => lookups.count(source),
-            // Its domain has not declared it.
+            // The domain did not declare this kind.
             None => Lookups::of(key.kind()).count(source),
         }
         let mut response = answer(found, headers, &about);
@@ -147,19 +147,19 @@ impl Cached {
         within_budget(&self.answers, response).await
     }
 
-    /// What to do where it was not there.
+    /// Reads a key that was not in the cache.
     async fn fetch(&self, key: &CacheKey, mut lookup: Lookup) -> Result<(Loaded, Source), Failure> {
         let Self { cache, flights, collapse, .. } = self;
         if lookup == Lookup::Miss {
             if let Some(lease) = cache.lease(key).await {
                 // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes
-                // another: that is no reason for another query at a time.
+                // another. `collapse` still runs one query at a time for the key.
                 return match flights.start(cache.clone(), key.clone(), lease, collapse.clone()).await {
                     Some(landed) => landed,
                     None => self.direct(key, None).await,
                 };
             }
-            // Somebody was quicker: what they left may be of use.
+            // Another reader has the lease, or has filled the cache already.
             lookup = cache.get(key).await;
         }
         match lookup {
@@ -170,7 +170,7 @@ impl Cached {
                     Some(landed) => landed,
                     None => self.direct(key, None).await,
                 },
-                // Of another process: whoever of us is done first fills.
+                // A lease of another process: the first of us to finish fills the cache.
                 None => self.direct(key, Some(&lease)).await,
             },
             Lookup::Miss | Lookup::Corrupt => self.direct(key, None).await,
@@ -193,7 +193,7 @@ async fn read(store: Store, key: CacheKey) -> Result<Loaded, Failure> {
     })
 }
 
-/// What the parameter of a path names, of which there is one; 404 where it cannot be the name of a thing.
+/// Parses the only parameter of the path; 404 if it is not a valid id.
 pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
     let path = Path::<String>::from_request_parts(parts, &()).await;
     let id = path.ok().and_then(|Path(text)| text.parse().ok());
@@ -225,14 +225,13 @@ fn answer(found: Loaded, headers: &HeaderMap, about: &About) -> Response {
     if let Some(tag) = tag {
         answer.insert(header::ETAG, tag);
     }
-    // It may be kept by the one who asked, and must be asked for again.
+    // A private cache may keep it and has to revalidate it.
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
 }
 
-/// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version
-/// alone would not do: a device that was forgotten begins anew at 1, and what was erased must not be
-/// confirmed to whoever kept it.
+/// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version alone is not
+/// enough: an erased device that reports again starts at version 1, and a 304 must not confirm an erased state.
 fn tag(found: &Loaded) -> Option<HeaderValue> {
     let body = found.body.strip_suffix(b"\"}")?;
     let updated_at = body.rsplit(|byte| *byte == b'"').next()?;

@@ -1,4 +1,4 @@
-//! Devices: they send events, and dashboards read the state of each.
+//! Devices: they send events, and dashboards read the state of each device.
 
 mod config;
 mod history;
@@ -37,7 +37,7 @@ const EVENTS_BATCH: &str = "/events/batch";
 const RESOURCE: &str = "/resource/{id}";
 const RESOURCE_EVENTS: &str = "/resource/{id}/events";
 
-/// A device, as the log calls it.
+/// The kind of subject of a device: the field `device_id` of the log.
 static DEVICE: SubjectKind = subject_kind!(device_id);
 
 pub fn serve(config: &DevicesConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Served> {

@@ -1,4 +1,4 @@
-//! The domains of this service: one line each.
+//! The domains of this service, one line each.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ domains! {
 
 type Serve = fn(&DomainsConfig, &Arc<Backbone>) -> anyhow::Result<Served>;
 
-/// The domains that are served: those that `API_DOMAINS` names, in any case, or all.
+/// The domains that this instance serves: those in `API_DOMAINS`, in any case, or all.
 #[derive(Clone)]
 pub struct Domains(Vec<(&'static Domain, Serve)>);
 
@@ -68,7 +68,7 @@ impl Domains {
         self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
     }
 
-    /// Every code that may be answered, by status.
+    /// Every error code, by status.
     pub fn codes(&self) -> Vec<Code> {
         let own = self.declared().flat_map(|domain| domain.codes);
         let mut all: Vec<Code> = Code::BACKBONE.iter().chain(own).copied().collect();
@@ -98,7 +98,7 @@ mod tests {
     fn domains_are_chosen_by_name() {
         let all: Vec<_> = Domains::all().declared().map(|domain| domain.name).collect();
         for name in &all {
-            // In any case, and once however often it is named.
+            // In any case; a repeated name counts once.
             for given in [(*name).to_owned(), format!(" {}, {name}", name.to_uppercase())] {
                 let named: Vec<_> = Domains::named(&given).unwrap().declared().map(|domain| domain.name).collect();
                 assert_eq!(named, [*name], "{given:?}");
@@ -119,10 +119,10 @@ mod tests {
         for path in ["/events", "/events/batch"] {
             let body = &document["paths"][path]["post"]["requestBody"]["content"];
             assert!(body.as_object().unwrap().len() > 1, "there is a choice");
-            // As it is sent, because that order counts.
+            // As sent, because its order matters.
             let sent = openapi::text(body);
             assert!(text.contains(&sent) && sent.starts_with(r#"{"application/json":{"#), "{sent}");
-            // The page offers the first example: to send it again is to be another event.
+            // The page offers the first example: sending it twice has to create two events.
             let examples = body["application/json"]["examples"].as_object().unwrap();
             let first = examples.values().next().unwrap()["value"].to_string();
             assert!(first.contains("device_id") && !first.contains("event_id"), "{first}");
@@ -141,7 +141,7 @@ mod tests {
         let named: Vec<_> = codes.flatten().collect();
         for code in &all {
             let is_there = named.iter().any(|name| name == code.as_str());
-            // That one is of what is no operation.
+            // No operation has this code: it answers methods that the document does not have.
             assert_eq!(is_there, *code != Code::METHOD_NOT_ALLOWED, "{}", code.as_str());
         }
         let known: Vec<_> = all.iter().map(|code| code.as_str()).collect();

@@ -1,4 +1,4 @@
-//! HTTP, whatever it carries: the server, the limits of bodies and answers, problems, log lines, the document.
+//! HTTP for all domains: the server, the limits of bodies and responses, problems, log lines, the OpenAPI document.
 
 pub mod body;
 mod conditional;
@@ -25,11 +25,11 @@ pub(crate) use self::conditional::is_fresh;
 pub use self::config::HttpConfig;
 use self::rate::Kind;
 
-/// A route: its path, as in the metrics and in the document, and what answers it.
+/// A route: its path, as in the metrics and in the document, and its handlers.
 pub type Route = (&'static str, MethodRouter);
 
-/// Describes what is measured here. The counters that alerts look at are there from the start, at 0: one that appears
-/// with its first increment has no increase.
+/// Describes the metrics of this module. The counters that have alerts start at 0: one that appears with its first
+/// increment shows no increase.
 pub fn describe() {
     describe_counter!(
         "http_requests_total",

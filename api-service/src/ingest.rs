@@ -1,7 +1,7 @@
-//! Takes events: `POST` of one and of many, for every domain. An event is in Kafka, acknowledged by all in-sync
-//! replicas, before its sender gets a 202.
+//! Accepts events for every domain: `POST` of one event, or of a batch. An event is in Kafka, acknowledged by all
+//! in-sync replicas, before its sender gets a 202.
 //!
-//! The order: token → rights → rate → format → memory → body → each event parsed → each admitted → Kafka → the answer.
+//! The order: token → rights → rate → format → memory → body → each event parsed → each admitted → Kafka → response.
 
 pub mod batch;
 mod format;
@@ -36,23 +36,23 @@ use crate::http::problem::{Code, Problem};
 use crate::http::rate::Rates;
 use crate::http::subject::{About, Subject, SubjectKind};
 
-/// What a domain says of the events that it takes.
+/// A domain's rules for the events that it accepts.
 pub trait Ingest: Send + Sync + 'static {
-    /// An event as it was sent, parsed.
+    /// An event as it was sent, after parsing.
     type Submission: Send;
     /// An event that may be sent to Kafka.
     type Admitted: Send + Sync;
 
-    /// What its events are about.
+    /// The kind of subject of its events.
     const SUBJECT: &'static SubjectKind;
 
-    /// Whether this caller may send events at all: asked before the body is read.
+    /// Whether this caller may send events at all; called before the body is read.
     fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
 
-    /// Parses an event, or tells everything that is wrong with it.
+    /// Parses an event; the error lists every fault.
     fn parse(&self, item: Item<'_>) -> Result<Self::Submission, BodyError>;
 
-    /// Looks at rights and bounds, for a whole request at a time: a verdict for each event, in order.
+    /// Checks rights and limits of all events of a request together: one verdict for each event, in order.
     fn admit(
         &self,
         caller: &Caller,
@@ -62,29 +62,29 @@ pub trait Ingest: Send + Sync + 'static {
     /// The record of an event that was accepted at this time. The backbone adds the request, the caller and the trace.
     fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
-    /// What Kafka's verdict means for the caller: an error if the event was not taken, or if that is not known. It is
-    /// asked at most once for each event that was admitted. An event that is dropped without it, because the request
-    /// ended before, counts as [`Outcome::Unknown`].
+    /// Maps Kafka's result for an event to the response: an error if the event was not accepted, or if that is unknown.
+    /// Called at most once for each admitted event. If the request ends before, the event is dropped without a call;
+    /// that counts as [`Outcome::Unknown`].
     fn settle(&self, admitted: Self::Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
         drop(admitted);
         outcome.verdict()
     }
 }
 
-/// An event as it was sent, and the body that it is a part of, whose memory it may share.
+/// An event as it was sent, and the request body that it is a part of, whose memory it may share.
 #[derive(Debug, Clone, Copy)]
 pub enum Item<'a> {
     /// In the domain's own form.
     Plain(&'a Bytes, &'a RawValue),
     /// A CloudEvent in the JSON format.
     Structured(&'a Bytes, &'a RawValue),
-    /// A CloudEvent whose attributes are headers, and whose data is the body.
+    /// A CloudEvent in binary mode: its attributes are headers, its data is the body.
     Binary(&'a HeaderMap, &'a Bytes),
 }
 
 impl Item<'_> {
-    /// Parses it as a CloudEvent, or tells everything that is wrong with it. In a domain without a form of its own
-    /// `Plain` is the JSON format, too.
+    /// Parses a CloudEvent; the error lists every fault. In a domain without its own form, `Plain` is the JSON format,
+    /// too.
     pub fn cloud_event<T, S>(self) -> Result<Submitted<T, S>, BodyError>
     where
         T: FromStr<Err: Display>,
@@ -105,12 +105,12 @@ impl Item<'_> {
 #[derive(Debug)]
 pub enum Admission<T> {
     Send(T),
-    /// It may not. The problem says what the event is about.
+    /// It may not. The problem names the subject and the event, for the log.
     Refuse(Problem),
 }
 
 impl Outcome {
-    /// What it means for the caller; what it was is in the log.
+    /// The result for the caller; the log has the outcome itself.
     pub fn verdict(self) -> Result<(), (Code, &'static str)> {
         Err(match self {
             Self::Accepted { .. } => return Ok(()),
@@ -126,26 +126,26 @@ impl Outcome {
     }
 }
 
-/// What taking events needs beside the domain.
+/// The dependencies of an endpoint that do not depend on the domain.
 #[derive(Clone)]
 pub struct Dependencies {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
     pub in_flight: InFlight,
     pub request_timeout: Duration,
-    /// How long a body may take: what Kafka does not need of that.
+    /// The time for a body: the part of the request's time that Kafka does not need.
     pub body_timeout: Duration,
     pub access_log: AccessLog,
 }
 
-/// Takes the events of a domain, into its topic.
+/// Accepts the events of a domain, and writes them to its topic.
 pub(crate) struct Endpoint<I> {
     ingest: I,
     producer: Producer,
     given: Dependencies,
 }
 
-/// The routes that take events: one at a time, and many.
+/// The routes that accept events: one at a time, and batches.
 pub fn routes<I: Ingest>(
     [one, many]: [&'static str; 2],
     ingest: I,
@@ -157,7 +157,7 @@ pub fn routes<I: Ingest>(
     [one, (many, post(batch::submit::<I>).with_state(endpoint))]
 }
 
-/// What a record is about.
+/// The subject and the event id of a record.
 fn about<I: Ingest>(record: &Outgoing) -> About {
     let subject = Subject::new(I::SUBJECT, record.envelope.subject.clone());
     About { subject: Some(subject), event_id: Some(record.envelope.id.clone()) }

@@ -7,12 +7,12 @@ use api_service::app::App;
 use api_service::config::{Cli, Config};
 use shared::runtime::{config, lifecycle, probe, telemetry};
 
-/// Fewer instructions for each of the many small things that a request and an event are made of.
+/// Needs fewer instructions for the many small allocations of a request and an event.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before the runtime, which may panic too, for want of threads.
+    // Before the runtime starts, which panics if it cannot create threads.
     telemetry::log_panics();
     match lifecycle::runtime() {
         Ok(runtime) => runtime.block_on(run()),
@@ -28,8 +28,8 @@ async fn run() -> ExitCode {
             return if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
-    // Whatever is wrong with the settings ends the start here, before any port is bound. A SIGTERM that comes meanwhile
-    // ends the service in order behind it.
+    // A wrong setting ends the start here, before any port is bound. Signals are handled from here on, so that a
+    // SIGTERM during the start shuts the service down in order.
     let started = lifecycle::termination().context("cannot wait for signals");
     let (termination, app) = match started.and_then(|termination| Ok((termination, start(&config)?))) {
         Ok(started) => started,

@@ -1,4 +1,4 @@
-//! The claims of a token, each as it stands in it.
+//! The claims of a token, as its JSON has them.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use crate::http::members::Members;
 pub(super) struct Claims<'a>(Members<'a>);
 
 impl<'a> Claims<'a> {
-    /// Reads claims; refused where the text is not a JSON object, or has one of these twice.
+    /// Reads claims; an error if the text is not a JSON object, or has one of `names` twice.
     pub(super) fn read(text: &'a str, names: &[&'static str]) -> Result<Self, Rejected> {
         let claims: Members<'a> = serde_json::from_str(text).map_err(|_| Rejected::Claims)?;
         let twice = names.iter().copied().find(|name| claims.named(name).len() > 1);
@@ -25,7 +25,7 @@ impl<'a> Claims<'a> {
         serde_json::from_str(raw.get()).map(Some).map_err(|_| Rejected::Claim(name, Wrong::Not(expected)))
     }
 
-    /// A claim that every token needs.
+    /// A claim that every token must have.
     pub(super) fn required<T: Deserialize<'a>>(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Which tokens are good.
+//! Which tokens are valid.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -60,8 +60,7 @@ impl JwtConfig {
         Ok(())
     }
 
-    /// Says in the log, loudly, what must not be so where tokens protect anything; to be called at the
-    /// start.
+    /// Warns of settings that are unsafe wherever tokens protect anything. To be called at the start.
     pub fn warn(&self) {
         if self.jwt_allow_short_secret {
             tracing::warn!(

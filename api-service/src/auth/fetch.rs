@@ -1,4 +1,4 @@
-//! Reads a JWKS from where it is published: bounded in time and size, and from nowhere else.
+//! Reads a JWKS from its URL or file, within limits of time and size.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,13 +10,13 @@ use anyhow::{Context as _, bail, ensure};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
-/// Those of large identity providers have some 20 KiB.
+/// A JWKS of a large identity provider has some 20 KiB.
 const MAX_BYTES: usize = 256 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// A URL that keys may be fetched from: https, or http where that stays on this machine. No error quotes it: it may
-/// hold a password.
+/// Parses a URL from which keys may be fetched: https, or http that does not leave this machine. No error quotes the
+/// URL, because it may hold a password.
 pub fn address(url: &str, allow_http: bool) -> anyhow::Result<Url> {
     let url: Url = url.parse().map_err(|_| anyhow::anyhow!("JWT_JWKS_URL is not a URL"))?;
     ensure!(
@@ -44,9 +44,9 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Nothing is asked yet.
+    /// Sends no request.
     pub fn new(url: Url) -> anyhow::Result<Self> {
-        // No redirect is followed: the URL that was configured is the one that is trusted.
+        // Redirects are not followed: only the configured URL is trusted.
         let mut client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(WHOLE);
         if url.scheme() == "http" {
             // Nothing to verify, so no certificates are needed.
@@ -58,7 +58,7 @@ impl Remote {
         Ok(Self { client: client.build().context("JWT_JWKS_URL: cannot create an HTTP client")?, url })
     }
 
-    /// The document as it is now. No error quotes the URL.
+    /// Fetches the document. No error quotes the URL.
     pub async fn get(&self) -> anyhow::Result<Vec<u8>> {
         let request = self.client.get(self.url.clone()).header("accept", "application/jwk-set+json, application/json");
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
@@ -72,7 +72,7 @@ impl Remote {
     }
 }
 
-/// What changes when a file does.
+/// The time and size of a file: they change when the file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(SystemTime, u64);
 

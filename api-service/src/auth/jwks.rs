@@ -1,8 +1,8 @@
 //! Keeps the published keys up to date.
 //!
-//! One task fetches them, so that there is one fetch at a time: regularly, when the last one failed, and when a token
-//! names a key that is not known, though for that reason at most once in half a minute (see
-//! [`schedule`](super::schedule)). The last good set counts for as long as its source is down.
+//! One task fetches them, so that there is one fetch at a time: regularly, after a failure, and when a token names an
+//! unknown key, but for that reason at most once in half a minute (see [`schedule`](super::schedule)). The last valid
+//! set is used as long as its source is down.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
@@ -25,13 +25,13 @@ use super::schedule::Schedule;
 
 /// How long a request waits for a fetch.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
-/// How often a file is looked at.
+/// How often a file is checked for changes.
 const POLL: Duration = Duration::from_secs(2);
-/// `Retry-After` while the source is away, in seconds.
+/// `Retry-After` while the source is down, in seconds.
 const AWAY: u32 = 5;
-/// How many unknown keys are tracked. One that is not counts as new; it is never rejected for that.
+/// How many unknown keys are tracked. An untracked key counts as new; it is never rejected for that.
 const MOST_UNKNOWN: usize = 4096;
-/// The wait after a failure, doubled up to the second.
+/// The wait after a failure: doubled from the first value up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 enum Origin {
@@ -40,15 +40,15 @@ enum Origin {
     Local(Local),
 }
 
-/// How the published keys stand, as health tells it.
+/// The state of the published keys, for health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Freshness {
-    /// Whether they could be read, the last time.
+    /// Whether the last read succeeded.
     #[serde(rename = "status", serialize_with = "up_or_down")]
     pub up: bool,
     /// How long ago they were last read; null: never since the start.
     pub age_seconds: Option<u64>,
-    /// Why they could not. Told on the internal port alone.
+    /// The error of the last read. Only on the internal port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -62,13 +62,13 @@ pub struct Source {
     origin: Origin,
     refresh: Duration,
     schedule: watch::Sender<Schedule>,
-    /// When each unknown key was first used, by the hash of its name.
+    /// When each unknown key was first used, by the hash of its algorithm and `kid`.
     first_uses: Cache<u64, Instant>,
     hasher: RandomState,
 }
 
 impl Source {
-    /// The keys of these settings: a file is read at once, a URL once [`run`](Self::run) runs.
+    /// The keys of these settings. A file is read at once; a URL is fetched once [`run`](Self::run) runs.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
         let (origin, published) = match (&config.jwt_jwks_url, &config.jwt_jwks_file) {
             (None, None) => (Origin::Nowhere, Published::Never),
@@ -85,7 +85,7 @@ impl Source {
             }
         };
         let secret = config.jwt_secret.as_ref().map(shared::runtime::config::Secret::expose);
-        // A file was just read.
+        // A file has just been read.
         let fetched = matches!(published, Published::Known(_)).then(Instant::now);
         Ok(Self {
             keys: ArcSwap::from_pointee(Keys::new(secret, published)),
@@ -101,7 +101,7 @@ impl Source {
         self.keys.load_full()
     }
 
-    /// How the published keys stand; None where no JWKS is configured.
+    /// The state of the published keys; `None` if no JWKS is configured.
     pub fn freshness(&self) -> Option<Freshness> {
         let schedule = self.schedule.borrow();
         let age_seconds = schedule.fetched.map(|at| at.elapsed().as_secs());
@@ -109,9 +109,9 @@ impl Source {
         (!matches!(self.origin, Origin::Nowhere)).then(freshness)
     }
 
-    /// A token needs a key that is not known: fetches again, where that is due, and waits for it, or for what is
-    /// under way. A key that is not known after that is not published; with an error it may be, and the token may be
-    /// good: in how many seconds more is known.
+    /// For a token with an unknown key: fetches the keys again if that is due, and waits for this fetch or for the one
+    /// under way. After `Ok`, a key that is still unknown is not published. After an error it may be published, and the
+    /// token may be valid: the error is the number of seconds until a retry.
     pub async fn look_again(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<(), u32> {
         let name = self.hasher.hash_one((algorithm, kid));
         let Ok(first_use) = self.first_uses.get_or_insert_with(&name, || Ok::<_, Infallible>(Instant::now()));
@@ -144,7 +144,7 @@ impl Source {
         Err(later)
     }
 
-    /// Asks for a fetch because of an unknown key; the one under way may list it.
+    /// Requests a fetch because of an unknown key, unless one is under way: that one may list the key.
     fn want(&self) {
         self.schedule.send_if_modified(|schedule| {
             schedule.under_way.is_none() && !std::mem::replace(&mut schedule.wanted, true)
@@ -177,13 +177,13 @@ impl Source {
             let known = seen;
             self.start();
             let read = tokio::task::spawn_blocking(move || {
-                // The stamp first: what is written in between has another one.
+                // The stamp comes first: a write in between changes it.
                 let stamp = file.stamp()?;
                 if known == Some(stamp) { Ok((stamp, None)) } else { Ok((stamp, Some(file.get()?))) }
             });
             match read.await.context("not read").flatten() {
                 Ok((_, None)) => {
-                    // It is what was read already, and was looked at.
+                    // The file has not changed since it was read and parsed.
                     metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
                     self.ended(None);
                 }
@@ -206,7 +206,7 @@ impl Source {
         self.schedule.send_modify(|schedule| schedule.end(error));
     }
 
-    /// Waits for so long, or until the keys have to be fetched for an unknown one.
+    /// Waits for `pause`, or until an unknown key requires a fetch.
     async fn rest(&self, pause: Duration) {
         let regular = Instant::now() + pause;
         self.schedule.send_modify(|schedule| schedule.regular = Some(regular));
@@ -218,7 +218,7 @@ impl Source {
         let _ = timeout_at(regular, wanted).await;
     }
 
-    /// Takes over what was read, and logs what is new.
+    /// Applies the result of a read, and logs changes.
     fn take(&self, read: anyhow::Result<Vec<u8>>) -> bool {
         let set = read.and_then(|text| Ok(parse(&text)?));
         let error = set.as_ref().err().map(|error| format!("{error:#}"));
@@ -235,7 +235,7 @@ impl Source {
                 if let Some(keys) = before.replaced(set.keys) {
                     tracing::info!(keys = count, generation = keys.generation, "the JWKS keys have changed");
                     tell(&set.passed_over);
-                    // What this fetch does not list any more is ruled out by it.
+                    // Keys that this fetch no longer lists count as first used at its start, so that it rules them out.
                     let started = self.schedule.borrow().under_way.unwrap_or_else(Instant::now);
                     for name in before.names().filter(|name| !keys.names().any(|now| now == *name)) {
                         self.first_uses.insert(self.hasher.hash_one(name), started);
@@ -267,7 +267,7 @@ impl Source {
     }
 }
 
-/// Keys are public, and so are their names.
+/// Logs each ignored key. Keys are public, and so are their names.
 fn tell(passed_over: &[(Option<String>, &'static str)]) {
     for (kid, reason) in passed_over {
         tracing::warn!(kid = kid.as_deref(), reason, "ignoring a published key");

@@ -1,8 +1,7 @@
-//! The keys that tokens are checked with: a secret, published keys, or both. Pure.
+//! The keys that verify tokens: a secret, published keys, or both. Pure.
 //!
-//! A published key is bound to one algorithm when it is read, by its `kty` and `crv`; a token's
-//! `alg` only chooses among keys of that algorithm. So no public key is ever a key of HS256, and
-//! no `oct` key of a JWKS is a key at all.
+//! Reading a published key binds it to one algorithm, by its `kty` and `crv`; a token's `alg` only chooses among the
+//! keys of that algorithm. So a public key is never used for HS256, and an `oct` key of a JWKS is ignored.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
@@ -11,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::rejected::Rejected;
 
-/// What 32 bytes take in base64url: a coordinate of P-256, a key of Ed25519.
+/// The length of 32 bytes in base64url: a coordinate of P-256, a key of Ed25519.
 const THIRTY_TWO_BYTES: usize = 43;
 
 #[derive(Debug, Clone)]
@@ -35,7 +34,7 @@ impl PartialEq for Key {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Published {
-    /// There are none: no JWKS is configured.
+    /// No JWKS is configured.
     Never,
     NotYet,
     Known(Vec<Key>),
@@ -44,7 +43,7 @@ pub enum Published {
 pub struct Keys {
     secret: Option<DecodingKey>,
     published: Published,
-    /// Another one for every other set of keys: what was verified with one counts for it alone.
+    /// Different for every set of keys: a token verified with one set has to be verified again with the next.
     pub generation: u64,
 }
 
@@ -54,7 +53,7 @@ impl Keys {
         Self { secret, published, generation: 0 }
     }
 
-    /// The keys after these, where they differ.
+    /// The keys with these published ones; `None` if nothing changes.
     pub fn replaced(&self, keys: Vec<Key>) -> Option<Self> {
         let published = Published::Known(keys);
         (published != self.published).then(|| Self {
@@ -64,17 +63,17 @@ impl Keys {
         })
     }
 
-    /// How many published keys there are; none of those that were not read yet.
+    /// The number of published keys; 0 before the first read.
     pub fn published(&self) -> usize {
         self.names().count()
     }
 
-    /// Whether there is any key at all: without one no token can be checked.
+    /// Whether there is any key: without one no token can be verified.
     pub fn any(&self) -> bool {
         self.secret.is_some() || self.published() > 0
     }
 
-    /// What a token names each published key by.
+    /// The algorithm and `kid` of each published key.
     pub(super) fn names(&self) -> impl Iterator<Item = (Algorithm, Option<&str>)> {
         let keys = match &self.published {
             Published::Known(keys) => keys.as_slice(),
@@ -83,10 +82,10 @@ impl Keys {
         keys.iter().map(|key| (key.algorithm, key.kid.as_deref()))
     }
 
-    /// The one key that a token may be signed with.
+    /// The one key that may have signed a token with this header.
     pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&DecodingKey, Rejected> {
         match algorithm {
-            // There is one secret, whatever a `kid` calls it.
+            // There is one secret, whatever the `kid`.
             Algorithm::HS256 => return self.secret.as_ref().ok_or(Rejected::Algorithm),
             Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => {}
             _ => return Err(Rejected::Algorithm),
@@ -108,10 +107,10 @@ impl Keys {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// It is no JSON, or no `{"keys": [...]}`.
+    /// Not JSON, or not `{"keys": [...]}`.
     #[error("it is not a JWKS")]
     Malformed,
-    /// That is taken for a mistake of the source, not for an order to trust nobody.
+    /// Treated as a mistake of the source, not as an order to trust no key.
     #[error("the JWKS has no usable key")]
     Empty,
 }
@@ -119,7 +118,7 @@ pub enum KeySetError {
 #[derive(Debug)]
 pub struct KeySet {
     pub keys: Vec<Key>,
-    /// The `kid` of what cannot, and why.
+    /// The `kid` of each ignored key, and the reason.
     pub passed_over: Vec<(Option<String>, &'static str)>,
 }
 
@@ -144,7 +143,7 @@ struct Jwk {
     d: Option<IgnoredAny>,
 }
 
-/// Reads a JWKS (RFC 7517), passing over what cannot be used, as section 5 asks for.
+/// Reads a JWKS (RFC 7517). Ignores keys that it cannot use, as section 5 requires.
 pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
     let set: Set = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
     let mut found = KeySet { keys: Vec::new(), passed_over: Vec::new() };
@@ -173,7 +172,7 @@ fn key(jwk: Jwk) -> Result<Key, &'static str> {
         ("oct", _) => return Err("a secret"),
         _ => return Err("its `kty` or `crv` is not supported"),
     };
-    // Whoever publishes the private half has no secret any more.
+    // A private key that is published is not secret any more.
     if jwk.d.is_some() {
         return Err("private");
     }
@@ -193,7 +192,7 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
     let significant: Vec<u8> = n.iter().copied().skip_while(|byte| *byte == 0).collect();
     let unused = significant.first().map_or(0, |byte| byte.leading_zeros());
     let bits = significant.len() * 8 - usize::try_from(unused).unwrap_or(0);
-    // What the library verifies with, and RFC 7518, section 3.3, for the lower bound.
+    // The upper bound is the library's, the lower one that of RFC 7518, section 3.3.
     if !(2048..=8192).contains(&bits) {
         return Err("not from 2048 to 8192 bits");
     }

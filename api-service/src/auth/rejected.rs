@@ -1,28 +1,28 @@
-//! Why a token is no good.
+//! Why a token is rejected.
 
 use std::borrow::Cow;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
-    /// No JWT, or longer than any of ours.
+    /// Not a JWT, or too long.
     Malformed,
-    /// Signed in a way that is not on the list.
+    /// Signed with an algorithm that is not accepted.
     Algorithm,
     UnknownKey,
-    /// Signed with one of several keys, and it does not say which.
+    /// Several keys match, and the token does not say which one.
     AmbiguousKey,
-    /// It cannot be found out yet whether its key is published.
+    /// Whether its key is published is not known yet.
     NoKeys,
     Signature,
     /// The claims are malformed, or not a JSON object.
     Claims,
-    /// What is wrong with the claim of this name.
+    /// The claim with this name is wrong.
     Claim(&'static str, Wrong),
     Expired,
     NotYetValid,
-    /// Its issuer is not this one, which is configured.
+    /// The issuer is not this configured one.
     Issuer(String),
-    /// Its audience is not this one, which is configured.
+    /// The audience does not contain this configured one.
     Audience(String),
 }
 
@@ -31,12 +31,12 @@ pub enum Rejected {
 pub enum Wrong {
     Missing,
     Twice,
-    /// It is not what it has to be.
+    /// Not of the expected form, which this describes.
     Not(&'static str),
 }
 
 impl Rejected {
-    /// Its reason in the metric, and what the caller is told.
+    /// The reason for the metric, and the text for the caller.
     pub fn parts(&self) -> (&'static str, Cow<'static, str>) {
         match self {
             Self::Malformed => ("malformed", "the token is malformed".into()),

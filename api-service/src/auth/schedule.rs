@@ -1,8 +1,8 @@
-//! When the JWKS is fetched, and what a fetch says of a key that is not published. Pure: no clock of its own.
+//! When the JWKS is fetched, and whether a fetch proves that a key is not published. Pure: no clock of its own.
 //!
-//! Anyone can make `kid`s up, so they cause a fetch at most once in half a minute; until then nobody can say whether
-//! a new one was published a moment ago. A key is rejected once a fetch that started after its first use does not
-//! list it.
+//! Anyone can invent `kid`s, so they cause a fetch at most once in half a minute; until then it is unknown whether a
+//! new one was published a moment ago. A key is rejected once a fetch that started after its first use does not list
+//! it.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use tokio::time::Instant;
 /// How often an unknown key may cause a fetch.
 const BETWEEN_LOOKUPS: Duration = Duration::from_secs(30);
 
-/// What was fetched so far, and when it is fetched next.
+/// The state of past fetches, and the time of the next one.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// How many fetches have ended.
     pub(super) ended: u64,
     /// Why the last one failed.
     pub(super) error: Option<String>,
-    /// When the last good one started.
+    /// When the last successful one started.
     pub(super) fetched: Option<Instant>,
     /// When the one under way started.
     pub(super) under_way: Option<Instant>,
     /// An unknown key waits for a fetch.
     pub(super) wanted: bool,
-    /// Before this, no unknown key causes one.
+    /// Unknown keys cause no fetch before this time.
     pub(super) not_before: Option<Instant>,
-    /// When the next one starts whatever is unknown.
+    /// When the next regular one starts.
     pub(super) regular: Option<Instant>,
 }
 
@@ -35,7 +35,7 @@ impl Schedule {
         self.fetched.is_some() && self.error.is_none()
     }
 
-    /// Whether a key that was first used at this time, and is not among those that were fetched, is not published.
+    /// Whether a key that was first used at this time, and is not in the fetched set, is not published.
     pub(super) fn rules_out(&self, first_use: Instant) -> bool {
         self.fetched.is_some_and(|start| first_use <= start)
     }
@@ -45,7 +45,7 @@ impl Schedule {
         self.not_before.is_none_or(|earliest| earliest <= now)
     }
 
-    /// When the keys have to be fetched for an unknown one.
+    /// When a fetch for an unknown key is due.
     pub(super) fn wanted_at(&self, now: Instant) -> Option<Instant> {
         self.wanted.then(|| self.not_before.unwrap_or(now))
     }
@@ -103,7 +103,7 @@ mod tests {
         schedule.regular = Some(now + 7 * SECOND);
         assert_eq!(schedule.retry_after(now), 7);
 
-        // A key that is first used while a fetch is under way: that one says nothing of it.
+        // A key is first used during a fetch: that fetch proves nothing about it.
         schedule.start(now);
         let during = now + SECOND;
         schedule.wanted = true;

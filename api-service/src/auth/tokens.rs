@@ -1,4 +1,4 @@
-//! From a token to its caller: remembered, or verified with the keys of the moment.
+//! Checks tokens: from a cache, or by verifying them with the current keys.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::rejected::Rejected;
 use super::verify::{Caller, Verified, Verifier};
 use crate::http::problem::{Code, Problem};
 
-/// How long, in seconds, a token counts without another look at its signature.
+/// How long, in seconds, a cached token is valid without another check of its signature.
 const REMEMBER: u64 = 60;
-/// The bytes of all that is remembered, about.
+/// The size of the cache, about.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// What the cache takes for each, about, beside the caller's names.
+/// The size of an entry without the caller's names, about.
 const EACH: usize = 512;
-/// So there are no more than this.
+/// The most entries that result.
 const MOST: usize = 16_384;
 
 /// A token's SHA-256, and the generation of the keys that it was verified with.
@@ -28,8 +28,8 @@ type Id = ([u8; 32], u64);
 pub struct Tokens {
     verifier: Verifier,
     pub source: Source,
-    /// Tokens that were verified lately, so that a device's thousandth post does not pay for another signature. The
-    /// signature is part of what is hashed. Only good tokens are remembered: nobody without one can fill this.
+    /// Recently verified tokens, so that a device's thousandth request does not pay for another signature. The hash
+    /// covers the signature. Only valid tokens are cached: nobody can fill the cache without one.
     remembered: Cache<Id, Verified, Bytes>,
 }
 
@@ -45,7 +45,7 @@ impl Weighter<Id, Verified> for Bytes {
 }
 
 impl Tokens {
-    /// Checks tokens, and reads these claims of each, see [`Verifier::new`].
+    /// Checks tokens, and reads the claims `binding` of each, see [`Verifier::new`].
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> anyhow::Result<Self> {
         Ok(Self {
             verifier: Verifier::new(config, binding),
@@ -54,8 +54,8 @@ impl Tokens {
         })
     }
 
-    /// The caller that a token speaks for, at a time in seconds since the Unix epoch; 401, or 503 where it cannot be found
-    /// out whether the token is good.
+    /// The caller of a token at `now`, in seconds since the Unix epoch; 401, or 503 if the token cannot be verified
+    /// now.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<Caller>, Problem> {
         let mut checked = self.look(token, now);
         let mut later = None;
@@ -66,7 +66,7 @@ impl Tokens {
             checked = self.look(token, now);
         }
         checked.map_err(|rejected| {
-            // It may be good: 401 would make a device throw it away.
+            // The token may be valid: after a 401 a device would discard it.
             let later = later.filter(|_| matches!(rejected, Rejected::UnknownKey | Rejected::NoKeys));
             let (reason, detail) = later.map_or(rejected, |_| Rejected::NoKeys).parts();
             metrics::counter!("auth_rejected_total", "reason" => reason).increment(1);
@@ -99,10 +99,10 @@ impl Tokens {
         }
     }
 
-    /// The caller of a token that was verified less than a minute ago and has not expired, here without leeway.
+    /// The caller of a token that was verified less than a minute ago and has not expired; no leeway applies here.
     fn recall(&self, id: &Id, now: u64) -> Option<Arc<Caller>> {
         let known = self.remembered.get(id)?;
-        // A clock that was set back makes everything unknown rather than young.
+        // After the clock was set back, entries count as unknown, not as recent.
         let counts = now < known.expires && known.expires <= now.saturating_add(REMEMBER);
         counts.then_some(known.caller)
     }

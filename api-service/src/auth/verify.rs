@@ -1,4 +1,4 @@
-//! Whether a token is good, and what it says. Pure: no I/O, no clock of its own.
+//! Whether a token is valid, and its claims. Pure: no I/O, no clock of its own.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::keys::Keys;
 use super::rejected::{Rejected, Wrong};
 
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
-/// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
+/// The longest subject: it is stored in a Kafka header and in a column of PostgreSQL.
 const MAX_SUBJECT: usize = 256;
 const SUBJECT: &str = "a string of 1 to 256 bytes without control characters";
 const TIME: &str = "a number of seconds since 1970";
 const ONE_OR_MANY: &str = "a string or a list of strings";
-/// How far clocks may be apart, in seconds.
+/// The tolerated difference between clocks, in seconds.
 const LEEWAY: f64 = 30.0;
 
-/// Whom a good token speaks for.
+/// The caller that a valid token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub subject: String,
     pub roles: Vec<String>,
-    /// The claims that bind the token to things of a domain, by name, where it has them.
+    /// The claims of the token that bind it to resources of a domain, by name.
     pub bound: Bound,
 }
 
@@ -39,13 +39,13 @@ impl Caller {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
     }
 
-    /// What a claim binds the token to; none where the token does not have the claim.
+    /// The ids that a claim binds the token to; `None` if the token does not have the claim.
     pub fn bound_to(&self, claim: &str) -> Option<&[String]> {
         self.bound.iter().find(|(name, _)| *name == claim).map(|(_, ids)| &**ids)
     }
 }
 
-/// What a good token says, and until when.
+/// The caller of a valid token, and its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub caller: Arc<Caller>,
@@ -69,37 +69,37 @@ enum OneOrMany {
 }
 
 impl Verifier {
-    /// One that looks for these claims besides, each of which binds a token to things: a string, or a list of them.
+    /// Also reads the claims `binding`: each binds a token to resources, and is a string or a list of strings.
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
         let names = [&["sub", "exp", "nbf", "iss", "aud", "roles"][..], binding].concat();
         let (issuer, audience) = (config.jwt_issuer.clone(), config.jwt_audience.clone());
         Self { issuer, audience, binding: binding.to_vec(), names }
     }
 
-    /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
+    /// The caller of a token at `now`, in seconds since the Unix epoch.
     ///
-    /// Of the token's header only `alg`, `kid` and `crit` are looked at: keys that it brings along
-    /// or points to (`jwk`, `jku`, `x5c`, `x5u`) count for nothing.
+    /// Only `alg`, `kid` and `crit` of the token's header are used; keys that it contains or refers to (`jwk`, `jku`,
+    /// `x5c`, `x5u`) are ignored.
     pub fn verify(&self, token: &str, now: u64, keys: &Keys) -> Result<Verified, Rejected> {
         if token.len() > MAX_TOKEN {
             return Err(Rejected::Malformed);
         }
         let header = decode_header(token).map_err(|_| Rejected::Malformed)?;
-        // RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
+        // RFC 7515, section 4.1.11: a critical header parameter that is not understood makes a token invalid.
         if header.crit.is_some() {
             return Err(Rejected::Malformed);
         }
         let key = keys.select(header.alg, header.kid.as_deref())?;
-        // As text first: RFC 7519, section 7.2, wants UTF-8 in claims that nobody looks at, too.
+        // As text first: RFC 7519, section 7.2, requires UTF-8 in ignored claims, too.
         match decode::<Box<RawValue>>(token, key, &signature_only(header.alg)) {
             Ok(text) => self.check(&Claims::read(text.claims.get(), &self.names)?, now),
-            // The header was read before: these are the claims, and the signature fits.
+            // The header was parsed before. So the error is in the claims, and the signature is valid.
             Err(error) if matches!(error.kind(), ErrorKind::Json(_)) => Err(self.fault(token, now)),
             Err(error) => Err(rejected(&error)),
         }
     }
 
-    /// What is wrong with claims that the library does not read: it names none.
+    /// What is wrong with claims that the library cannot parse: its error names none.
     fn fault(&self, token: &str, now: u64) -> Rejected {
         let Ok(text) = insecure_decode_claims::<Box<RawValue>>(token) else { return Rejected::Claims };
         let read = Claims::read(text.get(), &self.names).and_then(|claims| self.check(&claims, now));
@@ -121,7 +121,7 @@ impl Verifier {
                 None => {}
             }
         }
-        // Seconds of this era are far below 2^53.
+        // Unix seconds of today are far below 2^53.
         let now = now as f64;
         if exp + LEEWAY <= now {
             return Err(Rejected::Expired);
@@ -142,14 +142,14 @@ impl Verifier {
         if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
             return Err(Rejected::Claim("sub", Wrong::Not(SUBJECT)));
         }
-        // What is out of range is cut to it.
+        // `as` limits values that are out of range.
         let expires = exp as u64;
         let caller = Arc::new(Caller { subject, roles, bound });
         Ok(Verified { caller, expires })
     }
 }
 
-/// Whether an `aud` (a string, or a list of nothing but strings) names this one.
+/// Whether an `aud` (a string, or a list of strings only) contains this audience.
 fn names(aud: &Value, audience: &str) -> bool {
     match aud {
         Value::String(one) => one == audience,
@@ -158,8 +158,8 @@ fn names(aud: &Value, audience: &str) -> bool {
     }
 }
 
-/// The library is asked for the algorithm and the signature alone: its own checks of claims read
-/// the system's clock, and pass over claims that are absent or of another type.
+/// The library checks only the algorithm and the signature: its checks of claims read the system's clock, and ignore
+/// claims that are absent or of another type.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();

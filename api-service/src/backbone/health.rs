@@ -1,8 +1,7 @@
-//! Whether the process lives, and whether traffic may come here.
+//! Liveness and readiness.
 //!
-//! Live is never a matter of Kafka, PostgreSQL or Redis. Ready is: while events can be taken or
-//! resources be read, and tokens be checked. The states come from [`probes`](super::probes), never from a probe for each
-//! request.
+//! Liveness does not depend on Kafka, PostgreSQL or Redis. An instance is ready while it can accept events or read
+//! resources, and can verify tokens. The states come from [`probes`](super::probes); a request starts no probe.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +21,10 @@ use crate::http::Route;
 pub struct Dependency {
     #[serde(rename = "status", serialize_with = "up_or_down")]
     pub up: bool,
-    /// What an operator should look at, though it works.
+    /// A problem that an operator should check, although the dependency works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<&'static str>,
-    /// Why it does not work: the last error. Told on the internal port alone, for it names servers.
+    /// The last error, if the dependency does not work. Only on the internal port, because it names servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -39,7 +38,7 @@ pub struct Dependencies {
     pub jwks: Option<Freshness>,
 }
 
-/// The last known state of everything.
+/// The last known state of every dependency.
 #[derive(Debug, Default)]
 pub struct Health {
     dependencies: Mutex<Dependencies>,
@@ -51,7 +50,7 @@ impl Health {
         change(&mut self.locked());
     }
 
-    /// The end has begun: no more traffic, please.
+    /// Marks the start of the shutdown: this instance should get no more traffic.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
@@ -61,14 +60,14 @@ impl Health {
     }
 }
 
-/// Whether traffic may come here, and why: with what is wrong, for the internal port.
+/// Whether this instance is ready, and the report with all errors for the internal port.
 pub fn report(health: &Health, tokens: &Tokens) -> (bool, Value) {
     let found = Dependencies { jwks: tokens.source.freshness(), ..health.locked().clone() };
     let status = status(&found, tokens.source.keys().any(), health.ending.load(Ordering::Relaxed));
     (status != "unready", json!({"status": status, "dependencies": found}))
 }
 
-/// The same for everybody: an error names servers, and is left out.
+/// The report for the public port: without the errors, because they name servers.
 fn public_report(health: &Health, tokens: &Tokens) -> (bool, Value) {
     let (is_ready, mut report) = report(health, tokens);
     let dependencies = report.pointer_mut("/dependencies").and_then(Value::as_object_mut);
@@ -81,18 +80,18 @@ fn public_report(health: &Health, tokens: &Tokens) -> (bool, Value) {
 fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
     let Dependencies { kafka, postgres, redis, jwks } = found;
     match (kafka.up, postgres.up, redis.up, jwks.as_ref().is_none_or(|keys| keys.up)) {
-        // Without a key every token is answered 503.
+        // Without a key every token gets 503.
         _ if ending || !any_key => "unready",
         (true, true, true, true) => "ready",
         (false, false, false, _) => "unready",
-        // At least one of the two ways works, for the tokens whose keys are known.
+        // Events or reads work, for tokens whose keys are known.
         _ => "degraded",
     }
 }
 
-/// Whether the process lives.
+/// Liveness: whether the process runs.
 pub(super) const LIVE: &str = "/health/live";
-/// Whether traffic may come here.
+/// Readiness: whether this instance should get traffic.
 pub(super) const READY: &str = "/health/ready";
 
 pub fn routes(health: Arc<Health>, tokens: Arc<Tokens>) -> [Route; 2] {

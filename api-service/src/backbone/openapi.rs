@@ -1,4 +1,4 @@
-//! Health, for the document.
+//! The health routes in the OpenAPI document.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Looks at each dependency every two seconds, each at its own pace, and logs what changes.
+//! Probes each dependency every two seconds, independently of the others, and logs changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,37 +17,37 @@ use crate::ingest::producer::Producer;
 
 const EVERY: Duration = Duration::from_secs(2);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longer than the store waits for a connection, and then looks why there is none: its words are what is told.
+/// Longer than the store waits for a connection and looks for the cause of a failure, so that its error is reported.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A dependency that stays down is told again where the reason is another one, at most so often.
+/// How often at most a dependency that stays down is logged again because its error changed.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
-/// How soon the topic's settings are asked for again where they were not told.
+/// The retry interval while Kafka does not return the topic's settings.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// And where they were: an operator may change them.
+/// The interval after it did: an operator may change them.
 const ASK_ANEW: Duration = Duration::from_secs(300);
 
 pub struct Probes {
-    /// It never consumes.
+    /// Only for metadata; it never consumes.
     kafka: Arc<PlainConsumer>,
     kafka_settings: ClientConfig,
     store: Store,
     cache: Cache,
-    /// Where the states are noted.
+    /// The probes write the states here.
     health: Arc<Health>,
 }
 
 impl Probes {
-    /// They connect when they are first used.
+    /// Connects on first use.
     pub fn new(config: &KafkaConfig, store: Store, cache: Cache, health: Arc<Health>) -> anyhow::Result<Self> {
         let mut kafka_settings = shared::kafka::client(config)?;
         kafka_settings.set("client.id", "api-service-probe");
-        // What it meets is told by the probe's outcome, once.
+        // The result of each probe reports the client's errors already.
         kafka_settings.set("log_level", "0");
         let kafka = kafka_settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
         Ok(Self { kafka: Arc::new(kafka), kafka_settings, store, cache, health })
     }
 
-    /// Looks after everything, and after the topics of these producers, for ever.
+    /// Probes everything, and the topics of these producers, forever.
     pub async fn run(self, producers: Vec<Producer>) {
         tokio::join!(kafka(&self, &producers), postgres(&self), redis(&self));
     }
@@ -57,7 +57,7 @@ impl Probes {
         let (client, topic) = (Arc::clone(&self.kafka), topic.to_owned());
         tokio::task::spawn_blocking(move || {
             let metadata = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT)?;
-            // Nobody else takes what the client has to say.
+            // Drains the client's events: nothing else polls it.
             while client.poll(Duration::ZERO).is_some() {}
             let found = metadata.topics().first().context("no answer")?;
             ensure!(found.error().is_none() && !found.partitions().is_empty(), "the topic {topic} does not exist");
@@ -92,12 +92,12 @@ async fn kafka(probes: &Probes, producers: &[Producer]) {
     }
 }
 
-/// What is known of a topic that is written.
+/// The state of one topic that this instance writes to.
 struct Topic<'a> {
     producer: &'a Producer,
     ask_at: Instant,
     warning: Option<&'static str>,
-    /// Kafka did not tell its settings the last time.
+    /// A request for its settings has failed, and was logged.
     refused: bool,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Topic<'a> {
         Self { producer, ask_at: Instant::now(), warning: None, refused: false }
     }
 
-    /// Asks for its settings, which bound the producer's batches.
+    /// Requests its settings, which bound the producer's batches.
     async fn ask(&mut self, settings: &ClientConfig) {
         match setup::write_limits(settings, self.producer.topic()).await {
             Ok(limits) => {
@@ -131,7 +131,7 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// Where an acknowledgement is one disk's word.
+/// A warning if an acknowledged event may exist on one disk only.
 fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
     if limits.min_insync_replicas < 2 {
         Some("min.insync.replicas of the input topic is below 2")
@@ -176,7 +176,7 @@ impl Told {
         Self { name, place, before: None }
     }
 
-    /// Notes what was found out, and logs it where it is new.
+    /// Records the result of a probe, and logs it if it is new.
     fn tell(&mut self, health: &Health, found: anyhow::Result<Option<&'static str>>) {
         let now = match &found {
             Ok(warning) => Dependency { up: true, warning: *warning, error: None },
@@ -196,7 +196,7 @@ impl Told {
     }
 }
 
-/// Whether the log says it already: what was told last, so long ago.
+/// Whether the log has this already: `before` was logged `ago` earlier.
 fn is_told(before: &Dependency, now: &Dependency, ago: Duration) -> bool {
     (before.up, before.warning) == (now.up, now.warning) && (before.error == now.error || ago < TELL_AGAIN)
 }

@@ -1,4 +1,4 @@
-//! What runs beside a domain's routes. A task that panics begins again.
+//! Tasks that run beside a domain's routes. A task that panics is restarted.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-/// How long a task that panicked waits until it begins again.
+/// The wait before a task that panicked is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// Runs a task, until it is dropped.
+/// Starts a task, which runs until it is dropped.
 pub type RunTask = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Runs a task until it is dropped. If it panics, it begins again; if it ends, an error is logged.
+/// Runs a task until it is dropped. Restarts it if it panics; logs an error if it ends.
 pub async fn keep_running(task: &'static str, run: RunTask) {
-    // The panic itself has logged where it happened.
+    // The panic hook has logged the place already.
     while AssertUnwindSafe(run()).catch_unwind().await.is_err() {
         tracing::error!(task, "a task panicked: it begins again");
         tokio::time::sleep(RESTART_DELAY).await;

@@ -1,9 +1,8 @@
-//! Reads of one resource that come at the same time ask PostgreSQL once.
+//! Concurrent reads of one resource share one query of PostgreSQL.
 //!
-//! A query that is under way may have missed a write that a new reader knows of. So a reader never joins a query that
-//! began before the reader came: while one runs, the readers that come wait for the next one, and share it. Each
-//! resource has one query at a time, whatever Redis does, so that many who poll one device leave connections for
-//! others.
+//! A running query may have missed a write that a new reader knows of. So a reader never joins a query that started
+//! before the reader came: while one runs, new readers wait for the next one and share it. Each resource has one query
+//! at a time, whether Redis works or not, so that many clients that poll one device leave connections for others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +15,14 @@ use tokio::sync::watch;
 use super::Loaded;
 
 type Answer = Result<Loaded, Failure>;
-/// What readers of a query wait for. Closed without an answer where the query crashed.
+/// The readers of a query wait on this channel. It closes without an answer if the query panicked.
 type Tell = watch::Sender<Option<Answer>>;
 
-/// Reads of PostgreSQL, each for all that wait for it.
+/// Queries of PostgreSQL, each shared by its waiting readers.
 #[derive(Clone)]
 pub(super) struct Collapse {
     query: Arc<dyn Fn(CacheKey) -> BoxFuture<'static, Answer> + Send + Sync>,
-    /// The queries that run, by resource; each with the readers that wait for the query behind it, if there are any.
+    /// The running queries by resource, each with the channel of the readers that wait for the next query, if any.
     running: Arc<Mutex<HashMap<CacheKey, Option<Tell>>>>,
 }
 
@@ -32,8 +31,8 @@ impl Collapse {
         Self { query: Arc::new(query), running: Arc::default() }
     }
 
-    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader; its
-    /// crash counts as an outage.
+    /// The result of a query that starts no earlier than this call. The query continues if the reader is dropped; a
+    /// panic of the query counts as an outage.
     pub(super) async fn read(&self, key: &CacheKey) -> Answer {
         let mut ticket = {
             let mut running = self.running();
@@ -43,7 +42,7 @@ impl Collapse {
                     let tell = Tell::default();
                     let ticket = tell.subscribe();
                     running.insert(key.clone(), None);
-                    // Made here, so that the resource is free again even where the task never runs.
+                    // Created before the task, so that dropping it frees the resource even if the task never runs.
                     let running = Running { collapse: self.clone(), key: key.clone(), ended: false };
                     tokio::spawn(running.run(tell));
                     ticket
@@ -57,7 +56,7 @@ impl Collapse {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<CacheKey, Option<Tell>>> {
-        // The map is whole whenever the lock is free, whatever the holder's fate.
+        // A panic of the lock's holder cannot leave the map inconsistent.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,8 +79,8 @@ impl Running {
         }
     }
 
-    /// The next query. Where nobody waits for one, the resource is removed under the same lock, so that a reader that
-    /// comes later starts a query itself.
+    /// The channel of the next query. If no reader waits for one, the resource is removed under the same lock, so that
+    /// a later reader starts a query itself.
     fn next(&mut self) -> Option<Tell> {
         let mut running = self.collapse.running();
         let next = running.get_mut(&self.key).and_then(Option::take);
@@ -94,7 +93,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// A query panicked: the readers that wait for the next one get an error, and a later reader starts a query itself.
+    /// After a panic: the readers that wait for the next query get an error, and a later reader starts a query itself.
     fn drop(&mut self) {
         if !self.ended {
             self.collapse.running().remove(&self.key);
@@ -130,7 +129,7 @@ mod tests {
     async fn query(database: Arc<Database>) -> Answer {
         assert_eq!(database.running.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
         database.queries.fetch_add(1, Ordering::SeqCst);
-        // What it finds is what was there when it began.
+        // A query finds the state at its start.
         let version = database.version.load(Ordering::SeqCst);
         for _ in 0..fastrand::usize(..5) {
             yield_now().await;

@@ -1,4 +1,4 @@
-//! What reads of the cache answer, for the document.
+//! The responses of cached reads in the OpenAPI document.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use crate::http::openapi::answers::{self, TOKEN, answers, rated, rates};
 use crate::http::openapi::headers::{constant, header, required};
 use crate::http::problem::Code;
 
-/// What every read may be refused with.
+/// The errors that every read may return.
 pub(crate) const READ: [Code; 4] =
     [Code::RESOURCE_NOT_FOUND, Code::STORE_UNAVAILABLE, Code::OVERLOADED, Code::TIMED_OUT];
 
-/// The answers that show what is cached, whose body has this schema; `codes` are those of the domain.
+/// The responses of a read whose body has the schema `name`; `codes` are those of the domain.
 pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
     let codes = [&TOKEN[..], codes, &READ];
     let headers = || {
@@ -29,7 +29,7 @@ pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
         "304": answers::empty("Not modified.", headers())
     });
     let mut more = rated(&codes);
-    // It is in every answer but that to a name that no resource can have.
+    // Present in every 404 except for an invalid resource id.
     let schema = json!({"$ref": "#/components/headers/Cache-Status/schema"});
     let source = json!({"description": "How the service found out that there is no such resource.", "schema": schema});
     more.push((StatusCode::NOT_FOUND, "cache-status", source));

@@ -1,7 +1,7 @@
-//! Reads of PostgreSQL that others may join: those that found the flight's own lease standing.
+//! Reads of PostgreSQL under a lease of this process; a request that finds this lease in Redis joins the read.
 //!
-//! A lease is deleted by every fence, so who finds it standing knows that the flight's read is not
-//! older than any fence before.
+//! Every fence deletes the lease. So a request that finds it knows that the read, which began after the lease was
+//! taken, is not older than any fence so far.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use shared::store::Failure;
 use super::collapse::Collapse;
 use super::{Loaded, Source};
 
-/// A landed flight: what it found, and where that is from.
+/// The result of a flight: the state, and its source.
 type Landed = Result<(Loaded, Source), Failure>;
 
-/// A flight, to be waited for: none where it crashed.
+/// A flight to wait for; `None` if it panicked.
 type Flight = Shared<BoxFuture<'static, Option<Landed>>>;
 
 /// The flights of this process, by lease.
@@ -25,13 +25,13 @@ type Flight = Shared<BoxFuture<'static, Option<Landed>>>;
 pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Flight>>>);
 
 impl SingleFlight {
-    /// The flight of a lease, if it is one of this process.
+    /// The flight of a lease, if this process took the lease.
     pub(super) fn join(&self, lease: &Lease) -> Option<Flight> {
         self.entries().get(lease).cloned()
     }
 
-    /// Starts one: reads, by a query that begins no earlier than this call, and fills while the lease stands. It goes on
-    /// whatever becomes of the request that started it.
+    /// Starts a flight: a query that starts no earlier than this call, and a fill while the lease stands. It continues
+    /// if the request that started it is dropped.
     pub(super) fn start(&self, cache: Cache, key: CacheKey, lease: Lease, collapse: Collapse) -> Flight {
         let entry = Entry { flights: self.clone(), lease: lease.clone() };
         let fly = async move {
@@ -48,7 +48,7 @@ impl SingleFlight {
             drop(entry);
             landed
         };
-        // On the list before it can land.
+        // Locked before the flight is spawned, so that it is inserted before it can end.
         let mut entries = self.entries();
         let flight = tokio::spawn(fly).map(Result::ok).boxed().shared();
         entries.insert(lease, flight.clone());
@@ -56,12 +56,12 @@ impl SingleFlight {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Flight>> {
-        // The map is whole whenever the lock is free, whatever the holder's fate.
+        // A panic of the lock's holder cannot leave the map inconsistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes its flight off the list, also where the flight panics.
+/// Removes its flight from the map, also after a panic.
 struct Entry {
     flights: SingleFlight,
     lease: Lease,
@@ -73,8 +73,8 @@ impl Drop for Entry {
     }
 }
 
-/// Puts in what was read under a lease that stood when the read began. Where it came too late, or had
-/// no lease, it sees to it that nothing older is read after it.
+/// Fills the cache if the lease stood when the read began and still stands. Otherwise makes sure that no later read
+/// gets an older state from the cache.
 pub(super) async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>, found: &Loaded) -> Source {
     let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
     if let Some(lease) = lease

@@ -1,4 +1,4 @@
-//! The command line: without a command it serves.
+//! The command line: without a command, the service runs.
 
 use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser};
 use shared::runtime::probe::HealthConfig;
@@ -12,10 +12,10 @@ pub enum Cli {
     Health(HealthConfig),
 }
 
-// By hand, because a derived command with settings of its own demands them for its subcommands too.
+// Not derived: a derived command with settings of its own requires them for its subcommands, too.
 impl CommandFactory for Cli {
     fn command() -> Command {
-        // After its arguments, which bring along what is said of their struct.
+        // Set after the arguments, which would replace it with the doc comment of their struct.
         let health = HealthConfig::augment_args(Command::new("health"))
             .about("Ask the service that runs beside this command for its health; for a container's health check");
         Config::command().subcommand(health).subcommand_negates_reqs(true).args_conflicts_with_subcommands(true)

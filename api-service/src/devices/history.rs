@@ -1,4 +1,4 @@
-//! `GET /resource/{id}/events`: what happened to a device, newest first, a page at a time.
+//! `GET /resource/{id}/events`: the events of a device, newest first, in pages.
 
 mod cursor;
 
@@ -20,12 +20,12 @@ use crate::http::problem::{Code, Problem};
 use crate::http::response_budget::{in_time, within_budget};
 use crate::http::subject::About;
 
-/// Events on a page, where the caller does not say.
+/// Events on a page, if the caller sets no limit.
 pub(super) const DEFAULT_LIMIT: u16 = 50;
 pub(super) const MAX_LIMIT: u16 = 200;
 
-/// Shows a page of a history: 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where
-/// it cannot be found out.
+/// Responds with a page of a history. Errors: 401 and 403 before it is read, 400, 404 if there are no events, and 503
+/// if it cannot be read.
 pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: Request) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
@@ -43,7 +43,7 @@ async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Resu
         tracing::warn!(device_id = %id, %error, "cannot read the history");
         Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
     })?;
-    // Behind a cursor there may be nothing any more: events are pruned by age.
+    // After a cursor an empty page is valid: old events expire.
     if page.items.is_empty() && query.before.is_none() {
         return Err(Problem::new(Code::RESOURCE_NOT_FOUND, "there are no events of this resource").about(about));
     }
@@ -52,7 +52,7 @@ async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Resu
     Ok(response)
 }
 
-/// Writes the page down: its events are JSON already, and stay as PostgreSQL rendered them.
+/// Writes a page as JSON. Its events are JSON already, and stay as PostgreSQL rendered them.
 fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
     let next = page.next.as_ref().map(cursor::write);
     let length = page.items.iter().map(|item| item.len() + 1).sum::<usize>();
@@ -62,7 +62,7 @@ fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
         body.push_str(if place == 0 { "" } else { "," });
         body.push_str(item);
     }
-    // A cursor has no character that would have to be escaped, here or in an address.
+    // A cursor has no character that needs escaping, in JSON or in a URL.
     match &next {
         Some(next) => body.push_str(&format!(r#"],"next":"{next}"}}"#)),
         None => body.push_str(r#"],"next":null}"#),

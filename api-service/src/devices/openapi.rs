@@ -1,4 +1,4 @@
-//! Devices, for the document.
+//! The operations of devices in the OpenAPI document.
 
 mod examples;
 
@@ -15,7 +15,7 @@ use crate::http::openapi::schemas::{ID, object, schema};
 use crate::http::problem::Code;
 use crate::ingest::openapi::{Operations, OwnForm};
 
-/// These parts.
+/// The parts of the document.
 pub(super) fn parts() -> Vec<Part> {
     vec![operations().part(), reads()]
 }

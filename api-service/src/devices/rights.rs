@@ -1,4 +1,4 @@
-//! What a caller may do with devices.
+//! The rights of callers on devices.
 
 use shared::devices::DeviceId;
 use shared::kafka::ids::EventId;
@@ -9,33 +9,34 @@ use crate::auth::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
-/// What a token says that its bearer is; other roles are passed over.
+/// The roles that a token may have; other roles are ignored.
 mod role {
-    /// Sends events of devices, reads their resources.
+    /// Sends events of its devices, reads their resources.
     pub(super) const DEVICE: &str = "device";
     /// Reads every resource.
     pub(super) const USER: &str = "user";
-    /// Sends events of, and reads, everything.
+    /// Sends events of every device, and reads everything.
     pub(super) const ADMIN: &str = "admin";
 }
 
-/// The claim that names the devices that a `device` token may speak for.
+/// The claim with the devices of a `device` token.
 pub(super) const CLAIM: &str = "device_id";
 
-/// Who sends events of every device.
+/// The roles that may send events of every device.
 pub(super) const WRITERS: &[&str] = &[role::ADMIN];
-/// Who reads of every device, and what a device ever said: that no device may, not even of itself.
+/// The roles that may read every device, and histories: a device may not read a history, not even its own.
 pub(super) const READERS: &[&str] = &[role::ADMIN, role::USER];
 
-/// What callers may do.
+/// The rights of callers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rights {
-    /// What becomes of a device's token that names no devices.
+    /// The policy for `device` tokens without the claim.
     pub binding: DeviceBinding,
 }
 
 impl Rights {
-    /// Lets in who has one of the roles that are not bound to devices, or is a device.
+    /// Requires one of the roles that are not bound to devices, or the role `device` and the claim that the policy
+    /// demands.
     pub(super) fn admit(self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
         if caller.has_any(unbound) {
             return Ok(());
@@ -48,7 +49,7 @@ impl Rights {
     }
 }
 
-/// Refuses another device than the token's, unless the caller has one of the roles that are not bound to devices.
+/// Refuses devices other than the token's, unless the caller has one of the roles that are not bound to devices.
 pub(super) fn allow(
     caller: &Caller,
     unbound: &[&str],

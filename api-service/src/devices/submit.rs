@@ -1,4 +1,4 @@
-//! `POST /events`, `POST /events/batch`: what devices send.
+//! `POST /events`, `POST /events/batch`: the events of devices.
 
 use shared::devices::submission::{self, Submission};
 use shared::devices::{Event, EventType};
@@ -14,12 +14,12 @@ use crate::http::problem::Problem;
 use crate::http::subject::SubjectKind;
 use crate::ingest::{Admission, Ingest, Item};
 
-/// Takes what devices send.
+/// Accepts the events of devices.
 pub(super) struct Devices {
     pub rights: Rights,
 }
 
-/// An event of a device that its token allows.
+/// An event of a device for which the token may send.
 pub(super) struct Allowed {
     event: Event,
     id: EventId,

@@ -1,4 +1,4 @@
-//! Reads a request's body: bounded in size and in time.
+//! Reads the body of a request, within limits of size and time.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::in_flight::MemoryPermit;
 use super::problem::{Code, Problem};
 
-/// How much of a body that nobody wants is taken in before the answer, and for how long.
+/// How much of a refused body is read before the response, and for how long.
 const DISCARD: usize = 1024 * 1024;
 const DISCARD_FOR: Duration = Duration::from_millis(500);
 
-/// The whole body, counted in `room` as it comes.
+/// Reads the whole body, and counts it in `room` as it arrives.
 pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,
@@ -36,7 +36,7 @@ async fn collect(body: &mut Body, limit: usize, room: &mut MemoryPermit) -> Resu
     };
     let Some(first) = next().await? else { return Ok(Bytes::new()) };
     room.cover(first.len())?;
-    // Nearly all come in one piece, which need not be copied.
+    // Nearly every body arrives in one piece, which needs no copy.
     let Some(second) = next().await? else { return Ok(first) };
     let mut whole = Whole::new(limit, room);
     whole.push(&first)?;
@@ -48,7 +48,7 @@ async fn collect(body: &mut Body, limit: usize, room: &mut MemoryPermit) -> Resu
     Ok(whole.take())
 }
 
-/// A body as it grows: never more than its limit, and never more than there is room for.
+/// A growing body: never larger than its limit, and always covered by its permit.
 pub(crate) struct Whole<'a> {
     bytes: Vec<u8>,
     limit: usize,
@@ -83,8 +83,8 @@ impl<'a> Whole<'a> {
     }
 }
 
-/// Refuses, before any of it is read, a body that is told to be too large, or to be in a transfer
-/// coding that nobody undoes here: hyper looks at the last one alone.
+/// Refuses, before reading, a body whose `Content-Length` exceeds the limit, or with a transfer coding other than
+/// `chunked`: hyper checks only the last coding.
 pub(crate) fn check_told(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
     let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let understood = match codings[..] {
@@ -104,7 +104,7 @@ pub(crate) fn too_large(limit: usize) -> Problem {
     Problem::new(Code::BODY_TOO_LARGE, format!("the body may have up to {limit} bytes"))
 }
 
-/// What an error while reading means.
+/// Maps an error while reading to a problem.
 pub(crate) fn broken_off(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     if error.is::<LengthLimitError>() {
         return too_large(limit);
@@ -116,7 +116,7 @@ pub(crate) fn late() -> Problem {
     Problem::new(Code::REQUEST_TIMEOUT, "the body did not arrive in time")
 }
 
-/// Answers with a problem, once what is left of the body is out of the way.
+/// Responds with a problem, after the rest of the body was discarded.
 pub async fn refuse(problem: Problem, headers: &HeaderMap, body: Body) -> Response {
     if problem.code != Code::REQUEST_TIMEOUT {
         discard(headers, body).await;
@@ -124,10 +124,10 @@ pub async fn refuse(problem: Problem, headers: &HeaderMap, body: Body) -> Respon
     problem.into_response()
 }
 
-/// Takes in what is left of a body before it is answered with an error: a connection that is
-/// closed with bytes unread is reset, and the answer may be lost with it.
+/// Reads the rest of a body before an error response: closing a connection with unread bytes resets it, and the client
+/// may lose the response.
 async fn discard(headers: &HeaderMap, body: Body) {
-    // Who waits for a word before sending has nothing under way.
+    // A client that waits for `100 Continue` has not sent the body.
     if headers.contains_key(header::EXPECT) {
         return;
     }

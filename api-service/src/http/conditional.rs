@@ -1,4 +1,4 @@
-//! Conditional requests: whether the caller has the state that would be sent.
+//! Conditional requests: whether the caller already has the current state.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -11,7 +11,7 @@ pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
         .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| given == tag))
 }
 
-/// The entity tags of a list, each in its quotes and without `W/`, up to what is none.
+/// The entity tags of a list, each in its quotes and without `W/`, up to the first malformed one.
 fn entity_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         while let Some((b' ' | b'\t' | b',', rest)) = list.split_first() {

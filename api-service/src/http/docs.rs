@@ -1,5 +1,5 @@
-//! `GET /openapi.json` and `GET /docs`: the contract, and a page to read and to try it. All of it is
-//! in the binary; the page asks nobody else for anything.
+//! `GET /openapi.json` and `GET /docs`: the OpenAPI document, and a page to read and try it. The binary contains all
+//! files; the page loads nothing from other servers.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,9 +15,9 @@ use super::Route;
 use super::conditional::is_fresh;
 use super::problem::{Code, Problem};
 
-/// It may be kept, and must be asked for again: a new version shows at once.
+/// Caches may keep it but have to revalidate it, so that a new version shows at once.
 pub(crate) const CACHE_CONTROL: &str = "public, no-cache";
-/// The page runs what comes from here, and sends to nowhere else.
+/// The page loads and runs files of this server only, and sends requests only to it.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,7 +28,7 @@ pub(crate) struct Asset {
     content: &'static [u8],
 }
 
-/// Swagger UI is packed by the build, and is served so to everybody: every browser unpacks it.
+/// The build compresses Swagger UI, and every client gets it compressed: every browser can decompress gzip.
 pub(crate) const FILES: [Asset; 4] = [
     Asset {
         name: "swagger-ui-bundle.js",
@@ -46,7 +46,7 @@ pub(crate) const FILES: [Asset; 4] = [
     Asset { name: "start.js", media_type: "text/javascript", is_gzip: false, content: include_bytes!("docs/start.js") },
 ];
 
-/// Content as it is sent, with a hash of it.
+/// Content as it is sent, with its hash.
 struct Served {
     headers: HeaderMap,
     tag: String,
@@ -83,11 +83,11 @@ impl Served {
 }
 
 pub(crate) const DOCUMENT: &str = "/openapi.json";
-/// Where the page is, which asks for its files below it.
+/// The page; its files are below this path.
 pub(crate) const PAGE: &str = "/docs";
 pub(crate) const FILE: &str = "/docs/{file}";
 
-/// The routes of the page and of this document.
+/// The routes of the document, of the page and of its files.
 pub fn routes(document: impl FnOnce() -> String + Send + 'static) -> [Route; 3] {
     let document = LazyLock::new(move || Served::new("application/json", document().into(), &[]));
     let document = Arc::new(document);

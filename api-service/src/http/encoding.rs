@@ -1,6 +1,6 @@
-//! `content-encoding`: unpacks a body while it arrives, with one limit on the wire and on what
-//! comes out. No more than that is ever held, however much a body would unpack to, and what comes
-//! out takes its room as it does; so does what it takes to unpack it, from the first byte on.
+//! `content-encoding`: decompresses a body while it arrives. One limit applies to the compressed and to the
+//! decompressed size, so that no body ever holds more. Decompressed bytes count in the memory budget as they appear,
+//! and so does the memory of the decoder, from the first byte on.
 
 use std::io;
 use std::pin::Pin;
@@ -23,14 +23,14 @@ use super::problem::{Code, Problem};
 
 /// The accepted encodings, by name.
 const ENCODINGS: [(&str, Encoding); 2] = [("gzip", Encoding::Gzip), ("zstd", Encoding::Zstd)];
-/// The same names, as an answer's `accept-encoding` (RFC 7694) has them.
+/// The same names as the value of `accept-encoding` in a response (RFC 7694).
 pub static ACCEPTED: LazyLock<String> = LazyLock::new(|| names().join(", "));
 
-/// The largest window of zstd, as a power of two: what RFC 9659 lets senders of HTTP use.
+/// The largest window of zstd, as a power of two: RFC 9659 lets HTTP senders use 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// How much is unpacked at a time.
+/// How many bytes are decompressed at a time.
 const STEP: usize = 32 * 1024;
-/// The most members of gzip, or frames of zstd, that a body may have: each costs a decoder, and twenty bytes are one.
+/// The most gzip members or zstd frames of a body: each costs a decoder, and twenty bytes suffice for one.
 const MAX_MEMBERS: usize = 1024;
 
 /// The names of the accepted encodings.
@@ -38,7 +38,7 @@ pub fn names() -> [&'static str; ENCODINGS.len()] {
     ENCODINGS.map(|(name, _)| name)
 }
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Gzip,
@@ -46,8 +46,8 @@ enum Encoding {
 }
 
 impl Encoding {
-    /// What unpacking takes, with so much unpacked: the decoder, its tables and its buffers, and of zstd the window,
-    /// which is memory only as far as it has been written.
+    /// The memory of decompression after `unpacked` bytes: the decoder, its tables and its buffers, and for zstd the
+    /// window, which occupies memory only as far as it has been written.
     fn room(self, unpacked: usize) -> usize {
         STEP + match self {
             Self::Gzip => 64 * 1024,
@@ -55,7 +55,7 @@ impl Encoding {
         }
     }
 
-    /// Unpacks one member, or one frame.
+    /// Decompresses one member or frame.
     fn decoder<'a>(self, packed: impl AsyncBufRead + Send + 'a) -> Pin<Box<dyn AsyncRead + Send + 'a>> {
         match self {
             Self::Gzip => Box::pin(GzipDecoder::new(packed)),
@@ -67,8 +67,8 @@ impl Encoding {
     }
 }
 
-/// The whole body, unpacked and counted in `room`. Refused as by [`body::read`]; 415 for an encoding that is not known,
-/// or for several; 400 where the body is not what its encoding says.
+/// Reads and decompresses the whole body, and counts it in `room`. Errors: those of [`body::read`]; 415 for an unknown
+/// encoding or for several; 400 if the body does not match its encoding.
 pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,
@@ -86,11 +86,11 @@ pub async fn read(
     }
 }
 
-/// The encoding of a body, or none.
+/// The encoding of a body; `None` if it is not compressed.
 fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     let mut values =
         headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
-    // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
+    // RFC 9110 keeps x-gzip for gzip. A comma or a second line means several encodings.
     let found = match (values.next().as_deref(), values.next()) {
         (None | Some(b"identity"), None) => return Ok(None),
         (Some(b"x-gzip"), None) => Some(Encoding::Gzip),
@@ -111,7 +111,7 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
     let mut whole = Whole::new(limit, room);
     let mut step = Vec::new();
     let mut members = 0;
-    // Who sends nothing costs nothing: a decoder is made when there is something to unpack.
+    // A decoder is created only when data has arrived: a client that sends nothing costs no memory.
     while !packed.fill_buf().await.map_err(failed)?.is_empty() {
         members += 1;
         if members > MAX_MEMBERS {
@@ -133,7 +133,7 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
     Ok(whole.take())
 }
 
-/// What an error while unpacking means.
+/// Maps an error while decompressing to a problem.
 fn failed(error: &io::Error, limit: usize) -> Problem {
     match error.get_ref() {
         Some(inner) if inner.is::<LengthLimitError>() || inner.is::<axum::Error>() => body::broken_off(inner, limit),

@@ -1,8 +1,7 @@
-//! How many bytes of bodies may be in memory at once.
+//! Bounds how many bytes of bodies are in memory at once.
 //!
-//! They are counted as they come, and as they unpack: who promises a large body and sends none
-//! takes nobody's room. A subject has a share of it, so that no one token's bodies, however slowly
-//! they come, keep all others' out.
+//! Bytes count when they are received or decompressed: an announced length reserves nothing. Each subject has a share,
+//! so that the bodies of one token, however slowly they arrive, do not keep those of all others out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +10,12 @@ use axum::http::{HeaderMap, header};
 
 use super::problem::{Code, Problem};
 
-/// One subject's share is this part of all, though no less than the largest body takes, packed.
+/// The share of one subject is the budget divided by this, but at least [`LARGEST_BODY`].
 const SHARE: usize = 4;
-/// The most that one body takes: a batch that is unpacked in the largest window, and its buffers.
+/// The most memory that one body needs: a batch decompressed with the largest window, and its buffers.
 pub(crate) const LARGEST_BODY: usize = 17 * 1024 * 1024;
 
-/// So many bytes, and which of them are taken. Cloning it shares them.
+/// A budget of bytes. Clones share it.
 #[derive(Debug, Clone)]
 pub struct InFlight(Arc<Budget>);
 
@@ -33,12 +32,12 @@ struct Taken {
     subjects: HashMap<Arc<str>, usize>,
 }
 
-/// What one body takes up, until it is dropped.
+/// The memory of one body, released when this is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
     budget: InFlight,
     bytes: usize,
-    /// Of whose share it is; of nobody's, where it is not told.
+    /// The subject charged; `None` if unknown.
     subject: Option<Arc<str>>,
 }
 
@@ -48,8 +47,8 @@ impl InFlight {
         Self(Arc::new(Budget { all: bytes, of_one_subject, taken: Mutex::default() }))
     }
 
-    /// MemoryPermit for a body of up to `limit` bytes that is about to be read, where there is enough for
-    /// its `Content-Length`. None is taken yet.
+    /// A permit for a body of up to `limit` bytes; an error if its `Content-Length` exceeds the free memory. The permit
+    /// has no bytes yet.
     pub fn room(&self, headers: &HeaderMap, limit: usize) -> Result<MemoryPermit, Problem> {
         let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if self.left() < told.unwrap_or(0).min(limit) {
@@ -58,7 +57,7 @@ impl InFlight {
         Ok(self.empty())
     }
 
-    /// MemoryPermit that takes nothing up yet.
+    /// A permit without bytes.
     pub fn empty(&self) -> MemoryPermit {
         MemoryPermit { budget: self.clone(), bytes: 0, subject: None }
     }
@@ -73,18 +72,18 @@ impl InFlight {
 }
 
 impl MemoryPermit {
-    /// As a part of this subject's share; nothing is taken yet.
+    /// Charges the share of this subject. To be called while the permit has no bytes.
     pub fn of(mut self, subject: &str) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Another one of the same share, for what is given back earlier.
+    /// A second permit of the same subject, for memory that is released earlier.
     pub fn beside(&self) -> Self {
         Self { budget: self.budget.clone(), bytes: 0, subject: self.subject.clone() }
     }
 
-    /// Makes it so many bytes, where it is less.
+    /// Raises the permit to `bytes`, if it has less.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
         let missing = bytes.saturating_sub(self.bytes);
         if missing == 0 {
@@ -155,7 +154,7 @@ mod tests {
         assert_eq!(in_flight.room(&headers("1000"), 50).unwrap().cover(51).unwrap_err().code, Code::OVERLOADED);
     }
 
-    /// Any steps, beside what they come to when they are simply added up.
+    /// Random operations, compared with plain sums.
     #[test]
     fn the_shares_are_what_their_bodies_hold() {
         use std::hash::{BuildHasher as _, RandomState};

@@ -11,14 +11,14 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use super::observe::Observed;
 use super::request_id::{self, UuidV7};
 
-/// The layers around every route, and around what is none, outermost first. They are one to axum: each call of its
-/// `layer` costs every request some boxes.
+/// The layers around every route and around the fallback, outermost first. axum gets them as one layer: each call of
+/// its `layer` costs every request some boxes.
 pub fn layered(routes: Router, access_log: AccessLog) -> Router {
     let layers = ServiceBuilder::new()
         .map_request(request_id::sane)
         .layer(SetRequestIdLayer::new(request_id::HEADER, UuidV7))
         .layer(PropagateRequestIdLayer::new(request_id::HEADER))
-        // Whoever prints a request prints no secret.
+        // Printing a request must not print its secrets.
         .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
         .layer(layer_fn(move |inner| Observed { inner, access_log }));
     routes.layer(layers)

@@ -1,4 +1,4 @@
-//! The members of a JSON object as they stand in a text: one that is there twice is there twice.
+//! The members of a JSON object in the order of its text, duplicates included.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Around every request that has its id: its log line, its metrics, its span, and the form of its errors, a panic
-//! among them.
+//! Wraps every request after it has its id: writes its log line, its metrics and its span, and gives all errors, panics
+//! included, the form of a problem.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,8 +25,8 @@ use super::request_id;
 use super::subject::{About, Answered, Subject};
 use super::trace::Answering;
 
-/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside
-/// of it anew for each request.
+/// The layer inside those that set the request id. Not axum's `from_fn`, which boxes the inner service again for each
+/// request.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     pub inner: S,
@@ -51,7 +51,7 @@ where
         Box::pin(async move {
             let response = match answering.await {
                 Ok(answer) => answer?.into_response(),
-                // The log has the place, the caller gets no more than that it happened.
+                // The panic hook has logged the place; the caller gets no details.
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             };
             Ok(context.answered(response))
@@ -59,29 +59,28 @@ where
     }
 }
 
-/// A request that is being answered. One that is dropped before it is answered is logged and counted too.
+/// A request in progress. One that is dropped before its response is logged and counted too.
 struct RequestContext {
     start: Instant,
-    /// None outside of the layers that name requests.
+    /// `None` outside of the layers that set request ids.
     request_id: Option<RequestId>,
     method: &'static str,
     route: Option<MatchedPath>,
-    /// None once it is answered.
+    /// `None` after the response was reported.
     answering: Option<Answering>,
     access_log: AccessLog,
 }
 
-/// The status, in log and metrics alone, of a request whose connection ended before there was an answer: nginx made
-/// it the usual one.
+/// The status, only in log and metrics, of a request whose connection ended before the response. The number is nginx's.
 const NOT_ANSWERED: u16 = 499;
 
-/// The path of a route, as the router has it: callers cannot make up new ones.
+/// The path of a route as in the router: callers cannot create new values.
 fn route_name(route: Option<&MatchedPath>) -> &str {
     route.map_or("none", MatchedPath::as_str)
 }
 
 impl RequestContext {
-    /// Notes what will be asked for, and hands the request what is behind here to know.
+    /// Records the data of the request, and puts the trace context into its extensions.
     fn of(request: &mut Request, access_log: AccessLog) -> Self {
         let start = Instant::now();
         let request_id = request.extensions().get::<RequestId>().cloned();
@@ -94,11 +93,11 @@ impl RequestContext {
         Self { start, request_id, method, route, answering: Some(answering), access_log }
     }
 
-    /// Writes a problem down, and reports the answer.
+    /// Writes a problem into the response, and reports the response.
     fn answered(mut self, mut response: Response) -> Response {
         let problem = match response.extensions_mut().remove::<Problem>() {
             None if response.status().is_client_error() || response.status().is_server_error() => {
-                // Health says that it is not ready in a form of its own.
+                // The health route has its own body for "not ready".
                 let own = self.is_probe() && response.status() == StatusCode::SERVICE_UNAVAILABLE;
                 (!own).then(|| Problem::of_status(response.status()))
             }
@@ -113,12 +112,12 @@ impl RequestContext {
         response
     }
 
-    /// Probes come every few seconds, and a state that changes is logged where it is found out.
+    /// Probes come every few seconds, and a change of state is logged where it is detected.
     fn is_probe(&self) -> bool {
         route_name(self.route.as_ref()).starts_with("/health")
     }
 
-    /// Counts and logs the request, and ends its span; nothing where that was done already.
+    /// Counts and logs the request, and ends its span. A second call does nothing.
     fn report(&mut self, status: u16, code: Option<&'static str>, about: Option<&About>) {
         let Some(answering) = self.answering.take() else { return };
         let (route, took) = (route_name(self.route.as_ref()), self.start.elapsed());
@@ -138,7 +137,7 @@ impl RequestContext {
         answering.end(status, code, ids.into_iter().chain(subject));
     }
 
-    /// How it is logged: errors always, and of all others those that `ACCESS_LOG` asks for.
+    /// The level and message of the log line, if there is one: always for errors, otherwise as `ACCESS_LOG` says.
     fn line(&self, status: u16, request_id: &str) -> Option<(Level, &'static str)> {
         let usual = if self.is_probe() { Level::DEBUG } else { Level::INFO };
         match status {
@@ -164,7 +163,7 @@ struct Series {
 }
 
 thread_local! {
-    /// Each looked up once by a thread: a series costs more to find than to count.
+    /// Each thread looks a series up once: finding it costs more than counting.
     static SERIES: RefCell<HashMap<Box<str>, Series>> = RefCell::default();
 }
 
@@ -184,7 +183,7 @@ fn count(method: &'static str, route: &str, code: u16, took: Duration) {
     });
 }
 
-/// Callers must not be able to make up new series.
+/// Unknown methods share a label: callers must not be able to create new series.
 fn method(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["POST", "GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")

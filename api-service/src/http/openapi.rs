@@ -1,8 +1,9 @@
-//! The contract as a document: OpenAPI 3.1, made of what the code goes by: the paths of the routers,
-//! the codes of [`problem`](super::problem), the limits that the parsers keep. Each part of the service gives its own.
+//! The API's contract as an OpenAPI 3.1 document, built from the values that the code uses: the paths of the routers,
+//! the codes of [`problem`](super::problem), the limits of the parsers. Each part of the service adds its own.
 //!
-//! No type has a derived schema: our own code parses bodies, to report every fault at once, and PostgreSQL renders them. What keeps document and service together are the tests of
-//! the contract (`tests/it/contract.rs`), which send what the document says to the real router.
+//! No schema is derived from a type: our own code parses bodies, to report every fault at once, and PostgreSQL renders
+//! them. The contract tests (`tests/it/contract.rs`) keep document and service together: they send requests that the
+//! document describes to the real router.
 
 pub mod answers;
 mod documentation;
@@ -15,12 +16,12 @@ use serde_json::{Map, Value, json};
 pub use self::documentation::part;
 use super::problem::Code;
 
-/// What a part of the service adds to the document: each an object, by name.
+/// The additions of one part of the service. Each value is an object, by name.
 #[derive(Debug, Default)]
 pub struct Part {
-    /// Groups of operations: a name, and what they are for.
+    /// Groups of operations: name and description.
     pub tags: Vec<(&'static str, &'static str)>,
-    /// What is said of tokens.
+    /// A sentence for the description of tokens.
     pub token: &'static str,
     pub paths: Value,
     pub schemas: Value,
@@ -28,14 +29,14 @@ pub struct Part {
     pub parameters: Value,
 }
 
-/// The document as it is sent. Of the kinds of one body plain JSON comes first: pages like Swagger UI offer
-/// the first one, and the members of an object in memory are sorted by name, a CloudEvent before an event.
+/// The document as JSON. Among the media types of a body, plain JSON comes first: pages like Swagger UI offer the first
+/// one, and the members of an object in memory are sorted by name, a CloudEvent before an event.
 pub fn text(document: &Value) -> String {
-    // Strings and numbers can always be written.
+    // Serializing strings and numbers cannot fail.
     serde_json::to_string(&PlainFirst(document)).unwrap_or_default()
 }
 
-/// Writes a value with this member of each object first.
+/// Serializes a value with the member [`PLAIN`] of each object first.
 struct PlainFirst<'a>(&'a Value);
 
 const PLAIN: &str = "application/json";
@@ -54,7 +55,7 @@ impl Serialize for PlainFirst<'_> {
     }
 }
 
-/// The document that these parts come to, with all codes that may be answered.
+/// The document of these parts, with all error codes.
 pub fn document(parts: Vec<Part>, codes: &[Code]) -> Value {
     let mut tags = Vec::new();
     let mut token = vec![TOKEN];

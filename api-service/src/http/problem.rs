@@ -1,7 +1,7 @@
-//! Every error answer: RFC 9457 `application/problem+json`, with a stable `code`.
+//! Every error response: RFC 9457 `application/problem+json`, with a stable `code`.
 //!
-//! A handler returns a [`Problem`]; [`observe`](super::observe) writes it down, because only there
-//! the request's id is known, and turns what the framework rejects into problems too.
+//! A handler returns a [`Problem`]. [`observe`](super::observe) writes it, because only there the request id is known,
+//! and turns the framework's own errors into problems too.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -15,8 +15,8 @@ use shared::runtime::json::Fault;
 
 use super::subject::About;
 
-/// What went wrong: a status, and a name that clients decide by; a name never changes its meaning. Those below are the
-/// backbone's; a domain declares its own.
+/// The kind of an error: a status, and a name by which clients decide; a name never changes its meaning. Those below
+/// are the backbone's; a domain declares its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     status: StatusCode,
@@ -61,7 +61,7 @@ codes! {
 }
 
 impl Code {
-    /// A code of its own: its status, its name in the answer, and what it means in general.
+    /// A code with its status, its name in responses, and its general meaning.
     pub const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Self {
         Self { status, name, title }
     }
@@ -70,7 +70,7 @@ impl Code {
         self.status
     }
 
-    /// Its name, in answers and in the log.
+    /// The name in responses and in the log.
     pub const fn as_str(self) -> &'static str {
         self.name
     }
@@ -79,7 +79,7 @@ impl Code {
         self.title
     }
 
-    /// What it asks for (RFC 6750, section 3), as a `WWW-Authenticate`.
+    /// The value of `WWW-Authenticate` (RFC 6750, section 3).
     pub(crate) const fn challenge(self) -> Option<&'static str> {
         match self.status {
             StatusCode::UNAUTHORIZED => Some(r#"Bearer error="invalid_token""#),
@@ -88,7 +88,7 @@ impl Code {
         }
     }
 
-    /// What the framework answered without a problem of ours.
+    /// The code for an error of the framework.
     fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::NOT_FOUND,
@@ -110,7 +110,7 @@ impl Serialize for Code {
     }
 }
 
-/// An error answer. In a box: nearly every result on a request's way has room for one.
+/// An error response. Boxed, because nearly every `Result` of a request has space for one.
 #[must_use]
 #[derive(Debug, Clone)]
 pub struct Problem(Box<Parts>);
@@ -121,11 +121,11 @@ pub struct Parts {
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
     pub about: About,
-    /// Whether the answer has the `event_id`, so that the caller can send the event again.
+    /// Whether the response has the `event_id`, so that the caller can send the event again.
     event_is_told: bool,
     retry_after: Option<u32>,
     header: Option<(HeaderName, &'static str)>,
-    /// What became of each event of a batch, as JSON.
+    /// The result of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
 }
 
@@ -155,9 +155,9 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// A problem with words for the caller: nothing internal.
+    /// A problem with a text for the caller. The text must not contain internals.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        // Whatever is answered with 503 may be tried again.
+        // Every 503 may be retried.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
         Self(Box::new(Parts {
             code,
@@ -171,43 +171,43 @@ impl Problem {
         }))
     }
 
-    /// What stands for an answer of the framework.
+    /// The problem for an error of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of_status(status);
         Self::new(code, code.title())
     }
 
-    /// With what is wrong with the body, place by place.
+    /// Adds the faults of the body, each with its position.
     pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
         self.0.errors = errors;
         self
     }
 
-    /// With what became of each event of a batch, as JSON.
+    /// Adds the result of each event of a batch, as JSON.
     pub fn with_items(mut self, items: Option<Box<RawValue>>) -> Self {
         self.0.items = items;
         self
     }
 
-    /// With what it is about, for the log; the answer has the `event_id`.
+    /// Adds the subject and the event id for the log; the response has the `event_id`, too.
     pub fn about(mut self, about: About) -> Self {
         self.0.event_is_told = true;
         self.logged_about(about)
     }
 
-    /// With what it is about, as far as that could be read, for the log alone.
+    /// Adds the subject and the event id, as far as they could be read, for the log only.
     pub fn logged_about(mut self, about: About) -> Self {
         self.0.about = about;
         self
     }
 
-    /// With the seconds after which it may be tried again.
+    /// Sets `Retry-After`.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after = Some(seconds);
         self
     }
 
-    /// With a header that belongs to it.
+    /// Adds a header to the response.
     pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.0.header = Some((name, value));
         self
@@ -226,16 +226,16 @@ impl Problem {
             errors: &self.errors,
             items: self.items.as_deref(),
         };
-        // Strings and numbers can always be written.
+        // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// Writes the answer that it stands for, keeping the headers that are there.
+    /// Writes the problem as the response, and keeps the headers that are set already.
     pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
         let text = self.body(request_id);
         let (mut parts, _) = response.into_parts();
         parts.status = self.code.status();
-        // The framework's were about its own body.
+        // The framework set it for its own body.
         parts.headers.remove(header::CONTENT_LENGTH);
         let headers = &mut parts.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

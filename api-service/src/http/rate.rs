@@ -1,4 +1,4 @@
-//! The buckets behind a request, and what its answer says of them.
+//! The rate limits of a request, and the headers about them in its response.
 
 mod config;
 mod limiter;
@@ -43,7 +43,7 @@ impl Kind {
 impl Rates {
     pub fn new(config: &RateConfig) -> Self {
         let limiter = |kind: Kind, per_second, burst: Option<u32>| {
-            // Ten seconds' worth, unless it is said.
+            // The default: the number for ten seconds.
             let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
             Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
         };
@@ -57,7 +57,7 @@ impl Rates {
         self.events.is_some() || self.reads.is_some()
     }
 
-    /// Takes `count` from the subject's bucket, or nothing: 429, or 413 where it is more than a full bucket has.
+    /// Takes `count` from the subject's bucket, or nothing: 429, or 413 if it is more than a full bucket has.
     pub fn charge(&self, kind: Kind, parts: &Parts, subject: &str, count: u32) -> Result<(), Problem> {
         let limiter = match kind {
             Kind::Events => &self.events,
@@ -86,12 +86,11 @@ impl Rates {
     }
 }
 
-/// Where a request's standing is left for its answer.
+/// Passes the state of the bucket from the handler to the response.
 #[derive(Debug, Clone, Default)]
 struct Slot(Arc<Mutex<Option<Standing>>>);
 
-/// The layer that tells each caller how it stands
-/// (draft-ietf-httpapi-ratelimit-headers, as structured fields).
+/// The middleware that writes the `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers, as structured fields).
 pub async fn announce(mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
@@ -106,7 +105,7 @@ pub async fn announce(mut request: Request, next: Next) -> Response {
 fn write(headers: &mut HeaderMap, standing: Standing) {
     let Standing { policy, quota, window, remaining, reset, .. } = standing;
     let mut put = |name, text: String| {
-        // A name of ours and numbers are always a header's value.
+        // A policy's name and numbers always make a valid header value.
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
         }

@@ -1,5 +1,5 @@
-//! The name of a request: the caller's, if it is a sane one, else a UUIDv7. tower-http's layers give it to the request
-//! and to its answer.
+//! The request id: the caller's if it is valid, otherwise a UUIDv7. Layers of tower-http add it to the request and to
+//! its response.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX: usize = 128;
 
-/// Takes away a name that is not 1 to 128 of `A-Z a-z 0-9 . _ : -`: the request gets another.
+/// Removes an id that is not 1 to 128 of `A-Z a-z 0-9 . _ : -`: the request gets another.
 pub fn sane(mut request: Request) -> Request {
     if request.headers().get(HEADER).is_some_and(|given| !is_sane(given.as_bytes())) {
         request.headers_mut().remove(HEADER);
@@ -18,20 +18,20 @@ pub fn sane(mut request: Request) -> Request {
     request
 }
 
-/// Names requests that come without a name.
+/// Creates ids for requests without one.
 #[derive(Debug, Clone, Copy)]
 pub struct UuidV7;
 
 impl MakeRequestId for UuidV7 {
     fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        // Hexadecimal digits and hyphens are always a header's value.
+        // Hexadecimal digits and hyphens always make a valid header value.
         HeaderValue::try_from(Uuid::now_v7().to_string()).ok().map(RequestId::new)
     }
 }
 
-/// The text of a request's name, as its extensions hold it.
+/// The text of a request id from the extensions.
 pub fn text(id: Option<&RequestId>) -> &str {
-    // Nothing but ASCII gets in.
+    // `sane` lets only ASCII pass.
     id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
 }
 
@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    /// What is left of a name that the caller gives.
+    /// The id of a request after `sane`.
     fn left(given: &str) -> Option<HeaderValue> {
         let request = Request::builder().header(HEADER, given).body(Body::empty()).unwrap();
         sane(request).headers().get(HEADER).cloned()

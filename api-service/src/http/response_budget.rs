@@ -1,6 +1,6 @@
-//! Large answers stay in memory until their clients have taken them in: how many bytes of them
-//! there may be at once. When slow readers hold all of it, further large answers are refused, and small ones are not.
-//! The answer to a batch goes on with the memory of its body, which counts for its subject.
+//! Bounds how many bytes of large responses are in memory at once: a response stays there until its client has read it.
+//! When slow clients hold the whole budget, further large responses are refused, and small ones are not. The response
+//! to a batch uses the memory permit of its body, which counts for its subject.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -13,10 +13,10 @@ use tokio::time::{Instant, timeout_at};
 use super::in_flight::{InFlight, MemoryPermit};
 use super::problem::Problem;
 
-/// Smaller ones do not count: as many as there may be connections are no harm.
+/// Smaller responses do not count: even one for every connection is harmless.
 const SMALL: u64 = 16 * 1024;
 
-/// An answer's bytes, which take up their room for as long as anybody holds them.
+/// The bytes of a response, which hold their permit until the last reference is dropped.
 struct Counted(Bytes, #[expect(dead_code, reason = "it is held")] MemoryPermit);
 
 impl AsRef<[u8]> for Counted {
@@ -25,8 +25,8 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Waits for a part of the answer to what only reads, and may as well be asked again, until the request's
-/// deadline. A submission keeps its deadline itself, see there.
+/// Awaits a part of a read until the request's deadline; the caller may repeat a read. A submission enforces its
+/// deadline itself.
 pub(crate) async fn in_time<T>(deadline: Instant, part: impl Future<Output = T>) -> Result<T, Problem> {
     timeout_at(deadline, part).await.map_err(|_| Problem::of_status(StatusCode::SERVICE_UNAVAILABLE))
 }
@@ -41,14 +41,14 @@ pub(crate) async fn within_budget(budget: &InFlight, response: Response) -> Resu
     Ok(within(room, response).await)
 }
 
-/// An answer in room that was taken for it, and that a large one keeps for as long as anybody holds its bytes.
+/// A response with memory that was already taken for it; a large response holds it until its bytes are dropped.
 pub(crate) async fn within(room: MemoryPermit, response: Response) -> Response {
     if response.body().size_hint().lower() <= SMALL {
         return response;
     }
     let (parts, body) = response.into_parts();
     match body.collect().await {
-        // In one piece already, which is not copied.
+        // The body is one piece already, which is not copied.
         Ok(whole) => Response::from_parts(parts, Body::from(Bytes::from_owner(Counted(whole.to_bytes(), room)))),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

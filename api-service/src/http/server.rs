@@ -1,4 +1,4 @@
-//! Connections: accepted up to a cap, with deadlines, and drained at the end.
+//! Connections: accepted up to a limit, with deadlines, and drained at shutdown.
 
 mod descriptors;
 
@@ -28,31 +28,31 @@ use tower::ServiceExt;
 
 use super::config::HttpConfig;
 
-/// The wait after an error of `accept` that would only come again: no descriptor is free.
+/// The wait after an error of `accept` that would repeat at once, such as no free descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The most bytes that a request's headers may have: twice the longest token.
+/// The most bytes of a request's headers: twice the longest token.
 const MAX_HEAD: usize = 16 * 1024;
-/// How much is read from a connection at once, at most.
+/// The most bytes of one read from a connection.
 const MAX_READ: usize = 64 * 1024;
 
 /// Connections that may wait to be accepted, as many as Linux allows by default (`net.core.somaxconn`); tokio's own
 /// `bind` asks for 128.
 const BACKLOG: u32 = 4_096;
 
-/// Listens with room for a fleet that comes back at once: when the backlog is full, the kernel drops the connection
-/// attempt, and the client tries again after a second or more.
+/// Listens with a backlog for a fleet that reconnects at once: when the backlog is full, the kernel drops the
+/// connection attempt, and the client tries again after a second or more.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As `TcpListener::bind` does: connections of the process before may still be ending.
+    // As `TcpListener::bind` does: connections of the previous process may still be closing.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `shutdown` comes, and a while longer: whoever sends traffic has to notice first. In
-/// this while each connection is closed with its next answer, so that its client takes another,
-/// elsewhere. Then accepts nothing more, closes idle connections, and waits for the others to be
-/// answered, within the limit. Gives those that are still open then.
+/// Serves until `shutdown` completes, and for `DRAIN_DELAY` longer, because the load balancer has to notice first.
+/// During this delay each connection is closed with its next response, so that its client connects to another instance.
+/// Then accepts nothing more, closes idle connections, and waits up to `DRAIN_TIMEOUT` for the others. Returns the
+/// connections that are still open.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -86,11 +86,11 @@ pub async fn serve(
     connections
 }
 
-/// How many connections there may be.
+/// Bounds the number of connections.
 #[derive(Debug, Clone)]
 struct ConnectionLimiter {
     permits: Arc<Semaphore>,
-    /// There are so many, and the next one has to wait.
+    /// The limit is reached, and the next connection has to wait.
     is_full: Arc<AtomicBool>,
 }
 
@@ -110,19 +110,19 @@ impl ConnectionLimiter {
     }
 }
 
-/// The connections that are open, each of which holds a receiver.
+/// The open connections, each of which holds a receiver.
 #[derive(Debug)]
 pub struct Connections(watch::Sender<()>);
 
 impl Connections {
-    /// Ends each, whatever it is doing, and waits until what is dropped with it has been logged and counted.
+    /// Closes every connection, and waits until the requests dropped with them are logged and counted.
     pub async fn close(self) {
         self.0.send_replace(());
         self.0.closed().await;
     }
 }
 
-/// The next connection, once there is room for it: until then it waits in the kernel's backlog.
+/// The next connection, once the limit allows it: until then it waits in the kernel's backlog.
 async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = room.enter().await?;
     match listener.accept().await {
@@ -134,7 +134,7 @@ async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(TcpSt
         }
         Err(error) => {
             use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-            // Those concern the one connection; the others will be over when something closes.
+            // These concern one connection; other errors last until a descriptor is closed.
             if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -157,7 +157,7 @@ fn spawn(
     stream.set_write_timeout(Some(config.write_timeout));
     let leaving = Arc::clone(leaving);
     let service = service_fn(move |request: Request<Incoming>| {
-        // With no room for another connection, keeping this one after its answer would keep others waiting.
+        // At the limit, keeping this connection open after its response would keep others waiting.
         let full = room.is_full.load(Ordering::Relaxed);
         let (router, leaving) = (router.clone(), Arc::clone(&leaving));
         async move {
@@ -170,12 +170,12 @@ fn spawn(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // It runs from the answer before, so it is the deadline of an idle connection, too.
+        // It runs from the previous response, so it is also the deadline of an idle connection.
         .header_read_timeout(config.keep_alive_timeout)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_READ)
-        // A client that sends nothing more may wait for its answer all the same. So the end of what it sends does not
-        // drop a handler; nor does the end of the client, which a write of the answer notices.
+        // A client that has closed its sending side may still wait for its response. So that does not drop a handler,
+        // and neither does a lost client, which is detected when the response is written.
         .half_close(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
@@ -191,8 +191,8 @@ fn spawn(
     });
 }
 
-/// Counts a connection that ended before its client was done. What is no HTTP, and headers that are too large, hyper
-/// answers itself, with a status alone and below the router, so that this is all that is told of them.
+/// Counts a connection that ended before its client was done. hyper itself answers unparsable requests and oversized
+/// headers, with a status alone; this is their only log line.
 fn ended_early(error: &hyper::Error) {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
     let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);

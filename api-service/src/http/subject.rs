@@ -1,11 +1,11 @@
-//! What requests and events are about, under the name that a domain gives it: a field of the log and of traces.
+//! The subjects of requests and events, each kind named by its domain: a field of the log and of traces.
 
 use std::time::Duration;
 
 use shared::kafka::ids::{EventId, Key};
 use tracing::Level;
 
-/// The id of what a request or an event is about.
+/// The subject of a request or an event.
 #[derive(Debug, Clone)]
 pub struct Subject {
     kind: &'static SubjectKind,
@@ -18,16 +18,16 @@ impl Subject {
         Self { kind, id }
     }
 
-    /// Its field's name, and its id.
+    /// The name of the field, and the id.
     pub(crate) fn field(&self) -> (&'static str, &str) {
         (self.kind.field, self.id.as_str())
     }
 }
 
-/// What a request, or an event of a batch, is about: for the log and for traces.
+/// The subject and the event id of a request, or of an event of a batch: for the log and for traces.
 #[derive(Debug, Clone, Default)]
 pub struct About {
-    /// Whose event, or what is read.
+    /// The subject of the event, or the resource that is read.
     pub subject: Option<Subject>,
     pub event_id: Option<EventId>,
 }
@@ -38,24 +38,24 @@ impl About {
     }
 }
 
-/// A kind of subject. `subject_kind!(device_id)` makes the one whose field is `device_id`: the names of a log line's
-/// fields are fixed when it is compiled.
+/// A kind of subject. `subject_kind!(device_id)` makes the kind with the field `device_id`: the names of the fields of
+/// a log line are fixed at compile time.
 #[derive(Debug)]
 pub struct SubjectKind {
-    /// The name of its field in the log and in traces, and of its member in events.
+    /// The name of the field in the log and in traces, and of the member in events.
     pub field: &'static str,
     #[doc(hidden)]
     pub log: fn(&Answered<'_>, Option<&str>),
 }
 
-/// A request, or an event of a batch, that was answered, or will not be.
+/// A request, or an event of a batch, with its result, for the log.
 #[derive(Debug)]
 pub struct Answered<'a> {
     pub level: Level,
     pub request_id: &'a str,
     /// Method and route of a request.
     pub request: Option<(&'static str, &'a str)>,
-    /// The place of an event in its batch.
+    /// The position of an event in its batch.
     pub index: Option<usize>,
     pub status: u16,
     pub code: Option<&'static str>,
@@ -65,7 +65,7 @@ pub struct Answered<'a> {
     pub message: &'static str,
 }
 
-/// The kind of what has no subject.
+/// The kind of a missing subject.
 static NOTHING: SubjectKind = crate::http::subject::subject_kind!(subject);
 
 impl Answered<'_> {
@@ -74,13 +74,13 @@ impl Answered<'_> {
         (kind.log)(self, subject.map(|subject| subject.id.as_str()));
     }
 
-    /// In milliseconds, to the microsecond.
+    /// The duration in milliseconds, to the microsecond.
     pub fn duration_ms(&self) -> Option<f64> {
         self.took.map(|took| (took.as_secs_f64() * 1e6).round() / 1e3)
     }
 }
 
-/// A [`SubjectKind`] by the name of its field.
+/// The [`SubjectKind`] with this field.
 macro_rules! subject_kind {
     ($field:ident) => {
         $crate::http::subject::SubjectKind {
@@ -88,8 +88,8 @@ macro_rules! subject_kind {
             log: |line, subject| {
                 macro_rules! at {
                     ($level:ident) => {
-                        // Every text is one that cannot leave its line: ours, or an identifier. Shown as such it has no
-                        // quotes in lines for people.
+                        // No text can break out of its line: each is ours or an identifier. Displayed, it has no quotes
+                        // in the human-readable format.
                         tracing::$level!(
                             request_id = %line.request_id,
                             method = line.request.map(|(method, _)| tracing::field::display(method)),

@@ -1,7 +1,7 @@
-//! The trace of a request: its own span, and what it hands on to the spans behind it.
+//! The trace of a request: its own span, and the trace context for later spans.
 //!
-//! Where traces are off, or the request's trace is not sampled, the caller's `traceparent` is passed
-//! on, as the version and with the flag that we know.
+//! If traces are off, or the request's trace is not sampled, the caller's `traceparent` is passed on, with the version
+//! and the flag that this service knows.
 
 use axum::http::HeaderMap;
 use shared::runtime::telemetry::traces::{
@@ -10,11 +10,11 @@ use shared::runtime::telemetry::traces::{
 
 const NAME: &str = "traceparent";
 
-/// What a request hands to what comes after it; lies in its extensions.
+/// The trace context that a request passes on, in its extensions.
 #[derive(Debug, Clone, Default)]
 pub struct Passed {
     pub header: Option<String>,
-    /// The request's span, where it is recorded.
+    /// The request's span, if it is recorded.
     pub recorded: Option<SpanContext>,
 }
 
@@ -22,7 +22,7 @@ pub struct Passed {
 pub struct Answering(Option<RecordedSpan>);
 
 impl Answering {
-    /// Begins it, under the caller's span where there is one; and what there is to hand on.
+    /// Starts the span, as a child of the caller's span if there is one. Also returns the context to pass on.
     pub fn begin(method: &'static str, route: &str, headers: &HeaderMap) -> (Self, Option<Passed>) {
         let parent = given(headers);
         let unrecorded = |parent: Option<(String, _)>| {
@@ -62,7 +62,7 @@ impl Answering {
         if let Some(code) = code {
             span.set_attribute(KeyValue::new("error.type", code));
         }
-        // What the caller did wrong is no error of the server's.
+        // A client error is not an error of the server's span (OpenTelemetry).
         if status >= 500 {
             span.set_status(Status::error(code.unwrap_or_default()));
         }

@@ -1,4 +1,4 @@
-//! `POST` of many events: each has an outcome of its own. They go to Kafka in order, and one wait is for all of them.
+//! `POST` of a batch: each event has its own outcome. The events go to Kafka in order, and one wait covers all of them.
 
 mod answer;
 mod log;
@@ -40,7 +40,7 @@ pub(crate) async fn submit<I: Ingest>(
 async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
     let Endpoint { ingest, producer, given } = endpoint;
     let items = Items::of(intake.format, &intake.bytes);
-    // What is no batch costs one, as what is no event does.
+    // A body that is not a batch costs one, like a body that is not an event.
     let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
     given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count)?;
     let items = items?;
@@ -48,7 +48,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
     let mut refusals: Vec<Option<Refusal>> = Vec::with_capacity(items.len());
     let mut submissions = Vec::with_capacity(items.len());
     for place in 0..items.len() {
-        // 8 MiB take a while to parse, and others want this thread too.
+        // Parsing 8 MiB takes a while, and other tasks need this thread, too.
         tokio::task::coop::consume_budget().await;
         refusals.push(match items.parse(place, ingest) {
             Ok(submission) => {
@@ -68,8 +68,8 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
         match refusal.map_or_else(|| admissions.next().map_or_else(lost, Ok), Err) {
             Ok(Admission::Send(event)) => {
                 let record = intake.record(ingest, &event, accepted_at, &publishing);
-                // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
-                // the order of the batch.
+                // The history sorts by this time, at the resolution of PostgreSQL, and has to keep the order of the
+                // batch.
                 accepted_at += Duration::MICROSECOND;
                 batch.wait_for(about::<I>(&record));
                 records.push(record);
@@ -79,7 +79,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
             Err(refusal) => batch.refuse(refusal),
         }
     }
-    // An answer that will not fit has to be refused before anything is sent.
+    // If there is no memory for the response, the batch has to be refused before any event is sent.
     intake.room.cover(intake.bytes.len() + batch.most_bytes())?;
     let outcomes = producer.send_all(&records, intake.deadline).await;
     publishing.end(&outcomes);
@@ -92,7 +92,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
     batch.answer(intake.request_id())
 }
 
-/// A domain that gave no verdict on an event.
+/// For an event on which its domain gave no verdict.
 fn lost<T>() -> Result<T, Refusal> {
     Err(Refusal { code: Code::INTERNAL, event_id: None, about: About::default(), errors: Vec::new() })
 }
@@ -123,7 +123,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// Parses one, or refuses it under the ids that it names.
+    /// Parses an event; a refusal has the ids that the event names.
     fn parse<I: Ingest>(&self, place: usize, ingest: &I) -> Result<I::Submission, Refusal> {
         let item = self.get(place).map_err(|error| Refusal::invalid(error, About::default()))?;
         ingest.parse(item).map_err(|error| Refusal::invalid(self.placed(place, error), named(item, I::SUBJECT)))
@@ -137,7 +137,7 @@ impl<'a> Items<'a> {
                 let is_ours = *format == BatchFormat::Array;
                 Ok(if is_ours { Item::Plain(bytes, item) } else { Item::Structured(bytes, item) })
             }
-            // A line that is not JSON is one bad item, and does not spoil the others.
+            // A line that is not JSON is one invalid event, and does not affect the others.
             Self::Lines(lines) => {
                 let line = lines.get(place).ok_or_else(none)?;
                 Ok(Item::Plain(&line.text, json(&line.text).map_err(|error| self.placed(place, error))?))
@@ -145,7 +145,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// What is wrong, with the number of its line.
+    /// Adds the number of the line to an error.
     fn placed(&self, place: usize, error: BodyError) -> BodyError {
         match (self, error) {
             (Self::Lines(lines), BodyError::NotJson(why)) => {

@@ -1,4 +1,4 @@
-//! What the body of a submission is, by its content type.
+//! The format of a submission, by its content type.
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
@@ -7,22 +7,21 @@ use shared::runtime::json::{BodyError, json};
 use super::Item;
 use crate::http::problem::{Code, Problem};
 
-/// What tells a CloudEvent in binary mode from an event of our own.
+/// The header that distinguishes a CloudEvent in binary mode from an event in the domain's own form.
 const CE_SPECVERSION: &str = "ce-specversion";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// As the README has it.
+    /// The domain's own form.
     Plain,
-    /// A CloudEvent, whole in the body.
+    /// A CloudEvent, entirely in the body.
     Structured,
-    /// A CloudEvent, its attributes in headers.
+    /// A CloudEvent with its attributes in headers.
     Binary,
 }
 
 impl Format {
-    /// The format of `POST /events`. The content type decides first, as the HTTP binding of
-    /// CloudEvents says.
+    /// The format of `POST /events`. The content type decides first, as the HTTP binding of CloudEvents requires.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let essence = essence(headers);
         if essence.eq_ignore_ascii_case("application/json") {
@@ -34,7 +33,7 @@ impl Format {
         }
     }
 
-    /// The event that a body is in this format.
+    /// The event in a body of this format.
     pub(crate) fn item<'a>(self, headers: &'a HeaderMap, bytes: &'a Bytes) -> Result<Item<'a>, BodyError> {
         Ok(match self {
             Self::Plain => Item::Plain(bytes, json(bytes)?),
@@ -44,14 +43,14 @@ impl Format {
     }
 }
 
-/// What a batch is, by its content type.
+/// The format of a batch, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchFormat {
-    /// An array of events of our own.
+    /// An array of events in the domain's own form.
     Array,
     /// An array of CloudEvents.
     CloudEvents,
-    /// An event of our own on each line.
+    /// An event in the domain's own form on each line.
     Lines,
 }
 
@@ -69,7 +68,7 @@ impl BatchFormat {
                 ));
             }
         };
-        // Its one event would be taken for something else.
+        // Binary mode has one event: reading the body as a batch would misinterpret it.
         if headers.contains_key(CE_SPECVERSION) {
             return Err(Problem::new(Code::BAD_REQUEST, "the binary mode of CloudEvents has no batches"));
         }
@@ -79,7 +78,7 @@ impl BatchFormat {
 
 fn essence(headers: &HeaderMap) -> &str {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    // Of two that differ, whoever looked at it before us may have taken the other one.
+    // If two values differ, a proxy in front of this service may have used the other one.
     let (Some(only), None) = (all.next(), all.next()) else { return "" };
     let media_type = only.to_str().unwrap_or_default();
     media_type.split(';').next().unwrap_or_default().trim()

@@ -1,4 +1,5 @@
-//! The ids that a refused event names, as far as they can be read: for the log, where an operator looks for its device.
+//! The ids that a refused event names, as far as they can be read: the log has them, so that an operator finds the
+//! device.
 
 use axum::http::HeaderMap;
 use shared::kafka::ids::is_identifier;
@@ -17,7 +18,7 @@ pub(super) fn named(item: Item<'_>, kind: &'static SubjectKind) -> About {
 
 fn in_json(text: &[u8], kind: &'static SubjectKind) -> About {
     let Ok(members) = serde_json::from_slice::<Members<'_>>(text) else { return About::default() };
-    // Where there is one such member, and it is a text.
+    // Only if there is exactly one such member, and it is a string.
     let text = |own: &str, cloud_events: &str| {
         let named = Some(members.named(own)).filter(|named| !named.is_empty());
         let [value] = named.unwrap_or_else(|| members.named(cloud_events))[..] else { return None };
@@ -26,7 +27,7 @@ fn in_json(text: &[u8], kind: &'static SubjectKind) -> About {
     about(text(kind.field, "subject"), text("event_id", "id"), kind)
 }
 
-/// Those of a CloudEvent in binary mode; none where it is not one.
+/// The ids of a CloudEvent in binary mode; none for any other request.
 fn in_headers(headers: &HeaderMap, kind: &'static SubjectKind) -> About {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     about(text("ce-subject"), text("ce-id"), kind)

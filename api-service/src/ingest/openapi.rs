@@ -1,4 +1,4 @@
-//! The operations that take events, for the document. A domain says what its events look like.
+//! The operations that accept events, in the OpenAPI document. Each domain adds the schema of its events.
 
 use serde_json::{Value, json};
 use shared::runtime::json::payload::{
@@ -14,12 +14,12 @@ use crate::http::problem::Code;
 
 /// A text that PostgreSQL can store.
 const TEXT: &str = "^[^\\u0000]*$";
-/// A name of a CloudEvents attribute, or of its data.
+/// The name of a CloudEvents attribute, or of the data.
 const ATTRIBUTE: &str = "^([a-z0-9]+|data_base64)$";
-/// A media type whose data stands as JSON.
+/// A media type whose data is JSON.
 const JSON_TYPE: &str = r"^\s*[^;/]*/([^;]*\+)?[Jj][Ss][Oo][Nn]\s*(;[\s\S]*)?$";
 
-/// What every submission may be refused with.
+/// The errors that every submission may return.
 const SUBMISSION: [Code; 12] = [
     Code::BAD_REQUEST,
     Code::NOT_JSON,
@@ -35,20 +35,20 @@ const SUBMISSION: [Code; 12] = [
     Code::OUTCOME_UNKNOWN,
 ];
 
-/// How the events of a domain are sent. Schemas are told by their names.
+/// How the events of a domain are sent. Schemas are given by name.
 pub struct Operations {
-    /// The group of both, and what it is for.
+    /// The tag of both operations: name and description.
     pub tag: (&'static str, &'static str),
-    /// Their paths: of one, and of many.
+    /// The paths: for one event, and for a batch.
     pub paths: [&'static str; 2],
     pub ids: [&'static str; 2],
     /// The roles that may send, as a sentence.
     pub roles: &'static str,
-    /// What an event may be refused with besides.
+    /// Further errors of an event.
     pub codes: &'static [Code],
-    /// What the domain has beside CloudEvents.
+    /// The domain's own form, beside CloudEvents.
     pub own: Option<OwnForm>,
-    /// An event as a CloudEvent; with an `s` behind it, an array of them.
+    /// The schema of an event as a CloudEvent; the same name with an `s` is the array.
     pub cloud_event: &'static str,
     pub types: &'static [&'static str],
     pub subject: &'static str,
@@ -59,18 +59,18 @@ pub struct Operations {
 /// The domain's own form of an event.
 #[derive(Clone)]
 pub struct OwnForm {
-    /// An event; with an `s` behind it, an array of them.
+    /// The schema of an event; the same name with an `s` is the array.
     pub event: &'static str,
     /// Examples, by name. The page at `/docs` offers the first one.
     pub events: Value,
-    /// The same, of arrays.
+    /// Examples of arrays.
     pub arrays: Value,
-    /// Events, one on each line.
+    /// An example with one event on each line.
     pub lines: String,
 }
 
 impl Operations {
-    /// Their part of the document.
+    /// The part of the document for these operations.
     pub fn part(&self) -> Part {
         let [one, many] = self.paths;
         Part {
@@ -81,7 +81,7 @@ impl Operations {
         }
     }
 
-    /// What plain JSON is: where a domain has no form of its own, a CloudEvent.
+    /// The form of plain JSON: for a domain without its own form, a CloudEvent.
     fn plain(&self) -> OwnForm {
         self.own.clone().unwrap_or_else(|| OwnForm {
             event: self.cloud_event,
@@ -139,7 +139,7 @@ impl Operations {
             )
         });
         let parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
-        // OpenAPI 3.1 has no word for a sequence of values: it is typed as the array that it stands for.
+        // OpenAPI 3.1 cannot describe a sequence of values: the schema is the array that the lines stand for.
         let lines = json!({
             "schema": {
                 "$ref": format!("#/components/schemas/{}s", plain.event),
@@ -245,7 +245,7 @@ impl Operations {
     }
 }
 
-/// What the events of all domains have in common.
+/// The parts that the events of all domains share.
 pub fn part() -> Part {
     let payload = format!(
         "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
@@ -265,7 +265,7 @@ pub fn part() -> Part {
             "description": "Any JSON value within the limits of a payload.",
             "anyOf": [
                 {"type": ["null", "boolean"]},
-                // An exponent of 308, as far as values can say it; neither can they count digits.
+                // The limit of 308 for exponents, expressed by values. JSON Schema cannot count digits at all.
                 {"type": "number", "anyOf": [{"const": 0}, {"minimum": 1e-308}, {"maximum": -1e-308}]},
                 {"type": "string", "pattern": TEXT},
                 {"type": "array", "items": schema("Json")},
@@ -303,7 +303,7 @@ pub fn part() -> Part {
     Part { schemas, ..Part::default() }
 }
 
-/// Where events of a batch differ.
+/// An example of a batch with different results.
 fn partial() -> Value {
     json!({
         "request_id": REQUEST_ID,

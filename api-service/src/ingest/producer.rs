@@ -1,7 +1,7 @@
-//! Hands events to Kafka and waits for the acknowledgement of all in-sync replicas.
+//! Sends events to Kafka and waits for the acknowledgement of all in-sync replicas.
 //!
-//! Two clients of librdkafka's do that. One batches. The other sends each record by itself: those that may
-//! not fit into a batch, and those of a batch that was refused; it is started when it is first needed.
+//! It has two clients of librdkafka. One batches. The other sends each record by itself: records that may not fit into
+//! a batch, and those of a refused batch; it is started on first use.
 
 mod config;
 mod counters;
@@ -36,18 +36,18 @@ use self::verdict::{Verdict, judged, refused, to_send_again};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All in-sync replicas have it.
+    /// All in-sync replicas have the event.
     Accepted { partition: i32, offset: i64 },
-    /// It was not taken: too much waits already, or the producer has just failed, or it is not known what became of
-    /// an earlier event of its device.
+    /// Not accepted: the queue is full, the producer has just failed, or the outcome of an earlier event of the same
+    /// device is unknown.
     QueueFull,
-    /// It was not taken: Kafka has no such topic.
+    /// Not accepted: Kafka has no such topic.
     NoTopic,
-    /// It was not taken: the service ends.
+    /// Not accepted: the service is shutting down.
     Closed,
-    /// It was not taken, and never will be.
+    /// Not accepted, and it never will be.
     TooLarge,
-    /// It was taken, but there was no acknowledgement in time.
+    /// Handed to Kafka, but not acknowledged in time.
     Unknown,
 }
 
@@ -61,7 +61,7 @@ impl Outcome {
         Self::Unknown,
     ];
 
-    /// As in the metrics.
+    /// The name in the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// Which client sends an event.
+/// The client that sends an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Batched,
@@ -84,7 +84,7 @@ enum Way {
 /// A verdict for each event that was not handed over, and the reports of the others.
 type HandedOver = (Vec<Option<Verdict>>, Arc<Batch>);
 
-/// The producer of one topic. Cloning it shares the clients.
+/// The producer of one topic. Clones share the clients.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
@@ -101,7 +101,7 @@ struct Inner {
 }
 
 impl Producer {
-    /// A producer to this topic; it connects by itself, and again.
+    /// A producer to this topic; it connects and reconnects by itself.
     pub fn new(kafka: &KafkaConfig, config: &ProducerConfig, topic: &str) -> anyhow::Result<Self> {
         let limit = Arc::new(BatchLimit::unknown());
         let batching = Batching::UpTo(Arc::clone(&limit), shared::kafka::client(kafka)?);
@@ -123,32 +123,32 @@ impl Producer {
         &self.0.topic
     }
 
-    /// The counters of its topic, once metrics have started.
+    /// The counters of the topic. To be called after metrics have started.
     pub(crate) fn counters(&self) -> &Counters {
         self.0.counters.get_or_init(|| Counters::of(&self.0.topic))
     }
 
-    /// Kafka was asked for the topic's `max.message.bytes`.
+    /// Applies the topic's `max.message.bytes`, as Kafka returned it.
     pub(crate) fn learn(&self, max_message_bytes: usize) {
         self.0.limit.learn(max_message_bytes);
         self.0.batched.replace();
     }
 
-    /// The largest batch that it makes, once Kafka has said what the topic takes.
+    /// The limit of a batch; `None` until Kafka has returned the topic's settings.
     pub fn batch_limit(&self) -> Option<usize> {
         let limit = &self.0.limit;
         limit.is_known().then(|| limit.bytes())
     }
 
-    /// Sends an event, and waits for what becomes of it, until the deadline at most.
+    /// Sends an event, and waits for its outcome until the deadline.
     pub async fn send(&self, event: &Outgoing, deadline: Instant) -> Outcome {
         let outcomes = self.send_all(std::slice::from_ref(event), deadline).await;
         outcomes.first().copied().unwrap_or(Outcome::Unknown)
     }
 
-    /// Sends events in their order, and waits for what becomes of all of them. Behind one that is not taken
-    /// for want of room none is taken, nor of its device behind one of which nobody knows whether it was written:
-    /// a device's later event must not overtake an earlier one.
+    /// Sends events in order, and waits for the outcomes of all. If the queue is full at one event, no later event is
+    /// accepted; if the outcome of an event is unknown, no later event of its device is: a device's later event must
+    /// not overtake an earlier one.
     pub async fn send_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
@@ -167,7 +167,7 @@ impl Producer {
         let (mut stage, mut last) = (0, 0);
         while stage <= last {
             let (places, all, handed_over) = {
-                // What was decided about a client is done with it, whatever replaces it meanwhile.
+                // A decision about a client applies to this client only, so hold it: it may be replaced meanwhile.
                 let client = self.0.batched.client();
                 if stage == 0 {
                     steps = self.plan(&client, events);
@@ -211,7 +211,7 @@ impl Producer {
         outcomes
     }
 
-    /// What became of events that were handed over; what came back is sent by itself.
+    /// The outcomes of these events; those with the verdict `SendAlone` are sent one by one.
     async fn settle_stage(
         &self,
         events: &[(&Outgoing, Way)],
@@ -234,10 +234,10 @@ impl Producer {
         verdicts.into_iter().map(Verdict::outcome).collect()
     }
 
-    /// How the events of a request go by this client and beside it.
+    /// Plans which client sends each event of a request, and in which stage.
     fn plan(&self, client: &Client, events: &[Outgoing]) -> Vec<Step> {
         let limit = &self.0.limit;
-        // Asked first: it may become known, and smaller, in between.
+        // Read first: the limit may become known, and smaller, in between.
         let is_known = limit.is_known();
         let batches = match (is_known, client.keeps_to(limit)) {
             (true, true) => Batches::Fit,
@@ -247,10 +247,10 @@ impl Producer {
         plan(events, |event| limit.fits(event), batches)
     }
 
-    /// Waits once for what becomes of all that was handed over.
+    /// Waits once for the reports of all events that were handed over.
     async fn judge_all(&self, handed_over: HandedOver, events: &[(&Outgoing, Way)], deadline: Instant) -> Vec<Verdict> {
         let (not_handed_over, batch) = handed_over;
-        // Those without a report at the deadline have none.
+        // Without a report at the deadline, an outcome is unknown.
         let _ = timeout_at(deadline, batch.settled()).await;
         let verdict = |early: Option<Verdict>, report: Option<Report>, way| match (early, report, self.sender(way)) {
             (Some(verdict), ..) => verdict,
@@ -261,7 +261,7 @@ impl Producer {
         all.map(|((early, report), (_, way))| verdict(early, report, *way)).collect()
     }
 
-    /// Hands over what can be, in order: what is batched, to this client.
+    /// Hands over events in order, as far as possible; batched ones to this client.
     fn hand_over_all(&self, batched: &Client, events: &[(&Outgoing, Way)]) -> HandedOver {
         let wants_alone = events.iter().any(|(_, way)| *way == Way::Alone);
         let alone = wants_alone.then(|| self.sender(Way::Alone)).flatten().map(|sender| (sender, sender.client()));
@@ -320,7 +320,7 @@ impl Producer {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until everything that was handed over is settled.
+    /// Waits until every event that was handed over has its report.
     pub async fn flush(&self) {
         self.0.batched.flush().await;
         if let Some(alone) = self.0.alone.get() {
@@ -329,7 +329,7 @@ impl Producer {
     }
 }
 
-/// Describes what is measured here. The counters that alerts look at are there from the start, at 0.
+/// Describes the metrics of this module. The counters that have alerts start at 0.
 pub fn describe() {
     describe_counter!("kafka_produce_total", "Events handed to Kafka, by topic and outcome.");
     describe_histogram!(
@@ -349,6 +349,6 @@ pub fn describe() {
     }
 }
 
-/// Looked up once: a series costs more to find than to count.
+/// Looked up once: finding a series costs more than counting.
 static RESENT: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("kafka_produce_resent_total"));
 static DURATION: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("kafka_produce_duration_seconds"));

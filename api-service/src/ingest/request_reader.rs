@@ -1,5 +1,5 @@
-//! What both kinds of submissions begin with: token → rights → rate → format → memory → body. What a batch costs is in
-//! its body: its rate comes after that, see [`batch`](super::batch).
+//! The first steps of every submission: token → rights → rate → format → memory → body. The number of events of a batch
+//! is known only after its body: its rate is charged after that, see [`batch`](super::batch).
 
 use std::sync::Arc;
 
@@ -20,22 +20,22 @@ use crate::http::problem::Problem;
 use crate::http::rate::Kind;
 use crate::http::{body, encoding, request_id};
 
-/// A submission that was let in, and is here whole. It takes its memory until it is answered.
+/// An admitted submission with its whole body. It holds its memory until the response.
 pub(super) struct Intake<F> {
     pub(super) parts: Parts,
     pub(super) caller: Arc<Caller>,
     pub(super) format: F,
     pub(super) bytes: Bytes,
-    /// What it takes up, and its answer may go on to.
+    /// The memory of the body, which the response may reuse.
     pub(super) room: MemoryPermit,
-    /// When the answer is due: the handler keeps it itself, because what it answers then depends
-    /// on how far the events had come.
+    /// When the response is due. The handler enforces it, because the response then depends on how far the events had
+    /// come.
     pub(super) deadline: Instant,
 }
 
 impl<F> Intake<F> {
-    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that. Who is
-    /// refused is answered once what is left of the body is out of the way.
+    /// Reads a request with a body of up to `limit` bytes, before and after decompression; charges `events` before
+    /// that. An error response is sent after the rest of the body was discarded.
     pub(super) async fn read<I: Ingest>(
         endpoint: &Endpoint<I>,
         request: Request,
@@ -63,12 +63,12 @@ impl<F> Intake<F> {
         }
     }
 
-    /// The request's name, for the answer and for the events.
+    /// The id of the request, for the response and for the events.
     pub(super) fn request_id(&self) -> &str {
         request_id::text(self.parts.extensions.get())
     }
 
-    /// The record of an event that was accepted at this time, with what it says of the request that brought it.
+    /// The record of an event that was accepted at this time, with the data of its request.
     pub(super) fn record<I: Ingest>(
         &self,
         ingest: &I,

@@ -18,7 +18,7 @@ use super::{Admission, Endpoint, Ingest, about, acknowledged};
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
-/// A payload of 256 KiB, and what stands around it.
+/// A payload of 256 KiB, and the members around it.
 pub(crate) const MAX_BODY: usize = (256 + 4) * 1024;
 
 #[derive(Serialize)]

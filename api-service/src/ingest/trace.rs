@@ -1,4 +1,4 @@
-//! The span of events on their way into the topic, and the `traceparent` that their records carry on.
+//! The span of events that are written to the topic, and the `traceparent` of their records.
 
 use axum::http::request::Parts;
 use shared::runtime::telemetry::traces::{
@@ -8,16 +8,16 @@ use shared::runtime::telemetry::traces::{
 use super::producer::Outcome;
 use crate::http::trace::Passed;
 
-/// Events on their way to Kafka's acknowledgement.
+/// Events that wait for Kafka's acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Publishing {
-    /// The `traceparent` of its records.
+    /// The `traceparent` of their records.
     pub(crate) header: Option<String>,
     span: Option<RecordedSpan>,
 }
 
 impl Publishing {
-    /// Begins it, under the request's span.
+    /// Starts the span, as a child of the request's span.
     pub(crate) fn begin(parts: &Parts, topic: &str) -> Self {
         let passed = parts.extensions.get::<Passed>().cloned().unwrap_or_default();
         let (Some(tracer), Some(request)) = (traces::tracer(), passed.recorded) else {

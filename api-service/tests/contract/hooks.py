@@ -43,7 +43,7 @@ BINARY_MODE = {
 def lines(_, value):
     if isinstance(value, (bytes, str)):  # an example, or not JSON on purpose
         return value.encode() if isinstance(value, str) else value
-    # What is no array cannot be written as lines: it goes as a line that is no event.
+    # A value that is not an array cannot be written as lines: it becomes a line that is not an event.
     items = value if isinstance(value, list) else [[value]]
     return "".join(json.dumps(item) + "\n" for item in items).encode()
 
@@ -94,7 +94,7 @@ class AsSent(AuthBase):
                 request.headers.setdefault(name, value)
             return json.dumps(json.loads(body)["payload"]).encode() if self.good_body else body
         COUNTS["sent without their ce- headers"] += 1
-        # A bad event may be a good payload, and to another type they mean nothing.
+        # An invalid event may be a valid payload, and with another type these headers have no effect.
         for name in list(filter(is_ce, request.headers)):
             del request.headers[name]
         return body

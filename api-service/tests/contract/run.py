@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
         "TOPIC_REPLICATION": "1",
         "TOPIC_MIN_INSYNC_REPLICAS": "1",
         "JWT_SECRET": secrets.token_hex(32),
-        # High enough to refuse nobody; what matters is that the headers are there.
+        # High enough never to refuse; the test needs only the headers.
         "RATE_LIMIT_EVENTS_PER_SECOND": "1000000",
         "RATE_LIMIT_READS_PER_SECOND": "1000000",
         "LOG_FORMAT": "json",
@@ -80,7 +80,8 @@ def main() -> int:
         command = [
             pathlib.Path(sys.executable).parent / "st",
             "--config-file", HERE / "schemathesis.toml",
-            # From a file: of what is read from the API itself, the call that it came from is left out.
+            # From a file: if the document is read from the API, Schemathesis does not test the operation that serves
+            # it.
             "run", document, "--url", f"http://127.0.0.1:{api}",
             "--max-time", os.environ.get("CONTRACT_SECONDS", "180"),
             "--report-junit-path", logs / "junit.xml",

@@ -1,4 +1,4 @@
-//! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
+//! The binary's log lines of requests, by `ACCESS_LOG`.
 
 use shared::runtime::config::AccessLog;
 
@@ -33,7 +33,7 @@ async fn every_request_has_one_line_in_either_format() {
         assert_eq!(post(&binary, EVENT, "r-1").await, 202);
         assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
         assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
-        // A load balancer's, every few seconds.
+        // As a load balancer's probe, every few seconds.
         assert_eq!(get(&binary, "/health/live", "r-4").await, 200);
         let (_, seen) = binary.terminate();
         if format == "json" {
@@ -57,7 +57,7 @@ async fn every_request_has_one_line_in_either_format() {
         }
         let lines: Vec<_> = seen.iter().filter(|line| line.contains(" answered ")).collect();
         let [post, document, read] = lines[..] else { panic!("{seen:#?}") };
-        // As it stands, without quotes and colours: that is what people search for.
+        // The exact text, without quotes and colours, because people search for it.
         let expected =
             "answered request_id=r-1 method=POST route=/events status=202 device_id=d event_id=e-1 duration_ms=";
         assert!(post.contains(expected), "{post}");
@@ -72,7 +72,7 @@ async fn every_request_has_one_line_in_either_format() {
 #[tokio::test]
 async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
     let binary = Binary::with(&prepared("access_share").await, &[("ACCESS_LOG", "0.3")]);
-    // As the worker decides, which gets the same ids with the records.
+    // The worker decides in the same way: the records carry the request ids.
     let share: AccessLog = "0.3".parse().unwrap();
     let (mut expected, mut good) = (Vec::new(), 0);
     for n in 0..60 {

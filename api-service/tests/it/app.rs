@@ -1,4 +1,4 @@
-//! The server under test, with verbs.
+//! The server under test, with helpers for requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,18 +47,18 @@ impl TestApp {
         Self::with(name, &[]).await
     }
 
-    /// With these settings, `--name=value`, over the usual ones.
+    /// With these settings, `--name=value`, in addition to the usual ones.
     pub(crate) async fn with(name: &str, settings: &[&str]) -> Self {
         Self::on(scope(name).await, settings).await
     }
 
-    /// On a scope that is there already, so that a setting can name a part of it.
+    /// On an existing scope, so that a setting can name a part of it.
     pub(crate) async fn on(scope: Scope, settings: &[&str]) -> Self {
         prepare(&scope).await;
         Self::prepared(scope, settings).await
     }
 
-    /// On a scope whose topics and tables are there already, as the test wants them.
+    /// On a scope whose topics and tables exist already.
     pub(crate) async fn prepared(scope: Scope, settings: &[&str]) -> Self {
         keep_log();
         let config = config(&scope, settings);
@@ -78,7 +78,7 @@ impl TestApp {
         self.client.request(method.parse().unwrap(), format!("http://{}{path}", self.address))
     }
 
-    /// A `POST /events` as it should be, by a device with this token.
+    /// A valid `POST /events`, by a device with this token.
     pub(crate) fn submission(&self, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         let request = self.request("POST", "/events").bearer_auth(token);
         request.header("content-type", "application/json").body(body)
@@ -92,7 +92,7 @@ impl TestApp {
         self.request("GET", &format!("/resource/{id}")).bearer_auth(user()).send().await.unwrap()
     }
 
-    /// What the worker and the server agree on, for a test that plays the worker.
+    /// The store that server and worker share, for a test that acts as the worker.
     pub(crate) fn store(&self) -> Store {
         Store::open(&self.config.backbone.postgres, "test").unwrap()
     }
@@ -110,14 +110,14 @@ impl TestApp {
     }
 }
 
-/// What the server logs in this process is kept, all of it.
+/// Keeps the whole log of the server in this process.
 fn keep_log() {
     devstack::kit::keep_log("api-tests", |file| {
         telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
     });
 }
 
-/// A scope of its own with topics and tables.
+/// A new scope with topics and tables.
 pub(crate) async fn prepared(name: &str) -> Scope {
     let scope = scope(name).await;
     prepare(&scope).await;
@@ -128,7 +128,7 @@ pub(crate) async fn prepare(scope: &Scope) {
     prepare_on(scope, 1).await;
 }
 
-/// With topics of so many replicas, all of which have to be in sync.
+/// Creates topics with this number of replicas, all of which have to be in sync.
 pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let plain = config(scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
@@ -149,7 +149,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--cache-key-prefix={}", scope.cache_prefix),
         "--redis-timeout=2s".to_owned(),
         "--drain-delay=0s".to_owned(),
-        // On a busy machine Kafka may take longer than it has by default.
+        // On a busy machine Kafka may take longer than the default.
         "--request-timeout=40s".to_owned(),
         "--kafka-message-timeout=30s".to_owned(),
         format!("--jwt-secret={SECRET}"),
@@ -179,7 +179,7 @@ pub(crate) fn nowhere(setting: &str) -> String {
     setting.replace("PORT", &port.to_string())
 }
 
-/// Reads a problem, having checked what every one has, and that the document knows it.
+/// Reads a problem. Checks its required members, and compares it with the document.
 pub(crate) async fn problem(response: Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let (status, headers, body) = checked(response).await;
@@ -192,7 +192,7 @@ pub(crate) async fn problem(response: Response) -> Value {
     problem
 }
 
-/// Reads a problem that has to have this status and code, and to say when to come back, or that there is no use in it.
+/// Reads a problem that must have this status, this code, and this `Retry-After` or none.
 pub(crate) async fn is_refused(response: Response, status: u16, code: &str, later: Option<&str>) -> Value {
     let told = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     let found = response.status().as_u16();
@@ -201,7 +201,7 @@ pub(crate) async fn is_refused(response: Response, status: u16, code: &str, late
     problem
 }
 
-/// A connection to this Redis. On a busy machine it may take longer than the client's half second.
+/// A connection to this Redis. A busy machine may take longer than the client's default of half a second.
 pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
     let client = redis::Client::open(url).unwrap();

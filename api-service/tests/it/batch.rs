@@ -1,4 +1,4 @@
-//! Many events in one request: what is in the topic then, and what became of each.
+//! Batches: the records in the topic, and the result of each event.
 
 use crate::prelude::*;
 
@@ -151,7 +151,7 @@ async fn faults_begin_with_the_index_and_are_bounded() {
     assert_eq!(many["errors"][99]["pointer"], "/49/payload");
     assert_eq!(many["errors"][100], json!({"pointer": "", "detail": "has 1900 more faults"}));
 
-    // 25 KB of keys above each of many faults; and where the answer tells of each item.
+    // 25 KB of keys above each of many faults; also if the response lists each event.
     let deep = |faults: usize| {
         let open = format!(r#"{{"{}":"#, "k".repeat(240)).repeat(50);
         format!(r#"{{"device_id":"d","payload":{open}[{}]{}}}"#, vec![r#""\u0000""#; faults].join(","), "}".repeat(50))

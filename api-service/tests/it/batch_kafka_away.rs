@@ -1,4 +1,4 @@
-//! Batches that Kafka does not take, or not whole.
+//! Batches that Kafka does not accept, or only in part.
 
 use devstack::kit;
 
@@ -27,7 +27,7 @@ async fn without_an_acknowledgement_nothing_is_known_of_any() {
 #[tokio::test]
 async fn behind_one_that_finds_no_room_none_is_taken() {
     let app = without_kafka("batch_full", &["--kafka-queue-bytes=4096"]).await;
-    // The third does not fit, and the small ones behind it would.
+    // The third does not fit; the small ones after it would.
     let events = [event(0, 1500), event(1, 1500), event(2, 1500), event(3, 1), event(4, 1), "7".into()];
     let start = Instant::now();
     let response = batch(&app, &admin(), "application/json", format!("[{}]", events.join(","))).send().await.unwrap();
@@ -46,7 +46,7 @@ async fn a_full_queue_refuses_a_whole_batch_and_a_single_event_at_once() {
     let waiting = tokio::spawn(app.submission(&admin(), event(0, 900)).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
     let start = Instant::now();
-    // Of other devices: several events of one go another way while nobody knows how large a batch may be.
+    // Of other devices: while the limit of a batch is unknown, several events of one device use the other client.
     let [one, other] =
         [("e", event(1, 900)), ("f", event(2, 1))].map(|(id, event)| event.replacen("\"d\"", &format!("\"{id}\""), 1));
     let body = format!("[{one},{other}]");

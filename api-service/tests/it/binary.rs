@@ -1,4 +1,4 @@
-//! The binary itself, as it is deployed.
+//! The binary, as it is deployed.
 
 use std::fs::{read_dir, read_to_string};
 use std::ops::Deref;
@@ -27,9 +27,9 @@ impl Binary {
         Self::with_and_without(scope, settings, &[])
     }
 
-    /// With these settings, and without those of the usual ones.
+    /// With these settings, and without some of the usual ones.
     pub(crate) fn with_and_without(scope: &Scope, settings: &[(&str, &str)], without: &[&str]) -> Self {
-        // On a busy machine Kafka and Redis may take longer than they have by default.
+        // On a busy machine Kafka and Redis may take longer than the defaults.
         let patient = [("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s"), ("REDIS_TIMEOUT", "2s")];
         let usual = [("DRAIN_DELAY", "0s"), ("JWT_SECRET", SECRET)];
         let mut env = [scope.env(), owned(&usual), owned(&patient), owned(settings)].concat();
@@ -49,15 +49,15 @@ impl Binary {
         self.service.log().lines().map(str::to_owned).collect()
     }
 
-    /// How many of its threads have this name.
+    /// The number of its threads with this name.
     pub(crate) fn threads(&self, name: &str) -> usize {
         let tasks = read_dir(format!("/proc/{}/task", self.service.pid())).unwrap();
-        // One that ends meanwhile has no name any more.
+        // A thread that ends meanwhile has no name any more.
         let names = tasks.filter_map(|task| read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|found| found.trim_end() == name).count()
     }
 
-    /// Ends it as an orchestrator does, and returns its status and all it has written.
+    /// Terminates it as an orchestrator does, and returns its status and its log.
     pub(crate) fn terminate(self) -> (Option<i32>, Vec<String>) {
         self.service.terminate().unwrap();
         let status = self.service.wait(PATIENCE).unwrap().code();

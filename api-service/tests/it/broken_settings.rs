@@ -1,16 +1,16 @@
-//! A wrong setting ends the start: one clear line, status 2, and no port was bound.
+//! A wrong setting ends the start: one clear line, status 2, and no bound port.
 
 use std::process::Command;
 
-/// What the binary says, started with good settings and these.
+/// The error output of the binary, started with valid settings and these.
 fn refused(settings: &[(&str, &str)]) -> String {
     let good = [
         ("KAFKA_BROKERS", "127.0.0.1:1"),
         ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
         ("REDIS_URL", "redis://127.0.0.1:1"),
-        // Of 32 bytes: no fewer are enough.
+        // 32 bytes, the minimum.
         ("JWT_SECRET", "planted-7f3a-planted-7f3a-plante"),
-        // It cannot be had: whoever tries ends in another way.
+        // An address that cannot be bound: an attempt ends with another error.
         ("API_BIND", "192.0.2.1:1"),
         ("OPS_BIND", "192.0.2.1:1"),
     ];
@@ -97,7 +97,7 @@ fn authorities_are_refused_where_they_would_verify_nothing() {
     std::fs::remove_file(&*file).unwrap();
 }
 
-/// A variable of tokio's own, at which tokio panics.
+/// tokio reads this variable itself, and panics if it is invalid.
 #[test]
 fn a_number_of_threads_that_is_none_is_refused_by_name() {
     for threads in ["planted", "0", ""] {

@@ -14,15 +14,15 @@ use crate::app::{TestApp, admin, problem};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| Domains::all().document());
 
-/// Headers that are HTTP's own: of each message, or of the connection. OpenAPI names the media type elsewhere.
+/// HTTP's own headers, of each message or of the connection. OpenAPI declares the media type elsewhere.
 const FRAMING: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
 
-/// Where the document is, to the one who checks. A reference is a URI, and braces stand in none.
+/// The address of a part of the document for the validator. A reference is a URI, which must not contain braces.
 fn address(pointer: &str) -> String {
     format!("https://api.invalid/openapi.json#{pointer}").replace('{', "%7B").replace('}', "%7D")
 }
 
-/// The schemas of the document, each compiled when it is first asked for.
+/// The schemas of the document, each compiled on first use.
 struct Schemas {
     compiler: Compiler,
     compiled: boon::Schemas,
@@ -41,7 +41,7 @@ impl Schemas {
         Self { compiler, compiled: boon::Schemas::new() }
     }
 
-    /// What is wrong with a value; a schema that is none is refused here.
+    /// The faults of a value. Panics if the schema itself is invalid.
     fn faults(&mut self, address: &str, value: &Value) -> Vec<String> {
         let schema = self.compiler.compile(address, &mut self.compiled).unwrap_or_else(|error| panic!("{error:#}"));
         self.compiled.validate(value, schema).err().into_iter().map(|error| format!("{error:#}")).collect()
@@ -80,13 +80,13 @@ fn template(path: &str) -> Option<&'static str> {
     object(&DOCUMENT["paths"]).keys().map(String::as_str).find(|template| fits(template))
 }
 
-/// Checks an answer against the document; every answer that a test reads as a problem comes here.
-/// A request's method is not known from its answer: one of the path's has to allow it.
+/// Compares a response with the document. Every response that a test reads as a problem is checked here. The response
+/// does not show the method: one operation of the path must allow it.
 pub(crate) fn conforms(path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
     let template = template(path);
     let all: Vec<_> = operations().into_iter().filter(|(of, ..)| Some(*of) == template).collect();
     if all.is_empty() || status == 405 {
-        // Of no operation.
+        // No operation describes this response.
         assert!(matches!(status, 404 | 405), "{path}: {status}");
         return assert_eq!(faults("/components/schemas/Problem", &serde_json::from_slice(body).unwrap()), [""; 0]);
     }
@@ -94,7 +94,7 @@ pub(crate) fn conforms(path: &str, status: u16, headers: &HeaderMap, body: &[u8]
     assert!(found.iter().any(Vec::is_empty), "{path} answers {status}: {found:#?} {headers:?}");
 }
 
-/// Status, headers and body of an answer, having compared them with the document.
+/// Status, headers and body of a response, after comparing it with the document.
 pub(crate) async fn checked(response: Response) -> (u16, HeaderMap, Bytes) {
     let path = response.url().path().to_owned();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -103,7 +103,7 @@ pub(crate) async fn checked(response: Response) -> (u16, HeaderMap, Bytes) {
     (status, headers, body)
 }
 
-/// How an answer differs from what the operation's document says.
+/// How a response differs from the document of the operation.
 fn departures(operation: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
     let at = format!("{operation}/responses/{status}");
     let Some(answer) = DOCUMENT.pointer(&at) else { return vec![format!("{at} is not there")] };
@@ -149,7 +149,7 @@ fn the_document_is_openapi_3_1() {
     let schema: Value = serde_json::from_str(include_str!("contract/openapi-3.1.schema.json")).unwrap();
     let address = schema["$id"].as_str().unwrap().to_owned();
     assert_eq!(Schemas::of(&address, schema).faults(&address, &DOCUMENT), [""; 0]);
-    // What is compiled is compared with the schema of schemas.
+    // Compiling a schema validates it against the meta-schema.
     for name in object(&DOCUMENT["components"]["schemas"]).keys() {
         faults(&format!("/components/schemas/{name}"), &Value::Null);
     }
@@ -293,7 +293,7 @@ async fn the_router_has_every_operation_and_no_other() {
         let allowed = refused.headers()["allow"].to_str().unwrap().to_owned();
         assert_eq!(problem(refused).await["code"], "method_not_allowed");
         let methods = object(&DOCUMENT["paths"][path]).keys().map(|method| method.to_uppercase());
-        // HEAD goes with GET (RFC 9110).
+        // A route with GET also has HEAD (RFC 9110).
         let methods: Vec<_> = methods.map(|method| if method == "GET" { "GET,HEAD".into() } else { method }).collect();
         assert_eq!(methods.join(","), allowed, "{path}");
         for method in allowed.split(',') {

@@ -1,4 +1,4 @@
-//! Slow callers.
+//! Slow clients.
 
 use crate::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::prelude::*;
 async fn headers_that_trickle_in_end_with_the_connection() {
     let app = TestApp::with("slow_headers", &["--keep-alive-timeout=400ms"]).await;
     let mut raw = Raw::connect(app.address).await;
-    // Not the first request of its connection, either.
+    // The deadline also applies to later requests of a connection.
     raw.write(LIVE).await;
     assert!(raw.read_answer().await.starts_with("HTTP/1.1 200"));
     let start = Instant::now();
@@ -32,7 +32,7 @@ async fn an_idle_connection_is_closed_in_the_end() {
 
 #[tokio::test]
 async fn a_slow_body_leaves_kafka_its_time() {
-    // Half a second is left for the body.
+    // This leaves half a second for the body.
     let app = TestApp::with("slow_left", &["--request-timeout=60s", "--kafka-message-timeout=59500ms"]).await;
     let mut raw = Raw::send(app.address, &post(&admin(), 100)).await;
     raw.write("{").await;
@@ -49,7 +49,7 @@ async fn who_does_not_take_its_answers_in_is_let_go() {
         taken += 1;
         assert!(taken < 1000, "a million answers are held for one who reads none");
     }
-    // Nobody else notices.
+    // Other clients are not affected.
     assert_eq!(app.get("none").await.status(), 404);
 }
 

@@ -1,4 +1,4 @@
-//! The document and the page, as a browser gets them.
+//! The document and the page, as a browser receives them.
 
 use std::io::Read as _;
 
@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 
 use crate::prelude::*;
 
-/// A body as text, unpacked where it is packed.
+/// A body as text, decompressed if necessary.
 fn text(headers: &HeaderMap, body: &[u8]) -> String {
     if !headers.contains_key("content-encoding") {
         return String::from_utf8(body.to_vec()).unwrap();
@@ -50,7 +50,7 @@ async fn the_page_and_all_that_it_asks_for() {
     assert_eq!(none["code"], "not_found");
 }
 
-/// Rules for a phone are written for the classes of Swagger UI, which may have others after an update.
+/// The page's rules for phones use classes of Swagger UI, which an update may rename.
 #[tokio::test]
 async fn every_class_that_the_pages_own_style_names_is_one_of_swagger_uis() {
     let app = TestApp::start("docs_style").await;
@@ -60,7 +60,7 @@ async fn every_class_that_the_pages_own_style_names_is_one_of_swagger_uis() {
     };
     let (own, theirs) = (get("page.css").await, get("swagger-ui.css").await + &get("swagger-ui-bundle.js").await);
     assert!(own.contains("@media (max-width: 640px)"), "{own}");
-    // A comment has no class, though it may have a full stop.
+    // Comments are removed: they have no classes, but may have full stops.
     let rules: String = own.split("/*").map(|part| part.rsplit("*/").next().unwrap()).collect();
     let classes: Vec<_> = rules
         .split('.')

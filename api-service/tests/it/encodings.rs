@@ -1,4 +1,4 @@
-//! Packed bodies.
+//! Compressed bodies.
 
 use std::io::Write;
 

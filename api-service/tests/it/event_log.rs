@@ -1,5 +1,5 @@
-//! Each event, accepted or refused, alone or in a batch, is found in the log by its request, its device and its id; and
-//! no line holds a payload, a token or a secret.
+//! Each event, accepted or refused, alone or in a batch, can be found in the log by its request, its device and its id.
+//! No line has a payload, a token or a secret.
 
 use devstack::token::hs256;
 use reqwest::Client;
@@ -8,7 +8,7 @@ use crate::prelude::*;
 
 const MARK: &str = devstack::logs::PLANTED;
 
-/// What the log has of an event: request, status, code, device, event.
+/// The fields of an event's log line: request, status, code, device, event.
 type Line = (String, u64, Option<String>, Option<String>, Option<String>);
 
 fn line(request: &str, status: u64, code: &str, device: &str, event: &str) -> Line {
@@ -100,7 +100,7 @@ async fn all_of_them_with_all() {
         line("mixed", 403, "device_not_allowed", "d-9", "e-9"),
         line("mixed", 422, "invalid_event", "d-10", "e-10"),
         line("mixed", 202, "", "mine", "e-11"),
-        // Two, that name nothing.
+        // One line for two events without ids.
         line("mixed", 422, "invalid_event", "", ""),
         line("lines", 202, "", "d-12", "e-12"),
         line("lines", 422, "invalid_event", "d-13", ""),
@@ -114,7 +114,7 @@ async fn all_of_them_with_all() {
 
 #[tokio::test]
 async fn those_that_were_refused_without_it() {
-    // Even at the most talkative level.
+    // Even at the most verbose level.
     let binary = Binary::with(&prepared("event_log_errors").await, &[("RUST_LOG", "api_service=trace")]);
     post_all(&binary).await;
     let (_, seen) = binary.terminate();

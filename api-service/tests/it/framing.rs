@@ -1,9 +1,9 @@
-//! Requests whose beginning or end is a lie: each is answered once and for all, with a problem or, below the router,
-//! with a bare status, or its connection is closed; and what hides behind it is never taken for a request.
+//! Requests with false lengths or framing: each gets one response, a problem or, below the router, a bare status, or
+//! its connection is closed. Bytes hidden behind such a request are never read as another request.
 
 use crate::prelude::*;
 
-/// A `POST /events` with these header lines instead of a `Content-Length`, and this behind them.
+/// A `POST /events` with these header lines instead of a `Content-Length`, and this text after them.
 fn post(framing: &str, rest: &str) -> String {
     let token = admin();
     format!(
@@ -12,7 +12,7 @@ fn post(framing: &str, rest: &str) -> String {
     )
 }
 
-/// Something that would be accepted, if it were taken for a request.
+/// A request that would be accepted if the server read it as one.
 fn smuggled() -> String {
     post(&format!("content-length: {}", EVENT.len()), EVENT)
 }
@@ -21,8 +21,8 @@ fn chunked(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
 }
 
-/// The statuses and codes of all answers. Errors are checked to be problems with their request's id, or, without a
-/// code, to be nothing but a status.
+/// The statuses and codes of all responses. Checks that an error is a problem with its request's id or, without a code,
+/// only a status.
 fn answers(text: &str) -> Vec<(u16, String)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -76,7 +76,7 @@ async fn the_table() {
         ("length: more than allowed", length("266241"), large),
         ("length: two that differ", post("content-length: 30\r\ncontent-length: 31", EVENT), bare),
         ("length: too long", length("31"), late),
-        // The rest is no request.
+        // The rest is not a request.
         ("length: too short", length("29"), then_bad),
         ("length: 0, and a body", length("0"), then_bad),
         ("chunks: no size", coded("chunked", "zz\r\n"), bad),
@@ -96,7 +96,7 @@ async fn the_table() {
         ("coding: chunked twice", coded("chunked, chunked", &chunked(EVENT)), bad),
         ("coding: two lines", coded("gzip\r\ntransfer-encoding: chunked", &chunked(EVENT)), bad),
         ("coding: in HTTP/1.0", coded("chunked", &chunked(EVENT)).replace("HTTP/1.1", "HTTP/1.0"), bare),
-        // RFC 9112, section 6.3: the chunks count, and the connection ends with them.
+        // RFC 9112, section 6.3: the chunks take precedence, and the connection is closed after them.
         ("smuggling: CL.TE", post(&both, &behind), not_json),
         ("smuggling: TE.CL", post("transfer-encoding: chunked\r\ncontent-length: 4", &behind_one), not_json),
         ("smuggling: TE.TE", post("transfer-encoding: chunked\r\ntransfer-encoding: x", &behind), bare),
@@ -126,7 +126,7 @@ async fn the_table() {
     let wrong: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    // What is only unusual is taken: and it is all that is.
+    // Valid but unusual requests are accepted, and nothing else is.
     for request in [
         post("content-length: 30\r\ncontent-length: 30\r\nconnection: close", EVENT),
         post("transfer-encoding: Chunked\r\nconnection: close", &chunked(EVENT)),

@@ -1,5 +1,5 @@
-//! Clients that send nothing more and wait for their answer (FIN), or are gone before it (RST): each request is
-//! answered where there is somebody to answer, and is in the log and in the metrics in any case.
+//! Clients that close their sending side and wait for the response (FIN), or disconnect before it (RST). Each request
+//! gets its response if the client is still there, and is in the log and in the metrics in any case.
 
 use devstack::kit::json_lines;
 
@@ -23,7 +23,7 @@ fn get() -> String {
     format!("GET /resource/none HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n", user())
 }
 
-/// The line of this request, once it is there: message and status.
+/// Waits for the log line of this request, and returns its message and status.
 async fn logged(binary: &Binary, id: &str) -> (String, u64) {
     let line = async || {
         let log = binary.service.log();
@@ -46,7 +46,7 @@ pub(crate) async fn counted(binary: &Binary, line: &str) {
 #[tokio::test]
 async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     let scope = prepared("half_close").await;
-    // Kafka is asked a while after the end of the request has come.
+    // The linger delays the write to Kafka until the client's FIN has arrived.
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("KAFKA_LINGER", "300ms")]);
     let whole = format!("{}{EVENT}", post(&admin(), EVENT.len()));
     for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{EVENT}", expecting()))] {
@@ -96,8 +96,8 @@ async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
     counted(&binary, r#"http_connections_closed_total{reason="client_gone"} 1"#).await;
 }
 
-/// Of each deadline: a half-closed client whose request never comes to an end, or that takes nothing in, has no
-/// connection for longer than another one.
+/// For each deadline: a half-closed client that never completes its request, or that reads nothing, keeps its
+/// connection no longer than any other.
 #[tokio::test]
 async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     let times = ["--request-timeout=1s", "--kafka-message-timeout=500ms", "--redis-timeout=100ms"];
@@ -120,10 +120,10 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
 
     let mut raw = Raw::connect_narrow(app.address).await;
     let document = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n";
-    // More than both kernels take in for it.
+    // More than the buffers of both kernels hold.
     raw.write(&document.repeat(500)).await;
     raw.half_close().await;
-    // The one connection that there may be is free again.
+    // The only permitted connection is free again.
     let mut next = Raw::send(app.address, LIVE).await;
     assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
     drop(raw);
@@ -147,7 +147,7 @@ async fn a_half_closed_client_is_answered_at_the_end() {
 async fn a_request_that_the_end_of_the_service_drops_is_logged() {
     let binary = Binary::with(&prepared("dropped").await, &[("DRAIN_TIMEOUT", "300ms")]);
     let mut raw = Raw::send(binary.address, &named(&expecting(), "stuck")).await;
-    // It is in its handler, and nothing more comes.
+    // The request is in its handler, and its body never comes.
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
     let (status, seen) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{seen:?}");

@@ -1,4 +1,4 @@
-//! Live, and ready.
+//! Liveness and readiness.
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -35,7 +35,7 @@ async fn ready_with_all_and_a_warning_of_one_replica() {
     until(&app, 200, &json!({"status": "ready", "dependencies": all})).await;
 }
 
-/// `setup` says to set it so, and one disk is one disk.
+/// `setup` recommends `min.insync.replicas` of 2, but with one replica an event is still on one disk.
 #[tokio::test]
 async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
     let scope = prepared("health_replicas").await;

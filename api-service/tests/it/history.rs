@@ -1,4 +1,4 @@
-//! What happened to a device, newest first.
+//! The history of a device, newest event first.
 
 use shared::devices::decode;
 
@@ -8,11 +8,11 @@ pub(crate) async fn history(app: &TestApp, token: &str, query: &str) -> Response
     app.request("GET", &format!("/resource/d/events{query}")).bearer_auth(token).send().await.unwrap()
 }
 
-/// `count` events of the device, the one with the last number the newest.
+/// Sends `count` events of the device; the one with the highest number is the newest.
 pub(crate) async fn report(app: &TestApp, first: usize, count: usize, size: usize) {
     let event = |n| {
         let payload = format!(r#"{{"n":{n},"x":"{}"}}"#, "y".repeat(size));
-        // Not in the order of their names.
+        // Ids in another order than the times.
         devstack::kit::event("d").id(format!("e-{:03}", 999 - n)).payload(payload).json()
     };
     let events: Vec<_> = (first..first + count).map(event).collect();
@@ -24,7 +24,7 @@ fn numbers(page: &Value) -> Vec<u64> {
     page["items"].as_array().unwrap().iter().map(|item| item["payload"]["n"].as_u64().unwrap()).collect()
 }
 
-/// The numbers of all events, read so many at a time.
+/// The numbers of all events, read in pages of this size.
 async fn read_through(app: &TestApp, limit: usize) -> Vec<u64> {
     let (mut query, mut seen) = (format!("?limit={limit}"), Vec::new());
     while seen.len() < 100 {
@@ -96,14 +96,14 @@ async fn a_page_of_large_events_ends_early_and_goes_on() {
     assert_eq!(read_through(&app, 200).await, (0..40).rev().collect::<Vec<_>>());
 }
 
-/// A payload that is short where it is stored may be long where it is told.
+/// A payload that is short in the database may be long as JSON.
 #[tokio::test]
 async fn nothing_is_rendered_that_is_not_told() {
     let app = TestApp::start("history_rendered").await;
     report(&app, 0, 20, 250_000).await;
     work(&app, 20).await;
     let pool = sqlx::PgPool::connect(&app.scope.database_url).await.unwrap();
-    // Behind the first page: a row that nobody could render, for its text is longer than PostgreSQL's may be.
+    // After the first page: a row that cannot be rendered, because its text exceeds PostgreSQL's limit.
     sqlx::raw_sql(
         "UPDATE events SET accepted_at = accepted_at - interval '1 day',
            payload = (SELECT jsonb_build_object('n', (SELECT jsonb_agg('1e131000'::numeric) FROM generate_series(1, 9000))))
@@ -122,7 +122,7 @@ async fn nothing_is_rendered_that_is_not_told() {
     assert_eq!(history(&app, &user(), &format!("?before={next}")).await.status(), 503, "here it had to be rendered");
 }
 
-/// `ce_acceptedat` is what a producer says, and its clock may be far ahead or behind.
+/// Producers set `ce_acceptedat`, and a producer's clock may be far ahead or behind.
 #[tokio::test]
 async fn a_cursor_that_is_given_is_taken_whenever_its_event_was_accepted() {
     let app = TestApp::start("history_years").await;
@@ -142,7 +142,7 @@ async fn what_is_asked_for_and_what_is_refused() {
     report(&app, 0, 1, 1).await;
     work(&app, 1).await;
     let both = token(&["device", "user"], &["other"]);
-    // A place before everything that is kept.
+    // A cursor before every event.
     let behind = "?before=0.e";
     let table = [
         ("an admin", admin(), "?limit=200", 200, ""),

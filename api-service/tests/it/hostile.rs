@@ -1,5 +1,4 @@
-//! The binary under attack: what it costs in memory, and that others are served meanwhile. Each
-//! test prints its figures.
+//! The binary under attack: it needs little memory, and still serves other clients. Each test prints its figures.
 
 use std::io::Write as _;
 
@@ -10,12 +9,12 @@ use tokio::task::JoinSet;
 use crate::encodings::gzip;
 use crate::prelude::*;
 
-/// The binary, and one client of it that behaves.
+/// The binary, and a well-behaved client.
 struct Attacked {
     binary: Binary,
     client: Client,
     token: String,
-    /// In MiB, as all figures.
+    /// The memory before the attack. All figures are in MiB.
     before: usize,
 }
 
@@ -36,8 +35,7 @@ impl Attacked {
         request.body(body).send().await.unwrap()
     }
 
-    /// Posts as a client does that means no harm, each time on a new connection; all have to be
-    /// accepted.
+    /// Posts as an ordinary client does, each time on a new connection. All events have to be accepted.
     async fn well_behaved(&self, when: &str) {
         let mut took = Vec::new();
         for _ in 0..40 {
@@ -49,7 +47,7 @@ impl Attacked {
         println!("{when}: 40 of 40 accepted, median {:.1?}, slowest {:.1?}", took[20], took[39]);
     }
 
-    /// Prints what it holds, which must not be more than before and this.
+    /// Prints the memory, and checks that its peak is less than `more` above the start.
     fn memory(&self, when: &str, more: usize) {
         let (before, now, peak) = (self.before, self.binary.resident(), self.binary.peak());
         println!("{when}: {before} MiB before, {now} MiB now, {peak} MiB at the peak");
@@ -57,8 +55,7 @@ impl Attacked {
     }
 }
 
-/// Raises the limit of open files as far as it may be, which has to be enough for so many connections.
-/// The binary inherits it.
+/// Raises the limit of open files to its maximum, which must suffice for these connections. The binary inherits it.
 fn raise_limit(connections: usize) {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
@@ -69,7 +66,7 @@ fn raise_limit(connections: usize) {
     );
 }
 
-/// Opens so many connections, a few hundred at a time, and sends this on each.
+/// Opens `count` connections, a few hundred at a time, and sends this text on each.
 async fn open(address: std::net::SocketAddr, count: usize, text: &str, answered: bool) -> Vec<Raw> {
     let mut all = Vec::with_capacity(count);
     while all.len() < count {
@@ -106,7 +103,7 @@ async fn ten_thousand_idle_connections() {
     assert_eq!(attacked.binary.terminate().0, Some(0));
 }
 
-/// A fleet that comes back at once finds room to wait in, however long the service is kept from accepting.
+/// The backlog has room for a fleet that reconnects at once, while the service accepts nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_wait_to_be_accepted() {
     let count = 1_000;
@@ -115,7 +112,7 @@ async fn a_thousand_wait_to_be_accepted() {
     attacked.binary.service.freeze().unwrap();
     let address = attacked.binary.address;
     let herd = (0..count).map(|_| Raw::connect(address)).collect::<JoinSet<_>>();
-    // One that finds no room is dropped, and tries again and again.
+    // If the backlog is full, the kernel drops the connection attempt, and the client retries.
     let connected = tokio::time::timeout(Duration::from_secs(60), herd.join_all()).await;
     attacked.binary.service.thaw().unwrap();
     for raw in &mut connected.expect("not all are let in, or net.core.somaxconn is less than 1,000") {
@@ -128,7 +125,7 @@ async fn a_thousand_wait_to_be_accepted() {
 async fn headers_and_bodies_that_never_end() {
     let count = 400;
     raise_limit(count);
-    // 5 s for a body, too.
+    // This leaves 5 s for a body, too.
     let settings = [("KEEP_ALIVE_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "15s"), ("KAFKA_MESSAGE_TIMEOUT", "10s")];
     let attacked = Attacked::start("hostile_slow", &settings).await;
     let address = attacked.binary.address;
@@ -140,7 +137,7 @@ async fn headers_and_bodies_that_never_end() {
     attacked.well_behaved("beside slow ones").await;
     attacked.memory("slow ones", 256);
 
-    // They go on, a byte at a time, until nobody listens any more.
+    // They continue, a byte at a time, until the server closes the connection.
     let mut dribbling = JoinSet::new();
     for mut raw in heads.drain(..).chain(bodies.drain(..)) {
         dribbling.spawn(async move {
@@ -166,7 +163,7 @@ async fn headers_and_bodies_that_never_end() {
 async fn bombs_and_nests() {
     let attacked = Attacked::start("hostile_bombs", &[]).await;
     let zeros = |mib: usize| vec![b' '; mib << 20];
-    // As large on the wire as is allowed at all, or as takes no minutes to make.
+    // As large on the wire as is permitted, or as can be made without taking minutes.
     let (packed, zstd) = (gzip(&zeros(250)), zstd::encode_all(zeros(250).as_slice(), 1).unwrap());
     let nest = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let payload = format!(r#"{{"device_id":"d","payload":{{"x":{}}}}}"#, nest(100_000));
@@ -174,7 +171,7 @@ async fn bombs_and_nests() {
         ("gzip", 250 << 20, packed, [413, 413]),
         ("gzip", 0, gzip(b"").repeat(13_000), [400, 400]),
         ("zstd", 250 << 20, zstd, [413, 413]),
-        // To the one no object, to the other an array whose one item is none.
+        // For a single event: not an object. For a batch: an array whose one item is not an object.
         ("identity", 0, nest(100_000).into_bytes(), [422, 422]),
         ("identity", 0, "[".repeat(200_000).into_bytes(), [400, 400]),
         ("identity", 0, payload.into_bytes(), [422, 422]),
@@ -184,7 +181,7 @@ async fn bombs_and_nests() {
         for (encoding, unpacked, body, statuses) in &table {
             let status = statuses[place];
             let (size, start) = (body.len(), Instant::now());
-            // Ten at a time.
+            // Ten concurrent requests.
             let mut all = JoinSet::new();
             for _ in 0..10 {
                 let (url, token) = (attacked.binary.url(path), attacked.token.clone());
@@ -205,7 +202,7 @@ async fn bombs_and_nests() {
     attacked.memory("bombs", 256);
 }
 
-/// Each may ask for a window of 8 MiB: what is not written of it is no memory, and is not counted.
+/// Each body may request a window of 8 MiB. The unused part of a window needs no memory, and is not counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_that_nobody_fills() {
     let attacked = Attacked::start("hostile_windows", &[]).await;
@@ -216,7 +213,7 @@ async fn windows_that_nobody_fills() {
     let head = post(&attacked.token, 200_000).replace("content-type", "content-encoding: zstd\r\ncontent-type");
     let begun = [head.as_bytes(), encoder.get_ref()].concat();
     let mut all = Vec::new();
-    // Until there is no room for one more of this subject's.
+    // Until this subject's share is used up.
     while attacked.post("/events", EVENT.into(), "zstd").await.status() != 503 {
         assert!(all.len() < 1_000, "they take no room");
         let mut raw = Raw::connect(attacked.binary.address).await;

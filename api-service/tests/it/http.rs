@@ -1,4 +1,4 @@
-//! HTTP by hand, for what no client would do.
+//! HTTP by hand, for requests that no client library sends.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
-    /// One that begins with this.
+    /// A connection on which this text was sent.
     pub(crate) async fn send(address: SocketAddr, text: &str) -> Self {
         let mut raw = Self::connect(address).await;
         raw.write(text).await;
         raw
     }
 
-    /// One whose kernel takes little in for it.
+    /// A connection with a small receive buffer.
     pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -35,22 +35,22 @@ impl Raw {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Sends nothing more, and says so (FIN).
+    /// Closes the sending side (FIN).
     pub(crate) async fn half_close(&mut self) {
         self.0.shutdown().await.unwrap();
     }
 
-    /// Ends it with a reset (RST).
+    /// Closes the connection with a reset (RST).
     pub(crate) fn reset(self) {
         self.0.set_zero_linger().unwrap();
     }
 
-    /// Writes as far as the server lets it; says whether it took all of it.
+    /// Writes until the server closes the connection; true if everything was written.
     pub(crate) async fn write_as_far_as_it_goes(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.0.write_all(bytes)).await.expect("it is not closed").is_ok()
     }
 
-    /// All that comes until the connection is closed, if need be by a reset.
+    /// Reads until the connection is closed or reset.
     pub(crate) async fn read_to_the_end(&mut self) -> String {
         let mut all = Vec::new();
         match timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed") {
@@ -59,7 +59,7 @@ impl Raw {
         }
     }
 
-    /// All that comes until the server closes the connection.
+    /// Reads until the server closes the connection.
     pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
         timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();

@@ -1,4 +1,4 @@
-//! The internal port: metrics, and health for who has no other port.
+//! The internal port: metrics, and health for orchestrators without access to the public port.
 
 use crate::half_close::counted;
 use crate::prelude::*;

@@ -1,4 +1,4 @@
-//! An issuer of tokens: publishes keys on a port of its own, and counts who asks.
+//! An issuer of tokens: publishes keys on its own port, and counts the requests for them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,13 +39,13 @@ impl Issuer {
         issuer
     }
 
-    /// One that is down until [`up`](Self::up).
+    /// An issuer that is down until [`up`](Self::up).
     pub(crate) fn down_at_first() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], devstack::port::free()));
         Self { address, state: Arc::default(), serving: None, tls: None }
     }
 
-    /// One that speaks TLS as `localhost`, with this certificate.
+    /// An issuer that speaks TLS as `localhost`, with this certificate.
     pub(crate) async fn over_tls(signers: &[&Signer], certificates: &Certificates) -> Self {
         let certificate = CertificateDer::from_pem_file(&certificates.certificate).unwrap();
         let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
@@ -65,7 +65,7 @@ impl Issuer {
                 tokio::spawn(async move {
                     match tls {
                         None => answer(stream, state).await,
-                        // Who does not trust the certificate is gone.
+                        // A client that does not trust the certificate disconnects.
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
                                 answer(stream, state).await;

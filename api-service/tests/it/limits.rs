@@ -1,4 +1,4 @@
-//! What one caller, and all of them together, may ask for.
+//! The limits of one caller, and of all callers together.
 
 use std::ops::RangeInclusive;
 
@@ -23,7 +23,7 @@ async fn left(room: &InFlight, bytes: RangeInclusive<usize>) {
 
 #[tokio::test]
 async fn a_subject_past_its_rate_is_told_when_to_come_back() {
-    // One in 100 s: nothing comes back while the test runs.
+    // The bucket of 100 gains only one event a second.
     let settings = ["--rate-limit-events-per-second=1", "--rate-limit-burst=100", "--rate-limit-reads-per-second=10"];
     let app = TestApp::with("rate", &settings).await;
     let post = |token: &str, body: &'static str| app.submission(token, body).send();
@@ -35,7 +35,7 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     assert_eq!(header(&first, "ratelimit"), Some(r#""events";r=99;t=1"#));
     checked(first).await;
 
-    // It counts before the body is looked at.
+    // The rate is charged before the body is read: an invalid body costs one, too.
     assert_eq!(post(&alice, "{").await.unwrap().status(), 400);
     let mut last = post(&alice, EVENT).await.unwrap();
     let mut taken = 3;
@@ -55,7 +55,7 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     assert_eq!(read.status(), 404, "and reads are another matter");
     assert_eq!(header(&read, "ratelimit-policy"), Some(r#""reads";q=100;w=10"#));
 
-    // Neither who has no token nor who has no role takes from anybody.
+    // A request without a valid token, or without a role, is not charged.
     let nobody = post("nonsense", EVENT).await.unwrap();
     assert_eq!((nobody.status().as_u16(), header(&nobody, "ratelimit")), (401, None));
     let reader = post(&user(), EVENT).await.unwrap();
@@ -76,18 +76,18 @@ async fn a_batch_costs_what_it_holds() {
     let refused = many(&app, &admin(), 8).await;
     assert_eq!(refused.status(), 429);
     let wait: u64 = header(&refused, "retry-after").unwrap().parse().unwrap();
-    // One comes back each second, and a busy machine may take some.
+    // The bucket gains one each second, and a busy machine may take some seconds.
     assert!(wait <= 6 && wait + began.elapsed().as_secs() + 1 >= 6, "{wait}");
     let refused = problem(refused).await;
     assert_eq!(refused["code"], "rate_limited");
     let left = 8 - wait;
     assert_eq!(refused["detail"], format!("the request needs 8 events, and this subject has {left} of 10 left"));
 
-    // What is no batch costs one.
+    // A body that is not a batch costs one.
     let bad = batch(&app, &of("bob"), "application/json", "[").send().await.unwrap();
     assert_eq!((bad.status().as_u16(), header(&bad, "ratelimit")), (400, Some(r#""events";r=9;t=1"#)));
 
-    // Of more than the burst it is told how many may come, and no wait.
+    // A batch larger than the burst gets the maximum, and no wait.
     let refused = is_refused(many(&app, &of("carol"), 12).await, 413, "too_many_events", None).await;
     assert_eq!(refused["detail"], "a subject may send up to 10 events at once, and the request has 12");
     assert_eq!(many(&app, &of("carol"), 10).await.status(), 202, "it has cost nothing");
@@ -96,14 +96,14 @@ async fn a_batch_costs_what_it_holds() {
 #[tokio::test]
 async fn no_room_for_another_body() {
     let app = TestApp::with("room", &["--max-bytes-in-flight=17825792"]).await;
-    // All but enough for a small one.
+    // Leaves memory only for a small body.
     let mut held = app.backbone.ingest.in_flight.empty();
     held.cover(17 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(EVENT).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
     is_refused(app.submit(large.clone()).await, 503, "overloaded", Some("1")).await;
 
-    // Of a length that is not known before it is there, or is not what it unpacks to.
+    // The same for a body without a length, and for one that is larger after decompression.
     let mut raw = Raw::connect(app.address).await;
     let head = post(&admin(), 0).replace("content-length: 0", "transfer-encoding: chunked");
     raw.write(&format!("{head}{:x}\r\n{large}\r\n0\r\n\r\n", large.len())).await;
@@ -147,11 +147,11 @@ async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
 async fn one_subjects_bodies_leave_room_for_all_others() {
     const MIB: usize = 1024 * 1024;
     const ALL: usize = 34 * MIB;
-    // A subject's share is what the largest body takes, packed: half of it.
+    // A subject's share is the memory of the largest body: half of the budget here.
     let app = TestApp::with("room_share", &["--max-bytes-in-flight=35651584"]).await;
     let (alice, bob) = (of("alice"), of("bob"));
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
-    // All of it, but for the last byte of the largest body.
+    // Takes the whole share, except for the last byte of the largest body.
     let mut held = app.backbone.ingest.in_flight.empty().of("alice");
     held.cover(9 * MIB).unwrap();
     let mut slow = Raw::send(app.address, &post(&alice, 8 * MIB).replace("/events ", "/events/batch ")).await;
@@ -171,7 +171,7 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
     const ALL: usize = 18_000_000;
     let app = TestApp::with("room_told", &["--max-bytes-in-flight=18000000", "--write-timeout=2s"]).await;
     let in_flight = &app.backbone.ingest.in_flight;
-    // A small one, and each of its events is told, because the last one differs.
+    // A small body with a large response: the last event differs, so the response lists each event.
     let body = format!("[{}{EVENT}]", "7,".repeat(999));
     let submit = || batch(&app, &admin(), "application/json", body.clone()).send();
     let told = submit().await.unwrap();
@@ -180,22 +180,22 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
     assert!(size > 3 * 16 * 1024, "{size}");
     left(in_flight, ALL..=ALL).await;
 
-    // Room for the body, and not for the answer: nothing is sent.
+    // Memory for the body, but not for the response: nothing is sent to Kafka.
     let mut others = in_flight.empty();
     others.cover(ALL - 10_000).unwrap();
     is_refused(submit().await.unwrap(), 503, "overloaded", Some("1")).await;
     assert_eq!(records(&app, 1).await.len(), 1);
     drop(others);
 
-    // Room for one answer, of which no more is asked for than is known of it. Some are taken in by both kernels: then
-    // one is in memory.
+    // Memory for one response, by the estimate that is made before the results are known. The buffers of both kernels
+    // hold some responses; the next one stays in memory.
     let most = body.len() + 1000 * 256 + 32 * 1024;
     assert!(size < most, "{size}");
     let mut others = in_flight.empty();
     others.cover(ALL - most).unwrap();
     let mut idler = Raw::connect_narrow(app.address).await;
     let head = post(&admin(), body.len()).replace("/events ", "/events/batch ");
-    // For longer than it takes to answer.
+    // Longer than a response takes.
     let is_held = async || {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -213,7 +213,7 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
         }
     }
     assert_eq!(app.submit(EVENT).await.status(), 202, "small answers need none");
-    // The deadline for taking them in ends it.
+    // `WRITE_TIMEOUT` closes the connection, which releases its memory.
     drop(others);
     left(in_flight, ALL..=ALL).await;
 }
@@ -241,7 +241,7 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     is_refused(history(&app, &user(), "?limit=200").await, 503, "overloaded", Some("1")).await;
     assert_eq!(app.submit(EVENT).await.status(), 202, "bodies are another matter");
     assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
-    // The deadline for taking them in ends it.
+    // `WRITE_TIMEOUT` closes the connections, which releases their memory.
     left(18_000_000).await;
     assert_eq!(history(&app, &user(), "?limit=200").await.bytes().await.unwrap(), whole);
 }

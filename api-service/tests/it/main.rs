@@ -1,4 +1,4 @@
-//! The real server, in this process, against real Kafka, PostgreSQL and Redis.
+//! Tests of the real server, in this process, with real Kafka, PostgreSQL and Redis.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

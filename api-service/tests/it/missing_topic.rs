@@ -1,4 +1,4 @@
-//! A topic that is not there is not made, whatever the broker allows, and no event is accepted for it.
+//! A missing topic is not created, even if the broker allows it, and no event is accepted for it.
 
 use devstack::kit::{has_topic, kafka_that_makes_topics};
 
@@ -7,12 +7,12 @@ use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","event_id":"1","payload":{}}"#;
 
-/// With the timeouts that it has by default.
+/// With the default timeouts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_is_not_made_and_takes_no_event() {
     let kafka = kafka_that_makes_topics().await;
     let mut scope = scope("no_topic").await;
-    // The tables; the topics are elsewhere.
+    // Only for the tables; the topics are elsewhere.
     prepare(&scope).await;
     scope.endpoints.kafka_brokers = kafka.brokers().to_owned();
     let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=5s", "--request-timeout=10s"]).await;

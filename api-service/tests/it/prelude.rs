@@ -1,4 +1,4 @@
-//! What most of these tests use.
+//! Imports that most of these tests use.
 
 pub(crate) use std::time::{Duration, Instant};
 
@@ -18,5 +18,5 @@ pub(crate) use crate::contract::{checked, conforms};
 pub(crate) use crate::http::{LIVE, Raw, post};
 pub(crate) use crate::topic::{records, work};
 
-/// The least event that is accepted.
+/// The smallest valid event.
 pub(crate) const EVENT: &str = r#"{"device_id":"d","payload":{}}"#;

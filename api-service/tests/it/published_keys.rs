@@ -16,7 +16,7 @@ fn token(signer: &Signer) -> String {
     signer.token("alice", &["user"], &[], MINUTE).unwrap()
 }
 
-/// 404 is "you may, but there is none".
+/// 404 means: permitted, but there is no such resource.
 async fn get(app: &TestApp, token: &str) -> u16 {
     app.request("GET", "/resource/none").bearer_auth(token).send().await.unwrap().status().as_u16()
 }
@@ -45,7 +45,7 @@ async fn a_new_key_is_found_by_its_name_and_an_old_one_is_forgotten() {
     let (old, new) = (signer("ES256", "old"), signer("ES256", "new"));
     let issuer = Issuer::start(&[&old]).await;
     let app = TestApp::with("keys_rotation", &[&issuer.url(), "--jwt-jwks-refresh=1h"]).await;
-    // The same token each time: it is remembered, and must not be once its key is gone.
+    // The same token each time: it is cached, and must not be accepted once its key is gone.
     let (by_old, by_new) = (token(&old), token(&new));
     assert_eq!((get(&app, &by_old).await, get(&app, &by_old).await), (404, 404));
     issuer.publish(&[&new]);
@@ -173,7 +173,7 @@ async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
     assert_eq!(get(&app, &token(&known)).await, 401);
 }
 
-/// The answer of `/health/ready`, once it is this status.
+/// The response of `/health/ready`, once it has this status.
 async fn readiness(binary: &Binary, status: &str) -> (u16, Value) {
     let is_it = async || {
         let (code, _, body) = checked(binary.get("/health/ready", "").send().await.unwrap()).await;
@@ -195,13 +195,13 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     assert_eq!(refused().await, 503);
     let nothing = json!({"status": "down", "age_seconds": null});
     assert_eq!(readiness(&binary, "unready").await, (503, nothing));
-    // Why, for operators alone: it may name a server.
+    // The reason is only for operators: it may name a server.
     let (status, internal) = binary.ready().await;
     assert_eq!(status, 503);
     assert!(internal["dependencies"]["jwks"]["error"].as_str().is_some_and(|error| !error.is_empty()), "{internal}");
     assert!(binary.metrics().await.contains("\njwks_keys 0\n"));
     let says = |text: &str| binary.seen().iter().filter(|line| line.contains(text)).count();
-    // The log is written by a thread of its own.
+    // Another thread writes the log.
     let why = "cannot read the JWKS: no key is known yet";
     devstack::kit::until(why, async || says(why) == 1).await;
 

@@ -32,7 +32,7 @@ pub(crate) fn source(response: &reqwest::Response) -> &str {
     response.headers()["cache-status"].to_str().unwrap()
 }
 
-/// The version in an answer's tag, which is that and a time.
+/// The version in the entity tag of a response; the rest of the tag is a time.
 pub(crate) fn tagged(response: &reqwest::Response) -> i64 {
     let tag = response.headers()["etag"].to_str().unwrap();
     let (version, time) = tag.trim_matches('"').split_once('-').unwrap();
@@ -80,7 +80,7 @@ async fn miss_hit_and_fence() {
 async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version() {
     let app = TestApp::start("read_forgotten").await;
     let id: DeviceId = "d".parse().unwrap();
-    // Both lives name their one event alike.
+    // The device has an event with the same id before and after it is erased.
     let report = async |state: &str| {
         let event = event("d").id("e-1").payload(format!(r#"{{"state":"{state}"}}"#));
         assert_eq!(app.submit(event.json()).await.status(), 202);
@@ -112,7 +112,7 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
     assert_eq!(app.get("new").await.status(), 200, "the fence replaced what was kept of its absence");
 }
 
-/// Holds every read of resources, until it is dropped.
+/// Blocks every read of resources until it is dropped.
 pub(crate) struct Held(PgConnection, PgPool);
 
 impl Held {
@@ -154,10 +154,10 @@ async fn who_finds_a_lease_of_this_process_joins_its_query() {
     let first = read();
     held.until_one_waits().await;
     let others: Vec<_> = (0..5).map(|_| read()).collect();
-    // They cannot be seen waiting; what can be seen is that none of them asks PostgreSQL.
+    // That they wait is not visible; it is visible that none of them queries PostgreSQL.
     sleep(Duration::from_millis(300)).await;
     assert_eq!(held.waiting().await, 1);
-    // The flight goes on though who started it is gone.
+    // The flight continues after the request that started it is gone.
     first.abort();
     held.release().await;
     for other in others {
@@ -209,7 +209,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     let held = Held::hold(&app.scope).await;
     let reading = reading(&app, "d");
     held.until_one_waits().await;
-    // It fills, and version 2 is written, before this one is answered.
+    // The other process fills, and version 2 is written, before this read is answered.
     assert!(app.cache().fill(&id.cache_key(), &lease, Some(&older)).await);
     held.release_after("UPDATE resources SET version = 2").await;
     assert_eq!(tagged(&reading.await.unwrap()), 2);

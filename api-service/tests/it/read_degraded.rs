@@ -1,4 +1,4 @@
-//! Reads with PostgreSQL away, or Redis.
+//! Reads while PostgreSQL or Redis is down.
 
 use devstack::Redis;
 use sqlx::PgPool;
@@ -7,8 +7,8 @@ use crate::app::redis_at;
 use crate::prelude::*;
 use crate::read::{report, source, tagged};
 
-/// Many who poll one device while Redis is of no use are one query at a time, and leave the pool, of four connections,
-/// to others. So are those whose leases vanish meanwhile, by fences, evictions or a restart of Redis.
+/// While Redis does not help, many clients that poll one device cause one query at a time, and leave the pool of four
+/// connections to others. That also holds when leases vanish, by fences, evictions or a restart of Redis.
 #[tokio::test]
 async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does() {
     let full = blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await;
@@ -22,13 +22,13 @@ async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does(
         work(&app, 1).await;
         let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
         let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
-        // They come in over a second: some of them behind each lease that is gone.
+        // They arrive within a second, so that some follow each lease that vanishes.
         let reads = futures_util::future::join_all((0..200).map(async |n: u64| {
             tokio::time::sleep(Duration::from_millis(5 * n)).await;
             app.get("d").await
         }));
         let watch = async {
-            // Longer than anybody waits for a connection; all of it may pass without a look that shows more.
+            // Longer than the timeout for a pool connection: no sample in this time may show more than one query.
             let (mut most, until) = (0, Instant::now() + Duration::from_millis(2_500));
             while Instant::now() < until {
                 let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";

@@ -1,5 +1,5 @@
-//! Readers that are stopped with what they read in hand, while it is overwritten, and while Redis
-//! loses what it holds.
+//! Readers that are stopped after PostgreSQL has answered, while the resource is written, and while Redis loses its
+//! data.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::app::redis_at;
 use crate::prelude::*;
 use crate::read::{Held, cached, reading, source, tagged};
 
-/// An API that has PostgreSQL behind a proxy, and its worker, which has not.
+/// An API that reaches PostgreSQL through a proxy, and a worker that reaches it directly.
 struct Race {
     app: Arc<TestApp>,
     postgres: Proxy,
@@ -33,7 +33,7 @@ impl Race {
         let (postgres, behind) = Proxy::before(&scope.database_url).unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
         let behind = format!("--database-url={behind}");
-        // A stopped reader is not to be given up; and of one connection it is known what it has seen.
+        // Timeouts long enough for a stopped reader; with one connection the order of its queries is known.
         let own = [&*behind, "--database-timeout=60s", "--database-max-connections=1", "--request-timeout=90s"];
         let app = Arc::new(TestApp::on(scope, &[settings, &own].concat()).await);
         let store = Store::open(&plain.backbone.postgres, "worker").unwrap();
@@ -41,7 +41,7 @@ impl Race {
         Self { app, postgres, pool, store, cache }
     }
 
-    /// Writes the device's next event, and fences it.
+    /// Writes the device's next event, and its fence.
     async fn write(&self, device: &str, n: i64) {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + n).unwrap();
         let payload = format!(r#"{{"n":{n},"filler":"{}"}}"#, "x".repeat(1_000));
@@ -60,9 +60,9 @@ impl Race {
         reading(&self.app, device)
     }
 
-    /// A reader that PostgreSQL has answered, and that does not know yet.
+    /// A reader whose answer PostgreSQL has sent, but which has not received it.
     async fn with_its_answer_in_hand(&self, device: &'static str) -> JoinHandle<Response> {
-        // The statement is prepared: what waits for the lock is its execution.
+        // This prepares the statement, so that only its execution waits for the lock.
         assert_eq!(self.app.get("warm").await.status(), 404);
         let held = Held::hold(&self.app.scope).await;
         let reading = self.read(device);
@@ -88,7 +88,7 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     let Lookup::Leased(before) = race.cache.get(&d.cache_key()).await else { panic!("no lease") };
     race.write("d", 2).await;
     assert_eq!(race.cache.get(&d.cache_key()).await, Lookup::Miss, "the fence ended the lease");
-    // This one begins after the fence: it takes a lease of its own, and joins nothing older.
+    // This read starts after the fence: it takes its own lease, and joins no older read.
     let second = race.read("d");
     until(
         "a lease of its own",
@@ -100,7 +100,7 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     assert_eq!((tagged(&first), source(&first)), (1, "resource-cache; fwd=miss"));
     let second = second.await.unwrap();
     assert_eq!((second.status().as_u16(), tagged(&second)), (200, 2));
-    // Stored or not: the first, which could not fill, may have ended its lease.
+    // Stored or not: the first read, which could not fill, may have ended the lease.
     assert!(source(&second).starts_with("resource-cache; fwd=miss"), "{}", source(&second));
     assert_eq!(tagged(&race.app.get("d").await), 2);
 }
@@ -118,9 +118,9 @@ async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
     let other: DeviceId = "other".parse().unwrap();
     let lease = race.cache.lease(&other.cache_key()).await.unwrap();
     assert!(race.cache.fill(&other.cache_key(), &lease, Some(r#"{"version":1,"id":"other"}"#)).await);
-    // Until then it asks PostgreSQL, in vain.
+    // Until the API has reconnected to Redis, it asks PostgreSQL, in vain.
     until("for the API too", async || race.app.get("other").await.status() == 200).await;
-    // Nothing is there that a fence could delete: the lease is gone all the same.
+    // Redis has no entry for the fence to delete, but the lease is gone as well.
     race.write("d", 2).await;
     race.postgres.mend();
     let response = reading.await.unwrap();
@@ -131,8 +131,8 @@ async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
     assert_eq!((tagged(&next), source(&next)), (2, "resource-cache; fwd=miss; stored"));
 }
 
-/// Bodies of a kilobyte, and room for some dozens of them: of 150 devices many are evicted, and their
-/// leases too.
+/// Bodies of a kilobyte, and memory for a few dozen of them: many of the 150 devices are evicted, and their leases,
+/// too.
 #[tokio::test(flavor = "multi_thread")]
 async fn eviction_makes_no_read_wrong() {
     let redis = blocking(|| Redis::start(&["--maxmemory-policy", "allkeys-lru"])).await.unwrap();
@@ -141,7 +141,7 @@ async fn eviction_makes_no_read_wrong() {
     let memory = |info: &str, name: &str| -> u64 {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok()).unwrap()
     };
-    // What scripts and connections take is no room for bodies.
+    // The memory of scripts and connections comes first, so that the limit covers only bodies.
     race.write("warm", 1).await;
     until("the API has connected", async || source(&race.app.get("warm").await).ends_with("hit")).await;
     race.write("warm", 2).await;
@@ -152,7 +152,7 @@ async fn eviction_makes_no_read_wrong() {
     for n in 1..=2 {
         for (number, device) in devices.iter().enumerate() {
             race.write(device, n).await;
-            // This one, which is new, and one that has been there for long, or was evicted.
+            // This device, which was just written, and an older one, which may have been evicted.
             for (device, versions) in [(device, n..=n), (&devices[(number * 7) % devices.len()], n - 1..=n)] {
                 let response = race.app.get(device).await;
                 let found: i64 = match response.status().as_u16() {

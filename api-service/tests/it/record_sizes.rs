@@ -1,4 +1,4 @@
-//! What is too large is too large alone: a good event is accepted, whatever it travels with.
+//! A record that is too large is refused alone: valid events of the same request are accepted.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::sized::{
     post_single,
 };
 
-/// Requests of every size up to the limit, many at once, and what must hold of each.
+/// Sends requests of every size up to the limit, many at once, and checks each result.
 async fn generated(limit: usize, compression: &str) {
     let seed = std::env::var("RECORD_SIZES_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("RECORD_SIZES_SEED={seed}, a limit of {limit}");
@@ -20,9 +20,9 @@ async fn generated(limit: usize, compression: &str) {
     let mut requests: Vec<Vec<Sent>> = Vec::new();
     let mut formats = Vec::new();
     for n in 0..90 {
-        // As many as fit into 3 MiB, so that the machine is not too busy to answer.
+        // At most 3 MiB, so that the machine can answer in time.
         let events = if n % 3 == 0 { 1 } else { random.usize(2..=60) };
-        // Most are small, some as large as can be, and some near what fits into a batch just so.
+        // Most are small, some as large as possible, and some close to the limit of a batch.
         let mut left = 3 << 20;
         let mut request = Vec::new();
         for m in 0..events {
@@ -112,10 +112,10 @@ async fn what_is_too_large_alone_is_refused_alone() {
     assert_eq!(places.len(), good.len());
     in_order(&places, &good);
 
-    // lz4 makes it fit for a topic that keeps what producers compressed, and for no other.
+    // Compressed with lz4, it fits a topic that keeps the producers' compression, but no other.
     let compressible = Sent::new(&mut fastrand::Rng::new(), "d".into(), "6".into(), 100_000, true);
     assert_eq!(app.submit(compressible.json()).await.status(), 413);
-    // The limit is another one, so that it is known when the change is there.
+    // The limit is larger by one, which shows when the change has taken effect.
     limit_of(&app.scope, 20_001, "producer").await;
     assert_eq!(app.submit(compressible.json()).await.status(), 202);
 }

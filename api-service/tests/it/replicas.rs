@@ -1,4 +1,4 @@
-//! A 202 rests on every in-sync replica, and on as many of them as the topic asks for.
+//! A 202 requires every in-sync replica, and as many of them as the topic demands.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
     let mut scope = scope("replicas").await;
     scope.endpoints.kafka_brokers = cluster.brokers();
-    // Each pair of the three brokers has one of the partitions.
+    // Each of the three partitions is on another pair of the three brokers.
     prepare_on(&scope, 2).await;
     let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=3s"]).await;
 
@@ -52,7 +52,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
 
     tokio::task::block_in_place(|| cluster.nodes[2].kill().unwrap());
     until_in_sync(&scope, |replicas| !replicas.contains(&3)).await;
-    // What the broker says of it, with the API's settings but for the tries.
+    // The broker's own answer, with the API's settings but fewer retries.
     let mut once = settings(&app.config.backbone.kafka, &app.config.backbone.producer).unwrap();
     let once: FutureProducer = once.set("message.send.max.retries", "1").create().unwrap();
     let (mut accepted, mut refused) = (0, 0);

@@ -1,4 +1,4 @@
-//! The end: what is under way is answered, and nothing more is taken.
+//! Shutdown: requests under way are answered, and no more are accepted.
 
 use api_service::backbone::health;
 use tokio::net::TcpStream;

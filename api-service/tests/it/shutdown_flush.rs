@@ -1,4 +1,4 @@
-//! What was handed to Kafka is written, though nobody waits for it any more.
+//! Events that were handed to Kafka are written, even if no request waits for them any more.
 
 use rdkafka::mocking::MockCluster;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ async fn written(brokers: String, topic: String) -> i64 {
 #[tokio::test]
 async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     let scope = prepared("flush").await;
-    // It waits in the producer's queue for others to travel with, for longer than the test takes.
+    // The event waits in the producer's queue for its batch, for longer than the test takes.
     let settings = [("KAFKA_LINGER", "50s"), ("KAFKA_MESSAGE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "70s")];
     let binary = Binary::with(&scope, &settings);
     let (mut posted, start) = (0, Instant::now());
@@ -21,13 +21,13 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
         let metrics = binary.metrics().await;
         metrics.lines().any(|line| line.starts_with("kafka_queue_records{") && line.ends_with("} 1"))
     };
-    // The first client is replaced once Kafka has said what the topic takes, and sends what it has.
+    // The first client is replaced once Kafka has returned the topic's limit, and sends its records then.
     let client = 'queued: loop {
         assert!(start.elapsed() < Duration::from_secs(45), "the event is not in the queue");
         let mut client = Raw::send(binary.address, &post(&admin(), EVENT.len())).await;
         client.write(EVENT).await;
         posted += 1;
-        // The producer tells of its queue every five seconds.
+        // The producer reports its queue every five seconds.
         let patience = Instant::now() + Duration::from_secs(12);
         while Instant::now() < patience {
             if queued().await {
@@ -45,12 +45,12 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     assert_eq!(written(scope.endpoints.kafka_brokers.clone(), scope.input_topic.clone()).await, posted, "{log:?}");
 }
 
-/// Of the client that sends each event by itself, whose queue is another one.
+/// The same for the client that sends each event by itself, which has its own queue.
 #[tokio::test]
 async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
     let scope = prepared("flush_alone").await;
-    // librdkafka's own broker never says what the topic takes: several events of one device go alone. It is away
-    // until the service has nothing left to do but wait for it.
+    // librdkafka's mock broker never returns the topic's limit, so several events of one device are sent one by one. It
+    // is down until the service only waits for it.
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(&scope.input_topic, PARTITIONS, 1).unwrap();
     cluster.broker_down(1).unwrap();

@@ -1,4 +1,4 @@
-//! Events of a given size, a topic with a given limit, and where in the log they stand.
+//! Events of a given size, a topic with a given limit, and the positions of events in the log.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,10 @@ use time::OffsetDateTime;
 
 use crate::prelude::*;
 
-/// A record's headers, and the frame around a batch: never more than this.
+/// An upper bound of the size of a record's headers and of the frame around a batch.
 pub(crate) const AROUND: usize = 600;
 pub(crate) const MAX_PAYLOAD: usize = 256 * 1024;
-/// For machines that are busy with other things.
+/// Timeouts for busy machines.
 pub(crate) const PATIENT: [&str; 4] = [
     "--kafka-message-timeout=30s",
     "--request-timeout=60s",
@@ -33,7 +33,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// With a payload of this size. lz4 makes nothing of it, or next to nothing.
+    /// With a payload of this size. Unless it is to be compressible, lz4 cannot compress it.
     pub(crate) fn new(
         random: &mut fastrand::Rng,
         device: String,
@@ -73,7 +73,7 @@ pub(crate) fn array(events: &[Sent]) -> String {
     format!("[{}]", events.iter().map(Sent::json).collect::<Vec<_>>().join(","))
 }
 
-/// The ways in which one event is posted.
+/// The formats of a single event.
 pub(crate) const SINGLES: [&str; 3] = ["application/json", "application/cloudevents+json", "binary"];
 pub(crate) const BATCHES: [&str; 4] =
     ["application/json", "application/x-ndjson", "application/jsonl", "application/cloudevents-batch+json"];
@@ -110,7 +110,7 @@ pub(crate) async fn post_batch(app: &TestApp, events: &[Sent], format: &str) -> 
     batch(app, &admin(), format, body).send().await.unwrap()
 }
 
-/// Gives the input topic this limit, and waits until the broker has it. A batch counts as the broker keeps it.
+/// Sets the limit of the input topic, and waits until the broker uses it. A batch counts as the broker stores it.
 pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
     let client = shared::kafka::client(&config(scope, &[]).backbone.kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
@@ -129,7 +129,7 @@ pub(crate) async fn limited(name: &str, bytes: usize) -> Scope {
     scope
 }
 
-/// Where each event first stands in the log: its partition and offset.
+/// The first position of each event in the log: its partition and offset.
 pub(crate) async fn places(app: &TestApp, count: usize) -> HashMap<(String, String), (i32, i64)> {
     let mut places = HashMap::new();
     for record in records(app, count).await {
@@ -141,7 +141,7 @@ pub(crate) async fn places(app: &TestApp, count: usize) -> HashMap<(String, Stri
     places
 }
 
-/// Each event of a request is in the log, and those of one device stand in the request's order.
+/// Checks that each event of a request is in the log, and that those of one device are in the request's order.
 pub(crate) fn in_order(places: &HashMap<(String, String), (i32, i64)>, request: &[Sent]) {
     let mut last: HashMap<&str, (i32, i64)> = HashMap::new();
     for Sent { device, id, .. } in request {

@@ -1,4 +1,4 @@
-//! A 202, and what is in the topic then.
+//! A 202, and the record in the topic.
 
 use std::str::from_utf8 as utf8;
 
@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::prelude::*;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-/// Odd on purpose: nothing may be parsed and written anew.
+/// Unusual on purpose: the payload must be passed on byte for byte.
 const PAYLOAD: &str = "{ \"b\":1.0,\n \"a\" : [1e2,\"\\u00e9\"] }";
 
 fn text<'a>(record: &'a shared::kafka::Record, header: &str) -> &'a str {

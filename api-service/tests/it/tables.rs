@@ -1,5 +1,5 @@
-//! The two tables of the contract, a case a line: which call answers what to whom, and what bad
-//! input is answered with. Each answer is compared with the document too.
+//! The two tables of the contract, one case a line: the response to each caller, and the response to each invalid
+//! input. Each response is compared with the document, too.
 
 use shared::cache::Lookup;
 
@@ -8,10 +8,10 @@ use crate::prelude::*;
 const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
 const JSON: &str = "application/json";
 
-/// The headers that a case asks for; an empty value: it must not be there.
+/// The headers that a case requires; an empty value: the header must be absent.
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// Sends it, and compares the answer with the document and with what the case says.
+/// Sends the request, and compares the response with the document and with the case.
 async fn is_answered(what: &str, request: RequestBuilder, status: u16, code: &str, headers: Headers<'_>) -> Value {
     let response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let (found, told, body) = checked(response).await;
@@ -33,7 +33,7 @@ async fn is_answered(what: &str, request: RequestBuilder, status: u16, code: &st
     body
 }
 
-/// A call with a token, or with none.
+/// A call with or without a token.
 fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
     let (method, path) = line.split_once(' ').unwrap();
     let request = app.request(method, path).header("x-request-id", "r");
@@ -43,7 +43,7 @@ fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
     }
 }
 
-/// Waits until it has found out how its dependencies are.
+/// Waits until readiness has this status.
 async fn becomes(app: &TestApp, status: &str) {
     let is_it = async || {
         let told: Value = call(app, "GET /health/ready", None).send().await.unwrap().json().await.unwrap();
@@ -60,7 +60,7 @@ async fn who_may_call_what() {
     becomes(&app, "ready").await;
     let other = GOOD.replace("mine", "other");
     let (batch, others, both) = (format!("[{GOOD}]"), format!("[{other}]"), format!("[{GOOD},{other}]"));
-    // An admin is bound to no device, though it may be a device too.
+    // An admin is not bound to devices, even with the role `device`.
     let admin = token(&["device", "admin"], &["another"]);
     let [device, user, guest] = [token(&["device"], &["mine"]), user(), token(&["guest"], &["mine"])];
     let table = [
@@ -107,7 +107,7 @@ async fn the_binding_may_be_left_to_the_claim() {
     let (unbound, other) = (token(&["device"], &[]), token(&["device"], &["other"]));
     is_answered("an event without a claim", post(&unbound), 202, "", &[]).await;
     is_answered("a read without a claim", get(&unbound), 404, "resource_not_found", &[]).await;
-    // Where it is there, it counts.
+    // If the claim is present, it applies.
     is_answered("an event of another", post(&other), 403, "device_not_allowed", &[]).await;
     is_answered("a read of another", get(&other), 403, "device_not_allowed", &[]).await;
 }
@@ -169,7 +169,7 @@ async fn what_each_call_answers() {
     assert_eq!((&page["items"][0]["event_id"], &page["next"]), (&"e-1".into(), &Value::Null));
 }
 
-/// A token of these claims over good ones, signed with the secret.
+/// A valid token with these changes to its claims, signed with the secret.
 fn claims(changes: Value) -> String {
     signed(jsonwebtoken::Algorithm::HS256, SECRET, changes)
 }

@@ -1,4 +1,4 @@
-//! Reads what really is in a topic.
+//! Reads the records of a topic.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use shared::kafka::Record;
 
 use crate::app::TestApp;
 
-/// The first records of the input topic: so many, or fewer if no more come.
+/// The first `count` records of the input topic, or fewer if no more come.
 pub(crate) async fn records(app: &TestApp, count: usize) -> Vec<Record> {
     let (brokers, topic) = (app.scope.endpoints.kafka_brokers.clone(), app.scope.input_topic.clone());
     blocking(move || read_some(&brokers, &topic, count, Duration::from_secs(10), Record::of)).await
 }
 
-/// Plays the worker: applies all that is in the topic, and fences it.
+/// Acts as the worker: applies every event of the topic, and writes its fence.
 pub(crate) async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);

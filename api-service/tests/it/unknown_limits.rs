@@ -1,4 +1,4 @@
-//! The topic's limit is not known, or is another one since: good events are accepted all the same, in their order.
+//! The topic's limit is unknown, or has changed: valid events are still accepted, in their order.
 
 use api_service::ingest::producer::{Outcome, Producer};
 use rdkafka::mocking::MockCluster;
@@ -8,7 +8,7 @@ use crate::app::prepare;
 use crate::prelude::*;
 use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit_of, limited, places};
 
-/// The producer by itself, which nobody has told what the topic takes.
+/// The producer by itself, which does not know the topic's limit.
 #[tokio::test]
 async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
     let scope = limited("unknown_limit", 50_000).await;
@@ -42,13 +42,13 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
     let scope = limited("smaller_limit", 1_000_000).await;
     let app = TestApp::prepared(scope.clone(), &PATIENT).await;
     let mut random = fastrand::Rng::new();
-    // The broker knows the producer on every partition, and the producer the limit.
+    // First, the broker has to know the producer on every partition, and the producer the limit.
     let first: Vec<_> = (0..30).map(|n| Sent::new(&mut random, format!("w{n}"), "0".into(), 10, false)).collect();
     let is_asked_for = async || app.producer.batch_limit() == Some(1_000_000);
     devstack::kit::until("the limit is asked for", is_asked_for).await;
     assert_eq!(batch(&app, &admin(), "application/json", array(&first)).send().await.unwrap().status(), 202);
     limit_of(&scope, 100_000, "uncompressed").await;
-    // Several batches of up to a megabyte, of which the last fits.
+    // Several batches of up to a megabyte; only the last one fits.
     let request: Vec<_> = (0..70).map(|n| Sent::new(&mut random, "d".into(), format!("{n}"), 30_000, false)).collect();
     let answer = batch(&app, &admin(), "application/json", array(&request)).send().await.unwrap();
     let status = answer.status();
@@ -58,8 +58,8 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
 
 #[tokio::test]
 async fn where_kafka_does_not_say_its_limit_a_refused_batch_is_sent_in_parts() {
-    // librdkafka's own broker has no settings to be asked for, and can be told to refuse: as a broker does whose topic
-    // has a smaller `max.message.bytes`, and as one of before Kafka 4 does whose `segment.bytes` is smaller.
+    // librdkafka's mock broker does not return settings, and can be told to refuse: as a broker whose topic has a
+    // smaller `max.message.bytes`, and as a broker before Kafka 4 whose topic has a smaller `segment.bytes`.
     for (name, refusal) in [
         ("never_told", RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE),
         ("never_told_segment", RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE),
@@ -86,14 +86,14 @@ async fn what_no_segment_holds_is_too_large() {
     let brokers = format!("--kafka-brokers={}", cluster.bootstrap_servers());
     let app = TestApp::with("no_segment", &[&brokers]).await;
     cluster.create_topic(&app.scope.input_topic, 3, 1).unwrap();
-    // In the batch, and alone.
+    // Refused in the batch, and alone.
     cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE; 2]);
     let sent = Sent::new(&mut fastrand::Rng::new(), "d".into(), "1".into(), 10, false);
     is_refused(app.submit(sent.json()).await, 413, "body_too_large", None).await;
     assert_eq!(app.submit(sent.json()).await.status(), 202);
 }
 
-/// With the timeouts that it has by default.
+/// With the default timeouts.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_kafka_is_far_away_and_does_not_say_its_limit_good_events_are_accepted_in_time() {
     let cluster = MockCluster::new(1).unwrap();
@@ -131,7 +131,7 @@ async fn where_kafka_is_far_away_and_does_not_say_its_limit_good_events_are_acce
         assert_eq!(status, 202, "{what}: {:.300}", answer.text().await.unwrap());
         println!("{what}: {:?}", start.elapsed());
         assert_eq!(app.producer.batch_limit(), None, "it is still not told");
-        // Of more, that broker keeps the newest alone.
+        // The mock broker keeps only the newest records.
         if what.starts_with("every second") {
             let places = places(&app, 3020).await;
             requests.iter().take(4).for_each(|(_, request)| in_order(&places, request));

@@ -1,4 +1,4 @@
-//! The walk's token: HS256 with the short secret that everybody knows, and no claim but the least.
+//! The token of the walk-through: HS256 with the short public secret, and only the required claims.
 
 use jsonwebtoken::Algorithm;
 
@@ -30,7 +30,7 @@ async fn the_token_of_the_walk_posts_and_reads() {
         let resource: Value = read.json().await.unwrap();
         assert_eq!(resource["payload"], json!({"status": "online", "temp_c": 37.2}));
     }
-    // Another secret of the same length is another secret.
+    // Another secret of the same length is not accepted.
     let app = TestApp::with("walk_other", &[settings[0], settings[1], "--jwt-secret=local-dev-secreT"]).await;
     assert_eq!(problem(app.submission(&token(), event).send().await.unwrap()).await["code"], "invalid_token");
 }

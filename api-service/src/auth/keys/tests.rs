@@ -1,4 +1,4 @@
-//! What a JWKS may hold.
+//! The keys of a JWKS that are accepted, and those that are not.
 
 use devstack::token::Signer;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What somebody might try: tokens that no honest issuer makes.
+//! Attacks: tokens that no honest issuer makes.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
@@ -24,7 +24,7 @@ pub(super) struct World {
     ed: Signer,
 }
 
-/// Keys of each kind, and the secret too where it is said.
+/// Keys of each algorithm, and the secret if there is one.
 pub(super) fn world(secret: Option<&str>) -> World {
     let signer = |algorithm: &str| Signer::generate(algorithm, Some(algorithm)).unwrap().0;
     let (rsa, ec, ed) = (signer(RSA), signer(EC), signer(ED));
@@ -43,7 +43,7 @@ fn base64url(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Header and claims as they are written, signed by whoever has this secret.
+/// Header and claims exactly as given, signed with this secret.
 fn forged(header: &str, claims: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
@@ -54,7 +54,7 @@ fn good_claims() -> String {
     claims(json!({"roles": ["admin"]})).to_string()
 }
 
-/// With a header as it is written, and the signature of the true secret.
+/// A token with this header, exactly as given, and the signature of the true secret.
 pub(super) fn with_header(header: &str) -> String {
     forged(header, &good_claims(), SECRET.as_bytes())
 }
@@ -86,7 +86,7 @@ fn no_signature() {
     }
     for algorithm in ["HS256", "RS256", "ES256", "EdDSA"] {
         let header = base64url(json!({"alg": algorithm, "kid": algorithm}).to_string().as_bytes());
-        // Nothing; r = s = 0 and all other zeros; all ones.
+        // An empty signature; r = s = 0 and other lengths of zeros; all ones.
         for signature in [vec![], vec![0; 32], vec![0; 64], vec![0; 256], vec![0xff; 32], vec![0xff; 64]] {
             let token = format!("{header}.{claims}.{}", base64url(&signature));
             assert_eq!(world.verify(&token), Err(Rejected::Signature), "{algorithm} {signature:?}");
@@ -101,7 +101,7 @@ fn a_public_key_is_no_secret() {
         for signer in [&world.rsa, &world.ec, &world.ed] {
             let key = signer.public().unwrap();
             let jwk = serde_json::to_value(&key).unwrap();
-            // Whatever anybody may have of it.
+            // Every form in which an attacker may have the public key.
             let mut public = vec![jwk.to_string().into_bytes(), jwks(&[signer]).unwrap().into_bytes(), vec![], vec![0]];
             public.extend(["n", "e", "x", "y"].iter().filter_map(|name| Some(jwk[name].as_str()?.into())));
             if let DecodingKeyKind::RsaModulusExponent { n, e } = DecodingKey::from_jwk(&key).unwrap().kind() {
@@ -180,10 +180,10 @@ fn kid() {
 fn another_key_or_algorithm_than_the_one_named() {
     let world = world(None);
     let claims = claims(json!({}));
-    // The right kind of key, another one's name.
+    // The right kind of key, under the name of another key.
     let other = Signer::generate(EC, Some(EC)).unwrap().0;
     assert_eq!(world.verify(&other.sign(&claims).unwrap()), Err(Rejected::Signature));
-    // A good signature under another algorithm's header.
+    // A valid signature under a header with another algorithm.
     let good = world.ec.sign(&claims).unwrap();
     let (_, rest) = good.split_once('.').unwrap();
     for algorithm in ["RS256", "EdDSA"] {

@@ -1,4 +1,4 @@
-//! Good tokens, and what makes one bad. What somebody might try on purpose is in `attacks`.
+//! Valid tokens, and single faults that make them invalid. Deliberate attacks are in `attacks`.
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn token(claims: &Value) -> String {
     signed(Algorithm::HS256, SECRET, claims)
 }
 
-/// With some members replaced, and those that are set to null left out.
+/// The object with some members replaced; those that are null in `changes` are removed.
 pub(in crate::auth) fn with(mut object: Value, changes: Value) -> Value {
     let members = object.as_object_mut().unwrap();
     members.extend(changes.as_object().unwrap().clone());
@@ -54,7 +54,7 @@ pub(in crate::auth) fn with(mut object: Value, changes: Value) -> Value {
     object
 }
 
-/// Good claims, changed.
+/// Valid claims, changed.
 pub(super) fn claims(changes: Value) -> Value {
     with(json!({"sub": "alice", "roles": ["user"], "exp": NOW + 60}), changes)
 }

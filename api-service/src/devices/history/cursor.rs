@@ -1,11 +1,11 @@
-//! A place in a history as text that callers hand back and do not look into: the microseconds since
-//! the Unix epoch, a full stop, and the event's id.
+//! A position in a history, as text that callers treat as opaque: the microseconds since the Unix epoch, a full stop,
+//! and the event's id.
 
 use shared::devices::queries::Cursor;
 use shared::kafka::ids::EventId;
 use time::OffsetDateTime;
 
-/// What the text of a place looks like; 18 digits last until the year 9999, and no event is later.
+/// The pattern of a cursor; 18 digits suffice until the year 9999, and no event is later.
 pub(in crate::devices) const PATTERN: &str = r"^-?[0-9]{1,18}\.[A-Za-z0-9._:-]{1,64}$";
 const MAX_DIGITS: usize = 18;
 
@@ -45,7 +45,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whenever an event was accepted, as far as a time can be told.
+        /// For every time of acceptance that can be represented.
         #[test]
         fn every_place_that_is_told_is_taken(
             // The years -9999 to 9999.

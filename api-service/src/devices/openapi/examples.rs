@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::openapi::answers::REQUEST_ID;
 
-/// Events as `POST /events` takes them. The page at `/docs` offers the first one, by name.
+/// Events for `POST /events`. The page at `/docs` offers the first one, by name.
 pub(super) fn events() -> Value {
     json!({
         "least": {

@@ -1,4 +1,4 @@
-// The token that is pasted stays in this page: it is kept nowhere, and sent to this origin only.
+// A pasted token stays in this page: it is not stored, and is sent only to this origin.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#page",

@@ -22,7 +22,7 @@ fn zstd(text: &[u8]) -> Vec<u8> {
     zstd::encode_all(text, 19).unwrap()
 }
 
-/// What a body comes to that arrives in pieces of this size.
+/// Decompresses a body that arrives in pieces of this size.
 async fn unpacked(encoding: &'static str, body: &[u8], piece: usize) -> Result<Vec<u8>, Code> {
     let headers = [(header::CONTENT_ENCODING, HeaderValue::from_static(encoding))].into_iter().collect();
     let pieces: Vec<_> =
@@ -81,7 +81,7 @@ async fn what_is_broken_is_told_from_what_is_too_large() {
 async fn what_finds_no_room_while_it_unpacks_is_let_go() {
     let text = vec![0; LIMIT];
     for (encoding, packed) in [(Encoding::Gzip, gzip(&text)), (Encoding::Zstd, zstd(&text))] {
-        // What it takes to unpack it finds room, what comes out does not.
+        // There is memory for the decoder, but not for its output.
         let beside = encoding.room(0) + LIMIT / 2;
         let in_flight = InFlight::new(beside);
         let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();

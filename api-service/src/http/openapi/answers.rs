@@ -1,4 +1,4 @@
-//! Answers: those of success, and a problem for each status that an operation's codes have.
+//! Responses: the successful ones, and a problem for each status of an operation's codes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use super::headers::{constant, header, parameter};
 use super::schemas::schema;
 use crate::http::problem::{Code, Problem};
 
-/// The request of the examples.
+/// The request id in the examples.
 pub(crate) const REQUEST_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// What every call that needs a token may be refused with.
+/// The errors that every call with a token may return.
 pub(crate) const TOKEN: [Code; 5] =
     [Code::INVALID_TOKEN, Code::FORBIDDEN, Code::RATE_LIMITED, Code::INTERNAL, Code::KEYS_UNAVAILABLE];
 
-/// What an answer has past the token, where a rate is set.
+/// The headers of every response after authentication, if a rate limit is set.
 pub(crate) fn rates() -> [(&'static str, Value); 2] {
     [("ratelimit", header("RateLimit")), ("ratelimit-policy", header("RateLimit-Policy"))]
 }
@@ -47,7 +47,7 @@ fn with_usual(headers: impl IntoIterator<Item = (&'static str, Value)>) -> BTree
     headers.into_iter().chain([("x-request-id", header("X-Request-Id"))]).collect()
 }
 
-/// The problems with these codes, by status. Headers `more` are in those of the status behind them.
+/// The problems with these codes, by status. `more` lists additional headers with their status.
 pub(crate) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)]) -> Map<String, Value> {
     let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
     for code in codes {
@@ -57,7 +57,7 @@ pub(crate) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)
         .into_iter()
         .map(|(status, codes)| {
             let mut headers = vec![("cache-control", constant("no-store"))];
-            // Of one status, all codes ask for the same.
+            // All codes of one status have the same challenge.
             if let Some(challenge) = codes.iter().find_map(|code| code.challenge()) {
                 headers.push(("www-authenticate", constant(challenge)));
             }
@@ -100,7 +100,7 @@ pub(crate) fn parameters(names: impl IntoIterator<Item = &'static str>) -> Vec<V
     names.into_iter().map(parameter).collect()
 }
 
-/// All answers of an operation: those that are good, and the problems with these codes.
+/// All responses of an operation: the `good` ones, and the problems with these codes.
 pub(crate) fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'static str, Value)]) -> Value {
     let mut all = problems(&codes.concat(), more);
     if let Value::Object(good) = good {
@@ -109,7 +109,7 @@ pub(crate) fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'sta
     Value::Object(all)
 }
 
-/// The headers of a rate, on every problem that may come behind it.
+/// The rate headers, for every status of a problem that may come after the rate limit.
 pub(crate) fn rated(codes: &[&[Code]]) -> Vec<(StatusCode, &'static str, Value)> {
     let mut statuses: BTreeSet<_> = codes.concat().iter().map(|code| code.status()).collect();
     statuses.remove(&StatusCode::UNAUTHORIZED);

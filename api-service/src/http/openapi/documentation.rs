@@ -1,4 +1,4 @@
-//! What HTTP has whatever it carries: the page and this document, and the headers that are everywhere.
+//! The operations that do not depend on a domain, the page and this document, and the headers used everywhere.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ pub fn part() -> Part {
     }
 }
 
-/// What the files of the documentation have in common.
+/// The headers that all files of the documentation share.
 fn cached() -> Vec<(&'static str, Value)> {
     vec![
         ("etag", header("Document-ETag")),
@@ -32,7 +32,7 @@ fn cached() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A file, or that it is the one that the caller has, whose answer has these headers.
+/// An operation that responds with a file, or with 304 and these headers.
 fn operation(
     id: &str,
     summary: &str,

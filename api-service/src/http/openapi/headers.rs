@@ -1,4 +1,4 @@
-//! Headers of requests and of answers.
+//! Headers of requests and responses.
 
 use std::iter;
 
@@ -12,7 +12,7 @@ pub(crate) fn header(name: &str) -> Value {
     json!({"$ref": format!("#/components/headers/{name}")})
 }
 
-/// A header that is in every answer of its kind, and always says the same.
+/// A required header with a fixed value.
 pub(crate) fn constant(value: &str) -> Value {
     json!({"required": true, "schema": {"type": "string", "const": value}})
 }
@@ -48,7 +48,7 @@ pub(crate) fn all() -> Value {
     })
 }
 
-/// Headers of requests, and what stands in paths and queries.
+/// Headers of requests that several operations share.
 pub(crate) fn parameters() -> Value {
     let encodings: Vec<_> = iter::once("identity").chain(encoding::names()).collect();
     json!({

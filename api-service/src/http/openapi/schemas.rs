@@ -1,11 +1,11 @@
-//! What bodies look like, those of problems among them.
+//! The schemas of bodies, including problems.
 
 use serde_json::{Value, json};
 use shared::kafka::ids::EventId;
 
 use crate::http::problem::Code;
 
-/// What an identifier is made of.
+/// The pattern of an identifier.
 pub(crate) const ID: &str = "^[A-Za-z0-9._:-]+$";
 
 pub(crate) fn schema(name: &str) -> Value {

@@ -1,4 +1,4 @@
-//! How much each subject may ask of this instance.
+//! The rate limits of each subject.
 
 use anyhow::ensure;
 use clap::{Args, value_parser};

@@ -1,4 +1,4 @@
-//! How much a subject may ask of this instance: a token bucket for each (GCRA, by `governor`).
+//! A token bucket for each subject (GCRA, by `governor`).
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,49 +10,49 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-/// The most subjects that a limiter knows behind a look for those whose bucket is full again. With those that come
-/// before the next look there are 125,000, some 16 MiB with names of usual length.
+/// The most subjects that a limiter keeps after a cleanup, which removes those whose bucket is full again. With those
+/// that come before the next cleanup there are up to 125,000: some 16 MiB with names of usual length.
 const MOST: usize = 100_000;
-/// How many charges there are at least between two looks; a quarter of the subjects' number, where that is more.
+/// The least number of charges between two cleanups; a quarter of the number of subjects, if that is more.
 const LOOK_EVERY: u32 = 1_024;
 
 type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInformationMiddleware>;
 
-/// How a subject stands after a request: the fields of `RateLimit` and `RateLimit-Policy`.
+/// The state of a subject's bucket after a request: the fields of `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
     pub policy: &'static str,
-    /// How much a full bucket has.
+    /// The size of the bucket.
     pub quota: u32,
-    /// How many seconds an empty one takes to be full.
+    /// How many seconds an empty bucket takes to be full.
     pub window: u64,
     pub remaining: u32,
-    /// In how many seconds it is full, at most.
+    /// In how many seconds the bucket is full, at most.
     pub reset: u64,
 }
 
-/// Why a request is refused. It has cost nothing.
+/// Why a request is refused. A refused request takes nothing from the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// There is not enough in the bucket: in how many seconds there is, unless others take it.
+    /// The bucket does not have enough: in how many seconds it will, unless other requests take from it.
     Until(u64, Standing),
-    /// It is more than a full bucket has.
+    /// The request needs more than a full bucket has.
     Never(Standing),
 }
 
 pub(super) struct Limiter<C: Clock = DefaultClock> {
     policy: &'static str,
     burst: NonZeroU32,
-    /// How long one takes to come back.
+    /// The time in which the bucket gains one.
     cost: Duration,
     clock: C,
     buckets: ArcSwap<Buckets<C>>,
-    /// How many charges there are before the next look.
+    /// The number of charges before the next cleanup.
     until_look: AtomicU32,
 }
 
 impl Limiter {
-    /// So many a second, and so many at once. None for 0 a second: no limit.
+    /// `per_second` on average, and `burst` at once. `None` for 0 a second: no limit.
     pub(super) fn new(policy: &'static str, per_second: u32, burst: u32) -> Option<Self> {
         Self::with_clock(policy, per_second, burst, DefaultClock::default())
     }
@@ -79,7 +79,7 @@ impl<C: Clock + Clone> Limiter<C> {
                 let remaining = count.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
                 Err(Refused::Until(seconds(wait).max(1), self.standing(remaining)))
             }
-            // Nothing is known of the bucket then; what the policy is, is what matters.
+            // `governor` does not return the state of the bucket here; only the policy matters.
             Err(_) => Err(Refused::Never(self.standing(self.burst.get()))),
         }
     }
@@ -91,9 +91,9 @@ impl<C: Clock + Clone> Limiter<C> {
         Standing { policy: self.policy, quota, window, remaining, reset }
     }
 
-    /// Forgets, every now and then, subjects whose bucket is full again.
+    /// Removes, from time to time, the subjects whose bucket is full again.
     fn make_room(&self) {
-        // Those that come while one looks count far below 0.
+        // Charges during a cleanup wrap the counter below 0, so that none of them starts another.
         if self.until_look.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
@@ -102,7 +102,7 @@ impl<C: Clock + Clone> Limiter<C> {
         let count = known.len();
         self.until_look.store(u32::try_from(count / 4).unwrap_or(u32::MAX).max(LOOK_EVERY), Ordering::Relaxed);
         if count > MOST {
-            // So many at once are no ordinary subjects: all begin anew, rather than grow.
+            // So many active subjects are not normal: drop all buckets rather than use more memory.
             metrics::counter!("rate_limit_forgotten_total").increment(count as u64);
             let quota = Quota::with_period(self.cost).map(|quota| quota.allow_burst(self.burst));
             if let Some(quota) = quota {

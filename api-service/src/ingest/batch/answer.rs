@@ -1,7 +1,7 @@
-//! What became of a batch, and how it is told.
+//! The results of a batch, and its response.
 //!
-//! Where all events came to the same end, the answer is the one that a single event would get;
-//! where they differ it is a 207 with an entry for each, in order.
+//! If all events have the same result, the response is the one that a single event would get; otherwise it is a 207
+//! with an entry for each event, in order.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -14,11 +14,11 @@ use shared::runtime::json::{BodyError, Fault};
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
-/// The most faults that one answer tells, and the most bytes of their pointers and words: the answer
-/// must not be larger than the question. The rest is counted.
+/// The most faults that one response lists, and the most bytes of their pointers and details: the response must not be
+/// larger than the request. The rest is counted.
 const MAX_FAULTS: usize = 100;
 const MAX_FAULT_BYTES: usize = 16 * 1024;
-/// The most bytes of an item without its faults, and of what stands around a fault.
+/// The most bytes of an item without its faults, and of the JSON around a fault.
 const MAX_ITEM: usize = 256;
 const MAX_AROUND_FAULT: usize = 64;
 
@@ -33,13 +33,13 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// An item that its domain refuses.
+    /// An event that its domain refuses.
     pub(super) fn of(problem: &Problem) -> Self {
         let (code, about) = (problem.code, problem.about.clone());
         Self { code, event_id: about.event_id.clone(), about, errors: Vec::new() }
     }
 
-    /// An item that names these ids, as far as they could be read.
+    /// An invalid event; `about` has its ids, as far as they could be read.
     pub(super) fn invalid(error: BodyError, about: About) -> Self {
         match error {
             BodyError::NotJson(why) => Self {
@@ -53,7 +53,7 @@ impl Refusal {
     }
 }
 
-/// What is known of one item: without a code it is accepted.
+/// The result of one event: without a code it is accepted.
 #[derive(Debug, Serialize)]
 pub(super) struct Item {
     pub(super) index: usize,
@@ -117,7 +117,7 @@ impl Batch {
         self.items.push(Item { index, status, code, about, event_id, errors, more });
     }
 
-    /// About the most bytes that the answer has where items are refused already, so that each will be told.
+    /// About the most bytes of the response, so that it has room for every refusal; 0 if no event is refused so far.
     pub(super) fn most_bytes(&self) -> usize {
         if self.items.iter().all(|item| item.code.is_none()) {
             return 0;
@@ -125,7 +125,7 @@ impl Batch {
         self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
     }
 
-    /// What became of the items that went to Kafka, in order.
+    /// Sets the results of the events that went to Kafka, in order.
     pub(super) fn settle(&mut self, outcomes: impl Iterator<Item = Result<(), (Code, &'static str)>>) {
         let waiting = self.items.iter_mut().filter(|item| item.code.is_none());
         for (item, outcome) in waiting.zip(outcomes) {
@@ -150,15 +150,15 @@ impl Batch {
         Ok((StatusCode::MULTI_STATUS, Json(told("partial", &self.items))).into_response())
     }
 
-    /// The code that stands for all items, if they came to the same end.
+    /// The code for all events, if they have the same result.
     fn shared(&self) -> Option<Code> {
         let first = self.items.first()?;
         if self.items.iter().any(|item| item.end() != first.end()) {
             return None;
         }
         let is = |code| self.items.iter().any(|item| item.code == Some(code));
-        // Of nothing but lines that are not JSON: no NDJSON at all. Of several codes of 503 the one
-        // that asks for more care when it is sent again.
+        // Only lines that are not JSON: the body is not NDJSON. Of several codes of 503, the one that requires more
+        // care when the events are sent again.
         [Code::INVALID_EVENT, Code::OUTCOME_UNKNOWN].into_iter().find(|code| is(*code)).or(first.code)
     }
 
@@ -173,7 +173,7 @@ impl Batch {
             _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => "no event was accepted; try again later",
             _ => code.title(),
         };
-        // Who gave no event_ids can repeat the same events all the same.
+        // A caller that gave no event_ids can still send the same events again.
         let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
         let items: Option<Box<RawValue>> = items.flatten();
         let mut errors: Vec<Fault> = self.items.iter_mut().flat_map(|item| item.errors.drain(..)).collect();
@@ -186,7 +186,7 @@ impl Batch {
 }
 
 impl Item {
-    /// What it came to: that it is no event is one end, for whichever reason.
+    /// The status that decides whether results are the same: not JSON and not an event are one result.
     fn end(&self) -> StatusCode {
         status(if self.code == Some(Code::NOT_JSON) { Some(Code::INVALID_EVENT) } else { self.code })
     }

@@ -1,5 +1,5 @@
-//! A line for each event of a batch, as a single one has it with its request: chosen by `ACCESS_LOG` with the request,
-//! and always where it was refused.
+//! One log line for each event of a batch, as a single event has with its request: if `ACCESS_LOG` selects the request,
+//! and always for a refused event.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::answer::Item;
 use crate::http::problem::Code;
 use crate::http::subject::Answered;
 
-/// Of those that name neither subject nor event there is one line for each code: a body of two kilobytes may hold a
-/// thousand of them.
+/// Events that name neither subject nor id share one line for each code: a body of two kilobytes may hold a thousand of
+/// them.
 pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item]) {
     let all = access_log.takes(request_id);
     if !all && items.iter().all(|item| item.code.is_none()) {
@@ -21,7 +21,7 @@ pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item
     }
     let mut nameless: BTreeMap<&'static str, (u16, usize)> = BTreeMap::new();
     for item in items {
-        // A thousand lines take milliseconds, and others want this thread too.
+        // A thousand lines take milliseconds, and other tasks need this thread, too.
         coop::consume_budget().await;
         let level = match (item.status, item.code) {
             (_, Some(code)) if item.about.subject.is_none() && item.about.event_id.is_none() => {

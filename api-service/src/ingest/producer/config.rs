@@ -1,4 +1,4 @@
-//! How events are handed to Kafka.
+//! The settings of the producer.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 use shared::runtime::config::{CONNECTION_TIMEOUTS, duration_in, trimmed};
 
-/// As librdkafka has it.
+/// The range of librdkafka.
 const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(900);
 
 /// How events are handed to Kafka.

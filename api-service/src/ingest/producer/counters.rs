@@ -1,14 +1,14 @@
-//! What becomes of a topic's events, counted.
+//! The counters of the outcomes of a topic's events.
 
 use metrics::{Counter, counter};
 
 use super::Outcome;
 
-/// One for each outcome, in the order of [`Outcome::ALL`]. Looked up once: a series costs more to find than to count.
+/// One for each outcome, in the order of [`Outcome::ALL`]. Looked up once: finding a series costs more than counting.
 pub(crate) struct Counters([Counter; 6]);
 
 impl Counters {
-    /// Those of a topic. They are there from now on, at 0: alerts look at them.
+    /// The counters of a topic. They start at 0 now, because alerts use them.
     pub(super) fn of(topic: &str) -> Self {
         Self(Outcome::ALL.map(|outcome| {
             let counter = counter!("kafka_produce_total", "topic" => topic.to_owned(), "outcome" => outcome.as_str());

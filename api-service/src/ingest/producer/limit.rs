@@ -1,8 +1,8 @@
-//! How large a batch of several records may be.
+//! The largest batch of several records.
 //!
-//! The broker refuses a batch that is larger than the topic's `max.message.bytes`, and librdkafka reports
-//! that refusal for each record in it. So batches are kept below the limit, and a record that may not fit
-//! into one is sent by itself: what is refused then was too large alone.
+//! The broker refuses a batch that is larger than the topic's `max.message.bytes`, and librdkafka reports that refusal
+//! for each record in it. So batches are kept below the limit, and a record that may not fit into one is sent by
+//! itself: if that is refused, the record is too large.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -11,28 +11,28 @@ use shared::kafka::Outgoing;
 /// librdkafka's own default of `batch.size`.
 pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
 
-/// What a topic is assumed to take until Kafka has said what it does: as much as the largest payload, so that a topic
-/// that refuses it refuses good events, too. Much less would be too little for a request of 8 MiB where Kafka is far
-/// away: an idempotent client of librdkafka's has one batch of five or more records on its way to a partition.
+/// The assumed limit of a topic until Kafka has returned it: as much as the largest payload, because a topic with a
+/// lower limit refuses valid events anyway. A much lower assumption would slow down a request of 8 MiB when Kafka is
+/// far away: an idempotent client of librdkafka has one batch of five or more records in flight to a partition.
 pub(super) const ASSUMED_BATCH_BYTES: usize = 256 * 1024;
 
-/// More than the names of all headers, the values of those whose length is fixed, the varints around each
-/// of them, and the header of a batch.
+/// An upper bound of: the names of all headers, the values with a fixed length, the varints around each header,
+/// and of the header of a batch.
 const OVERHEAD: usize = 768;
 
-/// The largest batch that the topic is known, or assumed, to take.
+/// The limit of batches to a topic, known or assumed.
 #[derive(Debug)]
 pub(super) struct BatchLimit(RwLock<State>);
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    /// The topic's `max.message.bytes`, as Kafka last said.
+    /// The topic's `max.message.bytes`, as Kafka last returned it.
     asked: Option<usize>,
     refused: usize,
 }
 
 impl BatchLimit {
-    /// Until Kafka has said what the topic takes, batches are small.
+    /// Until Kafka has returned the topic's limit, batches are small.
     pub(super) fn unknown() -> Self {
         Self(RwLock::new(State { asked: None, refused: MAX_BATCH_BYTES }))
     }
@@ -46,7 +46,7 @@ impl BatchLimit {
         self.state().bytes()
     }
 
-    /// Whether Kafka has said so: what [`Self::bytes`] gives from then on.
+    /// Whether Kafka has returned the topic's limit, and [`Self::bytes`] follows it.
     pub(super) fn is_known(&self) -> bool {
         self.state().asked.is_some()
     }
@@ -56,17 +56,17 @@ impl BatchLimit {
         record_bytes(event) <= self.bytes()
     }
 
-    /// Kafka was asked for the topic's `max.message.bytes`.
+    /// Applies the topic's `max.message.bytes`, as Kafka returned it.
     pub(super) fn learn(&self, asked: usize) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if state.asked.replace(asked) != Some(asked) {
-            // What refusals taught was about another limit.
+            // Refusals were about the previous limit.
             state.refused = MAX_BATCH_BYTES;
         }
     }
 
-    /// A batch of up to this many bytes was refused, although Kafka was asked: it may not be asked, or the
-    /// broker compresses in its own way, and less well.
+    /// Halves the limit after a batch of up to this many bytes was refused. That happens if this service has no right
+    /// to read the limit, or if the broker compresses in its own way, and less well.
     pub(super) fn refused(&self, batch_bytes: usize) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if state.bytes() >= batch_bytes {
@@ -77,12 +77,12 @@ impl BatchLimit {
 
 impl State {
     fn bytes(&self) -> usize {
-        // `batch.size` may not be 0.
+        // librdkafka accepts no `batch.size` of 0.
         self.asked.unwrap_or(ASSUMED_BATCH_BYTES).min(MAX_BATCH_BYTES).min(self.refused).max(1)
     }
 }
 
-/// No fewer bytes than the event's record takes in a batch of its own, before compression.
+/// An upper bound of the size of the event's record in a batch of its own, before compression.
 fn record_bytes(event: &Outgoing) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let Outgoing { envelope, source } = event;
@@ -111,7 +111,7 @@ mod tests {
         let limit = BatchLimit::unknown();
         assert_eq!((limit.bytes(), limit.is_known()), (ASSUMED_BATCH_BYTES, false));
         limit.refused(ASSUMED_BATCH_BYTES);
-        // Of the same batches, before they were made smaller.
+        // A refusal of a batch from before the limit was lowered.
         limit.refused(ASSUMED_BATCH_BYTES);
         assert_eq!((limit.bytes(), limit.is_known()), (ASSUMED_BATCH_BYTES / 2, false));
         limit.learn(400_000);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     proptest! {
-        /// As librdkafka counts them: 36 for a record, 61 for a batch, and two varints of up to 5 for each header.
+        /// As librdkafka counts: 36 for a record, 61 for a batch, and two varints of up to 5 for each header.
         #[test]
         fn a_record_is_never_larger_than_it_is_taken_for(
             device in "[A-Za-z0-9._:-]{1,128}", id in "[A-Za-z0-9._:-]{1,64}", text in "[a-z é]{0,300}",

@@ -1,12 +1,12 @@
-//! By which client each event of a request goes, and which of them wait for others.
+//! Which client sends each event of a request, and which events wait for others.
 //!
-//! A device's events keep their order. Those of one client do; of two clients, the second waits for what became of
-//! the first's. And while it is not known what the topic takes, a client's first batch on a partition may be refused,
-//! and a smaller one behind it be written, for a broker that has not seen the producer there takes any number in its
-//! sequence. So a device's first event goes ahead of its others then; they are batched behind its acknowledgement.
+//! The events of a device keep their order. One client keeps it; if an event goes to another client than the one
+//! before, it waits for the outcome of that one. While the topic's limit is unknown, a client's first batch on a
+//! partition may be refused and a smaller one behind it be written, because a broker that does not know the producer
+//! there accepts any first sequence number. So a device's first event then goes ahead, and the others are batched after
+//! its acknowledgement.
 //!
-//! To wait costs a round trip, and so does sending one by one, for each [`IN_FLIGHT`] of them. What costs less is
-//! done.
+//! Waiting costs a round trip, and so does sending one by one, for each [`IN_FLIGHT`] events. The cheaper way is taken.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,10 @@ use shared::kafka::ids::Key;
 
 use super::Way;
 
-/// Requests that are on their way to a broker at once: the most that an idempotent producer has.
+/// Requests in flight to a broker: the most that an idempotent producer has.
 const IN_FLIGHT: usize = 5;
 
-/// How an event is sent: when those of the stages before have been settled.
+/// How an event is sent. It is sent after the events of the stages before have their outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) stage: usize,
@@ -27,15 +27,15 @@ pub(super) struct Step {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Batches {
-    /// The topic takes them.
+    /// They are within the topic's limit.
     Fit,
-    /// The topic is assumed to.
+    /// They are within the limit that is assumed.
     MayFit,
-    /// They may be larger than it takes.
+    /// They may exceed the limit.
     TooLarge,
 }
 
-/// A step for each event, in their order.
+/// A step for each event, in order.
 pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batches: Batches) -> Vec<Step> {
     let way = |fits| if fits { Way::Batched } else { Way::Alone };
     let mut steps: Vec<_> = events.iter().map(|event| Step { stage: 0, way: way(fits(event)) }).collect();
@@ -46,7 +46,7 @@ pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batche
     for (place, event) in events.iter().enumerate() {
         keys.entry(&event.envelope.key).or_default().push(place);
     }
-    // With the stages that each takes.
+    // Each with its number of stages.
     let mut staged: Vec<_> = keys
         .into_values()
         .map(|places| (put_into_stages(&mut steps, &places, batches == Batches::MayFit), places))
@@ -62,7 +62,7 @@ pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batche
     steps
 }
 
-/// Puts a device's events into stages, and gives their number.
+/// Puts a device's events into stages, and returns the number of stages.
 fn put_into_stages(steps: &mut [Step], places: &[usize], the_first_goes_ahead: bool) -> usize {
     let mut stage = 0;
     let mut before = None;
@@ -82,7 +82,7 @@ fn put_into_stages(steps: &mut [Step], places: &[usize], the_first_goes_ahead: b
     places.last().and_then(|last| steps.get(*last)).map_or(0, |last| last.stage + 1)
 }
 
-/// How many keys, of those that take the fewest stages, are best sent in stages, and the others' events one by one.
+/// How many keys, starting with those of the fewest stages, are sent in stages; the events of the others go one by one.
 fn cheapest(keys: &[(usize, Vec<usize>)]) -> usize {
     let mut alone: usize = keys.iter().map(|(_, places)| places.len()).sum();
     let mut best = (alone.div_ceil(IN_FLIGHT), 0);
@@ -100,7 +100,7 @@ mod tests {
     use super::super::tests::event;
     use super::*;
 
-    /// Events of these keys, of which those in capitals do not fit into a batch.
+    /// The plan for events of these keys; those in capitals do not fit into a batch.
     fn planned(keys: &str, batches: Batches) -> Vec<Step> {
         let events: Vec<_> = keys.chars().map(|name| event(&name.to_string().to_lowercase())).collect();
         let fit: Vec<_> = keys.chars().map(|name| name.is_lowercase()).collect();

@@ -1,8 +1,8 @@
-//! From librdkafka's thread to who waits: delivery reports.
+//! Passes delivery reports from librdkafka's thread to the waiting requests.
 //!
-//! Reports come many at a time, on a thread of librdkafka's. To wake a task from there costs a lock and
-//! often a system call, so that thread wakes one task for all of them, and that one, inside the
-//! runtime, wakes the others for next to nothing.
+//! Many reports come at a time, on a thread of librdkafka. Waking a task from there costs a lock and often a system
+//! call. So that thread wakes one task for all of them, and this task, inside the runtime, wakes the others at almost
+//! no cost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +15,13 @@ use shared::kafka::{self, is_too_large};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What became of a record: its partition and offset, or why it has none.
+/// The result of a record: its partition and offset, or the error.
 pub(super) type Report = Result<(i32, i64), KafkaError>;
 
-/// What a record waits with: its request's reports, and its place among them.
+/// The context of a record in librdkafka: the reports of its request, and its index among them.
 pub(super) type Waiting = Box<(Arc<Batch>, usize)>;
 
-/// The reports of a request's events. It is woken once, when all are there.
+/// The reports of a request's events. The request is woken once, when all are there.
 pub(super) struct Batch {
     reports: Mutex<Vec<Option<Report>>>,
     left: AtomicUsize,
@@ -41,7 +41,7 @@ impl Batch {
         Box::new((Arc::clone(self), index))
     }
 
-    /// One event needs no report any more, or was not handed over at all. Whether it was the last.
+    /// Marks one event as settled, because it has its report or was not handed over. True if it was the last.
     pub(super) fn skip(&self) -> bool {
         self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
@@ -56,9 +56,9 @@ impl Batch {
         std::mem::take(&mut self.held())
     }
 
-    /// Takes a report. Whether it was the last.
+    /// Stores a report. True if it was the last.
     fn put(&self, index: usize, report: Report) -> bool {
-        // After the deadline nobody looks any more, and there is no place.
+        // After the deadline the request has taken the reports, and there is no entry.
         if let Some(place) = self.held().get_mut(index) {
             *place = Some(report);
         }
@@ -66,7 +66,7 @@ impl Batch {
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Option<Report>>> {
-        // The vector is whole whenever the lock is free, whatever the holder's fate.
+        // A panic of the lock's holder cannot leave the vector inconsistent.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,10 +79,10 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// For one client of this topic, with what has to run beside it until it is gone. It notes there that a batch was
-    /// refused as too large.
+    /// For one client of this topic, with a future that has to run until the client is dropped. Sets `was_refused` when
+    /// a batch was refused as too large.
     pub(super) fn new(topic: &str, was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        // Bounded by the client's queue: each has a record in there.
+        // Bounded by the client's queue: each entry has a record there.
         let (settled, all) = unbounded_channel();
         (Self { topic: topic.to_owned(), settled, was_refused }, wake(all))
     }
@@ -130,7 +130,7 @@ impl ProducerContext for Reports {
         };
         let (batch, index) = *waiting;
         if batch.put(index, report) {
-            // Who is not there any more wakes nobody.
+            // Without a receiver no request is left to wake.
             let _ = self.settled.send(batch);
         }
     }

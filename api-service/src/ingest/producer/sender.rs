@@ -1,5 +1,5 @@
-//! A client of librdkafka's, and its successors: one that has failed for good is replaced, and one whose
-//! batches are larger than the topic takes, too.
+//! A client of librdkafka, and its successors: a client is replaced after a fatal error, and when its batches exceed
+//! the topic's limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,20 +21,19 @@ use tokio::time::{sleep, timeout};
 use super::limit::BatchLimit;
 use super::reports::{Reports, Waiting};
 
-/// How long a client that is replaced may take to settle what it holds, beyond the message timeout,
-/// after which it holds nothing.
+/// How long a replaced client may take to settle its records, beyond the message timeout, after which it holds none.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a client that has failed is told to give back what came into its queue meanwhile.
+/// How often a failed client is told to return the records that came into its queue meanwhile.
 const PURGE_INTERVAL: Duration = Duration::from_millis(20);
-/// How long Kafka may take to say how large a batch may be.
+/// How long Kafka may take to return the limit of a batch.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The least time from one replacement to the next.
+/// The least time between two replacements.
 const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) enum Batching {
-    /// Of as many records as fit, where the topic is asked with these settings what it takes.
+    /// Up to a limit; these settings are for asking Kafka for it.
     UpTo(Arc<BatchLimit>, ClientConfig),
-    /// Each record goes by itself.
+    /// Each record is sent by itself.
     Off,
 }
 
@@ -47,17 +46,17 @@ pub(super) struct Sender {
     due: mpsc::Sender<()>,
 }
 
-/// One client. Events of one request that have to keep their order go to the same one: what stands behind
-/// a gap in one that has failed must not reach its successor.
+/// One client. The events of one request that have to keep their order go to the same client: after it has failed at
+/// one of them, the later ones must not reach its successor.
 pub(super) struct Client {
     producer: ThreadedProducer<Reports>,
     batch_bytes: usize,
-    /// Whether a batch of it was refused as too large.
+    /// Whether one of its batches was refused as too large.
     was_refused: Arc<AtomicBool>,
 }
 
 impl Sender {
-    /// A sender to this topic. It connects by itself, and again.
+    /// A sender to this topic. It connects and reconnects by itself.
     pub(super) fn start(
         settings: ClientConfig,
         batching: Batching,
@@ -78,13 +77,13 @@ impl Sender {
         Ok(sender)
     }
 
-    /// The client of now. A caller lets it go before it waits, so that one that is replaced is neither kept
-    /// alive nor dropped by a request.
+    /// The current client. Callers drop it before they wait, so that no request keeps a replaced client alive or drops
+    /// it.
     pub(super) fn client(&self) -> arc_swap::Guard<Arc<Client>> {
         self.client.load()
     }
 
-    /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
+    /// Copies an event into the client's queue. Does not wait if the queue is full.
     pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Waiting) -> Result<(), KafkaError> {
         let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::MAX_HEADERS));
         kafka::each_header(event, |key, value| {
@@ -97,22 +96,22 @@ impl Sender {
         client.producer.send(record).map_err(|(error, _)| error)
     }
 
-    /// Has the client replaced where that is due, in the background.
+    /// Replaces the client in the background, if that is due.
     pub(super) fn replace(&self) {
         if self.client().is_due(&self.batching) {
-            // Where one call waits already, it is for this one too.
+            // If a call is waiting already, it covers this one, too.
             let _ = self.due.try_send(());
         }
     }
 
-    /// Ends with the sender.
+    /// Ends when the sender is dropped.
     async fn replace_when_due(sender: Weak<Self>, mut is_due: mpsc::Receiver<()>) {
         while let (Some(()), Some(sender)) = (is_due.recv().await, sender.upgrade()) {
             while sender.client().is_due(&sender.batching) {
                 if let Err(error) = sender.start_anew(sender.client.load_full()).await {
                     tracing::error!(error = format!("{error:#}"), "cannot create another producer");
                 }
-                // A cause that lasts must not keep us busy with nothing else.
+                // A lasting cause must not make this a busy loop.
                 sleep(REPLACE_INTERVAL).await;
             }
         }
@@ -131,17 +130,17 @@ impl Sender {
             }
         }
         let sender = Arc::clone(self);
-        // It may read certificates.
+        // Blocking: it may read certificates.
         let fresh = tokio::task::spawn_blocking(move || {
             Client::start(&sender.settings, &sender.topic, sender.batching.bytes())
         });
         self.client.store(Arc::new(fresh.await.map_err(no_result)??));
-        // Whoever waits for a delivery report of the old one gets it before it goes.
+        // Delivery reports of the old client still reach their requests before it is dropped.
         tokio::task::spawn_blocking(move || old.settle(message_timeout));
         Ok(())
     }
 
-    /// A batch was refused. Kafka says how large one may be, or it becomes half as large.
+    /// After a refused batch: takes the limit from Kafka, or halves it.
     async fn make_smaller(&self, batch_bytes: usize) {
         let Batching::UpTo(limit, admin) = &self.batching else { return };
         let asked = timeout(ASK_TIMEOUT, setup::write_limits(admin, &self.topic));
@@ -160,8 +159,7 @@ impl Sender {
         );
     }
 
-    /// Waits until everything that was handed over is settled: a client that is dropped before purges its
-    /// queue.
+    /// Waits until every event that was handed over has its report: a client that is dropped earlier purges its queue.
     pub(super) async fn flush(self: &Arc<Self>) {
         let sender = Arc::clone(self);
         let flushed = tokio::task::spawn_blocking(move || {
@@ -185,7 +183,7 @@ impl Client {
         let mut settings = settings.clone();
         settings.set("batch.size", batch_bytes.to_string());
         let producer = settings.create_with_context(reports).context("cannot create a Kafka client")?;
-        // Ends with the client.
+        // Ends when the client is dropped.
         tokio::spawn(hand_out);
         Ok(Self { producer, batch_bytes, was_refused })
     }
@@ -194,24 +192,23 @@ impl Client {
         self.batch_bytes != batching.bytes() || self.has_failed()
     }
 
-    /// Whether its batches are no larger than the topic is known, or assumed, to take. One that was started before
-    /// that was known is replaced only a moment after.
+    /// Whether its batches are within the topic's known or assumed limit. After the limit has become known, an older
+    /// client is replaced a moment later.
     pub(super) fn keeps_to(&self, limit: &BatchLimit) -> bool {
         self.batch_bytes <= limit.bytes()
     }
 
-    /// Whether it stopped for good: at a gap in its sequence that it cannot explain, or a refused batch.
+    /// Whether it has a fatal error: an unexplained gap in its sequence, or a refused batch.
     pub(super) fn has_failed(&self) -> bool {
         self.producer.client().fatal_error().is_some()
     }
 
-    /// Waits until each record has its report. What a client that has failed holds, and will never send, is
-    /// given back.
+    /// Waits until each record has its report. A failed client will never send the records it holds: they are returned.
     fn settle(&self, message_timeout: Duration) {
         let deadline = Instant::now() + message_timeout + RETIRE_TIMEOUT;
         while Instant::now() < deadline {
             if self.has_failed() {
-                // Again and again: what was on its way comes back into the queue.
+                // Repeatedly, because records in flight come back into the queue.
                 self.producer.purge(PurgeConfig::default().queue());
             }
             if self.producer.flush(PURGE_INTERVAL).is_ok() {

@@ -1,4 +1,4 @@
-//! What librdkafka is told.
+//! The settings of librdkafka.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ pub fn settings(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow::Result<
     let mut client = common(kafka, config)?;
     client
         .set("linger.ms", format!("{}", config.linger.as_secs_f64() * 1000.0))
-        // A batch that the broker refuses is sent again in parts, and what stands behind it must not be
-        // written first: nothing more is sent by this client then.
+        // A refused batch is sent again in parts, and later records must not be written first: after a refusal this
+        // client sends nothing more.
         .set("enable.gapless.guarantee", "true")
         // For the metrics of the queue.
         .set("statistics.interval.ms", "5000");
@@ -31,27 +31,27 @@ fn common(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow::Result<Client
     let mut client = shared::kafka::client(kafka)?;
     client
         .set("client.id", "api-service")
-        // What a 202 rests on.
+        // The guarantee of a 202.
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // The one that Java clients use: whoever writes a device's events, they meet in one place.
+        // The partitioner of Java clients: a device's events meet in one partition, from any writer.
         .set("partitioner", "murmur2_random")
-        // Partitions that were added are seen by all instances within seconds: while they disagree on
-        // the number, a device's events go to two partitions.
+        // All instances see added partitions within seconds: while they disagree on the number, a device's events go to
+        // two partitions.
         .set("topic.metadata.refresh.interval.ms", "10000")
-        // A topic that is not there is told as that, before its events have waited for their time.
+        // A missing topic is reported as that, before the time of its events is over.
         .set("topic.metadata.propagation.max.ms", propagation(config).as_millis().to_string())
         .set("compression.type", "lz4")
         .set("message.timeout.ms", config.message_timeout.as_millis().to_string())
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
-        // Bounded by bytes. librdkafka counts those of payloads alone, so that events of a few bytes need
-        // the bound on their number too: each costs about a kilobyte whatever it holds.
+        // Bounded by bytes. librdkafka counts only payloads, so small events need a bound on their number, too: each
+        // costs about a kilobyte.
         .set("queue.buffering.max.kbytes", (config.queue_bytes / 1024).max(1).to_string())
         .set("queue.buffering.max.messages", (config.queue_bytes / 1024).clamp(1, 10_000_000).to_string());
     Ok(client)
 }
 
-/// How long a topic that was just made may be unknown to a broker. It counts from a client's start.
+/// How long a new topic may be unknown to a broker. It counts from the client's start.
 fn propagation(config: &ProducerConfig) -> Duration {
     (config.message_timeout / 2).min(Duration::from_secs(2))
 }

@@ -18,7 +18,7 @@ struct Settings {
     producer: ProducerConfig,
 }
 
-/// The usual settings, and these.
+/// The minimum settings, or these.
 pub(super) fn config(more: &[&str]) -> (KafkaConfig, ProducerConfig) {
     let brokers = ["--kafka-brokers=b:1"];
     let usual = if more.is_empty() { &brokers[..] } else { &[] };
@@ -37,7 +37,7 @@ pub(super) fn event(device: &str) -> Outgoing {
     Outgoing { envelope, source: format!("/devices/{device}") }
 }
 
-/// On one thread, so that the task that replaces the client runs where the test waits, and nowhere else.
+/// Single-threaded, so that the task that replaces the client runs only while the test waits.
 #[tokio::test]
 async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_limit_yet() {
     let producer = producer(&[]);
@@ -65,8 +65,8 @@ async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_
     assert!(alone().is_empty(), "its batches are smaller than they could be: {:?}", alone());
 }
 
-/// A broker that starts refuses a producer's first batch to a partition, and takes the second: it knows nothing of the
-/// producer, and does not miss the first one. librdkafka concludes from the second that the first was written.
+/// A broker that starts refuses a producer's first batch to a partition, and accepts the second: it does not know the
+/// producer, and does not miss the first batch. librdkafka concludes from the second that the first was written.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_broker_acknowledged_is_not_accepted() {
     let kafka = MockCluster::new(1).unwrap();
@@ -77,7 +77,7 @@ async fn what_no_broker_acknowledged_is_not_accepted() {
         producer.send(&event(device), Instant::now() + Duration::from_secs(20)).await
     };
     assert!(matches!(send("first", Duration::ZERO).await, Outcome::Accepted { .. }), "it is connected");
-    // So long that both are under way at the same time.
+    // Long enough for both to be in flight at the same time.
     kafka.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
     kafka.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
     let outcomes = tokio::join!(send("a", Duration::ZERO), send("b", Duration::from_millis(100)));

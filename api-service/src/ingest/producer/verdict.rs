@@ -1,4 +1,4 @@
-//! What became of an attempt to send an event, and whether another one is made.
+//! The result of an attempt to send an event, and whether there is another attempt.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::{Outcome, Way};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
     Final(Outcome),
-    /// It was in, or behind, a batch that was refused: it has to be sent by itself.
+    /// It was in a refused batch, or behind one: it has to be sent by itself.
     SendAlone,
 }
 
-/// It never left our hands.
+/// The verdict on an event that the client did not accept into its queue.
 pub(super) fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Verdict {
     match (error.rdkafka_error_code(), way) {
         (Some(code), _) if is_too_large(code) => return Verdict::Final(Outcome::TooLarge),
@@ -34,7 +34,7 @@ pub(super) fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Ver
     Verdict::Final(Outcome::QueueFull)
 }
 
-/// It was handed over, and this came back.
+/// The verdict on an event that was handed over, from its report.
 pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict {
     let error = match report {
         Ok((_, offset)) if !is_acknowledged(*offset) => {
@@ -51,7 +51,7 @@ pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict
         sender.replace();
     }
     match (error.rdkafka_error_code(), way) {
-        // The verdict on a batch is told of each record in it, and the others of its client are given back.
+        // The refusal of a batch is reported for each record in it, and the client's other records are returned.
         (Some(code), Way::Batched) if is_too_large(code) || code == RDKafkaErrorCode::PurgeQueue => Verdict::SendAlone,
         (Some(code), Way::Alone) if is_too_large(code) => Verdict::Final(Outcome::TooLarge),
         (Some(code), _) if is_without_topic(code) => Verdict::Final(Outcome::NoTopic),
@@ -59,8 +59,7 @@ pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict
     }
 }
 
-/// The events that have to be sent by themselves, in their order; none behind one of the same device of
-/// which nobody knows whether it was written.
+/// The events to send one by one, in order, without those behind an event of the same device whose outcome is unknown.
 pub(super) fn to_send_again<'a>(events: &[(&'a Outgoing, Way)], verdicts: &[Verdict]) -> Vec<(usize, &'a Outgoing)> {
     let mut unknown = HashSet::new();
     let mut again = Vec::new();
@@ -75,7 +74,7 @@ pub(super) fn to_send_again<'a>(events: &[(&'a Outgoing, Way)], verdicts: &[Verd
 }
 
 impl Verdict {
-    /// What was not taken the second time may have been written the first time, and the answer was lost.
+    /// If the second attempt is not accepted, the first may have been written, and only its acknowledgement lost.
     pub(super) fn of_second_attempt(self) -> Self {
         match self {
             Self::Final(Outcome::QueueFull | Outcome::NoTopic) => Self::Final(Outcome::Unknown),
@@ -83,7 +82,7 @@ impl Verdict {
         }
     }
 
-    /// The last word, as nothing more is tried.
+    /// The final outcome, after the last attempt.
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self::Final(outcome) => outcome,

@@ -1,4 +1,4 @@
-//! The bucket, by a clock that is moved by hand.
+//! The bucket, with a clock that the tests move.
 
 use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ fn extremes() {
     }
 }
 
-/// A bucket with a decimal point: what is in it, in thousandths of an event, and when that was.
+/// A reference bucket with fractions: its level in thousandths of an event, and the time of that level.
 struct Bucket {
     rate: u64,
     burst: u64,
@@ -77,7 +77,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// A millisecond brings `rate` thousandths.
+    /// A millisecond adds `rate` thousandths.
     fn level(&self, now: u64) -> u64 {
         (self.level + (now - self.at) * self.rate).min(self.burst * 1000)
     }
@@ -93,7 +93,7 @@ impl Bucket {
 }
 
 proptest! {
-    /// Who waits as long as it is told succeeds the first time, and is not told to wait a second longer than needed.
+    /// A client that waits as long as the limiter says succeeds at once, and never waits a second longer than needed.
     #[test]
     fn a_client_that_obeys_once_succeeds(
         (rate, burst) in (prop::sample::select(&[1, 2, 5, 10, 100, 1000][..]), 1..200_u32),
