@@ -90,7 +90,7 @@ mod tests {
     fn it_is_told_now_and_then_and_is_over_when_it_is_not_met_again() {
         let began = Instant::now();
         let mut unreadable = Unreadable::new(Some(7), "bad".to_owned(), began);
-        // For half an hour, twice a second.
+        // Half an hour of errors, two per second.
         let told = (0..3_600).filter(|n| unreadable.again(began + Duration::from_millis(500 * n))).count();
         assert_eq!(told, 5, "beside the first time");
         let last = began + Duration::from_millis(500 * 3_599);

@@ -92,7 +92,7 @@ mod tests {
     }
 
     proptest! {
-        /// At each moment it says what the whole history says.
+        /// At each moment the result is the same as that of the whole history.
         #[test]
         fn it_is_found_where_nothing_moved_for_so_long(looks in prop::collection::vec(seen(), 1..80)) {
             let mut watchdog = Watchdog::default();

@@ -19,7 +19,7 @@ use crate::scheduler::Scheduler;
 /// commits an offset once, and does not notice if the broker loses it.
 const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
-/// How soon the broker tells a client that the log does not have the offset that it asks for.
+/// By this time the broker has told the client if the log does not have the offset that it requested.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a partition is.
@@ -32,7 +32,7 @@ pub(super) struct OffsetTracker<'g> {
     /// When the client last said that it cannot read what comes next.
     pub(super) unreadable: Option<Instant>,
     pub(super) tail: Tail,
-    /// Where the client has to fetch from. No record is taken in before it does.
+    /// The offset that the client has to seek to. No record is taken in before it has.
     pub(super) return_to: Option<i64>,
     numbers: Numbers,
     /// Since when the last batch seems to have left out offsets.
@@ -61,7 +61,7 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// Notes a record's offset. An earlier one than expected is noted only when it comes again.
+    /// Notes a record's offset. A record before the expected offset is noted only when it is read again.
     pub(super) fn step_to(&mut self, record: &Record) -> Step {
         let (offset, appended_at) = (record.offset, record.appended_at());
         let step = match self.expected.replace(offset + 1) {
@@ -85,7 +85,7 @@ impl<'g> OffsetTracker<'g> {
         step
     }
 
-    /// No record comes in. If the last batch had sent the client elsewhere, that would have happened by now.
+    /// No record comes in. After some time the client would have been reset by now if the last batch caused that.
     pub(super) fn rest(&mut self) {
         if !self.numbers.is_open() {
             self.open_since = None;
@@ -100,13 +100,13 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// The client fetches from this offset, to which it had to go back.
+    /// The client has been sent back to this offset and fetches from there.
     pub(super) fn returned(&mut self, to: i64) {
         (self.return_to, self.expected) = (None, Some(to));
         self.numbers.returned(to);
     }
 
-    /// There is no further record before this offset: it is expected next.
+    /// There is no further record before this offset, so it is expected next.
     pub(super) fn reach(&mut self, offset: i64) {
         self.expected = self.expected.max(Some(offset));
     }
@@ -143,7 +143,7 @@ impl<'g> OffsetTracker<'g> {
     }
 }
 
-/// After a restart the runner does not know of it.
+/// Reports an open gap, because the runner does not know of it after a restart.
 impl Drop for OffsetTracker<'_> {
     fn drop(&mut self) {
         self.close();
