@@ -70,7 +70,7 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
         (3, PartitionState { paused: true, ..stands() }),
         (4, PartitionState { watermark: Some(15), ..stands() }),
         (5, partition(None, None)),
-        // With a held device: more records come in; none come in although there is room; there is no room; the retry is late.
+        // With a held device: records come in; none do although there is room; there is no room; the retry is late.
         (6, PartitionState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
         (7, PartitionState { held: 1, held_until: soon, read_to: Some(9), held_full: Some(full()), ..stands() }),
         (8, PartitionState { held: 1, held_until: late, read_to: Some(15), ..stands() }),

@@ -1,5 +1,5 @@
-//! Records that the client cannot parse because their producer wrote them wrongly. No setting helps: each becomes a dead
-//! letter that has only its topic, partition and offset, and the partition continues behind it.
+//! Records that the client cannot parse because their producer wrote them wrongly. No setting helps: each becomes a
+//! dead letter that has only its topic, partition and offset, and the partition continues behind it.
 
 use std::time::Instant;
 

@@ -21,8 +21,8 @@ const RESET_AFTER: Duration = Duration::from_secs(600);
 const REPEATED_PANICS: u32 = 3;
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Runs until it is told to stop. It ends between two effects and restarts from the stored offset, before which every
-    /// record is finished; the records that the scheduler held are dropped then.
+    /// Runs until it is told to stop. It ends between two effects and restarts from the stored offset, before which
+    /// every record is finished; the records that the scheduler held are dropped then.
     pub async fn run(self) {
         let mut gaps = Gaps::new(Arc::clone(&self.group), self.partition);
         self.run_schedulers(&mut gaps).await;
