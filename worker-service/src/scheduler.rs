@@ -84,7 +84,7 @@ pub struct Scheduler<E> {
     outage: OutageBackoff,
     conflicts: u32,
     paused: bool,
-    /// Records and bytes in `ready`, `work`, `dead_letters` and under way.
+    /// Records and bytes in `ready`, `work` and `dead_letters`, and those under way.
     records: usize,
     bytes: usize,
     /// How many records are finished: applied, or acknowledged as dead letters.

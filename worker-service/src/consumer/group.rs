@@ -33,8 +33,8 @@ const COMMIT_FAILED: &str = "COMMITFAIL";
 /// How long a revoked partition may take to finish the batch under way. Longer than a transaction's deadline and its
 /// fence, much shorter than the group waits.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long its last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
-/// for this worker.
+/// How long the last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
+/// would wait for this worker.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an aborted runner may take until its next `await`.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ pub struct Group {
 struct PartitionHandle {
     stop: CancellationToken,
     signals: Arc<Signals>,
-    /// How often it had restarted when it was last asked to.
+    /// How often the runner had restarted at the last request.
     asked_anew: Option<u64>,
     task: JoinHandle<()>,
 }
@@ -251,7 +251,7 @@ impl Group {
         }
     }
 
-    /// The broker has less committed than was stored: the runner commits again.
+    /// The broker's committed offset is behind the stored one: the runner commits again.
     pub fn holds_less(&self, partition: i32, committed: i64) {
         if let Some(handle) = self.runners().get(&partition) {
             handle.signals.committed.store(committed, Ordering::Relaxed);

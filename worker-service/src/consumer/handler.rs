@@ -11,7 +11,7 @@ use shared::store::{Failure, Tx};
 use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
-/// Handles the events of one consumer group. Each event has its effect once.
+/// Handles the events of one consumer group. Each event is applied once.
 pub trait Handler: Send + Sync + 'static {
     /// An event, parsed.
     type Event: Send + Sync + 'static;

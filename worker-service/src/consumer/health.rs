@@ -253,7 +253,7 @@ impl GroupHealth {
         Totals { log_lines_dropped: shared::runtime::telemetry::log_lines_dropped(), ..self.state().totals }
     }
 
-    /// The partitions as they are.
+    /// The current state of the partitions.
     pub fn partitions(&self) -> BTreeMap<i32, PartitionState> {
         self.state().partitions.clone()
     }

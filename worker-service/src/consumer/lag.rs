@@ -1,8 +1,8 @@
 //! Measures how far behind each partition is, every few seconds, for Prometheus, health and CloudWatch. This is also
 //! how the worker notices that Kafka is away, or that a partition is stuck.
 //!
-//! The lag is the number of records before the last stable offset that have had no effect. Records behind that offset
-//! wait for another producer's transaction, and are counted separately.
+//! The lag is the number of unfinished records before the last stable offset. Records behind that offset wait for
+//! another producer's transaction and are counted separately.
 
 mod commits;
 mod kafka_offsets;
@@ -197,7 +197,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
     }
 }
 
-/// Passes the findings to the runners.
+/// Passes the results to the runners.
 fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]) {
     for (partition, ends) in &offsets.ends {
         group.ends_at(*partition, ends.stable);

@@ -68,7 +68,7 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 const MOST_AT_ONCE: usize = 2_000;
 /// How long librdkafka may take to seek.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Records taken in between two polls of the transaction that is under way.
+/// Records taken in between two polls of the transaction under way.
 const INTAKE_CHUNK: usize = 32;
 /// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
 /// as for twenty, so events that come one by one are collected. Neither a single event nor a backlog waits.
@@ -188,7 +188,7 @@ impl<H: Handler> PartitionRunner<H> {
         tokio::task::spawn_blocking(move || question(&consumer, &topic, partition)).await.map_err(no_result)
     }
 
-    /// Has the client go to an offset. Records that were fetched already come again.
+    /// Makes the client seek to an offset. Records that were already fetched from there on are fetched again.
     async fn seek(&self, to: Offset) -> anyhow::Result<()> {
         Ok(self
             .ask_client(move |consumer, topic, partition| consumer.seek(topic, partition, to, SEEK_TIMEOUT))
@@ -265,7 +265,7 @@ impl<H: Handler> PartitionRunner<H> {
                     tracker.put_off = Some(taken);
                     continue;
                 }
-                // The records that were fetched there come again, or came before.
+                // The client seeks first. It may fetch these records again, or they came in before.
                 Step::Elsewhere(_) => {
                     self.tell_unordered(expected, offset);
                     return false;
@@ -286,7 +286,7 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it.
+    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it before.
     fn is_of_another_group(&self, record: &Record) -> bool {
         let source = &self.dependencies.source;
         !source.other_groups.is_empty()
@@ -294,8 +294,8 @@ impl<H: Handler> PartitionRunner<H> {
             && record.is_redriven()
     }
 
-    /// The client could not read something. If it never will, only health reports that: for the client there is nothing
-    /// behind it.
+    /// The client returned an error. A batch that can never be read is reported through health, because the client
+    /// returns no record behind it.
     fn note_unread(&self, tracker: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             tracker.unreadable = Some(Instant::now());
@@ -305,8 +305,8 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
-    /// answers. The client needs it, too, before it fetches anything.
+    /// The group's committed offset, to notice a gap before the first record or a recreated log. Asks until Kafka
+    /// answers; the client also needs the offset before it fetches anything.
     async fn ask_committed(&self) -> Option<i64> {
         while !self.stop.is_cancelled() {
             let asked = self.ask_client(|consumer, topic, partition| {

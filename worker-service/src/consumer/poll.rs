@@ -68,9 +68,9 @@ pub fn run(
     loop {
         if stop.is_cancelled() && leaving.is_none() {
             leaving = Some(Instant::now());
-            // Revokes everything (the runners finish, and their offsets are committed), and then
+            // Revokes all partitions (the runners finish, and their offsets are committed), and then
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
-            // wait out the session of a member that is gone.
+            // wait for the session of the departed member to time out.
             if let Err(error) = consumer.close_queue() {
                 tracing::warn!(group = consumer.context().group(), %error, "cannot leave the group");
             }

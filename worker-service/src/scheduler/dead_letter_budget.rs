@@ -19,8 +19,8 @@ pub(super) struct DeadLetterBudget {
     hasher: RandomState,
     /// Dead letters in `last`.
     count: usize,
-    /// How many dead letters at the front of the queue are counted already: they came back because the
-    /// dead-letter topic did not accept them.
+    /// How many dead letters at the front of the queue were let through before and came back, because the dead-letter
+    /// topic did not accept them. They are not counted again.
     let_through: usize,
 }
 

@@ -55,7 +55,7 @@ pub enum AfterFailure {
     TriedAgain,
     /// It waits out an outage.
     Waits,
-    /// It is tried in parts.
+    /// It is split, and its parts are tried.
     Split,
     /// It is one event; its key is held for this long.
     Held(Duration),

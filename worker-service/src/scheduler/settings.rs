@@ -7,9 +7,9 @@ pub struct Settings {
     pub batch_records: usize,
     /// The most bytes of a batch, unless a single record has more.
     pub batch_bytes: usize,
-    /// The most events held, before the scheduler takes in no more.
+    /// Once this many events are held, the scheduler takes in no more.
     pub held_records: usize,
-    /// The most bytes held, before the scheduler takes in no more.
+    /// The same in bytes.
     pub held_bytes: usize,
     /// Once this many events of one key wait, each of them gets a single try.
     pub key_records: usize,

@@ -18,7 +18,7 @@ use super::{Action, Scheduler, Task};
 /// When the next key that was set aside or is held alone may be tried.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// When the batch that is under way was handed out.
+    /// When the batch under way was handed out.
     pub(super) begun: Duration,
     /// The records of this batch were tried before, in this batch or another.
     pub(super) again: bool,

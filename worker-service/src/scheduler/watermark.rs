@@ -28,7 +28,7 @@ impl Watermark {
         self.unfinished.remove(&offset);
     }
 
-    /// Whether nothing is unfinished.
+    /// Whether every record is finished.
     pub(super) fn is_whole(&self) -> bool {
         self.unfinished.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Batches whose records are not numbered in a row. Brokers give a batch as many offsets as it has records, but keep
-//! the offset that each record claims: two may claim the same one, or one may claim an offset behind the batch.
-//! librdkafka believes that, and fetches from behind the last record. If the log does not reach that offset yet, the
-//! broker resets the client to the beginning of the partition, again and again.
+//! Batches whose offsets are not consecutive. A broker assigns a batch as many offsets as it has records, but keeps the
+//! offset that the producer wrote into each record: two records may have the same one, or one may have an offset after
+//! the batch's end. librdkafka trusts these, and fetches from the offset after the last record. If the log does not
+//! reach that offset yet, the broker rejects it, and the client resets to the beginning of the partition, repeatedly.
 //!
 //! Records of the same batch have the same append time. Pure.
 
@@ -41,7 +41,7 @@ pub(super) enum Step {
     Back,
     /// The offsets of a batch are not consecutive: the record follows the one before it.
     Unordered,
-    /// The same, and the client was reset: it has to seek to this offset.
+    /// As [`Self::Unordered`], and the client was reset: it has to seek to this offset.
     Elsewhere(i64),
 }
 
@@ -99,7 +99,7 @@ impl Numbers {
         }
         let is_within = appended_at.is_some() && self.appended_at == appended_at;
         match self.jump.take() {
-            // The next batch.
+            // The next batch begins here.
             Some(jump) if offset == jump.end => Step::Unordered,
             Some(jump) if is_within && jump.gap.start <= offset => {
                 self.jump = Some(jump);

@@ -74,8 +74,8 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// The client's position, markers included. No records are taken from the queue meanwhile, so all before it came
-    /// in.
+    /// The client's position, including markers. No records are taken from the queue meanwhile, so all records before
+    /// it have come in.
     async fn position(&self) -> Option<i64> {
         let told = self.ask_client(|consumer, topic, partition| {
             let positions = consumer.position().ok()?;
@@ -85,7 +85,7 @@ impl<H: Handler> PartitionRunner<H> {
         told.await.ok().flatten().filter(|offset| *offset >= 0)
     }
 
-    /// If the partition has been before its end for longer: what the separate consumer found there.
+    /// If the partition has been behind its end for a while: the result of the separate consumer.
     async fn read_on(&self, here: Option<i64>, tail: &mut Tail) -> Option<TailContent> {
         let (group, partition) = (&*self.group, self.partition);
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {

@@ -35,7 +35,7 @@ pub struct GapReader {
 /// The result of reading gaps.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GapReport {
-    /// Offsets that hold nothing, in order.
+    /// Offsets with neither a record nor a marker, in order.
     pub missing: Vec<Range<i64>>,
     /// The parts of the gaps that there was no time to read.
     pub left: Vec<Range<i64>>,

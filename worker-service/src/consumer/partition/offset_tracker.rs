@@ -22,14 +22,14 @@ const COMMITTED_LATE: Duration = Duration::from_secs(10);
 /// By this time the broker has told the client if the log does not have the offset that it requested.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where a partition is.
+/// The offsets of a partition.
 pub(super) struct OffsetTracker<'g> {
     pub(super) expected: Option<i64>,
     /// The first record of a recreated log. It waits until every record before it is done.
     pub(super) put_off: Option<Taken>,
     /// Gaps in the offsets that were not examined yet. They outlive a restart of the runner.
     pub(super) gaps: &'g mut Gaps,
-    /// When the client last said that it cannot read what comes next.
+    /// When the client last reported that it cannot read the next batch.
     pub(super) unreadable: Option<Instant>,
     pub(super) tail: Tail,
     /// The offset that the client has to seek to. No record is taken in before it has.
@@ -111,12 +111,13 @@ impl<'g> OffsetTracker<'g> {
         self.expected = self.expected.max(Some(offset));
     }
 
-    /// Stores the watermark if it moved: the client commits what is stored.
+    /// Stores the watermark if it moved: the client commits stored offsets.
     pub(super) fn store<H: Handler>(&mut self, runner: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
         let Some(offset) = scheduler.watermark() else { return };
         let moved = self.stored != Some(offset);
         let committed = runner.signals.committed.load(Ordering::Relaxed);
-        // The log went back. The client never commits a lower offset by itself: it is asked to until Kafka has it.
+        // The log went back. The client never commits a lower offset by itself, so the commit is requested until Kafka
+        // has it.
         let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= IDLE_INTERVAL);
         let late = !moved && committed < offset && self.told.is_some_and(|told| told.elapsed() >= COMMITTED_LATE);
         if !moved && !lower && !late {

@@ -16,7 +16,7 @@ use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::Processing;
 use crate::scheduler::Task;
 
-/// A record as it came in, and the panic if it could not be read as a whole.
+/// A record, and the panic if it could not be read completely.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) record: Record,

@@ -50,7 +50,7 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
 
 #[test]
 fn an_outage_leaves_few_small_batches_behind() {
-    // If the store is away, nothing is split. If transactions fail, the tried batches are, for a few keys.
+    // If the store is away, no batch is split. If transactions fail, batches of a few keys are.
     for (class, at_most) in [(Class::Outage, 1), (Class::OutageMet, 60)] {
         leaves_behind(class, at_most);
     }
