@@ -1,8 +1,8 @@
 //! A consumer group: its handler, its partitions, its lag and its health.
 //!
-//! The way of a record: [`poll`] and [`group`] (the group, and a runner for each partition) → [`partition`] (takes records
-//! in, does what the scheduler says, moves the committed offset) → [`apply`] (the handler's transaction, and the fence) or
-//! a dead letter.
+//! The path of a record: [`poll`] and [`group`] (the group, and a runner for each partition) → [`partition`] (takes
+//! records in, performs the scheduler's actions, moves the committed offset) → [`apply`] (the handler's transaction,
+//! and the fence) or a dead letter.
 
 pub mod apply;
 pub mod budget;

@@ -1,13 +1,13 @@
-//! A scheduler: one partition's records on their way to their effect. Pure: no I/O, no clock.
+//! The scheduler of one partition's records, from arrival until each is applied or a dead letter. Pure: no I/O, no
+//! clock.
 //!
-//! The scheduler decides what to do next, is told how it went, and says how far the group may commit.
-//! At most one thing is under way at a time, so that the order of a key is the order in which
-//! its events stand here: in `work`, then in `held`, then in `ready`. While anything of a key is in `held`,
-//! nothing of it is in `work`, but the one event that is being tried alone.
+//! The scheduler decides what to do next, gets the result, and says how far the group may commit. At most one action is
+//! under way at a time, so a key's events are processed in the order in which they are stored here: first those in
+//! `work`, then in `held`, then in `ready`. While events of a key are in `held`, none of them is in `work`, except one
+//! that is tried alone.
 //!
-//! What may never happen here: a record is forgotten; an event of a key is tried before an
-//! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
-//! passes a record that has had no effect yet.
+//! Four things must never happen: a record is forgotten; an event is tried before an earlier one of its key is applied
+//! or a dead letter; an outage causes a dead letter; the watermark passes an unfinished record.
 
 mod backoff;
 mod batch;
@@ -46,22 +46,22 @@ pub use self::task::Task;
 use self::turns::Turns;
 use self::watermark::Watermark;
 
-/// Transactions that met another one are tried again this often at once.
+/// How often a transaction that conflicts with another one is tried again at once.
 const CONFLICTS: u32 = 3;
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Action<E> {
-    /// Apply these in one transaction, fence, and say so to [`Scheduler::applied`].
+    /// Apply these in one transaction, fence, and call [`Scheduler::applied`].
     Apply(Vec<Task<E>>),
-    /// Find out whether others would be applied now, where there are none to try: apply an event that nobody sent, with
-    /// a payload of so many bytes, take it back, and say so to [`Scheduler::probed`].
+    /// There are no other events to try, so find out whether they would be applied now: apply a test event with a
+    /// payload of this many bytes, roll it back, and call [`Scheduler::probed`].
     Probe(usize),
-    /// Send these, await their acknowledgement, and say so to [`Scheduler::dead_lettered`].
+    /// Send these, await their acknowledgements, and call [`Scheduler::dead_lettered`].
     DeadLetter(Vec<DeadLetter>),
-    /// The budget of dead letters is used up: write that down; go on after [`Scheduler::resume`].
+    /// The dead-letter budget is used up: store the pause, and continue after [`Scheduler::resume`].
     Pause,
-    /// Nothing before this time, or, without one, before more comes in.
+    /// Do nothing until this time or, without one, until more records come in.
     Wait(Option<Duration>),
 }
 
@@ -69,9 +69,9 @@ pub enum Action<E> {
 #[derive(Debug)]
 pub struct Scheduler<E> {
     settings: Settings,
-    /// Came in, and not begun.
+    /// Records that came in and are not begun.
     ready: VecDeque<Task<E>>,
-    /// Begun and to be done before anything of `ready`: what failed together and is now tried apart.
+    /// Begun batches, to be tried before anything in `ready`: retries, and the parts of batches that failed.
     work: VecDeque<Vec<Task<E>>>,
     held: Held<E>,
     dead_letters: VecDeque<DeadLetter>,
@@ -84,15 +84,15 @@ pub struct Scheduler<E> {
     outage: OutageBackoff,
     conflicts: u32,
     paused: bool,
-    /// Records and bytes in `ready`, `work`, `dead_letters` and under way.
+    /// Records and bytes in `ready`, `work` and `dead_letters`, and those under way.
     records: usize,
     bytes: usize,
-    /// Records that have had their effect.
+    /// How many records are finished: applied, or acknowledged as dead letters.
     finished: u64,
 }
 
 impl<E> Scheduler<E> {
-    /// An empty scheduler; the seed is for the jitter of its waits.
+    /// An empty scheduler. The seed is for the jitter of its waits.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
             settings,
@@ -115,7 +115,7 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// Whether to take in more records: one batch may be under way while the next one gathers.
+    /// Whether to take in more records: one batch may be under way while the next one is collected.
     pub fn has_room(&self) -> bool {
         let Settings { batch_records, batch_bytes, .. } = self.settings;
         !self.paused
@@ -124,28 +124,28 @@ impl<E> Scheduler<E> {
             && self.bytes < 2 * batch_bytes
     }
 
-    /// What is held, where it is so much that nothing more comes in.
+    /// Describes the held events if they have reached a bound, so that no more records are taken in.
     pub fn held_full(&self) -> Option<HeldFull> {
         self.held.full(&self.settings)
     }
 
-    /// How many bytes came in and are without their effect.
+    /// The bytes of the unfinished records.
     pub fn bytes(&self) -> usize {
         self.bytes + self.held.bytes()
     }
 
-    /// Whether everything that came in has had its effect.
+    /// Whether every record that came in is finished.
     pub fn is_empty(&self) -> bool {
         self.watermark.is_whole()
     }
 
-    /// The log goes on at an earlier offset: the topic was made anew. Only for a scheduler that
-    /// [is empty](Self::is_empty), so that no offset is meant twice.
+    /// The log continues at an earlier offset because the topic was recreated. Only for a scheduler that
+    /// [is empty](Self::is_empty), so that no offset is ambiguous.
     pub fn begin_anew(&mut self) {
         self.watermark = Watermark::default();
     }
 
-    /// A record came in; offsets only ever grow, not always by one.
+    /// A record came in. Offsets increase, not always by one.
     pub fn arrive(&mut self, record: Record, delivery: Result<Delivery<E>, Refusal>) {
         self.watermark.begin(record.offset, record.appended_at());
         match delivery {
@@ -162,18 +162,18 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// A record came in that is none of this group's: it needs no effect.
+    /// A record came in that is not for this group: it is finished at once.
     pub fn pass_over(&mut self, record: &Record) {
         self.watermark.begin(record.offset, record.appended_at());
         self.watermark.finish(record.offset);
     }
 
-    /// No record stands before this offset that did not come in: what is missing is none.
+    /// Every offset before this one was received or holds no record.
     pub fn reach(&mut self, offset: i64) {
         self.watermark.reach(offset);
     }
 
-    /// What to do now. Times are spans since any moment that the caller keeps to.
+    /// The next action. Times are durations since a fixed moment that the caller chooses.
     pub fn next(&mut self, now: Duration) -> Action<E> {
         if self.paused {
             return Action::Wait(None);
@@ -194,7 +194,7 @@ impl<E> Scheduler<E> {
         action
     }
 
-    /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
+    /// The result of [`Action::Apply`]. Returns what happens to a batch that failed.
     pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
         self.one_by_one.is_back(now, self.turns.cost(now));
         let error = match result {
@@ -230,13 +230,13 @@ impl<E> Scheduler<E> {
         })
     }
 
-    /// How [`Action::DeadLetter`] went, for each of them. Those that were not taken are sent again, alone.
+    /// The result of [`Action::DeadLetter`], for each dead letter. Those that Kafka refused are sent again.
     pub fn dead_lettered(&mut self, sent: Vec<(DeadLetter, Result<(), String>)>, now: Duration) {
         let mut refused = Vec::new();
         let mut why = None;
         for (letter, result) in sent {
             match result {
-                // Its size was counted as a task's where it was one: `make_dead_letter` makes up the difference.
+                // If it was a task, its size was counted as such: `make_dead_letter` has corrected the difference.
                 Ok(()) => self.finish(letter.record.offset, letter.record.size()),
                 Err(message) => {
                     refused.push(letter);
@@ -256,7 +256,7 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// The store did not answer a question about the partition: it waits, as for a batch.
+    /// The store did not answer a query about the partition: the scheduler waits, as for a batch.
     pub fn store_failed(&mut self, error: Failure, now: Duration) -> Duration {
         self.outage.wait(now, error.reason);
         self.outage.until().unwrap_or(now)
@@ -273,7 +273,7 @@ impl<E> Scheduler<E> {
         self.paused = true;
     }
 
-    /// An operator lets the partition go on, with a new budget.
+    /// An operator resumes the partition, with a new budget.
     pub fn resume(&mut self) {
         self.paused = false;
         self.dead_letter_budget.renew();
@@ -284,28 +284,28 @@ impl<E> Scheduler<E> {
         self.paused
     }
 
-    /// The offset up to which the group may commit: that of the first record without its effect,
-    /// or the one behind the last; none before anything came in.
+    /// The offset up to which the group may commit: that of the first unfinished record, or the one after the last
+    /// record; `None` before any record came in.
     pub fn watermark(&self) -> Option<i64> {
         self.watermark.get()
     }
 
-    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
+    /// The time of the first unfinished record, if there is one and the broker set its time.
     pub fn waiting_since(&self) -> Option<OffsetDateTime> {
         self.watermark.waiting_since()
     }
 
-    /// The offset up to which the partition came in; none before anything did.
+    /// The offset up to which the partition was read; `None` before any record came in.
     pub fn read_to(&self) -> Option<i64> {
         self.watermark.end
     }
 
-    /// How many records have had their effect.
+    /// How many records are finished.
     pub fn finished(&self) -> u64 {
         self.finished
     }
 
-    /// Whether there is nothing to do but what waits with held keys.
+    /// Whether there is nothing to do apart from held events.
     pub fn is_idle(&self) -> bool {
         self.records == 0
     }
@@ -320,7 +320,7 @@ impl<E> Scheduler<E> {
         self.held.keys()
     }
 
-    /// How many keys are held because they alone meet what would be an outage.
+    /// How many keys are held because they alone meet an outage error.
     pub fn held_alone(&self) -> usize {
         self.suspects_of_outage.alone().filter(|key| self.held.has(key)).count()
     }
@@ -332,10 +332,10 @@ impl<E> Scheduler<E> {
         self.outage.wait(now, message);
     }
 
-    /// A batch waits out an outage that it met. From the second try of its records on it is tried in two halves:
-    /// a store that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
-    /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
-    /// halved, so that after the longest outage there are a few small batches.
+    /// A batch waits out an outage that it met. From the second try of its records on it is split into two halves
+    /// instead, because a store may answer but be too slow for the whole batch, or fail on one of its records. The
+    /// halves are tried at once, down to a single event. Only the batch that is tried next is halved, so that after the
+    /// longest outage there are only a few small batches.
     fn put_off_in_halves(&mut self, mut batch: Vec<Task<E>>, message: String, now: Duration) -> AfterFailure {
         if self.outage.message().is_none() && !self.turns.again {
             self.put_off(batch, message, now);
@@ -348,8 +348,7 @@ impl<E> Scheduler<E> {
         AfterFailure::Split
     }
 
-    /// A held key's time has come: the event that failed on its own, then the rest at once,
-    /// before anything else.
+    /// A held key is due: first the event that failed on its own is tried, then the rest together, before all others.
     fn begin_again(&mut self, mut tasks: VecDeque<Task<E>>) {
         tasks.iter().for_each(|task| self.count(task));
         let first: Vec<_> = tasks.pop_front().into_iter().collect();
@@ -367,7 +366,7 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// A record has had its effect.
+    /// A record is finished.
     fn finish(&mut self, offset: i64, size: usize) {
         self.watermark.finish(offset);
         self.finished += 1;

@@ -1,5 +1,5 @@
-//! A batch's effect: the transaction, then the fence, then what is measured of it. Each is a step of its own: what goes
-//! wrong behind the transaction is no verdict on its events.
+//! Applies a batch: the transaction, then the fence, then the metrics. These are separate steps, because an error after
+//! the transaction is no failure of the events.
 
 use std::time::Instant;
 
@@ -18,18 +18,18 @@ pub struct Applier<H> {
 }
 
 impl<H: Handler> Applier<H> {
-    /// By this handler, on this store and this cache.
+    /// Applies batches with this handler, store and cache.
     pub fn new(handler: H, store: Store, fencer: Fencer) -> Self {
         Self { handler, store, fencer }
     }
 
-    /// Writes a batch, or nothing of it.
+    /// Writes a batch, completely or not at all.
     pub async fn write(&self, batch: &[Task<H::Event>]) -> Result<Applied, Failure> {
         let batch: Vec<_> = batch.iter().map(|task| &task.delivery).collect();
         self.store.transact(H::BEGIN, &self.writing(&batch).await?).await
     }
 
-    /// Writes an event that nobody sent, of so many bytes, and takes it back.
+    /// Writes a test event with a payload of `bytes` bytes and rolls it back.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
         let event = Delivery::probe_event(bytes, H::made_up);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
@@ -41,8 +41,8 @@ impl<H: Handler> Applier<H> {
         Ok(Writing { handler: &self.handler, batch, prepared })
     }
 
-    /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
-    /// the other.
+    /// Fences every resource that the batch touched, even if a redelivery changed nothing: the worker may have died
+    /// between the transaction and the fence.
     pub async fn fence(&self, batch: &[Task<H::Event>], applied: &Applied) -> FenceReport {
         let accepted = |(task, event): (&Task<H::Event>, &Processed)| {
             let (key, _) = applied.fences.get(event.fence?)?;
@@ -68,7 +68,7 @@ impl<H: Handler> Work for Writing<'_, H> {
     }
 }
 
-/// Measures a batch that was written, and fenced or not. When its events became visible the fencer counts.
+/// Measures a batch that was written, whether or not it was fenced. The fencer measures when its events became visible.
 pub fn measure<H: Handler>(group: &str, started: Instant, applied: &Applied) {
     let labels = [("group", group.to_owned())];
     metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);

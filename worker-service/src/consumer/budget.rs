@@ -1,9 +1,10 @@
-//! The bytes of records that all partitions of all groups of this process hold: in hand, held, or on their way to the
-//! dead-letter topic. A partition over the budget takes nothing in, and what it does goes on; the client stops fetching
-//! for it by itself, and nothing else waits.
+//! The budget for the bytes of records that all partitions of all groups of this process hold: in work, held, or on
+//! their way to the dead-letter topic. A partition over the budget takes in no records, but continues with those that
+//! it has; the client then stops fetching for it by itself, and nothing else waits.
 //!
-//! Half of the budget is for whoever comes first. Of the other half each partition has its part, so that however much
-//! others hold it always goes on, and the whole is never exceeded by more than a record for each partition.
+//! The first half of the budget is first come, first served. The other half is divided equally among the partitions, so
+//! that each always progresses, however much the others hold. The total exceeds the limit by at most one record per
+//! partition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,30 +24,30 @@ struct Shared {
 }
 
 impl ByteBudget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         let (used, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self(Arc::new(Shared { limit, used, partitions, freed: Notify::new() }))
     }
 
-    /// The part of a partition that begins, until that is dropped.
+    /// The share of a new partition, until it is dropped.
     pub fn join(&self) -> Share {
         self.0.partitions.fetch_add(1, Ordering::Relaxed);
         Share { budget: self.clone(), holds: AtomicUsize::new(0), is_refused: AtomicBool::new(false) }
     }
 
-    /// How many bytes partitions hold now.
+    /// How many bytes the partitions hold now.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
 }
 
-/// What a partition holds of the budget.
+/// A partition's share of the budget.
 #[derive(Debug)]
 pub struct Share {
     budget: ByteBudget,
     holds: AtomicUsize,
-    /// The last look found no room.
+    /// The last check found no room.
     is_refused: AtomicBool,
 }
 
@@ -55,19 +56,19 @@ impl Share {
     pub fn has_room(&self) -> bool {
         let Shared { limit, used, partitions, .. } = &*self.budget.0;
         let (holds, half) = (self.holds.load(Ordering::Relaxed), limit / 2);
-        // This one is a partition, so that there is one at least.
+        // At least one: this share's own partition.
         let part = half / partitions.load(Ordering::Relaxed).max(1);
         let room = holds == 0 || used.load(Ordering::Relaxed) < half || holds < part;
         self.is_refused.store(!room, Ordering::Relaxed);
         room
     }
 
-    /// Whether the last look found no room. There may be some by now.
+    /// Whether the last check found no room. There may be room by now.
     pub fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
-    /// It holds so much now.
+    /// Sets how much the partition holds now.
     pub fn holds(&self, bytes: usize) {
         let Shared { limit, used, freed, .. } = &*self.budget.0;
         let held = self.holds.swap(bytes, Ordering::Relaxed);
@@ -75,7 +76,7 @@ impl Share {
             used.fetch_add(bytes - held, Ordering::Relaxed);
         } else if bytes < held {
             let before = used.fetch_sub(held - bytes, Ordering::Relaxed);
-            // Below that nobody waits.
+            // No partition waits while less than half is used.
             if before >= limit / 2 {
                 freed.notify_waiters();
             }
@@ -85,7 +86,7 @@ impl Share {
     /// Waits until there is room.
     pub async fn room(&self) {
         loop {
-            // Made before the look: what is freed between the two wakes it.
+            // Created before the check, so that bytes freed in between wake it.
             let freed = self.budget.0.freed.notified();
             if self.has_room() {
                 return;
@@ -113,9 +114,9 @@ mod tests {
     enum Step {
         /// A partition takes in a record of this size, if it may.
         Take(usize, usize),
-        /// A partition is done with so much of what it holds.
+        /// A partition finishes this much of what it holds.
         Finish(usize, usize),
-        /// A partition is revoked, and comes back with nothing.
+        /// A partition is revoked and comes back empty.
         Revoke(usize),
     }
 
@@ -136,8 +137,8 @@ mod tests {
     const LARGEST: usize = 300;
 
     proptest! {
-        /// Whatever comes and goes: the whole is bounded, what is counted is what is held, a partition that holds nothing
-        /// may always take one, and where all is finished there is room for all again.
+        /// At every step the total is bounded, the count is exact, and a partition that holds nothing may take a
+        /// record. When everything is finished, every partition has room again.
         #[test]
         fn it_is_kept_and_nobody_waits_for_ever((partitions, steps) in (1..6_usize).prop_flat_map(|n| (Just(n), steps(n)))) {
             let budget = ByteBudget::new(LIMIT);
@@ -148,7 +149,7 @@ mod tests {
                         shares[of].holds(of_share(&shares[of]) + bytes);
                     }
                     Step::Take(of, _) => {
-                        // It waits for itself at the most: it has its part.
+                        // It only waits if it uses up its own part.
                         prop_assert!(of_share(&shares[of]) >= LIMIT / 2 / partitions && budget.used() >= LIMIT / 2);
                     }
                     Step::Finish(of, bytes) => {
@@ -171,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A partition that holds much, and another one that waits for it.
+    /// A partition that holds much, and another one that waits for room.
     fn full() -> (Share, Share) {
         let budget = ByteBudget::new(100);
         let (large, other) = (budget.join(), budget.join());
@@ -184,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_room_is_told_of_it() {
         let (large, other) = full();
-        // It waits before anything is freed.
+        // The wait begins before anything is freed.
         tokio::join!(other.room(), async { large.holds(0) });
         assert!(other.has_room());
     }

@@ -1,5 +1,5 @@
-//! The lines themselves. A field's name is part of a line's source, so a domain makes its lines by a macro, with what it
-//! calls its records' keys: `const LINES: EventLines = event_lines!(device_id);`.
+//! The log lines of events. `tracing` needs field names at compile time, so a domain creates its lines with a macro
+//! that takes the domain's name for a record's key: `const LINES: EventLines = event_lines!(device_id);`.
 
 use std::fmt;
 
@@ -7,48 +7,48 @@ use shared::kafka::Envelope;
 use shared::kafka::ids::EventId;
 use shared::store::Class;
 
-/// The most characters of a text from outside in a line.
+/// The most characters that a line shows of a text from outside.
 const MAX_TEXT: usize = 128;
 
-/// What every line is filed under, whatever the domain.
+/// The `tracing` target of every line, in all domains.
 pub const TARGET: &str = "worker_service::consumer::event_log";
 
-/// A line of an event: whose it is and what brought it, as far as that is known, and what is said of it. What is `None`
-/// is not in the line.
+/// A log line about an event: its identifiers, as far as they are known, and what happened to it. Fields that are
+/// `None` are left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EventLine<'a> {
     /// The record's key.
     pub key: Option<&'a str>,
     pub event_id: Option<&'a EventId>,
-    /// The request that brought it.
+    /// The request that sent it.
     pub request_id: Option<Text<'a>>,
     /// The consumer group that handles it.
     pub group: &'a str,
-    /// Where it stands.
+    /// Its place in the topic.
     pub partition: i32,
     pub offset: i64,
-    /// Of an event that was processed: what became of it, at which version, and what became of the cache entry.
+    /// For a processed event: its outcome, its resource's version, and the result of the fence.
     pub outcome: Option<&'static str>,
     pub version: Option<i64>,
     pub cache: Option<&'static str>,
-    /// Of a batch that failed: its size, the failure's class, what becomes of it, and when it is tried again.
+    /// For a batch that failed: its size, the failure's class, what happens next, and after how long it is tried again.
     pub records: Option<usize>,
     pub class: Option<Class>,
     pub then: Option<&'static str>,
     pub retry_s: Option<u64>,
-    /// Of a dead letter: `dlq.reason`, and how often it was tried.
+    /// For a dead letter: `dlq.reason`, and how often it was tried.
     pub reason: Option<&'static str>,
     pub attempts: Option<u32>,
     pub error: Option<&'a str>,
 }
 
 impl<'a> EventLine<'a> {
-    /// Of an event, which stands in this record.
+    /// A line about the event in this record.
     pub fn of(group: &'a str, envelope: &'a Envelope, partition: i32, offset: i64) -> Self {
         Self {
             key: Some(envelope.key.as_str()),
             event_id: Some(&envelope.id),
-            // Records of other producers may come without a request.
+            // Records of other producers may have no request id.
             request_id: envelope.request_id.as_deref().map(Text),
             group,
             partition,
@@ -58,18 +58,18 @@ impl<'a> EventLine<'a> {
     }
 }
 
-/// The lines of a domain's events, by their level.
+/// The log functions for a domain's events, by level.
 #[derive(Debug, Clone, Copy)]
 pub struct EventLines {
-    /// What the domain calls its records' keys.
+    /// The field name of a record's key.
     pub key: &'static str,
     pub info: fn(EventLine<'_>, &str),
     pub warn: fn(EventLine<'_>, &str),
     pub error: fn(EventLine<'_>, &str),
 }
 
-/// A text that another producer may have written: of bounded length, and nothing in it ends the line or
-/// moves a terminal's cursor.
+/// A text that another producer may have written. It is shown with a bounded length and escaped, so that it cannot
+/// end the line or move a terminal's cursor.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a>(pub &'a str);
 
@@ -83,7 +83,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Logs a line of an event.
+/// Logs a line about an event.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! event_line {
@@ -113,7 +113,7 @@ macro_rules! event_line {
     };
 }
 
-/// The lines of a domain that calls its records' keys so.
+/// The log functions of a domain, with its field name for a record's key.
 #[macro_export]
 macro_rules! event_lines {
     ($key:ident) => {

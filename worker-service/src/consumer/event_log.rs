@@ -1,5 +1,5 @@
-//! What the log says of events: a line for each that was processed, or whose batch failed, as `ACCESS_LOG` has it, and
-//! in any case for each that was not applied. Identifiers, places and outcomes; never a payload.
+//! Logs events: a line for each event that was processed or whose batch failed, as far as `ACCESS_LOG` selects it, and
+//! always a line for each event that was not applied. Lines have identifiers, offsets and outcomes, never a payload.
 
 use shared::cache::FenceReport;
 use shared::kafka::ids::{EventId, is_identifier};
@@ -17,8 +17,8 @@ const HELD_ALONE: &str = "only one key meets an outage error: it is held, and th
 const HELD_ALONE_AND_FULL: &str =
     "only one key meets an outage error: it is held, and the partition waits because too much is held";
 
-/// A batch that was written and fenced: one line an event, with its outcome, the version that it brought its
-/// resource to, and what became of the cache entry. What is not logged costs a hash at most.
+/// Logs a batch that was written and fenced: one line per event, with its outcome, the new version of its resource, and
+/// the result of the fence. An event that is not logged costs at most a hash.
 pub fn processed<E>(
     lines: &EventLines,
     group: &str,
@@ -46,7 +46,7 @@ fn has_line<E>(access_log: AccessLog, task: &Task<E>) -> bool {
     access_log.takes(envelope.request_id.as_deref().unwrap_or(envelope.id.as_str()))
 }
 
-/// A batch that was not applied, noted before it is handed back to the scheduler.
+/// A batch that was not applied, recorded before it goes back to the scheduler.
 pub struct FailedBatch {
     error: String,
     class: Class,
@@ -54,12 +54,12 @@ pub struct FailedBatch {
     partition: i32,
     /// The first event, and its offset.
     first: (Envelope, i64),
-    /// Of several events, those that have a line of their own.
+    /// If there are several events: those that get a line of their own.
     events: Vec<(Envelope, i64)>,
 }
 
 impl FailedBatch {
-    /// Notes it; none where there is nothing in it.
+    /// Records a batch; `None` if it is empty.
     pub fn of<E>(batch: &[Task<E>], error: &Failure, access_log: AccessLog) -> Option<Self> {
         let first = batch.first()?;
         let noted = |task: &Task<E>| (task.delivery.envelope.clone(), task.record.offset);
@@ -72,8 +72,8 @@ impl FailedBatch {
         Some(Self { error, class, records: batch.len(), partition, first: noted(first), events })
     }
 
-    /// Logs it, with what becomes of it. An event that is a dead letter now has its line when Kafka holds
-    /// that. `is_full` is where so much is held that nothing more comes in.
+    /// Logs it, with what happens next. An event that becomes a dead letter is logged later, once Kafka has the dead
+    /// letter. `is_full` says that the held events have reached a bound, so that no more records come in.
     pub fn log(&self, lines: &EventLines, group: &str, after: AfterFailure, is_full: bool) {
         let line = |(envelope, offset)| EventLine::of(group, envelope, self.partition, offset);
         let (envelope, offset) = &self.first;
@@ -95,7 +95,7 @@ impl FailedBatch {
     }
 }
 
-/// What a probe came to: whether events of others would be applied.
+/// Logs the result of a probe: whether other events could be applied.
 pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
     match result {
         Ok(()) => tracing::debug!(group, partition, "a probe succeeded: other events can be applied"),
@@ -109,7 +109,7 @@ pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
     }
 }
 
-/// A dead letter that Kafka holds.
+/// Logs a dead letter that Kafka has acknowledged.
 pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, types: &[&'static str]) {
     let (reason, attempts, error) = (Some(letter.reason.as_str()), Some(letter.attempts), Some(&*letter.error));
     with_names(group, &letter.record, types, |line| {
@@ -117,8 +117,8 @@ pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, types: 
     });
 }
 
-/// The names of a record that may be no event: what it holds that is an identifier. A structured record has its names in
-/// its value, where only decoding finds them.
+/// Logs a record that may be no event, with the identifiers that can be found in it. A structured-mode record has them
+/// in its value, where only decoding finds them.
 fn with_names<'r, T>(
     group: &str,
     record: &'r Record,
@@ -126,7 +126,7 @@ fn with_names<'r, T>(
     log: impl FnOnce(EventLine<'_>) -> T,
 ) -> T {
     let (partition, offset) = (record.partition, record.offset);
-    // What panicked once does so again.
+    // A record whose decoding panicked before panics here again.
     if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, types)) {
         return log(EventLine::of(group, &envelope, partition, offset));
     }

@@ -1,4 +1,4 @@
-//! The consumer's callbacks for its group: a runner for each partition that is assigned to this worker.
+//! The consumer's callbacks for its group: they start and end a runner for each partition assigned to this worker.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -21,20 +21,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consumer::health::GroupHealth;
 
-/// The consumer, once there is one; weak, because it owns its group.
+/// The consumer, once it exists; weak, because it owns its group.
 pub type SharedConsumer = Arc<OnceLock<Weak<BaseConsumer<Group>>>>;
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
 
-/// The client's log line if a commit fails that a runner asked for: `commit_callback` is called only for commits that
-/// the client makes by itself.
+/// The facility of the client's log line for a failed commit that a runner requested: `commit_callback` is called only
+/// for commits that the client makes by itself.
 const COMMIT_FAILED: &str = "COMMITFAIL";
-/// How long a revoked partition may take to finish what is under way. Longer than a transaction's
-/// deadline and its fence, much shorter than the group waits.
+/// How long a revoked partition may take to finish the batch under way. Longer than a transaction's deadline and its
+/// fence, much shorter than the group waits.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long its last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
-/// for this worker.
+/// How long the last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
+/// would wait for this worker.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an aborted runner may take until its next `await`.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,21 +55,21 @@ pub struct Assigned {
     pub stop: CancellationToken,
 }
 
-/// What a partition's runner shares with those who look at it from outside, the group and the measurement of its lag:
-/// offsets, and the request to begin anew. An offset that is not known is negative.
+/// Offsets and the restart request that a partition's runner shares with the group and the measurement of its lag.
+/// An unknown offset is negative.
 #[derive(Debug)]
 pub struct Signals {
     /// The last offset that Kafka is known to hold for the group.
     pub committed: AtomicI64,
     /// The last offset that was stored for the group's next commit.
     pub stored: AtomicI64,
-    /// Up to where the partition can be read, as it was measured last: its last stable offset.
+    /// The partition's last stable offset, as last measured: it can be read up to there.
     pub stable_end: AtomicI64,
-    /// Up to where it was told that an operator had the group go past records.
+    /// The end of the last range skipped by an operator that was reported.
     pub skipped_to: AtomicI64,
-    /// Asks the runner to drop what it does and to begin anew from what is stored.
+    /// Asks the runner to drop its work and to restart from the stored offset.
     pub begin_anew: Notify,
-    /// How often it did so.
+    /// How often it restarted.
     pub begun_anew: AtomicU64,
 }
 
@@ -81,7 +81,7 @@ impl Default for Signals {
     }
 }
 
-/// Makes the runner of an assigned partition: all that a group knows of its handler.
+/// Makes the runner of an assigned partition. The group knows nothing else about its handler.
 pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The consumer's context: starts and ends runners as partitions are assigned and revoked.
@@ -91,14 +91,14 @@ pub struct Group {
     runtime: Handle,
     consumer: SharedConsumer,
     runners: Mutex<HashMap<i32, PartitionHandle>>,
-    /// A runner does not react any more: the process has to restart.
+    /// A runner no longer responds: the process has to restart.
     hangs: AtomicBool,
 }
 
 struct PartitionHandle {
     stop: CancellationToken,
     signals: Arc<Signals>,
-    /// How often it had restarted when it was last asked to.
+    /// How often the runner had restarted at the last request.
     asked_anew: Option<u64>,
     task: JoinHandle<()>,
 }
@@ -118,8 +118,8 @@ impl Group {
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the process has to restart: a runner ended by itself, which is a bug, or does not react any more. Its records
-    /// would not be consumed.
+    /// Why the process has to restart: a runner ended by itself, which is a bug, or no longer responds. Otherwise the
+    /// partition's records would not be consumed.
     pub(super) fn trouble(&self) -> Option<String> {
         let runners = self.runners();
         let ended = runners.iter().find(|(_, handle)| handle.task.is_finished());
@@ -137,7 +137,7 @@ impl Group {
                 self.drop_runner(partition, earlier);
                 self.health.gone(partition);
             }
-            // Before it is assigned, and so before anything is fetched.
+            // This comes before the assignment, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
                 tracing::error!(
                     group = self.group(),
@@ -168,7 +168,7 @@ impl Group {
         }
     }
 
-    /// Partitions are revoked: what is under way is finished, within a bound, and committed.
+    /// Partitions are revoked: their batches under way are finished, within a time limit, and committed.
     fn end(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
         let ending: Vec<_> = {
@@ -189,8 +189,8 @@ impl Group {
         self.commit_last();
     }
 
-    /// Commits what is stored, and waits for that. The client has no bound for it, so another thread does it, and is
-    /// left to itself if it takes too long.
+    /// Commits the stored offsets and waits for that. The client has no timeout for it, so another thread does it, and
+    /// is abandoned if it takes too long.
     fn commit_last(&self) {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let group = self.group();
@@ -226,8 +226,8 @@ impl Group {
         }
     }
 
-    /// Aborts a runner, and waits until it is gone, which it is at its next `await`. Until then it may take records out
-    /// of the partition's queue, which the next runner would miss if the partition came back.
+    /// Aborts a runner and waits until it ends, at its next `await`. Until then it may take records out of the
+    /// partition's queue, which the next runner would miss if the partition came back.
     fn drop_runner(&self, partition: i32, handle: PartitionHandle) {
         handle.task.abort();
         if self.runtime.block_on(async { tokio::time::timeout(DROP_TIMEOUT, handle.task).await }).is_err() {
@@ -251,15 +251,15 @@ impl Group {
         }
     }
 
-    /// The broker has less committed than was stored: the runner commits again.
+    /// The broker's committed offset is behind the stored one: the runner commits again.
     pub fn holds_less(&self, partition: i32, committed: i64) {
         if let Some(handle) = self.runners().get(&partition) {
             handle.signals.committed.store(committed, Ordering::Relaxed);
         }
     }
 
-    /// Restarts a partition's runner. If it did not restart when it was last asked to, it does not react any more, and
-    /// the process has to restart.
+    /// Restarts a partition's runner. If it did not restart after the previous request, it no longer responds, and the
+    /// process has to restart.
     pub fn begin_anew(&self, partition: i32) {
         let mut runners = self.runners();
         let Some(handle) = runners.get_mut(&partition) else { return };

@@ -11,14 +11,14 @@ use shared::store::{Failure, Tx};
 use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
-/// Handles the events of one consumer group. Each event has its effect once.
+/// Handles the events of one consumer group. Each event is applied once.
 pub trait Handler: Send + Sync + 'static {
     /// An event, parsed.
     type Event: Send + Sync + 'static;
-    /// What [`Self::prepare`] gives to the transaction; `()` for most handlers.
+    /// The result of [`Self::prepare`], for the transaction; `()` for most handlers.
     type Prepared: Default + Send + Sync;
 
-    /// Its name, its group, its stream, and whether it owns that.
+    /// Its name, its group, its stream, and whether it owns the stream.
     const SPEC: HandlerSpec;
     /// All values of [`Processed::outcome`].
     const OUTCOMES: &'static [&'static str];
@@ -27,25 +27,28 @@ pub trait Handler: Send + Sync + 'static {
     /// The SQL that begins its transactions; it may take a lock.
     const BEGIN: &'static str = "";
 
-    /// For how long it recognises a repeated event; for ever if it gives nothing. The topic must not keep records that
-    /// long.
+    /// How long it recognises a repeated event; `None` means for ever. The topic must keep its records for a shorter
+    /// time.
     fn retention(&self) -> Option<Retention> {
         None
     }
 
-    /// Parses an event of its stream, as it arrives; none where it is an event, and has no effect here. Every type of
-    /// the stream comes: a `match` on the type, without `_`, has a new one decided.
+    /// Parses an event of its stream when it arrives; `None` if the event has no effect in this handler. The handler
+    /// gets every type of the stream: match on the type without `_`, so that a new type does not compile until it is
+    /// decided.
     ///
-    /// The owner of the stream parses the events of all types, also of those that have their effect in other handlers
-    /// only: what it lets through, nobody refuses. What is no event becomes the owner's dead letter at once; any other
-    /// handler passes over it.
+    /// The owner of the stream parses the events of all types, even those that only other handlers apply, because no
+    /// other handler refuses a record. A record that is no event becomes the owner's dead letter at once; all other
+    /// handlers skip it.
     fn decode(envelope: &Envelope) -> Result<Option<Self::Event>, Refusal>;
 
     /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated. After
-    /// [`PREPARE_TIMEOUT`] it is given up, which counts as an outage. The failure's class says what becomes of the batch.
+    /// [`PREPARE_TIMEOUT`] it is cancelled, which counts as an outage. The failure's class decides what happens to the
+    /// batch.
     ///
-    /// A probe prepares, too, or an outage of a file store would seem to be the fault of the event that met it. What is
-    /// left elsewhere then is not taken back: for the event of [`Self::made_up`] it has to be nothing, or to do no harm.
+    /// A probe calls this, too; otherwise an outage of a file store would seem to be caused by the event that met it.
+    /// Its effects outside the database are not rolled back: for the event of [`Self::made_up`] there must be none, or
+    /// only harmless ones.
     fn prepare(
         &self,
         batch: &[&Delivery<Self::Event>],
@@ -55,8 +58,8 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Writes a batch in the given transaction: in the log's order within a key, and each event once, however often it
-    /// is delivered. The result must not depend on where batches are cut. Of a batch that fails nothing is written; the
-    /// failure's class says what becomes of it.
+    /// is delivered. The result must not depend on how the log is split into batches. If a batch fails, none of its
+    /// events is written; the failure's class decides what happens to it.
     fn apply(
         &self,
         tx: &mut Tx<'_>,
@@ -64,15 +67,15 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// The event of a probe, with its type, about something that cannot exist, since no identifier has a `?`: it is
-    /// prepared, applied and rolled back, to find out whether others would succeed.
+    /// The event of a probe, with its type. It is about a resource that cannot exist, because no identifier contains a
+    /// `?`. It is prepared, applied and rolled back, to find out whether other events would succeed.
     fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
 }
 
-/// How long [`Handler::prepare`] may take: a revoked partition has eight seconds for everything.
+/// How long [`Handler::prepare`] may take: a revoked partition has eight seconds in total.
 pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long repeated events are recognised.
+/// How long repeated events are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     pub setting: &'static str,
@@ -82,14 +85,14 @@ pub struct Retention {
 /// The result of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Each event of the batch, in its order.
+    /// One entry per event of the batch, in order.
     pub events: Vec<Processed>,
-    /// Everything that was touched, new or not, with the lowest version that may be cached from now on.
+    /// Every resource that was touched, changed or not, with the lowest version that may be cached from now on.
     pub fences: Vec<Fence>,
 }
 
 impl Applied {
-    /// Notes an event, the next one of the batch, and the fence of what it is about.
+    /// Adds the next event of the batch, with the fence of its resource.
     pub fn note(&mut self, outcome: &'static str, counts: bool, fence: Option<Fence>) {
         let version = fence.as_ref().map(|(_, version)| *version);
         let fence = fence.map(|fence| match self.fences.iter_mut().enumerate().find(|(_, (key, _))| *key == fence.0) {
@@ -111,8 +114,7 @@ impl Applied {
 pub struct Processed {
     /// Its outcome, in metrics and the log.
     pub outcome: &'static str,
-    /// Whether it changed something: now or, if it is a repeat, the first time. The log has a line for each that did
-    /// not.
+    /// Whether it changed something: now or, if it is a repeat, the first time. Events that did not are always logged.
     pub counts: bool,
     /// The version of its resource after it.
     pub version: Option<i64>,

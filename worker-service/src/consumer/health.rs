@@ -1,4 +1,4 @@
-//! What the worker says of itself: of each consumer group, and of what all of them share.
+//! The worker's health: the state of each consumer group, and of the parts that all groups share.
 
 #[cfg(test)]
 mod tests;
@@ -19,14 +19,14 @@ use crate::scheduler::{HeldFull, Scheduler};
 mod report;
 mod unreadable;
 
-/// A transaction of somebody else's that is open for longer makes the worker unready. By itself Kafka ends one after
-/// its producer's `transaction.timeout.ms`, which is a minute by default.
+/// Another producer's transaction that is open for longer makes the worker unready. Kafka itself aborts a transaction
+/// after its producer's `transaction.timeout.ms`, which is a minute by default.
 const LONG_OPEN: Duration = Duration::from_secs(60);
 
-/// What is said where partitions were lost as they were.
+/// The message while partitions are lost.
 const LOST: &str = "the session timed out, and the group took this worker's partitions: joining again";
 
-/// The state of a consumer group's part in this worker, as seen from outside; cloning shares it.
+/// The state of a consumer group in this worker, as seen from outside; cloning shares it.
 #[derive(Debug, Clone)]
 pub struct GroupHealth {
     group: Arc<str>,
@@ -36,29 +36,30 @@ pub struct GroupHealth {
 #[derive(Debug, Default)]
 struct State {
     joined: bool,
-    /// What is waited for before the group is joined.
+    /// Why the group is not joined yet, if so.
     before_joining: Option<String>,
     /// Why Kafka does not answer, if it does not.
     kafka: Option<String>,
-    /// What is said where the input topic is not there.
+    /// The message if the input topic does not exist.
     missing_topic: Option<String>,
     partitions: BTreeMap<i32, PartitionState>,
-    /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
+    /// Partitions that the group took from this worker after its session timed out, in their last known state; kept
+    /// until the worker is in the group again.
     lost: BTreeMap<i32, PartitionState>,
-    /// What is wrong with the topics' settings.
+    /// Warnings about the topics' settings.
     topics: Vec<String>,
     totals: Totals,
 }
 
-/// A panic that a partition's own code meets again and again.
+/// A repeated panic in a partition's own code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PanicsAgain {
     pub why: String,
-    /// The first record without its effect: where that moves on, it is over.
+    /// The offset of the first unfinished record: once that moves on, the panics are over.
     pub at: Option<i64>,
 }
 
-/// What is known of a partition. The first of it are what its scheduler tells by methods of these names.
+/// The state of a partition. The first fields come from the scheduler's methods of the same names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartitionState {
     pub held_alone: usize,
@@ -67,39 +68,39 @@ pub struct PartitionState {
     pub finished: u64,
     pub watermark: Option<i64>,
     pub waiting_since: Option<OffsetDateTime>,
-    /// Why it waits out an outage, or does not begin yet.
+    /// Why it waits out an outage or has not started yet.
     pub outage: Option<String>,
     /// Whether it waits for an operator.
     pub paused: bool,
     /// Keys that are held.
     pub held: usize,
-    /// Where there is nothing to do but to wait for a held key: until when, at the longest.
+    /// When the next held key is due, if there is nothing else to do.
     pub held_until: Option<Instant>,
-    /// Whether records have come in that are without their effect.
+    /// Whether any record that came in is unfinished.
     pub in_hand: bool,
-    /// Panics that were caught since the partition is ours.
+    /// The panics that were caught since the partition was assigned.
     pub panics: u64,
-    /// The panic that its own code meets again and again, if it does.
+    /// The repeated panic in its own code, if there is one.
     pub panics_again: Option<PanicsAgain>,
-    /// Where the group stood when its runner began.
+    /// The group's committed offset when the runner started.
     pub begun_at: Option<i64>,
-    /// What lies behind the last stable offset, if anything.
+    /// The records behind the last stable offset, if there are any.
     pub unstable: Option<Unstable>,
-    /// For how long it has stood still for no reason, if it does.
+    /// How long it has stood still for no known reason, if it does.
     pub stalled: Option<Duration>,
-    /// What it stands before, where that cannot be read.
+    /// The batch that cannot be read, if the partition stands before one.
     pub unreadable: Option<Unreadable>,
 }
 
 impl PartitionState {
-    /// Where it stands: before the first record without its effect.
+    /// Its position: the offset of the first unfinished record.
     pub fn at(&self) -> Option<i64> {
         self.watermark.or(self.begun_at)
     }
 }
 
 impl GroupHealth {
-    /// That of a group.
+    /// The health of a group.
     pub fn new(group: &str) -> Self {
         Self { group: group.into(), state: Arc::default() }
     }
@@ -109,20 +110,20 @@ impl GroupHealth {
         &self.group
     }
 
-    /// The group has told which partitions are ours, if any. Those that were lost have their owners again.
+    /// The group has assigned partitions to this worker, possibly none. Lost partitions have owners again.
     pub fn joined(&self) {
         let mut state = self.state();
         state.joined = true;
         state.lost.clear();
     }
 
-    /// The group is not joined yet, because something else has to be there first; `None` when it is.
+    /// Why the group is not joined yet; `None` once nothing prevents it.
     pub fn waits_before_joining(&self, why: Option<String>) {
         self.state().before_joining = why;
     }
 
-    /// Kafka does not answer, and why; `None` when it does again. A partition does not tell: nothing comes
-    /// in, and after a while the partitions are somebody else's.
+    /// Why Kafka does not answer; `None` when it answers again. Partitions cannot detect this: no records come in, and
+    /// after a while the partitions belong to other workers.
     pub fn kafka_is_away(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.kafka, &why) {
@@ -133,7 +134,7 @@ impl GroupHealth {
         state.kafka = why;
     }
 
-    /// The input topic does not exist, and how to say so; `None` when it does.
+    /// The message if the input topic does not exist; `None` if it does.
     pub fn topic_is_missing(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.missing_topic, &why) {
@@ -144,7 +145,7 @@ impl GroupHealth {
         state.missing_topic = why;
     }
 
-    /// A runner begins where the group stood, if that is known.
+    /// A runner starts at the group's committed offset, if there is one.
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         let mut state = self.state();
         let known = state.partitions.entry(partition).or_default();
@@ -154,13 +155,13 @@ impl GroupHealth {
         }
     }
 
-    /// A runner does not begin yet, and why.
+    /// A runner cannot start yet, and why.
     pub fn waits_to_begin(&self, partition: i32, why: String) {
         tracing::warn!(group = self.group(), partition, error = why, "the partition cannot start yet");
         self.state().partitions.entry(partition).or_default().outage = Some(why);
     }
 
-    /// How far the partitions are behind, as it was measured.
+    /// Stores how far the partitions are behind.
     pub fn measured(&self, measured: &BTreeMap<i32, PartitionLag>) {
         let (mut state, group) = (self.state(), self.group());
         for (&partition, found) in measured {
@@ -203,13 +204,13 @@ impl GroupHealth {
         }
     }
 
-    /// The code of a partition panicked, and that was caught.
+    /// A panic in a partition's code was caught.
     pub fn panicked(&self, partition: i32) {
         self.state().partitions.entry(partition).or_default().panics += 1;
     }
 
-    /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
-    /// not get past.
+    /// A partition waits before it restarts, and why. If that repeats, `again` has the offset that it does not get
+    /// past.
     pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
         let group = self.group();
         match again {
@@ -224,7 +225,7 @@ impl GroupHealth {
         known.outage = Some(why);
     }
 
-    /// What is wrong with the topics' settings; nothing waits for it.
+    /// Warnings about the topics' settings; they do not affect readiness.
     pub fn topics(&self, warnings: Vec<String>) {
         self.state().topics = warnings;
     }
@@ -235,40 +236,39 @@ impl GroupHealth {
         self.state().totals.records_lost += records;
     }
 
-    /// A record is none of this group's.
+    /// A record was skipped because it is not for this group.
     pub fn passed_over(&self) {
         metrics::counter!("records_passed_over_total", "group" => self.group.to_string()).increment(1);
     }
 
-    /// Kafka has a dead letter.
+    /// Kafka has acknowledged a dead letter.
     pub fn dead_letter(&self, reason: Reason) {
         if reason == Reason::UnknownError {
             self.state().totals.unknown_errors += 1;
         }
     }
 
-    /// What happened so far.
+    /// The totals so far.
     pub fn totals(&self) -> Totals {
         Totals { log_lines_dropped: shared::runtime::telemetry::log_lines_dropped(), ..self.state().totals }
     }
 
-    /// The partitions as they are.
+    /// The current state of the partitions.
     pub fn partitions(&self) -> BTreeMap<i32, PartitionState> {
         self.state().partitions.clone()
     }
 
-    /// The partitions that were lost as they were, while the worker is not in the group again.
+    /// The lost partitions in their last known state, until the worker is in the group again.
     pub fn lost(&self) -> BTreeMap<i32, PartitionState> {
         self.state().lost.clone()
     }
 
-    /// Whether something is waited for that is no partition's own affair: Kafka, what has to be there before the group is
-    /// joined, or to be in the group again.
+    /// Whether the whole group waits: for Kafka, for a condition of joining, for the input topic, or to rejoin.
     pub fn waits(&self) -> bool {
         self.state().of_all().is_some()
     }
 
-    /// How a partition's scheduler is, whose times count from this moment on.
+    /// Stores the state of a partition's scheduler, whose times count from `started`.
     pub fn update<E>(&self, partition: i32, scheduler: &Scheduler<E>, started: Instant) {
         let (mut state, group) = (self.state(), self.group());
         let entry = state.partitions.entry(partition).or_default();
@@ -300,8 +300,8 @@ impl GroupHealth {
         self.show_held(partition, entry.held, entry.held_alone, entry.held_full.is_some());
     }
 
-    /// The group took a partition from this worker, whose session ended: nobody may have it yet, and the worker has to
-    /// join anew.
+    /// The worker's session timed out, and the group took the partition from it. The partition may have no new owner
+    /// yet, and the worker has to rejoin.
     pub fn lost_to_group(&self, partition: i32) {
         let mut state = self.state();
         state.joined = false;
@@ -316,7 +316,7 @@ impl GroupHealth {
     pub fn gone(&self, partition: i32) {
         let mut state = self.state();
         state.partitions.remove(&partition);
-        // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
+        // At once, because the lag measurement may be waiting for Kafka.
         metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.partitions.len() as f64);
         drop(state);
         self.show_held(partition, 0, 0, false);
@@ -340,14 +340,14 @@ impl GroupHealth {
 }
 
 impl State {
-    /// What is waited for that is no partition's own affair.
+    /// Why the whole group waits, if it does.
     fn of_all(&self) -> Option<&str> {
         let told = self.before_joining.as_ref().or(self.kafka.as_ref()).or(self.missing_topic.as_ref());
         told.map(String::as_str).or_else(|| (!self.lost.is_empty()).then_some(LOST))
     }
 }
 
-/// The log says when so much is held that nothing more comes in, and when it is less again.
+/// Logs when the held events reach a bound, so that no more records come in, and when they no longer do.
 fn show_held_full(group: &str, partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
     match (before, now) {
         (None, Some(HeldFull { records, bytes, key, key_records, key_bytes })) => tracing::error!(

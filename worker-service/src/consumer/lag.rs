@@ -1,8 +1,8 @@
-//! How far behind each partition is: measured every few seconds, for Prometheus, health and CloudWatch. This is also
+//! Measures how far behind each partition is, every few seconds, for Prometheus, health and CloudWatch. This is also
 //! how the worker notices that Kafka is away, or that a partition is stuck.
 //!
-//! The lag is the number of records before the last stable offset that have had no effect. Records behind that offset
-//! wait for another producer's transaction, and are counted separately.
+//! The lag is the number of unfinished records before the last stable offset. Records behind that offset wait for
+//! another producer's transaction and are counted separately.
 
 mod commits;
 mod kafka_offsets;
@@ -27,18 +27,18 @@ use crate::consumer::health::{GroupHealth, PartitionState};
 use crate::observe::emf::{EmfConfig, Emitter};
 use crate::observe::partition_lag::PartitionLag;
 
-/// How often it is measured.
+/// How often the lag is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// The most time that counts between two measurements: a machine that was suspended did not see what happened.
+/// The most time that counts between two measurements, because a suspended machine saw nothing of that time.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// How late a held key may be tried, because a transaction is under way.
 const HELD_LATE: Duration = Duration::from_secs(10);
-/// Kafka counts as away after so many requests in a row without an answer: one may be due to a broker that restarts.
+/// Kafka counts as away after this many unanswered requests in a row: a single one may be due to a restarting broker.
 const SILENCES: u32 = 2;
 
-/// What is measured, and for whom.
+/// The measurement of a group's lag.
 pub struct Lag {
-    /// Before it is there, there is no partition.
+    /// Until the consumer exists, there are no partitions.
     pub consumer: SharedConsumer,
     pub log_ends: LogEnds,
     pub topic: String,
@@ -47,38 +47,38 @@ pub struct Lag {
     pub emf: EmfConfig,
     /// How long a partition may be stuck before it is restarted.
     pub stall_timeout: Duration,
-    /// How often what is committed is compared with what was stored.
+    /// How often the committed offsets are compared with the stored ones.
     pub compare_interval: Duration,
 }
 
-/// The state that one measurement leaves to the next.
+/// The state that one measurement keeps for the next.
 struct Past {
-    /// The time that passed while this ran.
+    /// The time that this has been running, without suspensions.
     elapsed: Duration,
-    /// When it was measured last.
+    /// When the lag was last measured.
     measured: Instant,
     /// How long a partition may stand still.
     stall_timeout: Duration,
     partitions: BTreeMap<i32, PartitionPast>,
-    /// What was stored when commits were last compared.
+    /// The stored offsets when commits were last compared.
     stored: BTreeMap<i32, i64>,
     /// When the committed offsets were last asked for.
     compared: Option<Instant>,
     silences: u32,
 }
 
-/// What is known of a partition from before.
+/// The earlier measurements of a partition.
 #[derive(Default)]
 struct PartitionPast {
     waiting: WaitingSince,
-    /// The lag when Kafka last said where the partition ends, none if it never did; and when that was.
+    /// The lag when Kafka last returned the partition's end, and when that was; no lag if it never did.
     last: Option<(Option<u64>, Instant)>,
     open: OpenTransaction,
     watchdog: Watchdog,
 }
 
 impl PartitionPast {
-    /// The lag that was last known, and for how long the first record has waited, in seconds.
+    /// The last known lag, and how long the first unfinished record has waited, in seconds.
     fn lag_and_age(
         &mut self,
         seen: Instant,
@@ -88,7 +88,7 @@ impl PartitionPast {
         lag: Option<u64>,
     ) -> (Option<u64>, f64) {
         let in_hand = state.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        // A record that came in waits even if the log has dropped it, as retention does at once with a record of 1970.
         let waits_at = if state.in_hand { state.at() } else { starts_at(state, ends).or(state.at()) };
         let waits_for = self.waiting.waiting(seen, waits_at, ends.map(|ends| ends.stable));
         let (lag, at) = self.last.filter(|_| lag.is_none()).unwrap_or((lag, seen));
@@ -97,7 +97,7 @@ impl PartitionPast {
     }
 }
 
-/// Where a partition stands, or its log begins by now.
+/// A partition's position, or the first offset of its log if that is later.
 fn starts_at(state: &PartitionState, ends: Option<Ends>) -> Option<i64> {
     ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first))
 }
@@ -178,7 +178,7 @@ impl Lag {
     }
 }
 
-/// Finds partitions of which the broker has less committed than was stored, and has them committed again.
+/// Finds partitions whose committed offset at the broker is behind the stored one, and has them committed again.
 fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, noted: &mut BTreeMap<i32, i64>) {
     let behind = commits::compare(noted, group.stored(), held);
     for partition in held.keys() {
@@ -197,7 +197,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
     }
 }
 
-/// Passes the findings to the runners.
+/// Passes the results to the runners.
 fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]) {
     for (partition, ends) in &offsets.ends {
         group.ends_at(*partition, ends.stable);
@@ -208,8 +208,8 @@ fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]
     }
 }
 
-/// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
-/// them, and older by now.
+/// Measures the lag of each partition, and finds the partitions whose runner has to restart. For lost partitions: the
+/// last known lag, with its age.
 fn measure(
     ours: &BTreeMap<i32, PartitionState>,
     lost: &BTreeMap<i32, PartitionState>,
@@ -271,8 +271,8 @@ fn measure(
     (measured, anew)
 }
 
-/// Whether a partition waits for something that is known. A held key is such a reason only until its retry is due, and
-/// only if nothing else is left to do: if there are more records, and room for them, they have to come in.
+/// Whether a partition waits for a known reason. A held key is such a reason only until its retry is due, and only if
+/// nothing else is left to do: if there are more records, and room for them, they have to come in.
 fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
     let is_read = ends.is_none_or(|ends| state.read_to.is_some_and(|read_to| ends.stable <= read_to));
     let waits_for_held =
@@ -284,8 +284,8 @@ fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool 
         || waits_for_held
 }
 
-/// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
-/// is lost stay until that is so.
+/// Sets Prometheus' gauges. Those of a partition that is no longer ours drop to 0, because its new owner exports them.
+/// Those of a lost partition stay until it has an owner.
 fn show(health: &GroupHealth, measured: &BTreeMap<i32, PartitionLag>, shown: &mut Vec<i32>) {
     let nothing = PartitionLag { lag: Some(0), ..PartitionLag::default() };
     let gone = || shown.iter().filter(|partition| !measured.contains_key(partition));

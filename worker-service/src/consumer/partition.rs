@@ -1,5 +1,5 @@
-//! Runs a partition: hands records to its scheduler, does what the scheduler decides, and stores the offset before
-//! which every record is done.
+//! Runs a partition: hands records to its scheduler, performs the scheduler's actions, and stores the offset before
+//! which every record is finished.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -47,7 +47,7 @@ mod pause;
 mod restart;
 mod tail;
 
-/// What every runner of a handler uses.
+/// The dependencies of all runners of a handler.
 pub struct RunnerDependencies<H> {
     pub client: ClientConfig,
     pub source: Source,
@@ -64,11 +64,11 @@ pub struct RunnerDependencies<H> {
 /// How often a paused runner asks whether an operator resumed it, and every runner polls its queue without being
 /// notified.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Records taken in before anything else is done: two batches, as many as a scheduler has room for.
+/// The most records taken in at once: two batches, as many as a scheduler has room for.
 const MOST_AT_ONCE: usize = 2_000;
 /// How long librdkafka may take to seek.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Records taken in between two polls of the transaction that is under way.
+/// Records taken in between two polls of the transaction under way.
 const INTAKE_CHUNK: usize = 32;
 /// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
 /// as for twenty, so events that come one by one are collected. Neither a single event nor a backlog waits.
@@ -76,7 +76,7 @@ const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// A batch of fewer events is a small one.
 const SMALL_BATCH: usize = 100;
 
-/// The runner of a partition. Dropping it drops what is under way.
+/// The runner of a partition. Dropping it cancels the work under way.
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
@@ -91,7 +91,7 @@ impl<H> Deref for PartitionRunner<H> {
     }
 }
 
-/// Runs partitions by these dependencies.
+/// Creates the function that runs a handler's partitions.
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
     Box::new(move |assigned| {
         let share = dependencies.budget.join();
@@ -104,7 +104,7 @@ impl<H: Handler> PartitionRunner<H> {
     async fn run_scheduler(&self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
-        // A scheduler before it may have panicked: what it held is gone.
+        // If an earlier scheduler panicked, its records are gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
         let mut tracker = OffsetTracker::new(from, gaps);
@@ -152,7 +152,7 @@ impl<H: Handler> PartitionRunner<H> {
                 }
                 Action::Wait(until) => {
                     if more {
-                        // What came in was passed over, as what is behind it may be.
+                        // The records that came in were skipped, and the next ones may be, too.
                         tokio::task::yield_now().await;
                     } else if !self.move_on(&mut scheduler, &mut tracker).await {
                         let until = until
@@ -179,7 +179,7 @@ impl<H: Handler> PartitionRunner<H> {
         self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
     }
 
-    /// Asks the client something that blocks its thread.
+    /// Calls a blocking function of the client on another thread.
     async fn ask_client<T: Send + 'static>(
         &self,
         question: impl FnOnce(&BaseConsumer<Group>, &str, i32) -> T + Send + 'static,
@@ -188,7 +188,7 @@ impl<H: Handler> PartitionRunner<H> {
         tokio::task::spawn_blocking(move || question(&consumer, &topic, partition)).await.map_err(no_result)
     }
 
-    /// Has the client go to an offset. Records that were fetched already come again.
+    /// Makes the client seek to an offset. Records that were already fetched from there on are fetched again.
     async fn seek(&self, to: Offset) -> anyhow::Result<()> {
         Ok(self
             .ask_client(move |consumer, topic, partition| consumer.seek(topic, partition, to, SEEK_TIMEOUT))
@@ -217,7 +217,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Takes in records as far as there is room, at most so many. True if there may be more.
+    /// Takes in at most `most` records, as far as there is room. True if there may be more.
     fn take_in(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>, most: usize) -> bool {
         for _ in 0..most {
             if !scheduler.has_room() || !self.share.has_room() || tracker.return_to.is_some() {
@@ -265,7 +265,7 @@ impl<H: Handler> PartitionRunner<H> {
                     tracker.put_off = Some(taken);
                     continue;
                 }
-                // The records that were fetched there come again, or came before.
+                // The client seeks first. It may fetch these records again, or they came in before.
                 Step::Elsewhere(_) => {
                     self.tell_unordered(expected, offset);
                     return false;
@@ -286,7 +286,7 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it.
+    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it before.
     fn is_of_another_group(&self, record: &Record) -> bool {
         let source = &self.dependencies.source;
         !source.other_groups.is_empty()
@@ -294,8 +294,8 @@ impl<H: Handler> PartitionRunner<H> {
             && record.is_redriven()
     }
 
-    /// The client could not read something. If it never will, only health reports that: for the client there is nothing
-    /// behind it.
+    /// The client returned an error. A batch that can never be read is reported through health, because the client
+    /// returns no record behind it.
     fn note_unread(&self, tracker: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             tracker.unreadable = Some(Instant::now());
@@ -305,8 +305,8 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
-    /// answers. The client needs it, too, before it fetches anything.
+    /// The group's committed offset, to notice a gap before the first record or a recreated log. Asks until Kafka
+    /// answers; the client also needs the offset before it fetches anything.
     async fn ask_committed(&self) -> Option<i64> {
         while !self.stop.is_cancelled() {
             let asked = self.ask_client(|consumer, topic, partition| {
@@ -332,15 +332,15 @@ impl<H: Handler> PartitionRunner<H> {
         None
     }
 
-    /// Tells what an operator skipped, because it cannot be read (`worker-service seek --past-unreadable`), if the
-    /// committed offset says that something was, and takes the note away. It is lost, and counts as such.
+    /// If the committed offset notes a range of unreadable records that an operator skipped (`worker-service seek
+    /// --past-unreadable`), reports the range as lost and removes the note.
     fn note_skipped(&self, committed: &TopicPartitionList) {
         let elements = committed.elements();
         let Some((element, Skipped { from, to })) = elements.first().and_then(|it| Some((it, Skipped::of(it)?))) else {
             return;
         };
         let (partition, lost) = (self.partition, to.abs_diff(from));
-        // A runner that begins anew before the note is gone finds it again.
+        // A runner that restarts before the note is removed finds it again.
         if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
             self.dependencies.health.records_lost(lost);
             tracing::error!(
@@ -354,7 +354,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&self.topic, partition, element.offset());
-        // Until this is there, the next to begin tells it again.
+        // Until this is committed, the partition's next owner would report the range again.
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
             tracing::warn!(group = &*self.group, partition, %error, "cannot remove the note of the skipped records");
         }

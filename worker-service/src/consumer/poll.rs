@@ -1,7 +1,7 @@
 //! The consumer group: one thread polls, and every partition has a runner.
 //!
 //! Each partition's records go to a queue of its own, from which its runner takes them when it has
-//! room. So a partition that waits holds up no other, and nothing that was fetched is thrown away.
+//! room. So a waiting partition holds up no other, and no fetched record is discarded.
 //! The polling thread serves the group: rebalances, which run inside `poll`, and errors.
 
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::consumer::group::{Group, Run, SharedConsumer};
 use crate::consumer::health::GroupHealth;
 
-/// How long leaving the group may take: what is under way in its partitions, and their last commit.
+/// How long leaving the group may take: the batches under way in its partitions, and their last commit.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(13);
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Consumes until `stop` says so; blocks its thread. The consumer is shared as soon as there is one. An error is one of
-/// the settings, or is fatal for the client: the process has to start anew.
+/// Consumes until `stop` is cancelled; blocks its thread. The consumer is shared as soon as it exists. An error is
+/// caused by the settings or is fatal for the client: the process has to restart.
 pub fn run(
     client: &ClientConfig,
     topic: &str,
@@ -38,24 +38,24 @@ pub fn run(
         .set("group.id", health.group())
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("auto.offset.reset", "earliest")
-        // The client's default, said here because the lag is counted by it: what is asked for the end of a
-        // partition is its last stable offset.
+        // The client's default, set explicitly because the lag depends on it: the end of a partition is then its last
+        // stable offset.
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
-        // Only what had its effect is stored, and only what is stored is committed.
+        // Only finished records are stored, and only stored offsets are committed.
         .set("enable.auto.offset.store", "false")
         .set("session.timeout.ms", "10000")
         .set("topic.metadata.refresh.interval.ms", "10000")
-        // Bounds of what is fetched ahead, for each partition. librdkafka counts the bytes of values alone, so that
-        // records with large keys or headers need a bound on their number: with fewer than these in the queue it
-        // fetches again, and the scheduler, which has two batches, does not wait for that.
+        // Bounds on prefetched records, for each partition. librdkafka counts only the bytes of values, so records with
+        // large keys or headers need a bound on their number: it fetches again once fewer are queued. The scheduler
+        // does not wait for that, because it holds two batches.
         .set("queued.max.messages.kbytes", "2048")
         .set("queued.min.messages", "8")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", "8388608")
-        // An answer of Kafka's holds records of many partitions, and is taken apart as a whole: so that what
-        // just came does not wait long for a piece of another one's backlog.
+        // A fetch response has records of many partitions and is parsed as a whole. With a small limit, new records of
+        // one partition do not wait long for the backlog of another.
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group = Group::new(run, health, runtime.clone(), Arc::clone(shared));
@@ -68,9 +68,9 @@ pub fn run(
     loop {
         if stop.is_cancelled() && leaving.is_none() {
             leaving = Some(Instant::now());
-            // Revokes everything (the runners finish, and their offsets are committed), and then
+            // Revokes all partitions (the runners finish, and their offsets are committed), and then
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
-            // wait out the session of a member that is gone.
+            // wait for the session of the departed member to time out.
             if let Err(error) = consumer.close_queue() {
                 tracing::warn!(group = consumer.context().group(), %error, "cannot leave the group");
             }
@@ -80,14 +80,14 @@ pub fn run(
         {
             break;
         }
-        // A handler that holds its thread may hold the one that waited for timers and sockets, and no other takes its
-        // place before it is woken: all groups would stand still, and the watchdog.
+        // A handler that blocks its thread may block the one that drives timers and sockets, and no other thread takes
+        // over before it is woken: all groups and the watchdog would stand still.
         runtime.spawn(std::future::ready(()));
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
             Some(Ok(message)) => {
-                // Every partition was given its own queue before it was fetched from. A record here
-                // would be applied out of order: better to start anew from the last commit.
+                // Every partition got its own queue before it was fetched from. A record here
+                // would be applied out of order: better to restart from the last commit.
                 anyhow::bail!(
                     "a record of partition {} at offset {} came from another partition's queue",
                     message.partition(),
@@ -112,7 +112,7 @@ pub fn run(
             group = consumer.context().group(),
             "Kafka does not answer: the group waits until this worker's session times out"
         );
-        // To be dropped it would wait for as long as it takes; it ends with the process.
+        // Dropping the consumer would wait without a limit; it ends with the process.
         std::mem::forget(consumer);
     }
     Ok(())

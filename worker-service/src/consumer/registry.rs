@@ -1,5 +1,5 @@
-//! What a worker does: the handlers, each a consumer group of its own, the tasks beside them, the commands of operators.
-//! A domain registers what it brings; nothing here knows a domain.
+//! The registry of a worker: its handlers, each a consumer group of its own, its tasks, and its operators' commands.
+//! Each domain registers its own; nothing here knows a domain.
 
 use std::fmt::{self, Debug};
 use std::io::Write;
@@ -28,36 +28,36 @@ use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
 use crate::source::{HandlerSpec, Source};
 
-/// What every handler and every task is given.
+/// The dependencies of every handler and every task.
 #[derive(Clone)]
 pub struct Dependencies {
     /// How to reach Kafka.
     pub client: ClientConfig,
-    /// The tables.
+    /// PostgreSQL.
     pub store: Store,
-    /// Fences what is cached.
+    /// Fences cache entries.
     pub fencer: Fencer,
-    /// Which events have a line in the log.
+    /// Which events are logged.
     pub access_log: AccessLog,
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// What all partitions of the process may hold.
+    /// The bytes that all partitions of the process may hold.
     pub budget: ByteBudget,
-    /// What domains have as settings.
+    /// The domains' own settings.
     pub settings: Settings,
 }
 
-/// What domains' own settings are, by their types: each is a clap struct that stands beside what it configures.
+/// The domains' own settings, by type: each is a clap struct next to the code that it configures.
 #[derive(Clone, Default)]
 pub struct Settings(ArgMatches);
 
 impl Settings {
-    /// Those of this command line.
+    /// The settings of this command line.
     pub fn new(matches: ArgMatches) -> Self {
         Self(matches)
     }
 
-    /// Those of a struct, which a domain has registered: clap panics if none has.
+    /// The settings of type `C`. A domain must have registered it, or clap panics.
     pub fn of<C: Args>(&self) -> anyhow::Result<C> {
         Ok(C::from_arg_matches(&self.0)?)
     }
@@ -70,19 +70,19 @@ impl Debug for Settings {
     }
 }
 
-/// A handler that has started: what runs its partitions.
+/// A handler that has started.
 pub struct Started {
     pub run: Run,
-    /// For how long the handler recognises events that come again, where there is an end to it.
+    /// How long the handler recognises repeated events; `None` means for ever.
     pub retention: Option<Retention>,
 }
 
 /// Starts a handler.
 pub type Start = Box<dyn FnOnce(&Dependencies, &Source, &GroupHealth) -> anyhow::Result<Started> + Send>;
-/// Gives what runs a task.
+/// Creates the function that runs a task.
 pub type StartTask = Box<dyn FnOnce(&Dependencies) -> anyhow::Result<RunTask> + Send>;
 
-/// What a domain does where topics were made.
+/// What a domain does after topics were created.
 pub type TopicsMade = for<'a> fn(&'a Store, &'a [String]) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// A handler that was registered.
@@ -97,10 +97,10 @@ pub struct RegisteredTask {
     pub start: StartTask,
 }
 
-/// Where a command says what it did.
+/// The output of a command.
 pub type Out<'a> = &'a mut (dyn Write + Send);
 
-/// The settings of a command of operators, and what it does.
+/// An operators' command with its settings.
 pub trait OperatorCommand: Debug + Send + Sync {
     fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>>;
 }
@@ -111,25 +111,25 @@ pub struct CommandSpec {
     pub read: fn(&ArgMatches) -> Result<Arc<dyn OperatorCommand>, Error>,
 }
 
-/// What a worker does.
+/// Everything that the domains have registered.
 #[derive(Default)]
 pub struct Registry {
     pub handlers: Vec<RegisteredHandler>,
     pub tasks: Vec<RegisteredTask>,
-    /// What is cached.
+    /// The kinds of cached resources.
     pub kinds: Vec<&'static Kind>,
-    /// Each adds the settings of `run` that a domain brings.
+    /// Each adds a domain's settings to `run`.
     pub settings: Vec<fn(Command) -> Command>,
-    /// The commands that domains bring.
+    /// The domains' commands.
     pub commands: Vec<CommandSpec>,
-    /// What they do where topics were made.
+    /// The domains' hooks after topics were created.
     pub topics_made: Vec<TopicsMade>,
-    /// What they do after PostgreSQL was restored.
+    /// The domains' hooks after PostgreSQL was restored.
     pub after_restore: Vec<AfterRestore>,
 }
 
 impl Registry {
-    /// Has a handler handle the events of its stream, as a consumer group.
+    /// Registers a handler, which handles the events of its stream as a consumer group.
     pub fn handler<H: Handler>(
         &mut self,
         new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
@@ -157,8 +157,8 @@ impl Registry {
         self
     }
 
-    /// Runs something beside the handlers, until the worker ends. What is given here makes it; what that gives is run,
-    /// and run again where it panicked.
+    /// Registers a task, which runs beside the handlers until the worker ends. `new` creates the task's function, which
+    /// is run, and run again if it panics.
     pub fn task<R, F>(
         &mut self,
         name: &'static str,
@@ -176,13 +176,13 @@ impl Registry {
         self
     }
 
-    /// Settings of `run`, for handlers and tasks.
+    /// Registers settings of `run`, for handlers and tasks.
     pub fn settings<C: Args>(&mut self) -> &mut Self {
         self.settings.push(C::augment_args);
         self
     }
 
-    /// A command of operators.
+    /// Registers an operators' command.
     pub fn command<C: Args + OperatorCommand + 'static>(&mut self, command: Command) -> &mut Self {
         self.commands.push(CommandSpec {
             command: C::augment_args(command),
@@ -191,20 +191,20 @@ impl Registry {
         self
     }
 
-    /// Things of this kind are cached.
+    /// Registers a kind of cached resources.
     pub fn cached(&mut self, kind: &'static Kind) -> &mut Self {
         self.kinds.push(kind);
         self
     }
 
-    /// What to do where `setup` made topics, whose offsets begin at 0 again.
+    /// Registers a hook for when `setup` has created topics, whose offsets start at 0 again.
     pub fn topics_made(&mut self, hook: TopicsMade) -> &mut Self {
         self.topics_made.push(hook);
         self
     }
 
-    /// What to do after PostgreSQL was restored to an earlier time: `seek` does it when it has rewound a group, and before
-    /// it clears the cache. It does it for each group, and again where it is repeated.
+    /// Registers a hook for when PostgreSQL was restored to an earlier time: `seek` calls it after it has rewound a
+    /// group and before it clears the cache. It is called for each group, and again whenever `seek` is repeated.
     pub fn after_restore(&mut self, hook: AfterRestore) -> &mut Self {
         self.after_restore.push(hook);
         self
@@ -215,7 +215,7 @@ impl Registry {
         self.handlers.iter().map(|handler| handler.spec.name).chain(self.tasks.iter().map(|task| task.name))
     }
 
-    /// Only handlers and tasks of these names, in any case; all of them if none is given.
+    /// Keeps only handlers and tasks with these names, in any case; without a name, all of them.
     pub fn only(mut self, names: &[String]) -> Self {
         let is_named = |name: &str| names.is_empty() || names.iter().any(|named| named.eq_ignore_ascii_case(name));
         self.handlers.retain(|handler| is_named(handler.spec.name));

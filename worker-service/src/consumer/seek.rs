@@ -1,8 +1,7 @@
-//! `seek`: rewinds the group, after PostgreSQL was restored to an earlier time.
+//! `seek`: rewinds the group after PostgreSQL was restored to an earlier time.
 //!
-//! Rewinds, and never goes forward: to read records again is harmless, because events are known by
-//! their rows, and to leave some out would lose events that were accepted. Forward goes [`past`] alone, where
-//! records cannot be read.
+//! It never moves the group forward: reading records again is harmless, because repeated events are recognised by their
+//! rows, but skipping records would lose accepted events. Only [`past`] moves forward, past unreadable records.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -28,11 +27,11 @@ mod times;
 
 pub use self::past::Skipped;
 
-/// Where a partition of the group stood, and where it stands now.
+/// A partition's committed offset before and after the move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
     pub partition: i32,
-    /// The committed offset before; none where nothing was committed.
+    /// The committed offset before; `None` if nothing was committed.
     pub from: Option<i64>,
     /// The committed offset now.
     pub to: i64,
@@ -40,20 +39,20 @@ pub struct Moved {
     pub first: i64,
 }
 
-/// What a domain may need to find out what it lost with PostgreSQL.
+/// What a domain's hook may need to find out which data the restore lost.
 pub struct Restored<'a> {
     pub client: &'a ClientConfig,
     /// The restored tables.
     pub store: &'a Store,
-    /// The handler whose group is rewound by now.
+    /// The handler whose group has been rewound.
     pub source: &'a Source,
 }
 
 /// What a domain does after a restore. It may be repeated.
 pub type AfterRestore = for<'a> fn(&'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>>;
 
-/// Rewinds, has the domains do what they do after a restore, and then clears the cache: its bodies may be at versions
-/// that the restored rows have yet to reach again, and which no fence would replace. An error says what was done.
+/// Rewinds the group, runs the domains' hooks, and then clears the cache: cached bodies may have versions that the
+/// restored rows have not reached again yet, and no fence would replace those. An error says what was done.
 pub async fn run(
     config: &SeekConfig,
     source: &Source,
@@ -80,7 +79,7 @@ pub async fn run(
         move || rewind(&client, &config, &source)
     });
     let moved = moved.await.map_err(shared::runtime::lifecycle::no_result)??;
-    // Nothing is told before all is done: whether somebody reads it changes nothing of that.
+    // The result is printed after everything is done, so that a closed output cannot stop it halfway.
     let cleared = if config.dry_run {
         Ok(None)
     } else {
@@ -94,7 +93,7 @@ pub async fn run(
     Ok(moved)
 }
 
-/// What has to be done beside the rewinding; gives how many cache entries were deleted.
+/// Does the rest after the rewind; returns how many cache entries were deleted.
 async fn catch_up(restored: &Restored<'_>, hooks: &[AfterRestore], cache: &Cache) -> anyhow::Result<u64> {
     for hook in hooks {
         hook(restored).await.context("after the restore")?;
@@ -102,8 +101,8 @@ async fn catch_up(restored: &Restored<'_>, hooks: &[AfterRestore], cache: &Cache
     cache.clear().await
 }
 
-/// What was moved, and how many cache entries were deleted: of a dry run there is no number, and of a cache that
-/// could not be cleared nothing is said here.
+/// Prints the moved partitions and how many cache entries were deleted. `cleared` is `Some(None)` for a dry run, and
+/// `None` if the cache could not be cleared, which is not printed here.
 fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Option<u64>>) -> io::Result<()> {
     for Moved { partition, from, to, first } in moved {
         let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
@@ -131,15 +130,15 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
         for Moved { partition, to, .. } in &moved {
             list.add_partition_offset(topic, *partition, Offset::Offset(*to))?;
         }
-        // By a client that is no member: should a worker have joined by now, the broker refuses it.
+        // This client is no member of the group, so the broker refuses the commit if a worker has joined meanwhile.
         let committed = reader.consumer.commit(&list, CommitMode::Sync);
         committed.context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(moved)
 }
 
-/// Where a record's time is its producer's word, one that came later may have an earlier time: to begin with the first
-/// of a time or later would leave some out.
+/// If producers set the timestamps, a later record may have an earlier time: starting at the first record of a given
+/// time would skip some.
 async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
     let instead = "`--from-beginning` needs no time: it goes back to the first record";
     let settings = TopicSettings::of(client, topic).await;
@@ -154,7 +153,7 @@ async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A worker that runs would go on from where it is, and commit over what is committed here.
+/// A running worker would continue at its own position and overwrite the offsets committed here.
 fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
     let groups =
         consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("cannot read the group's state")?;
@@ -193,7 +192,7 @@ fn plan(reader: &Reader, config: &SeekConfig, topic: &str) -> anyhow::Result<Vec
     Ok(moved)
 }
 
-/// The first offset of each partition whose record has that time, or a later one.
+/// The offset of the first record in each partition with that time or a later one.
 fn at_time(
     consumer: &PlainConsumer,
     topic: &str,
@@ -215,8 +214,8 @@ fn known(offset: Offset) -> Option<i64> {
     }
 }
 
-/// The offset of that time, or the end where nothing came later; but never behind where the group
-/// stands, and where it stands nowhere it would begin with the first.
+/// The offset of that time, or the end if no record came later; but never after the group's committed offset, or the
+/// first offset if nothing was committed.
 fn target(at_time: Option<i64>, from: Option<i64>, first: i64, end: i64) -> i64 {
     at_time.unwrap_or(end).min(from.unwrap_or(first)).max(first)
 }

@@ -1,5 +1,5 @@
-//! What runs beside the handlers, for as long as the worker runs: a settlement, a relay, an expiry. A task has a name, is
-//! told to stop, begins anew where it panics, and shows in health and in the metric `task_running`.
+//! Tasks that run beside the handlers as long as the worker runs: a settlement, a relay, an expiry. A task has a name
+//! and a stop signal, restarts if it panics, and appears in the health report and in the metric `task_running`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observe::panics::{self, RESTART_DELAY};
 
-/// Runs a task once, until the token says that the worker is about to end.
+/// Runs a task once, until the token is cancelled because the worker shuts down.
 pub type RunTask = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// How a task is, as seen from outside; cloning shares it.
+/// A task's state, as seen from outside; cloning shares it.
 #[derive(Debug, Clone)]
 pub struct TaskHealth {
     name: &'static str,
@@ -26,7 +26,7 @@ struct TaskState {
 }
 
 impl TaskHealth {
-    /// That of a task that has not begun.
+    /// The state of a task that has not started.
     pub fn new(name: &'static str) -> Self {
         Self { name, state: Arc::default() }
     }
@@ -52,7 +52,7 @@ impl TaskHealth {
     }
 }
 
-/// Runs a task until it is told to stop. Where it panics it begins anew; where it ends by itself, that is said.
+/// Runs a task until `stop` is cancelled. If it panics, it restarts; if it ends by itself, that is logged.
 pub async fn keep_running(run: RunTask, stop: CancellationToken, health: TaskHealth) {
     panics::begin_task(health.name);
     loop {

@@ -1,5 +1,5 @@
-//! Looks whether the topics still have the settings that the promises need, and says where one does not. It changes
-//! nothing, and nothing waits for it: an operator may have a reason.
+//! Checks whether the topics still have the settings that the delivery guarantees need, and warns about those that do
+//! not. It changes nothing and holds nothing up, because an operator may have a reason.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use shared::kafka::topics::settings::{Role, TopicSettings};
 use crate::consumer::handler::Retention;
 use crate::consumer::health::GroupHealth;
 
-/// How soon it looks again where the brokers did not say.
+/// When to check again if the brokers did not answer.
 const AGAIN: Duration = Duration::from_secs(30);
-/// What `min.insync.replicas` has to be, so that an acknowledgement is more than one disk's word.
+/// The least `min.insync.replicas`, so that an acknowledged event exists on more than one disk.
 const MIN_INSYNC: i32 = 2;
 
-/// Who looks.
+/// Checks the topics of a group.
 pub struct TopicWatch {
     client: ClientConfig,
     topics: TopicConfig,
     retention: Option<Retention>,
     health: GroupHealth,
-    /// What was last said, and whether the brokers answered.
+    /// The result of the last check: the warnings, or why the brokers did not answer.
     said: Option<Result<Vec<String>, String>>,
 }
 
 impl TopicWatch {
-    /// On these topics.
+    /// Watches these topics.
     pub fn new(client: ClientConfig, topics: TopicConfig, retention: Option<Retention>, health: GroupHealth) -> Self {
         Self { client, topics, retention, health, said: None }
     }
 
-    /// Looks again and again, for ever.
+    /// Checks at an interval, for ever. Waits before the first check.
     pub async fn run(mut self, every: Duration) {
         loop {
             let is_answered = matches!(self.said, Some(Ok(_)));
@@ -40,7 +40,7 @@ impl TopicWatch {
         }
     }
 
-    /// Looks once, and says what is new.
+    /// Checks once, and logs what changed.
     pub async fn look(&mut self) {
         let found = self.warnings().await.map_err(|error| format!("{error:#}"));
         let is_new = self.said.as_ref() != Some(&found);
@@ -79,7 +79,7 @@ impl TopicWatch {
     }
 }
 
-/// A record that is read again after its event's row is gone is a new event.
+/// A record that is read again after its event's row has expired counts as a new event.
 fn kept_too_long(topic: &str, settings: &TopicSettings, retention: Retention) -> Option<String> {
     let told = settings.get("retention.ms")?;
     if settings.retention().is_some_and(|kept| kept < retention.period) {

@@ -9,12 +9,12 @@ pub fn retry_delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new().with_min_delay(Duration::from_secs(2)).with_factor(2.0).with_max_times(3).build()
 }
 
-/// The wait after so many tries; `None` when that was it.
+/// The wait after this many attempts; `None` after the last one.
 pub(super) fn retry_delay(attempts: u32) -> Option<Duration> {
     retry_delays().nth(usize::try_from(attempts).ok()?.checked_sub(1)?)
 }
 
-/// The waits of one outage: growing, capped, with jitter, for as long as it takes.
+/// The waits of one outage: growing, capped, with jitter, without a limit on their number.
 #[derive(Debug)]
 pub(super) struct OutageBackoff {
     builder: ExponentialBuilder,
@@ -23,7 +23,7 @@ pub(super) struct OutageBackoff {
 
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(200);
-/// The longest, before jitter: what a recovery may go unnoticed for.
+/// The longest wait, before jitter: a recovery is noticed at most this late.
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl OutageBackoff {
@@ -43,7 +43,7 @@ impl OutageBackoff {
         self.now = Some((delays, now + delay, message));
     }
 
-    /// It is an outage, and for what is done now nobody waits.
+    /// Records an outage without a wait: the next try is at once.
     pub(super) fn declare(&mut self, now: Duration, message: String) {
         if self.now.is_none() {
             self.now = Some((self.builder.build(), now, message));

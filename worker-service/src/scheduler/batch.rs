@@ -1,4 +1,4 @@
-//! A batch that is being gathered, within its bounds.
+//! Builds the next batch, within its bounds.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl<E> Default for Batch<E> {
 }
 
 impl<E> Batch<E> {
-    /// Whether this one fits in too; the first one always does.
+    /// Whether this task still fits; the first one always does.
     pub(super) fn has_room(&self, task: &Task<E>, settings: &Settings) -> bool {
         let full = self.tasks.len() >= settings.batch_records || self.bytes + task.size() > settings.batch_bytes;
         self.tasks.is_empty() || !full
@@ -30,8 +30,8 @@ impl<E> Batch<E> {
 }
 
 impl<E> Scheduler<E> {
-    /// The next batch of `ready`; events of held keys go to where their key waits. So do those of a key that is
-    /// known to meet an outage alone, so that nobody else's fail with them.
+    /// The next batch of `ready`. Events of held keys join their key in `held`. So do events of a key that is known to
+    /// meet an outage alone, so that they do not make the events of other keys fail.
     pub(super) fn gather(&mut self, now: Duration) -> Vec<Task<E>> {
         let mut batch = Batch::default();
         while let Some(task) = self.ready.pop_front() {

@@ -1,4 +1,4 @@
-//! The budget of dead letters: after a bad deploy a partition waits for an operator, instead of
+//! The dead-letter budget: after a bad deploy a partition pauses until an operator resumes it, instead of
 //! draining its topic into the dead-letter topic.
 
 use std::collections::{HashSet, VecDeque};
@@ -8,34 +8,34 @@ use shared::kafka::{DeadLetter, Reason, Record};
 
 use super::Settings;
 
-/// Looks back on the last records of a partition. Redriven records do not count, nor do events of a type that this
-/// version does not know: a deploy brings them all back, and nothing is wrong with the others. Nor do those that met an
-/// outage alone: each of them was held for a while, loudly.
+/// Counts dead letters among the last records of a partition. Three kinds do not count: redriven records; events of a
+/// type that this version does not know, which can be redriven after the next deploy; and events that met an outage
+/// alone, because each was already held and reported for a while.
 #[derive(Debug, Default)]
 pub(super) struct DeadLetterBudget {
-    /// One entry a record: for a dead letter its key's hash. A key may have a megabyte.
+    /// One entry per record: for a dead letter the hash of its key. A key itself may have a megabyte.
     last: VecDeque<Option<u64>>,
-    /// Keyed by chance, so that nobody can choose keys that look like one.
+    /// Randomly seeded, so that a sender cannot choose keys whose hashes collide.
     hasher: RandomState,
     /// Dead letters in `last`.
     count: usize,
-    /// How many dead letters at the front of the queue were let through before, and came back because
-    /// the dead-letter topic did not take them: each counts once.
+    /// How many dead letters at the front of the queue were let through before and came back, because the dead-letter
+    /// topic did not accept them. They are not counted again.
     let_through: usize,
 }
 
-/// Letters sent at once.
+/// The most dead letters sent at once.
 const CHUNK: usize = 100;
 
 impl DeadLetterBudget {
     pub(super) fn applied(&mut self, record: &Record, settings: &Settings) {
-        // While there are no dead letters, nothing has to be remembered.
+        // Without a dead letter in the window, applied records need no entry.
         if self.count > 0 && !record.is_redriven() {
             self.push(None, settings);
         }
     }
 
-    /// Takes the dead letters that may go now, from the front; none where the budget is used up.
+    /// Takes the dead letters that may be sent now, from the front; none if the budget is used up.
     pub(super) fn take(&mut self, letters: &mut VecDeque<DeadLetter>, settings: &Settings) -> Vec<DeadLetter> {
         let mut taken = Vec::new();
         while taken.len() < CHUNK
@@ -46,7 +46,7 @@ impl DeadLetterBudget {
             } else if !letter.record.is_redriven()
                 && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
             {
-                // Without a key nobody knows whose it is: each counts as somebody else's.
+                // Records without a key count as records of different keys.
                 let key = match letter.record.key() {
                     Some(key) => self.hasher.hash_one(key),
                     None => self.hasher.hash_one(letter.record.offset),
@@ -62,7 +62,7 @@ impl DeadLetterBudget {
         taken
     }
 
-    /// So many dead letters that were taken are at the front of the queue again.
+    /// This many dead letters that were taken are back at the front of the queue.
     pub(super) fn came_back(&mut self, letters: usize) {
         self.let_through += letters;
     }

@@ -1,4 +1,4 @@
-//! What becomes of a batch that failed on data.
+//! Handles a batch that failed on data.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use shared::store::{Class, Failure};
 use super::suspects::{MAX_SUSPECTS, Pressure};
 use super::{Scheduler, Task, backoff};
 
-/// How long after a key's first failure its events have their retries.
+/// How long after a key's first failure its events are still retried.
 pub const RETRIES: Duration = Duration::from_secs(2 * 60);
 
 /// Keys whose events fail on their own, until one is applied.
 ///
-/// Each event has its retries, so that a fault that is soon over makes no heap of dead letters. But while they last all
-/// later events of the key wait: so that the others have room, and the partition's offset moves, there is an end to
-/// it. From then on each event has one try.
+/// Each event is retried, so that a short fault does not create many dead letters. But all later events of the key
+/// wait for these retries, take up memory and hold back the partition's offset. So after [`RETRIES`], or once too much
+/// waits, each event of the key gets a single try.
 #[derive(Debug, Default)]
 pub(super) struct Failing(HashMap<Key, FirstFailure>);
 
@@ -28,7 +28,7 @@ struct FirstFailure {
 }
 
 impl Failing {
-    /// Events of these were applied.
+    /// The batch was applied: its keys no longer fail.
     pub(super) fn applied<E>(&mut self, batch: &[Task<E>]) {
         if !self.0.is_empty() {
             for task in batch {
@@ -37,7 +37,7 @@ impl Failing {
         }
     }
 
-    /// An event of the key failed on its own; says whether such events may be tried again.
+    /// An event of the key failed on its own; returns whether the key's events may be retried.
     fn failed(&mut self, key: &Key, pressure: Pressure, now: Duration) -> bool {
         if self.0.len() >= MAX_SUSPECTS && !self.0.contains_key(key) {
             self.0.clear();
@@ -48,20 +48,20 @@ impl Failing {
     }
 }
 
-/// What becomes of a batch that was not applied.
+/// What the scheduler does with a batch that was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterFailure {
     /// The same transaction is tried again at once.
     TriedAgain,
     /// It waits out an outage.
     Waits,
-    /// It is tried in parts.
+    /// It is split, and its parts are tried.
     Split,
-    /// It is one event, whose key is held for so long.
+    /// It is one event; its key is held for this long.
     Held(Duration),
-    /// It is one event, whose key alone meets what would be an outage, and is held for so long.
+    /// It is one event whose key alone meets an outage error; the key is held for this long.
     HeldAlone(Duration),
-    /// It is one event, and a dead letter.
+    /// It is one event, which becomes a dead letter.
     DeadLetter,
 }
 
@@ -80,8 +80,8 @@ impl AfterFailure {
 }
 
 impl<E> Scheduler<E> {
-    /// A batch failed on data: halves by key, then a lone key's events one by one, then a
-    /// verdict on the one.
+    /// A batch failed on data. It is split into halves by key; the events of a single key are then tried one by one;
+    /// a single event is judged.
     pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
         let mut seen = HashSet::new();
         let mut keys: Vec<_> = batch.iter().map(Task::key).filter(|key| seen.insert(*key)).cloned().collect();
@@ -92,7 +92,7 @@ impl<E> Scheduler<E> {
             self.work.push_front(left);
             return AfterFailure::Split;
         }
-        // Of nothing, nothing is left to try.
+        // An empty batch: nothing to try.
         let Some(key) = keys.pop() else { return AfterFailure::Split };
         match <[Task<E>; 1]>::try_from(batch) {
             Ok([task]) => self.judge(task, error, now),
@@ -108,10 +108,10 @@ impl<E> Scheduler<E> {
         let (reason, is_final) = match error.class {
             Class::Failed => (Reason::Failed, false),
             Class::Panicked => (Reason::Panicked, false),
-            // An outage and a conflict are no verdict on the event, and do not come here.
+            // Outages and conflicts are not caused by the event and do not reach this function.
             Class::Poison | Class::Again | Class::Outage | Class::OutageMet => (Reason::Rejected, true),
         };
-        // What is no data for PostgreSQL says nothing of the key's other events.
+        // A final rejection (data that PostgreSQL cannot store) is no evidence about the key's other events.
         let is_tried_again = !is_final && self.failing.failed(task.key(), self.pressure_of(&task), now);
         let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };
         match retry {
@@ -126,14 +126,14 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// An event becomes a dead letter. It stays counted, as a dead letter now.
+    /// Turns an event into a dead letter. It stays counted in `records` and `bytes`.
     pub(super) fn make_dead_letter(&mut self, task: Task<E>, reason: Reason, error: String) {
         self.bytes -= task.size() - task.record.size();
         let Task { record, attempts, .. } = task;
         self.dead_letters.push_back(DeadLetter { record, reason, error, attempts });
     }
 
-    /// Holds a key from this event on; what is begun or held of it is held with it, in order.
+    /// Holds a key from this event on; the key's events in `work` are held behind it, in order.
     pub(super) fn hold(&mut self, task: Task<E>, due: Duration) {
         let key = task.key().clone();
         let mut tasks = self.take_from_work(&key);
@@ -141,7 +141,7 @@ impl<E> Scheduler<E> {
         self.hold_all(key, tasks, due);
     }
 
-    /// What is begun of a key, in order.
+    /// Takes the key's events out of `work`, in order.
     pub(super) fn take_from_work(&mut self, key: &Key) -> VecDeque<Task<E>> {
         let mut tasks = VecDeque::new();
         for unit in &mut self.work {
@@ -153,7 +153,7 @@ impl<E> Scheduler<E> {
         tasks
     }
 
-    /// What is begun of a key, and what is held of it, in order.
+    /// Takes the key's events out of `work` and `held`, in order.
     pub(super) fn take_all(&mut self, key: &Key) -> VecDeque<Task<E>> {
         let mut tasks = self.take_from_work(key);
         for task in self.held.take(key).into_iter().flatten() {
@@ -163,7 +163,7 @@ impl<E> Scheduler<E> {
         tasks
     }
 
-    /// Holds a key with these events, which are all that is begun of it, before those that are held.
+    /// Holds a key with these events, which are all that `work` had of it, before those already held.
     pub(super) fn hold_all(&mut self, key: Key, tasks: VecDeque<Task<E>>, due: Duration) {
         tasks.iter().for_each(|task| self.release(task.size()));
         self.held.put_first(key, tasks, due);

@@ -1,4 +1,4 @@
-//! Keys that wait for another try, with all their events behind the one that failed.
+//! Keys that wait for another try, with the event that failed and all later ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use shared::kafka::ids::Key;
 
 use super::{Settings, Task};
 
-/// So much is held that nothing more comes in.
+/// The held events have reached a bound: the scheduler takes in no more records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldFull {
     pub records: usize,
     pub bytes: usize,
-    /// The key that holds the most of them.
+    /// The key with the largest share of the bounds.
     pub key: Key,
     pub key_records: usize,
     pub key_bytes: usize,
@@ -30,12 +30,12 @@ struct Waiting<E> {
     tasks: VecDeque<Task<E>>,
     bytes: usize,
     due: Duration,
-    /// So many of the first ones are tried one by one.
+    /// This many of the first tasks are tried one by one.
     singly: usize,
 }
 
 impl<E> Waiting<E> {
-    /// How much it holds of what may be held, in records or bytes: to be compared.
+    /// The key's share of the bounds on records and bytes, whichever is larger. Only good for comparison.
     fn share(&self, settings: &Settings) -> u128 {
         let times = |amount: usize, other: usize| (amount as u128).saturating_mul(other as u128);
         times(self.tasks.len(), settings.held_bytes).max(times(self.bytes, settings.held_records))
@@ -53,7 +53,7 @@ impl<E> Held<E> {
         !self.keys.is_empty() && self.keys.contains_key(key)
     }
 
-    /// Holds a key until then, with these events before those of it that are held.
+    /// Holds a key until `due`, with these events before the ones that are already held.
     pub(super) fn put_first(&mut self, key: Key, tasks: VecDeque<Task<E>>, due: Duration) {
         let new = || Waiting { tasks: VecDeque::new(), bytes: 0, due, singly: 0 };
         let waiting = self.keys.entry(key).or_insert_with(new);
@@ -69,30 +69,30 @@ impl<E> Held<E> {
         }
     }
 
-    /// So many of the first ones of a key are tried one by one.
+    /// The first `singly` events of the key are tried one by one.
     pub(super) fn try_singly(&mut self, key: &Key, singly: usize) {
         if let Some(waiting) = self.keys.get_mut(key) {
             waiting.singly = singly;
         }
     }
 
-    /// Whether the next one of a key is tried alone, and the rest stays held meanwhile.
+    /// Whether the key's next event is tried alone while the rest stays held.
     pub(super) fn is_apart(&self, key: &Key) -> bool {
         self.keys.get(key).is_some_and(|waiting| waiting.singly > 0)
     }
 
-    /// The same, and its time has come.
+    /// Whether this is so and the key is due.
     pub(super) fn is_apart_and_due(&self, key: &Key, now: Duration) -> bool {
         self.keys.get(key).is_some_and(|waiting| waiting.singly > 0 && waiting.due <= now)
     }
 
-    /// How much is held of the keys that are tried apart, and are such ones, in records and bytes.
+    /// Records and bytes held by the matching keys whose events are tried one by one.
     pub(super) fn apart(&self, is_such: impl Fn(&Key) -> bool) -> (usize, usize) {
         let apart = self.keys.iter().filter(|(key, waiting)| waiting.singly > 0 && is_such(key));
         apart.fold((0, 0), |(records, bytes), (_, waiting)| (records + waiting.tasks.len(), bytes + waiting.bytes))
     }
 
-    /// The first event of a key, of which the rest stays held. Those whose time came before have theirs first next.
+    /// Takes the first event of a key; the rest stays held and is due now, behind the keys that were due before.
     pub(super) fn take_first(&mut self, key: &Key, now: Duration) -> Option<Task<E>> {
         let waiting = self.keys.get_mut(key)?;
         let task = waiting.tasks.pop_front()?;
@@ -107,7 +107,7 @@ impl<E> Held<E> {
         Some(task)
     }
 
-    /// Adds an event behind those of its key, which is held.
+    /// Appends an event to its held key.
     pub(super) fn append(&mut self, task: Task<E>) {
         if let Some(waiting) = self.keys.get_mut(task.key()) {
             self.records += 1;
@@ -117,13 +117,13 @@ impl<E> Held<E> {
         }
     }
 
-    /// Of the keys whose time has come, and that are such ones, the one whose time came first.
+    /// The matching key that has been due the longest.
     pub(super) fn first_due(&self, now: Duration, is_such: impl Fn(&Key) -> bool) -> Option<&Key> {
         let due = self.keys.iter().filter(|(key, waiting)| waiting.due <= now && is_such(key));
         due.min_by_key(|(_, waiting)| waiting.due).map(|(key, _)| key)
     }
 
-    /// Of the same ones those that hold the most: half as much of the bounds as the first at least.
+    /// The matching due keys with a large share of the bounds: at least half the share of the largest one.
     pub(super) fn largest_due(
         &self,
         now: Duration,
@@ -136,7 +136,7 @@ impl<E> Held<E> {
         due.into_iter().filter(move |(_, share)| 2 * share >= most)
     }
 
-    /// The events of a key, which is held no longer.
+    /// Releases a key and returns its events.
     pub(super) fn take(&mut self, key: &Key) -> Option<VecDeque<Task<E>>> {
         let waiting = self.keys.remove(key)?;
         self.records -= waiting.tasks.len();
@@ -144,12 +144,12 @@ impl<E> Held<E> {
         Some(waiting.tasks)
     }
 
-    /// Whether so much is held that nothing more comes in.
+    /// Whether the held events have reached a bound.
     pub(super) fn is_full(&self, settings: &Settings) -> bool {
         self.records >= settings.held_records || self.bytes >= settings.held_bytes
     }
 
-    /// What is held, where it is so much.
+    /// Describes the held events if they have reached a bound.
     pub(super) fn full(&self, settings: &Settings) -> Option<HeldFull> {
         if !self.is_full(settings) {
             return None;
@@ -159,14 +159,14 @@ impl<E> Held<E> {
         Some(HeldFull { records: self.records, bytes: self.bytes, key: key.clone(), key_records, key_bytes })
     }
 
-    /// The time of such keys has come.
+    /// Makes the matching keys due now.
     pub(super) fn hasten(&mut self, now: Duration, is_such: impl Fn(&Key) -> bool) {
         for (_, waiting) in self.keys.iter_mut().filter(|(key, _)| is_such(key)) {
             waiting.due = waiting.due.min(now);
         }
     }
 
-    /// When the time of the first such key comes.
+    /// When the first matching key is due.
     pub(super) fn earliest(&self, is_such: impl Fn(&Key) -> bool) -> Option<Duration> {
         self.keys.iter().filter(|(key, _)| is_such(key)).map(|(_, waiting)| waiting.due).min()
     }

@@ -1,23 +1,23 @@
-//! An outage that only one record meets is none.
+//! An outage-class error that only one record meets is not an outage.
 //!
-//! An error that stands for an outage makes the partition wait. But one record alone may meet it, for ever: a trigger
-//! or a policy refuses its key, its statement takes too long, its row is locked, the backend crashes over it. So a
-//! record that met such an error several times in a row is set aside with its key, and others are tried; where none
-//! are there, a [probe](super::Action::Probe). Where they succeed and the record fails once more, the error is the
-//! record's own: its key is held alone, and the partition goes on. After a while, or when too much waits behind it,
-//! it is a dead letter. Where nobody else succeeds it is an outage as before, and a few keys at most are set aside in
-//! it.
+//! An outage-class error makes the partition wait. But a single record may meet it for ever: a trigger or a policy
+//! refuses its key, its statement takes too long, its row is locked, or the backend crashes on it. So a record that met
+//! such an error several times in a row is set aside with its key, and other events are tried, or, if there are none,
+//! a [probe](super::Action::Probe). If these succeed and the record fails once more, the record itself causes the
+//! error: its key is held alone, and the partition goes on. After a while, or when too much waits behind it, the record
+//! becomes a dead letter. If nothing else succeeds, it is an outage, and only a few keys are set aside during it.
 //!
-//! A database that comes and goes must not make a dead letter of a good record that is tried at the wrong moments. So
-//! what counts is a control: the batch of others before a failure of the record was applied, and so were the next two
-//! behind it. Where transactions fail by chance, at whatever rate, a good record has one in five times at most a
-//! control before it is applied; for a dead letter it takes [ten](CONTROLS) in a row, or, behind another one of its
-//! key, [three](FEW_CONTROLS) where nobody else failed for long. The times between its tries vary, so that it does
-//! not keep step with something that comes and goes.
+//! A database that fails intermittently must not turn a good record into a dead letter because each try met a bad
+//! moment. So only controls count as evidence: a failure of the record is a control if the last batch of other keys
+//! before it and the next two after it were applied. If transactions fail at random, at whatever rate, a good record
+//! collects a control before it is applied in at most one of five cases. A dead letter takes [ten](CONTROLS) in a row,
+//! or [three](FEW_CONTROLS) after another dead letter of the same key if nothing else has failed for long. The waits
+//! between the tries vary, so that they do not coincide with a periodic fault.
 //!
-//! What is held must not fill the memory there is for it, or the partition stops. So from half of it on the keys
-//! that hold the most are tried without a wait, and their events become dead letters one after the other, until one is
-//! applied, or less than half is held. Where that is too slow for what comes in, several go with each.
+//! Held events must not fill their memory, or the partition stops. So once half of it is used, the keys that hold the
+//! most are tried without a wait, and their events become dead letters one after the other, until one is applied or
+//! less than half is held. If that is slower than new events arrive, each failed try turns several events into dead
+//! letters.
 
 use std::time::Duration;
 
@@ -28,26 +28,27 @@ use super::failing::AfterFailure;
 use super::suspects::{LoneFailure, Pressure};
 use super::{Scheduler, Settings, Task};
 
-/// How often a record fails on its own, before others are tried.
+/// How often a record fails on its own before other keys are tried.
 const TRIES: u32 = 3;
-/// How long a record fails while others are applied, until it is a dead letter.
+/// How long a record fails while others are applied, before it becomes a dead letter.
 pub(super) const HELD_ALONE: Duration = Duration::from_secs(5 * 60);
-/// Controls before a record may be a dead letter.
+/// The controls that a record needs to become a dead letter.
 pub(super) const CONTROLS: u32 = 10;
-/// The same behind a dead letter of its key, where nobody else fails.
+/// The same after a dead letter of its key, while nothing else fails.
 pub(super) const FEW_CONTROLS: u32 = 3;
-/// A try that takes longer is slow: so many controls would take minutes.
+/// A try that takes longer is slow: [`CONTROLS`] of them would take minutes.
 const SLOW: Duration = Duration::from_secs(1);
-/// So many dead letters of a key in a row: from then on each takes others with it, where too much is held.
+/// After this many dead letters of a key in a row, each failed try turns further events of the key into dead letters
+/// while too much is held.
 pub(super) const MANY_DEAD_LETTERS: usize = 20;
-/// The same of one whose tries are slow.
+/// The same for a key whose tries are slow.
 const MANY_SLOW_LETTERS: usize = 2;
 
 impl<E> Scheduler<E> {
-    /// A batch met what may be an outage.
+    /// A batch met an error that may be an outage.
     pub(super) fn meets_outage(&mut self, mut batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
         if batch.len() > 1 {
-            // Whoever is known for it is found without a wait.
+            // Keys that are known to meet outages alone are separated without a wait.
             let (alone, others): (Vec<_>, Vec<_>) =
                 batch.into_iter().partition(|task| self.suspects_of_outage.is_alone(task.key()));
             if alone.is_empty() {
@@ -72,8 +73,8 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// A probe that [`super::Action::Probe`] asked for, and how it went. What it meets on data, as a constraint that knows
-    /// its keys, says nothing of others.
+    /// The result of a probe that [`super::Action::Probe`] asked for. A data error of the probe, for example from a
+    /// constraint on its key, is no evidence about other events.
     pub fn probed(&mut self, result: Result<(), Failure>, now: Duration) {
         use shared::store::Class::{Again, Failed, Outage, OutageMet, Panicked, Poison};
         match result {
@@ -94,8 +95,8 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// Where others succeed again, whoever was set aside meanwhile is tried without a further wait: it was an outage of
-    /// all, or is decided now.
+    /// Once other keys succeed again, the keys that were set aside meanwhile are due at once: either the outage was
+    /// general and is over, or the next failure shows that the key is the cause.
     pub(super) fn try_undecided_where_over(&mut self, now: Duration) {
         if std::mem::take(&mut self.suspects_of_outage.is_over) {
             self.held.hasten(now, |key| self.suspects_of_outage.is_undecided(key));
@@ -118,8 +119,8 @@ impl<E> Scheduler<E> {
             let mut behind = self.take_all(&key);
             self.make_dead_letter(task, Reason::UnknownError, message.clone());
             let mut made = 1;
-            // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
-            // slow, as many as there are.
+            // At most as many as the key had before, so that the number doubles with each failure; none of the key's
+            // events was applied meanwhile. If tries are slow, there is no such limit.
             let most = if cost >= SLOW { usize::MAX } else { dead_letters };
             let mut bytes: usize = behind.iter().map(Task::size).sum();
             while dead_letters >= many && made <= most && self.is_half_full(behind.len(), bytes) {
@@ -147,13 +148,14 @@ impl<E> Scheduler<E> {
         if suspect.is_alone {
             return AfterFailure::HeldAlone(delay);
         }
-        // Until somebody else is applied it is an outage. Others are tried at once: that decides it.
+        // It counts as an outage until an event of another key is applied. Others are tried at once, which decides it.
         self.suspects_of_outage.set_aside.insert(key);
         self.outage.declare(now, message);
         AfterFailure::Held(delay)
     }
 
-    /// A try of such a key failed. Others have as much time before the next one, unless nothing of theirs can come in.
+    /// A try of a key that was set aside failed. Other keys get at least as much time before the next such try, unless
+    /// the held events are full, so that no event of other keys can come in.
     fn turn_failed(&mut self, now: Duration) {
         let cost = self.turns.cost(now);
         let is_full = self.held.is_full(&self.settings);
@@ -161,7 +163,7 @@ impl<E> Scheduler<E> {
         self.turns.failed(now, cost, theirs);
     }
 
-    /// How much waits with this event.
+    /// The pressure from the events that wait with this one.
     pub(super) fn pressure_of(&self, task: &Task<E>) -> Pressure {
         let behind = self.work.iter().flatten().filter(|other| other.key() == task.key());
         let (records, bytes) =
@@ -177,25 +179,25 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// Whether half of what may be held is, with so much more.
+    /// Whether half of a bound on held events would be reached with this much more.
     pub(super) fn is_half_full(&self, records: usize, bytes: usize) -> bool {
         let Settings { held_records, held_bytes, .. } = self.settings;
         self.held.records() + records >= held_records.div_ceil(2) || self.held.bytes() + bytes >= held_bytes.div_ceil(2)
     }
 }
 
-/// Whether the error is the record's own beyond doubt, and nobody has to wait for it any longer.
+/// Whether the record is proven to cause the error, and its key need not wait any longer.
 fn is_proven(failure: &LoneFailure, pressure: Pressure, cost: Duration, now: Duration) -> bool {
     let LoneFailure { suspect, others_were_applied, is_calm } = failure;
     let is_late = now.saturating_sub(suspect.since) >= HELD_ALONE;
-    // Where probes alone succeed, it may be an outage of all that is real. Then nobody has to wait for this one either,
-    // unless there is no room for more.
+    // If only probes succeed, every real event may be failing. Then the record need not be decided yet either, unless
+    // the partition is running out of room.
     let is_due = match pressure {
         Pressure::Partition => true,
         Pressure::Key => suspect.with_events,
         Pressure::None => suspect.with_events && is_late,
     };
-    // That a transaction takes seconds by chance while fifty others in a row do not is unlikely enough once.
+    // If one transaction takes seconds while fifty others in a row do not, a single control is evidence enough.
     let is_slow = cost >= SLOW;
     let controls = match (suspect.is_known(), pressure, *is_calm) {
         (true, Pressure::Key | Pressure::Partition, true) if is_slow => 1,

@@ -1,12 +1,13 @@
-//! Events of one key that failed together are tried one by one, in turns with everybody else.
+//! Events of one key that failed together are tried one by one, in turns with all other keys.
 //!
-//! A key that sends many events, all of which fail, would be a long row of transactions and dead letters that the
-//! whole partition waits for. So only the next of them is begun, and the rest is held. It has its turn when others had
-//! theirs, and further ones have theirs for as long as that took: the others have half of the time at least. Where they
-//! have nothing to do, it has all of it.
+//! A key that sends many failing events would cause a long series of transactions and dead letters, and the whole
+//! partition would wait for it. So only the key's next event is begun, and the rest is held. Its turn comes after a
+//! turn of the other keys and lasts as long as theirs did, so the others get at least half of the time. If the others
+//! have nothing to do, the key gets all of it.
 //!
-//! The log has one order. Where such a key sends more than can be tried in its time, what it holds grows up to a
-//! [part](MAY_HOLD) of what may be held, and others' events come in no faster than its own are decided.
+//! Records are read in log order. If such a key sends more than can be tried in its time, its held events grow up to a
+//! [fraction](MAY_HOLD) of the bound, and from then on events of other keys are taken in only as fast as the key's own
+//! are decided.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,24 +16,25 @@ use shared::kafka::ids::Key;
 
 use super::{Scheduler, Task};
 
-/// What is tried apart takes this part of what may be held, so that there is room for others that wait.
+/// Events that are tried one by one use at most this fraction (one in four) of the bounds on held events, so that other
+/// held keys have room.
 pub(super) const MAY_HOLD: usize = 4;
 
-/// When the next event that is tried apart has its turn.
+/// When the next of the events that are tried one by one has its turn.
 #[derive(Debug, Default)]
 pub(super) struct OneByOne {
-    /// Others had their turn.
+    /// The other keys had their turn.
     pub(super) is_next: bool,
-    /// Until then it is the turn of what is tried apart.
+    /// The turn of the events that are tried one by one lasts until then.
     pub(super) until: Duration,
-    /// What is under way is tried apart.
+    /// The batch under way is such an event.
     is_under_way: bool,
-    /// Of this key one event is begun that waits for another try before all others of its key, which are held.
+    /// One event of this key is in `work` and waits for another try; the rest of the key is held behind it.
     pub(super) begun: Option<Key>,
 }
 
 impl OneByOne {
-    /// Something is handed out that is not tried apart.
+    /// A batch of the other keys is handed out.
     pub(super) fn begin<E>(&mut self, batch: &[Task<E>]) {
         self.is_under_way = false;
         if self.begun.is_some() && batch.first().map(Task::key) == self.begun.as_ref() {
@@ -40,7 +42,7 @@ impl OneByOne {
         }
     }
 
-    /// What was handed out is back, after so long.
+    /// The batch is back, after this long.
     pub(super) fn is_back(&mut self, now: Duration, cost: Duration) {
         if !std::mem::take(&mut self.is_under_way) {
             (self.is_next, self.until) = (true, now + cost);
@@ -52,7 +54,7 @@ impl<E> Scheduler<E> {
     /// Events of one key failed together.
     pub(super) fn try_apart(&mut self, key: Key, batch: Vec<Task<E>>, now: Duration) {
         if self.suspects_of_outage.is_aside(&key) {
-            // It has turns of its own.
+            // Such keys have turns of their own.
             for task in batch.into_iter().rev() {
                 self.work.push_front(vec![task]);
             }
@@ -65,7 +67,7 @@ impl<E> Scheduler<E> {
         self.held.try_singly(&key, singly);
     }
 
-    /// The next event that is tried apart.
+    /// Takes the next of the events that are tried one by one.
     pub(super) fn next_apart(&mut self, now: Duration) -> Option<Task<E>> {
         if self.one_by_one.begun.is_some() {
             return None;
@@ -78,19 +80,19 @@ impl<E> Scheduler<E> {
         Some(task)
     }
 
-    /// Whether a key is held only because its events are tried apart: the next of them could be tried now. One that was
-    /// set aside waits for something else, and nobody has to wait for it.
+    /// Whether a key is held only because its events are tried one by one, so that the next could be tried now. A key
+    /// that was set aside waits for another reason, and the other keys need not wait for it.
     pub(super) fn is_tried_apart(&self, key: &Key, now: Duration) -> bool {
         self.held.is_apart_and_due(key, now) && !self.suspects_of_outage.is_aside(key)
     }
 
-    /// A batch is to be tried again before all that was begun. The rest of its key may be held: then it waits for that.
+    /// Puts a batch back at the front of `work`. If the rest of its key is held, that rest waits for it.
     pub(super) fn put_back(&mut self, batch: Vec<Task<E>>) {
         self.note_begun(&batch);
         self.work.push_front(batch);
     }
 
-    /// The same of a batch that is put somewhere else.
+    /// Notes that a single event goes back to `work` while the rest of its key is held.
     pub(super) fn note_begun(&mut self, batch: &[Task<E>]) {
         if let [task] = batch
             && self.held.has(task.key())
@@ -99,8 +101,8 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// Whether so much is held of what is tried apart that no more events come in of it. What others hold, which were set
-    /// aside or wait for their retry, is not in its way.
+    /// Whether the events that are tried one by one have reached their part of the bounds, so that no more of them are
+    /// taken in. Events of keys that were set aside or wait for a retry do not count.
     pub(super) fn holds_a_part(&self) -> bool {
         let super::Settings { held_records, held_bytes, .. } = self.settings;
         let (records, bytes) = self.held.apart(|key| !self.suspects_of_outage.is_aside(key));

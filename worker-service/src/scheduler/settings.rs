@@ -7,19 +7,19 @@ pub struct Settings {
     pub batch_records: usize,
     /// The most bytes of a batch, unless a single record has more.
     pub batch_bytes: usize,
-    /// The most events held, before the scheduler takes in no more.
+    /// Once this many events are held, the scheduler takes in no more.
     pub held_records: usize,
-    /// The most bytes held, before the scheduler takes in no more.
+    /// The same in bytes.
     pub held_bytes: usize,
-    /// With so many events of one key waiting, each of them gets one try.
+    /// Once this many events of one key wait, each of them gets a single try.
     pub key_records: usize,
     /// The same in bytes.
     pub key_bytes: usize,
-    /// Dead letters among the last [`Self::budget_window`] records that are still let through.
+    /// The most dead letters among the last [`Self::budget_window`] records before the partition pauses.
     pub budget_dead_letters: usize,
-    /// Keys that those may come from, however many there are.
+    /// Dead letters of at most this many keys never pause the partition, however many they are.
     pub budget_keys: usize,
-    /// What the budget looks back on, in records.
+    /// How far the budget looks back, in records.
     pub budget_window: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What the scheduler remembers of outages that single events met, and the evidence for each.
+//! The keys whose events met an outage error on their own, and the evidence for each.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,75 +8,75 @@ use shared::kafka::ids::Key;
 use super::Task;
 use super::held::Held;
 
-/// Keys known to fail; past this many the memory starts anew.
+/// The most failing keys to remember; beyond that all are dropped and the collection restarts.
 pub(super) const MAX_SUSPECTS: usize = 10_000;
-/// Keys that are set aside before any other is applied: of more it is an outage.
+/// The most keys that are set aside before another key's event is applied: if more fail, it is an outage.
 pub(super) const MAX_SET_ASIDE: usize = 10;
-/// The first wait of a key that is held; each one is twice as long, and varies by half of it.
+/// The first wait of a held key; each further one is twice as long, and up to half is added at random.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// The longest. A try may take as long as the store's deadline, and the partition waits for it; or it may crash the
-/// server.
+/// The longest wait. It is long because the partition waits for each try, which may take as long as the store's
+/// deadline or crash the server.
 const LONGEST_WAIT: Duration = Duration::from_secs(32);
-/// A key is held for so many times what its last try took, at least.
+/// A key is held for at least this many times the duration of its last try.
 const TIMES_ITS_COST: u32 = 4;
-/// The wait of the next event of a key with dead letters, where only others have to be applied in between.
+/// The wait of the next event of a key with dead letters, if other keys only have to be applied in between.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
-/// How long a key with a dead letter is known, though events of it are applied.
+/// How long a key with a dead letter is remembered although events of it are applied.
 const KNOWN: Duration = Duration::from_secs(10 * 60);
 
-/// Batches of others that are applied behind a failure, for it to be a control.
+/// How many batches of other keys must be applied after a failure, for it to be a control.
 const APPLIED_BEHIND: u32 = 2;
-/// So many batches of others in a row that were applied: the database does not fail by chance.
+/// After this many applied batches of other keys in a row, the database does not fail at random.
 const CALM: u32 = 50;
-/// For so long it counts that others were applied, where none are there to be tried.
+/// How long a success of other keys counts, if there are no other events to try.
 const FRESH: Duration = Duration::from_secs(1);
-/// For so long it counts that a probe succeeded which was as large as the event: until then a small one will do.
+/// How long a successful probe as large as the event counts: meanwhile small probes are enough.
 const LARGE_PROBE_COUNTS: Duration = Duration::from_secs(10);
-/// How large the others are, at most.
+/// The size of a small probe, in bytes.
 const SMALL_PROBE: usize = 1_024;
-/// The first wait after a probe that failed; each one is twice as long.
+/// The first wait after a failed probe; each further one is twice as long.
 const FIRST_PROBE_WAIT: Duration = Duration::from_millis(100);
-/// The longest: what the end of an outage may go unnoticed for.
+/// The longest wait between probes: the end of an outage is noticed at most this late.
 const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// A key whose event met an outage on its own.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Suspect {
-    /// The event's place in the log; none where the last one was applied.
+    /// The offset of the failing event; `None` if the key's last event was applied.
     offset: Option<i64>,
-    /// Its payload's size: a probe is as large.
+    /// The size of its payload: a probe is as large.
     bytes: usize,
-    /// The first time.
+    /// The time of its first failure.
     pub(super) since: Duration,
     pub(super) tries: u32,
-    /// How often its key was held for it.
+    /// How often the key was held for it.
     holds: u32,
-    /// How often it failed while others succeeded right before and behind.
+    /// How often it failed while other keys succeeded right before and after.
     pub(super) controls: u32,
-    /// Batches of others that are still to be applied for the next control, if one has begun.
+    /// How many more batches of other keys must be applied for the next control, if one has begun.
     control: Option<u32>,
-    /// How many batches had been applied by the last time.
+    /// How many batches had been applied at its last failure.
     applied: u64,
-    /// How many probes had failed by then.
+    /// How many probes had failed at its last failure.
     failed_probes: u64,
-    /// Others were applied while it failed.
+    /// Other keys' events or probes were applied while it failed.
     pub(super) is_alone: bool,
-    /// Events of others were among them, not probes alone.
+    /// Events were among these, not only probes.
     pub(super) with_events: bool,
-    /// How many earlier events of the key are dead letters for it, and none was applied since.
+    /// How many events of the key became dead letters for this error since one was last applied.
     pub(super) dead_letters: usize,
-    /// An event of the key was a dead letter for it: until then it is known, though others of it are applied.
+    /// Set after such a dead letter: until then the key is remembered although events of it are applied.
     known_until: Option<Duration>,
 }
 
 impl Suspect {
-    /// Whether its failures say nothing of others: they were tried without it.
+    /// Whether it is tried apart from other keys, so that its failures are no evidence about them.
     pub(super) fn is_aside(&self) -> bool {
         self.is_alone || self.holds > 0
     }
 
-    /// Whether an event of the key was a dead letter for it not long ago.
+    /// Whether an event of the key recently became a dead letter for this error.
     pub(super) fn is_known(&self) -> bool {
         self.known_until.is_some()
     }
@@ -87,61 +87,62 @@ impl Suspect {
     }
 }
 
-/// How much presses for a decision.
+/// How urgent a decision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pressure {
     None,
-    /// As much of its key waits as may.
+    /// The events waiting in the key have reached the key's bound.
     Key,
-    /// Half as much waits in the partition as may.
+    /// The held events of the partition have reached half of a bound.
     Partition,
 }
 
-/// What has to be known before a key is tried, which meets an outage alone.
+/// What must happen before a key that was set aside is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
-    /// Others succeed now. Or a probe failed: then it is tried once for that, as it may be well again.
+    /// Nothing: other keys succeed now, or a probe failed since the last try; then the key is tried once, because it
+    /// may have recovered.
     Nothing,
-    /// Whether others succeed: a failure would say nothing else. With a payload of so many bytes.
+    /// A probe with a payload of this many bytes: unless others succeed, another failure of the key proves nothing.
     Probe(usize),
-    /// The same, when a probe may be tried again.
+    /// A probe, but its wait is not over yet.
     Wait,
 }
 
-/// A failure, as it is judged.
+/// A failure of a single event, with the evidence to judge it.
 pub(super) struct LoneFailure {
     pub(super) suspect: Suspect,
-    /// Since the failure before others were applied, the last of them, too.
+    /// Other batches succeeded since the previous failure, including the latest one.
     pub(super) others_were_applied: bool,
-    /// Others were applied all the while.
+    /// At least [`CALM`] batches of other keys in a row were applied.
     pub(super) is_calm: bool,
 }
 
-/// What the scheduler remembers of outages that single events met.
+/// The keys whose events met an outage error on their own, and the successes and failures of the others.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     /// Batches and probes that succeeded.
     applied: u64,
-    /// So many of them in a row.
+    /// How many of these came in a row.
     in_a_row: u32,
-    /// When the last one did.
+    /// When the last one succeeded.
     applied_at: Duration,
-    /// Whether the last batch of others that met a transaction at all was applied. A database that is away is no
-    /// answer, and does not count.
+    /// Whether the last batch of other keys that reached the database was applied. An unreachable database does not
+    /// count either way.
     others_are_well: bool,
-    /// They have become so, and it was not asked since.
+    /// `others_are_well` became true, and the caller has not yet taken note.
     pub(super) is_over: bool,
-    /// Keys that were set aside, and no batch was applied since.
+    /// The keys that were set aside since the last batch was applied.
     pub(super) set_aside: HashSet<Key>,
-    /// Until an event of theirs is applied.
+    /// Each stays until an event of its key is applied, or longer after a dead letter.
     keys: HashMap<Key, Suspect>,
-    /// When the next probe may be tried, and how many failed in a row, and at all.
+    /// When the next probe may be tried; then, how many failed in a row and in total.
     pub(super) probe_from: Duration,
     failed_in_a_row: u32,
     failed_probes: u64,
-    /// How large the last probe was that was as large as its event, and succeeded; and when. None since one failed.
+    /// Size and time of the last full-size probe (as large as its event) if it succeeded.
     large_probe: Option<(usize, Duration)>,
-    /// How large the one is that is under way, if it is such a one.
+    /// Size of the running probe, if it is full-size.
     large_under_way: Option<usize>,
     random: fastrand::Rng,
 }
@@ -165,8 +166,8 @@ impl Suspects {
         self.others_succeeded(now);
     }
 
-    /// An event of the key was applied. Some of its events may be bad and others good, so after a dead letter it is
-    /// known for a while: the next bad one is looked for neither among others' nor for as long.
+    /// An event of the key was applied. Some of its events may be bad and others good, so after a dead letter the key
+    /// is remembered for a while: its next bad event is then found faster, and not in a batch with other keys.
     fn recovered(&mut self, key: &Key, now: Duration) {
         if let Some(suspect) = self.keys.get_mut(key)
             && suspect.known_until.is_some_and(|until| now < until)
@@ -178,14 +179,15 @@ impl Suspects {
         }
     }
 
-    /// A probe succeeded. It is nobody's event: that ten keys and none else fail is an outage all the same.
+    /// A probe succeeded. It is no event, so it does not clear `set_aside`: if the only events that there are fail,
+    /// on [`MAX_SET_ASIDE`] keys, that is still an outage.
     pub(super) fn probed(&mut self, now: Duration) {
         (self.probe_from, self.failed_in_a_row) = (now, 0);
         self.large_probe = self.large_under_way.take().map(|bytes| (bytes, now)).or(self.large_probe);
         self.others_succeeded(now);
     }
 
-    /// A probe failed, for everybody or only because it is one: the next one waits.
+    /// A probe failed, for a general reason or for one that concerns only probes: the next one waits.
     pub(super) fn probe_failed(&mut self, now: Duration, met_outage: bool) {
         let wait = FIRST_PROBE_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_in_a_row)).min(LONGEST_PROBE_WAIT);
         self.probe_from = now + self.vary(wait);
@@ -216,7 +218,7 @@ impl Suspects {
         }
     }
 
-    /// A batch met an outage, of which nobody is known to be the cause.
+    /// A batch met an outage error that no known key explains.
     pub(super) fn others_failed(&mut self) {
         self.others_are_well = false;
         self.in_a_row = 0;
@@ -225,7 +227,7 @@ impl Suspects {
         }
     }
 
-    /// How large a probe is to be, where one of the keys that are held waits for others to succeed.
+    /// The size of the probe that is needed, if a held key waits for other keys to succeed.
     pub(super) fn waits_for_others<E>(&self, held: &Held<E>) -> Option<usize> {
         let is_decided = |suspect: &Suspect| suspect.is_alone || suspect.applied < self.applied;
         let waits = |suspect: &Suspect| suspect.is_aside() && (suspect.control.is_some() || !is_decided(suspect));
@@ -233,8 +235,8 @@ impl Suspects {
         waiting.map(|(_, suspect)| suspect.bytes).max()
     }
 
-    /// A probe is handed out, for an event whose payload has so many bytes; says how large it is to be. Perhaps it is
-    /// only large events that fail, but many large probes would burden the database.
+    /// Starts a probe for an event whose payload has `bytes` bytes; returns the probe's size. It should be as large,
+    /// because perhaps only large events fail, but many large probes would burden the database.
     pub(super) fn probe_for(&mut self, bytes: usize, now: Duration) -> usize {
         let is_known = |(size, at): (usize, Duration)| size >= bytes && now < at + LARGE_PROBE_COUNTS;
         let will_a_small_one_do = bytes > SMALL_PROBE && self.large_probe.is_some_and(is_known);
@@ -242,7 +244,7 @@ impl Suspects {
         if will_a_small_one_do { SMALL_PROBE } else { bytes }
     }
 
-    /// What has to be known before a key is tried.
+    /// What must happen before the key is tried.
     pub(super) fn before(&self, key: &Key, now: Duration) -> Before {
         let Some(suspect) = self.keys.get(key) else { return Before::Nothing };
         if self.others_are_well && suspect.applied < self.applied && now <= self.applied_at + FRESH {
@@ -261,7 +263,7 @@ impl Suspects {
         self.keys.iter().filter(|(_, suspect)| suspect.is_alone).map(|(key, _)| key)
     }
 
-    /// Whether a key is set aside, and it is not decided whether it meets an outage alone.
+    /// Whether a key is set aside and it is still open whether it alone meets an outage.
     pub(super) fn is_undecided(&self, key: &Key) -> bool {
         self.keys.get(key).is_some_and(|suspect| suspect.is_aside() && !suspect.is_alone)
     }
@@ -270,12 +272,12 @@ impl Suspects {
         !self.keys.is_empty() && self.keys.get(key).is_some_and(|suspect| suspect.is_alone)
     }
 
-    /// Whether a key that is held is so because its event met an outage on its own.
+    /// Whether a held key is held because its event met an outage on its own.
     pub(super) fn is_aside(&self, key: &Key) -> bool {
         self.keys.get(key).is_some_and(Suspect::is_aside)
     }
 
-    /// How far the case against a key is: whether it is known for dead letters, and its controls.
+    /// The evidence against a key: whether it is remembered for dead letters, and its controls.
     pub(super) fn case(&self, key: &Key) -> (bool, u32) {
         self.keys.get(key).map_or((false, 0), |suspect| (suspect.is_known(), suspect.controls))
     }
@@ -321,7 +323,7 @@ impl Suspects {
         LoneFailure { suspect, others_were_applied, is_calm }
     }
 
-    /// Its key is held; says for how long, after a try that took so long.
+    /// The key is held after a try that took `cost`; returns for how long.
     pub(super) fn held(&mut self, key: &Key, pressure: Pressure, cost: Duration) -> Duration {
         let Some(suspect) = self.keys.get_mut(key) else { return FIRST_WAIT };
         suspect.holds += 1;
@@ -333,12 +335,12 @@ impl Suspects {
         } else {
             FIRST_WAIT.saturating_mul(2_u32.saturating_pow(suspect.holds - 1)).min(LONGEST_WAIT)
         };
-        // Where the partition is pressed it has its turn as soon as the others had theirs.
+        // Under the partition's pressure the key is due as soon as the others have had their turn.
         let times = if is_pressed && pressure == Pressure::Partition { 0 } else { TIMES_ITS_COST };
         self.vary(wait.max(cost.saturating_mul(times)))
     }
 
-    /// So many events of the key are dead letters; says how long the next one waits.
+    /// This many more events of the key became dead letters; returns how long the next one waits.
     pub(super) fn have_dead_letters(&mut self, key: &Key, dead_letters: usize, now: Duration) -> Duration {
         if let Some(suspect) = self.keys.get_mut(key) {
             suspect.known_until = Some(now + KNOWN);

@@ -1,9 +1,9 @@
-//! An event on its way.
+//! An event that the scheduler works on.
 
 use shared::kafka::ids::Key;
 use shared::kafka::{Delivery, Record};
 
-/// An event on its way.
+/// An event that the scheduler works on, with its record.
 #[derive(Debug, Clone)]
 pub struct Task<E> {
     /// The record, kept for a dead letter.

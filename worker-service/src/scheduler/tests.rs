@@ -1,5 +1,5 @@
-//! The scheduler against a model: a world that applies batches, fails as it is told to, and checks at
-//! every step what must never happen.
+//! Tests the scheduler against a model: a world that applies batches, fails as the test says, and checks the
+//! scheduler's invariants at every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ proptest! {
                 (Kind::Undecodable, Some((Reason::Undecodable, 1))) => {}
                 (Kind::UnknownType, Some((Reason::UnknownType, 1))) => {}
                 (Kind::Rejected, Some((Reason::Rejected, _))) => {}
-                // Four, unless too much waited: the world looks at each of them.
+                // Four, unless too much waited: the world checks each of them.
                 (Kind::FailsAlways | Kind::FailsUntil(_), Some((Reason::Failed, attempts)))
                 | (Kind::Panics, Some((Reason::Panicked, attempts))) => {
                     prop_assert!((1..=4).contains(attempts));

@@ -1,10 +1,11 @@
-//! Whose turn it is: a key that met an outage alone is tried again behind the others, and no oftener than they can
-//! bear.
+//! Chooses what is tried next. A key that met an outage alone is tried after the other keys, and only so often that
+//! these keep their share of the time.
 //!
-//! A try of such a key may take as long as the store's deadline, and the partition waits for it. A few of them could
-//! fill all the time there is, and even stand before what is being tried apart, for ever. So they have turns: one at a
-//! time, when nothing that was begun is left to do, when others were applied since the last one, and when as much time
-//! has gone by as that one took. With however many of them the others have half of the time at least.
+//! A try of such a key may take as long as the store's deadline, and the partition waits for it. A few such keys could
+//! take up all of the time, and could even block the events that are tried one by one for ever. So they have turns: one
+//! key at a time, when nothing that was begun is left to do, when the others had their turn since the last one, and
+//! when as much time has passed as that one took. However many such keys there are, the others get at least half of the
+//! time.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -14,40 +15,39 @@ use shared::kafka::ids::Key;
 use super::suspects::Before;
 use super::{Action, Scheduler, Task};
 
-/// When the next key that was set aside, or is held alone, may be tried.
+/// When the next key that was set aside or is held alone may be tried.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// When the batch that is under way was handed out.
+    /// When the batch under way was handed out.
     pub(super) begun: Duration,
-    /// Its records were tried before, in it or with others.
+    /// The records of this batch were tried before, in this batch or another.
     pub(super) again: bool,
-    /// Not before.
+    /// The next such key is not tried before this time.
     from: Duration,
-    /// It is others' turn, if there is something of theirs to do.
+    /// It is the turn of the other keys, if they have anything to do.
     pub(super) of_others: bool,
 }
 
 impl Turns {
-    /// How long the batch took that failed just now.
+    /// How long the batch took that has just come back.
     pub(super) fn cost(&self, now: Duration) -> Duration {
         now.saturating_sub(self.begun)
     }
 
-    /// A try failed that took so long, in which nobody else had a turn; the others have so much more time before the
-    /// next one.
+    /// A try that took `cost` failed, and the other keys had no turn meanwhile; they get `theirs` before the next one.
     pub(super) fn failed(&mut self, now: Duration, cost: Duration, theirs: Duration) {
         self.from = now.max(self.from + cost) + theirs;
     }
 }
 
 impl<E> Scheduler<E> {
-    /// What is to be tried next.
+    /// Chooses what to try next.
     pub(super) fn choose(&mut self, now: Duration) -> Action<E> {
         while let Some(key) = self.held.first_due(now, |key| self.begins_whole(key)).cloned() {
             self.begin_held(&key);
         }
-        // Where no more keys may be set aside, what was begun may fail for ever; and one of those that were may be
-        // well again.
+        // If no more keys may be set aside, the begun work may fail for ever, while one of the keys that were set aside
+        // may have recovered.
         let may_be = now >= self.turns.from && (self.work.is_empty() || self.suspects_of_outage.set_aside_is_full());
         if may_be
             && !self.turns.of_others
@@ -72,7 +72,7 @@ impl<E> Scheduler<E> {
             self.turns.again = true;
             return Action::Apply(vec![task]);
         }
-        // There was nothing of others'.
+        // The other keys have nothing to do.
         let suspects = &self.suspects_of_outage;
         if now >= suspects.probe_from
             && let Some(bytes) = suspects.waits_for_others(&self.held)
@@ -92,7 +92,7 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// When there is something to do again, as for a held key, if nothing comes in.
+    /// When there is something to do again if nothing comes in, for example because a held key is due.
     pub fn due(&self) -> Option<Duration> {
         let aside = self.held.earliest(|key| self.suspects_of_outage.is_aside(key));
         let aside = aside.map(|due| due.max(self.turns.from));
@@ -101,13 +101,13 @@ impl<E> Scheduler<E> {
         self.due_of_others().into_iter().chain(aside).chain(probe).min()
     }
 
-    /// The same of those that are held for a failure of their own.
+    /// The same for held keys that were not set aside.
     fn due_of_others(&self) -> Option<Duration> {
         self.held.earliest(|key| !self.suspects_of_outage.is_aside(key))
     }
 
-    /// A batch waits out an outage behind all that was begun, with whatever of its keys comes later: where no more
-    /// may be set aside, one of the others may be well. Nothing is halved there, so that an outage leaves few small
+    /// A batch waits out an outage at the end of `work`, with the later events of its keys behind it: when no more keys
+    /// may be set aside, other begun work may succeed. The batch is not halved, so that an outage leaves few small
     /// batches behind.
     pub(super) fn put_off_behind(&mut self, batch: Vec<Task<E>>, message: String, now: Duration) {
         let keys: HashSet<_> = batch.iter().map(|task| task.key().clone()).collect();
@@ -124,8 +124,8 @@ impl<E> Scheduler<E> {
         self.outage.wait(now, message);
     }
 
-    /// The key that was set aside, or is held alone, and is to be tried now. Where much is held it is one of those
-    /// that hold the most, and of these the one that is the nearest to an end.
+    /// The key to try now of those that were set aside or are held alone. If much is held, it is one of the keys that
+    /// hold the most, and of these the one with the most evidence against it.
     fn next_set_aside(&self, now: Duration) -> Option<Key> {
         let is_aside = |key: &_| self.suspects_of_outage.is_aside(key);
         if !self.is_half_full(0, 0) {
@@ -136,7 +136,7 @@ impl<E> Scheduler<E> {
         nearest.map(|(key, _)| key.clone())
     }
 
-    /// Whether a held key is tried again before all others when its time has come, with all that is held of it.
+    /// Whether a held key, once due, is tried again before all others, with all of its held events.
     fn begins_whole(&self, key: &Key) -> bool {
         !self.suspects_of_outage.is_aside(key)
             && !self.held.is_apart(key)

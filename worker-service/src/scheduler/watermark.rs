@@ -1,16 +1,15 @@
-//! How far a partition is done, though its records finish out of order.
+//! How far a partition is finished, although its records finish out of order.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-/// Remembers what is not finished yet, and so takes memory for that alone, however far the rest
-/// of the partition has gone.
+/// Stores only the unfinished offsets, so its memory does not grow with the records that finished behind them.
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
-    /// With the time of each record, where that is the broker's, to tell how long it has been waiting.
+    /// The value is the record's time if the broker set it, to report how long the record has been waiting.
     unfinished: BTreeMap<i64, Option<OffsetDateTime>>,
-    /// Behind the last record that came in, or further, where nothing stands between.
+    /// The offset after the last record that came in, or a later one if no record stands between.
     pub(super) end: Option<i64>,
 }
 
@@ -20,7 +19,7 @@ impl Watermark {
         self.end = self.end.max(Some(offset + 1));
     }
 
-    /// Nothing comes in any more before this offset.
+    /// No more records come in before this offset.
     pub(super) fn reach(&mut self, offset: i64) {
         self.end = self.end.max(Some(offset));
     }
@@ -29,7 +28,7 @@ impl Watermark {
         self.unfinished.remove(&offset);
     }
 
-    /// Whether nothing is unfinished.
+    /// Whether every record is finished.
     pub(super) fn is_whole(&self) -> bool {
         self.unfinished.is_empty()
     }
@@ -38,7 +37,7 @@ impl Watermark {
         self.unfinished.first_key_value().map(|(offset, _)| *offset).or(self.end)
     }
 
-    /// The time of the record that the watermark stands before, where that is the broker's.
+    /// The time of the first unfinished record, if the broker set it.
     pub(super) fn waiting_since(&self) -> Option<OffsetDateTime> {
         self.unfinished.first_key_value().and_then(|(_, timestamp)| *timestamp)
     }
@@ -58,7 +57,7 @@ mod tests {
             let mut watermark = Watermark::default();
             prop_assert_eq!(watermark.get(), None);
             for &offset in &offsets {
-                // Every third one's time is its producer's word.
+                // The time of every third record is set by its producer.
                 let time = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(offset);
                 watermark.begin(offset, (offset % 3 > 0).then_some(time));
             }

@@ -1,4 +1,4 @@
-//! What `/health/ready` says.
+//! The report of `/health/ready`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,22 +23,22 @@ struct All {
     groups: Vec<GroupHealth>,
     tasks: Vec<TaskHealth>,
     stopping: AtomicBool,
-    /// What is known of Redis. Nothing waits for it: ingest goes on, and fences are kept.
+    /// The last state of Redis. It does not affect readiness: events are still applied, and fences are kept.
     cache: Mutex<Option<Value>>,
 }
 
 impl Health {
-    /// That of a worker with these groups and tasks.
+    /// The health of a worker with these groups and tasks.
     pub fn new(groups: Vec<GroupHealth>, tasks: Vec<TaskHealth>) -> Self {
         Self(Arc::new(All { groups, tasks, ..All::default() }))
     }
 
-    /// The worker is about to end.
+    /// The worker is shutting down.
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Asks Redis, for ever, and notes what it says, or what was met in asking it; and how many fences wait for it.
+    /// Asks Redis at an interval, for ever, and stores the answer or the error, and how many fences wait for it.
     pub async fn watch_cache(&self, cache: &Cache, fencer: &Fencer) {
         loop {
             let answer = cache.answering().await.all();
@@ -64,7 +64,7 @@ impl Health {
         let outage = reports.iter().map(|(_, (_, report))| &report["outage"]).find(|outage| !outage.is_null());
         let warnings = |report: &Value| report["warnings"].as_array().cloned().unwrap_or_default();
         let mut warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
-        // Handlers that read one stream say the same of its topics.
+        // Handlers of the same stream have the same warnings about its topics.
         let mut seen = BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.to_string()));
         let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -79,11 +79,11 @@ impl Health {
 }
 
 impl GroupHealth {
-    /// Ready while nothing holds up the group or one of its partitions, but an operator's pause or a held key.
+    /// Ready while nothing holds up the group or one of its partitions. A paused partition and a held key do not count.
     pub fn report(&self) -> shared::runtime::ops::Health {
         let state = self.state();
         let any = |is_so: fn(&PartitionState) -> bool| state.partitions.values().any(is_so);
-        // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
+        // One reason is enough: all partitions usually wait for the same thing, such as PostgreSQL.
         let outage = state.of_all().or_else(|| state.partitions.values().find_map(|known| known.outage.as_deref()));
         let is_long_open = |known: &PartitionState| known.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
         let troubles = [
@@ -100,7 +100,7 @@ impl GroupHealth {
             .partitions
             .iter()
             .map(|(partition, known)| {
-                // Which producer it is the client has no way to ask (Kafka's DescribeProducers).
+                // The client cannot find out which producer it is: that would take Kafka's DescribeProducers.
                 let unstable = known.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });

@@ -1,4 +1,4 @@
-//! What health says.
+//! Tests of the health report.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ pub(super) fn status(health: &GroupHealth) -> (bool, String) {
     (ready, report["status"].as_str().unwrap().to_owned())
 }
 
-/// Of a group with one partition.
+/// The health of a group with one partition.
 fn joined() -> GroupHealth {
     let health = GroupHealth::new("g");
     health.joined();
@@ -25,7 +25,7 @@ fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
     health.topics(vec!["t: cleanup.policy=compact".to_owned()]);
     assert_eq!(status(&health), (true, "ready".into()));
     assert_eq!(health.report().1["warnings"], json!(["t: cleanup.policy=compact"]));
-    // Of handlers that read one stream each group says it.
+    // Two handlers of the same stream have the same warning.
     let other = GroupHealth::new("h");
     other.topics(vec!["t: cleanup.policy=compact".to_owned(), "t: retention.ms=1".to_owned()]);
     let told = Health::new(vec![health, other], Vec::new()).report().1["warnings"].clone();

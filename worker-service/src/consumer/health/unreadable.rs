@@ -1,19 +1,19 @@
-//! A partition that stands before a batch that cannot be read.
+//! A partition whose next batch cannot be read.
 
 use std::time::{Duration, Instant};
 
 use super::GroupHealth;
 
-/// How often the log says so, while it stands there.
+/// How often this is logged while it lasts.
 const TELL_INTERVAL: Duration = Duration::from_secs(300);
-/// The client tries again twice a second, so without another error for so long it is over.
+/// The client tries again twice a second, so it is over after this time without another error.
 const OVER: Duration = Duration::from_secs(30);
 
-/// What is known of it.
+/// The batch and the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The offset that is expected next. The batch is there, or behind offsets without a record. None where nothing
-    /// of the partition was read or committed yet: it is the first that there is.
+    /// The offset that is expected next. The batch is there, or behind offsets without a record. `None` if nothing of
+    /// the partition was read or committed yet: then it is the first batch.
     pub offset: Option<i64>,
     pub error: String,
     pub since: Instant,
@@ -26,7 +26,7 @@ impl Unreadable {
         Self { offset, error, since: now, seen: now, told: now }
     }
 
-    /// It was met again there. Says whether the log is to tell.
+    /// The error occurred again at the same offset. Returns whether to log it.
     pub(super) fn again(&mut self, now: Instant) -> bool {
         self.seen = now;
         let is_due = now.saturating_duration_since(self.told) >= TELL_INTERVAL;
@@ -36,14 +36,14 @@ impl Unreadable {
         is_due
     }
 
-    /// Whether the client has not met it for long.
+    /// Whether the client has not reported the error for long.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen) >= OVER
     }
 }
 
 impl GroupHealth {
-    /// The client cannot read what is at this offset, or behind it; told again each time that it tries.
+    /// The client cannot read the batch at this offset or behind it. Called each time that it tries.
     pub fn cannot_read(&self, partition: i32, offset: Option<i64>, error: String) {
         let (mut state, now) = (self.state(), Instant::now());
         let known = state.partitions.entry(partition).or_default();
@@ -90,7 +90,7 @@ mod tests {
     fn it_is_told_now_and_then_and_is_over_when_it_is_not_met_again() {
         let began = Instant::now();
         let mut unreadable = Unreadable::new(Some(7), "bad".to_owned(), began);
-        // For half an hour, twice a second.
+        // Half an hour of errors, two per second.
         let told = (0..3_600).filter(|n| unreadable.again(began + Duration::from_millis(500 * n))).count();
         assert_eq!(told, 5, "beside the first time");
         let last = began + Duration::from_millis(500 * 3_599);

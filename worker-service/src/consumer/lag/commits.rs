@@ -1,18 +1,18 @@
-//! Whether the broker holds as committed what was stored to be committed. Pure.
+//! Compares the broker's committed offsets with the stored ones. Pure.
 
 use std::collections::BTreeMap;
 
-/// A partition of which the broker holds less than was stored.
+/// A partition whose committed offset at the broker is behind the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Behind {
-    /// What it holds.
+    /// The committed offset.
     pub(super) committed: i64,
-    /// What was stored long before it was asked.
+    /// An offset that was stored long before the broker was asked.
     pub(super) stored: i64,
 }
 
-/// Compares, by partition, what the broker holds with what was stored the last time, which by now must be committed, and
-/// notes what is stored now. An offset that is stored may be lower than before, where a topic was made anew.
+/// Compares each partition's committed offset with the one stored at the last comparison, which must be committed by
+/// now, and notes the offsets stored now. A stored offset may be lower than before if the topic was recreated.
 pub(super) fn compare(
     noted: &mut BTreeMap<i32, i64>,
     stored: BTreeMap<i32, i64>,

@@ -1,4 +1,4 @@
-//! What Kafka says of the partitions that this worker has.
+//! Asks Kafka for the offsets of this worker's partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,50 +13,50 @@ use shared::kafka::{LogContext, PlainConsumer, is_without_topic};
 
 use crate::consumer::group::Group;
 
-/// How long Kafka may take for each question.
+/// How long Kafka may take for each request.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Where this has gone by, nothing more is asked after a question without an answer: a partition without a leader
-/// does not hide the others, and a Kafka that is away does not take a wait for each.
+/// After this time an unanswered request is the last one. So a partition without a leader does not hide the others, and
+/// if Kafka is away, not every partition costs a timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(7);
-/// The most events of a client that are dropped at once.
+/// The most client events that are dropped at once.
 const MOST_EVENTS: usize = 1_000;
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) first: i64,
-    /// Its last stable offset: what is before it can be read.
+    /// The last stable offset: everything before it can be read.
     pub(super) stable: i64,
-    /// Where its log ends, where that is known. What is between the two waits for a transaction to end.
+    /// The end of the log, if known. Records between the two wait for a transaction to end.
     pub(super) log: Option<i64>,
 }
 
-/// What Kafka tells.
+/// Kafka's answers.
 #[derive(Debug, Default)]
 pub(super) struct KafkaOffsets {
-    /// Where the partitions end, as far as Kafka says.
+    /// The ends of the partitions, as far as Kafka returned them.
     pub(super) ends: BTreeMap<i32, Ends>,
-    /// What it holds as committed for the group, where it was asked for that.
+    /// The group's committed offsets, if they were requested.
     pub(super) committed: Option<BTreeMap<i32, i64>>,
-    /// How many partitions the topic has, where Kafka says.
+    /// How many partitions the topic has, if Kafka returned that.
     pub(super) partitions: Option<usize>,
-    /// Whether it says that the topic is not there.
+    /// Whether Kafka says that the topic does not exist.
     pub(super) is_missing: bool,
-    /// Why it does not tell all of it.
+    /// Why an answer is missing, if one is.
     pub(super) silent: Option<String>,
 }
 
-/// Asks for the ends of logs. The consumer cannot: it is told of what can be read alone.
+/// Asks for the ends of logs. The consumer cannot do that: it only gets last stable offsets.
 pub struct LogEnds(Arc<PlainConsumer>);
 
 impl LogEnds {
-    /// A client without a group, which reads nothing.
+    /// Opens a client without a group, which reads nothing.
     pub fn open(client: &ClientConfig) -> KafkaResult<Self> {
         Ok(Self(Arc::new(client.clone().set("isolation.level", "read_uncommitted").create_with_context(LogContext)?)))
     }
 }
 
-/// Asks Kafka, also where nothing is ours: a worker that lost its partitions has to know why.
+/// Asks Kafka, even if no partition is assigned: a worker that lost its partitions has to know why.
 pub(super) async fn ask(
     consumer: Arc<BaseConsumer<Group>>,
     log_ends: &LogEnds,
@@ -66,7 +66,7 @@ pub(super) async fn ask(
 ) -> KafkaOffsets {
     let log_ends = Arc::clone(&log_ends.0);
     let asked = tokio::task::spawn_blocking(move || {
-        // What went wrong is told by the consumer, too.
+        // Drops this client's error events: the consumer reports the same errors.
         (0..MOST_EVENTS).take_while(|_| log_ends.poll(Duration::ZERO).is_some()).for_each(drop);
         let (mut told, group) = (KafkaOffsets::default(), consumer.context().group());
         match consumer.fetch_metadata(Some(&topic), TIMEOUT) {
@@ -84,7 +84,7 @@ pub(super) async fn ask(
         }
         let begin = Instant::now();
         for &partition in &ours {
-            // First where the log ends: what is appended meanwhile must not seem to be unstable.
+            // The log's end comes first: records appended between the two requests must not seem to be unstable.
             let log = log_ends.fetch_watermarks(&topic, partition, TIMEOUT);
             match consumer.fetch_watermarks(&topic, partition, TIMEOUT) {
                 Ok((first, stable)) => {
@@ -111,7 +111,7 @@ pub(super) async fn ask(
     asked.await.unwrap_or_default()
 }
 
-/// What the broker holds as committed; 0 where it holds nothing.
+/// The committed offsets; 0 for a partition without one.
 fn committed(consumer: &BaseConsumer<Group>, topic: &str, ours: &[i32]) -> KafkaResult<BTreeMap<i32, i64>> {
     let mut list = TopicPartitionList::new();
     for partition in ours {

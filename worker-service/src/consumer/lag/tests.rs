@@ -27,7 +27,7 @@ fn what_is_behind_the_watermark_has_its_effect() {
         (3, partition(Some(4), None)),
         (4, partition(Some(20), None)),
     ]);
-    // Of the partitions 1 and 2 the broker has dropped the first three; of 3 it says nothing.
+    // The broker has deleted the first three records of partitions 1 and 2; it returns nothing for 3.
     let ends = BTreeMap::from([(0, ends(0, 15)), (1, ends(3, 15)), (2, ends(3, 15)), (4, ends(0, 20))]);
     let (found, anew) = measure(&ours, &BTreeMap::new(), &ends, NOW, &mut past());
     assert!(anew.is_empty());
@@ -70,7 +70,7 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
         (3, PartitionState { paused: true, ..stands() }),
         (4, PartitionState { watermark: Some(15), ..stands() }),
         (5, partition(None, None)),
-        // Beside a held device: more comes in, or not though there is room, or there is none, or it is late.
+        // With a held device: records come in; none do although there is room; there is no room; the retry is late.
         (6, PartitionState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
         (7, PartitionState { held: 1, held_until: soon, read_to: Some(9), held_full: Some(full()), ..stands() }),
         (8, PartitionState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
@@ -117,7 +117,7 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
     }
 }
 
-/// So much later.
+/// Moves the last measurement into the past.
 fn later(past: &mut Past, seconds: u64) {
     let seconds = Duration::from_secs(seconds);
     past.measured -= seconds;
@@ -130,7 +130,7 @@ fn later(past: &mut Past, seconds: u64) {
 fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     let mut past = past();
     let since = Some(NOW - time::Duration::seconds(7));
-    // One is behind, and the other not; of the third Kafka never tells anything: a rebalance in the middle of its trouble.
+    // One is behind, the other is not; for the third, Kafka never returns anything.
     let ours = BTreeMap::from([
         (0, PartitionState { waiting_since: since, in_hand: true, ..partition(Some(10), None) }),
         (1, partition(Some(15), None)),
@@ -146,7 +146,7 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     assert_eq!(of(&found, 0), (Some(5), false, false, false, 7.0));
     assert_eq!(of(&found, 1), (Some(0), false, false, false, 0.0));
     assert_eq!(of(&found, 2), (None, true, false, false, 0.0));
-    // Kafka is silent; then it has given the partitions away, or nobody has them.
+    // Kafka does not answer; then it has given the partitions to other workers, or they have no owner.
     later(&mut past, 20);
     let (found, _) = measure(&ours, &nothing, &none, NOW + Duration::from_secs(20), &mut past);
     assert_eq!(of(&found, 0), (Some(5), true, false, false, 27.0));
@@ -157,7 +157,7 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     assert_eq!(of(&found, 0), (Some(5), true, true, true, 47.0));
     assert_eq!(of(&found, 1), (Some(0), true, true, true, 40.0));
     assert!(anew.is_empty());
-    // One comes back, and the other is somebody else's.
+    // One comes back, and the other belongs to another worker.
     later(&mut past, 20);
     let ours = BTreeMap::from([(1, partition(Some(15), None))]);
     let (found, _) = measure(&ours, &nothing, &told, NOW + Duration::from_secs(60), &mut past);

@@ -1,5 +1,4 @@
-//! What lies behind a partition's last stable offset: records that cannot be read before a transaction ends, and all
-//! that was appended behind them. Pure.
+//! The records behind a partition's last stable offset: they cannot be read until a transaction ends. Pure.
 
 use std::time::Duration;
 
@@ -12,14 +11,14 @@ pub(super) struct OpenTransaction(Option<Open>);
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    /// The first unstable offset, and since when it is that.
+    /// The first unstable offset, and since when.
     offset: i64,
     since: Duration,
     records: u64,
 }
 
 impl OpenTransaction {
-    /// Looks at the partition. Where the end of its log is not known, nothing has changed.
+    /// Evaluates a measurement of the partition. If the end of its log is unknown, the previous state stays.
     pub(super) fn look(&mut self, now: Duration, ends: Option<Ends>) -> Option<Unstable> {
         if let Some(Ends { stable, log: Some(log), .. }) = ends {
             let records = u64::try_from(log - stable).unwrap_or(0);
@@ -47,7 +46,7 @@ mod tests {
                 let log = told.map(|()| stable + step + unstable);
                 let ends = Some(Ends { first: 0, stable: stable + step, log });
                 let found = open.look(Duration::from_secs(now), ends);
-                // Without an answer nothing has changed, and time goes by.
+                // Without an answer the state stays the same, and its age grows.
                 if told.is_some() {
                     since = match since {
                         _ if unstable == 0 => None,

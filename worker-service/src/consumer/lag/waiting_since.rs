@@ -1,27 +1,26 @@
-//! Since when records are known to wait: from where the partition's end was seen, and when. Pure.
+//! Since when records are known to wait, computed from the observed ends of the partition. Pure.
 //!
-//! A record that has not come in yet has not told its time, and where the topic has `CreateTime` what it tells is its
-//! producer's word, of 1970 or of next year. That it is there is known from when the end was seen behind it.
+//! The time of a record that has not come in yet is unknown, and with `CreateTime` it is set by the producer and may be
+//! wrong by years. But the record is known to exist since an end of the partition was observed behind it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The most moments that are kept. Beyond that those go that follow another one closely, as seen from
-/// now: an age is told as less than it is by a fiftieth of the oldest one at most.
+/// The most observations that are kept. Beyond that, those that closely follow another one are dropped: a reported
+/// age is too low by at most a fiftieth of the oldest one.
 const MOST_MOMENTS: usize = 512;
 
-/// The ends of a partition that were seen, and when each was seen first; ends and moments grow.
+/// The observed ends of a partition, and when each was first observed; both increase.
 #[derive(Debug, Default)]
 pub(super) struct WaitingSince(VecDeque<(i64, Instant)>);
 
 impl WaitingSince {
-    /// For how long it has been known that the partition has a record at this offset, or behind it; no time where it is
-    /// not known to have one. `end` is where it ends now, where that is told, and the offset is unknown where nobody
-    /// has told that yet.
+    /// How long the partition has been known to have a record at this offset or behind it; zero if it is not known to
+    /// have one. `end` is the partition's current end, if known; `at` is `None` if the position is not known yet.
     pub(super) fn waiting(&mut self, now: Instant, at: Option<i64>, end: Option<i64>) -> Duration {
         let seen = &mut self.0;
         if let Some(end) = end {
-            // The topic was made anew, or has lost its end.
+            // The topic was recreated, or has lost its end.
             if seen.back().is_some_and(|(before, _)| *before > end) {
                 seen.clear();
             }
@@ -39,7 +38,7 @@ impl WaitingSince {
     }
 }
 
-/// Keeps half as many at most, as far apart from each other, and the last.
+/// Keeps about half of the observations at most, evenly spread over the time, and the last one.
 fn thin_out(seen: &mut VecDeque<(i64, Instant)>, now: Instant) {
     let age = seen.front().map_or(Duration::ZERO, |(_, first)| now.saturating_duration_since(*first));
     let apart = age / (MOST_MOMENTS / 2) as u32;
@@ -66,7 +65,7 @@ mod tests {
     }
 
     proptest! {
-        /// At each moment it says what the whole history says.
+        /// At each moment the result is the same as that of the whole history.
         #[test]
         fn a_record_waits_since_the_end_was_first_seen_behind_it(
             looks in prop::collection::vec((0..4i64, 0..4i64, prop::bool::weighted(0.9)), 1..100)
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn who_gets_on_and_never_catches_up_is_as_late_as_what_comes_next() {
         let (mut known, begin) = (WaitingSince::default(), Instant::now());
-        // A hundred come in each second, and fifty are done.
+        // Each second, a hundred records arrive and fifty are finished.
         let late = |now: usize| known.waiting(begin + seconds(now), Some(50 * now as i64), Some(100 * now as i64));
         let ages: Vec<_> = (1..=600).map(late).collect();
         assert_eq!((ages[99], ages[599]), (seconds(100 - 51), seconds(600 - 301)));
@@ -101,7 +100,7 @@ mod tests {
             assert_eq!(found, seconds(now));
             assert!(known.0.len() <= MOST_MOMENTS);
         }
-        // Of each other one it is known nearly.
+        // For every other record the age is approximate.
         for at in (1..98_000_usize).step_by(777) {
             let found = known.waiting(begin + seconds(100_000), Some(at as i64), None);
             let (least, most) = (seconds(100_000 - at - 2_000), seconds(100_000 - at));

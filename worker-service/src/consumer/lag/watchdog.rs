@@ -1,53 +1,53 @@
-//! Finds a partition that stands still for no reason: it has records that can be read, and gets on with none of
-//! them, though it waits for nothing that is known. Pure.
+//! Finds a partition that stands still without a reason: it has readable records and makes no progress, although it
+//! does not wait for anything known. Pure.
 
 use std::time::Duration;
 
-/// What is seen of a partition at a moment.
+/// The state of a partition at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Observation {
-    /// Where it stands.
+    /// Its position.
     pub(super) at: Option<i64>,
-    /// Up to where it came in. A key that is held keeps it where it stands, while the others go on.
+    /// The offset up to which records came in. It moves on while a held key keeps the position where it is.
     pub(super) read_to: Option<i64>,
-    /// How many records have had their effect, since its runner began.
+    /// How many records were finished since its runner started.
     pub(super) finished: u64,
-    /// The records before its last stable offset; none where that is not known.
+    /// The records before its last stable offset; `None` if unknown.
     pub(super) lag: Option<u64>,
-    /// Whether it has a reason to stand still: an outage, a key that is held and all there is, an operator's pause.
+    /// Whether it has a reason to stand still: an outage, a held key with nothing else to do, an operator's pause.
     pub(super) has_reason: bool,
 }
 
 /// A partition that stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stall {
-    /// For how long it has stood there without a reason.
+    /// How long it has stood still without a reason.
     pub(super) since: Duration,
-    /// Whether its runner is to begin anew now.
+    /// Whether its runner has to restart now.
     pub(super) begin_anew: bool,
 }
 
-/// Since when a partition stands where it stands.
+/// How long a partition has been at its position.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog(Option<Standing>);
 
 #[derive(Debug, Clone, Copy)]
 struct Standing {
     at: Option<i64>,
-    /// The furthest there: what a runner that began anew reads once more is nothing new.
+    /// The furthest offset read at this position: a restarted runner that reads it again makes no progress.
     read_to: Option<i64>,
     finished: u64,
-    /// How long it is known to have stood there with records before it.
+    /// How long it is known to have stood there while there were records to read.
     stood: Duration,
-    /// When that was seen last, unless the last look did not tell.
+    /// The time of the last observation, if the lag was known then.
     seen: Option<Duration>,
-    /// How long it had stood when its runner was last told to begin anew.
+    /// How long it had stood still at the last restart of its runner.
     anew: Option<Duration>,
 }
 
 impl Watchdog {
-    /// Looks at the partition, which may stand still for so long; its runner begins anew each time that it did. The time
-    /// in which Kafka does not tell what is before it does not count: it may be that nothing is.
+    /// Evaluates an observation. The runner restarts each time that the partition has stood still for `after`. Time in
+    /// which the lag is unknown does not count, because there may be no records to read.
     pub(super) fn look(&mut self, after: Duration, now: Duration, seen: Observation) -> Option<Stall> {
         let known = seen.lag.map(|_| now);
         let Observation { at, read_to, finished, .. } = seen;
@@ -92,13 +92,13 @@ mod tests {
     }
 
     proptest! {
-        /// At each moment it says what the whole history says.
+        /// At each moment the result is the same as that of the whole history.
         #[test]
         fn it_is_found_where_nothing_moved_for_so_long(looks in prop::collection::vec(seen(), 1..80)) {
             let mut watchdog = Watchdog::default();
             for now in 0..looks.len() {
                 let found = watchdog.look(AFTER, Duration::from_secs(now as u64), looks[now]);
-                // It stands since the last moment at which it was elsewhere before, was at its end, or had a reason.
+                // It has stood since the last moment at which it moved, was at its end, or had a reason.
                 let began = (0..=now).rev().find(|&then| {
                     let Observation { at, read_to, finished, lag, has_reason } = looks[then];
                     let here = looks[..then].iter().rev().take_while(|before| before.at == at);
@@ -106,10 +106,10 @@ mod tests {
                     let is_start = then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at;
                     is_start || furthest < Some(read_to) || looks[then - 1].finished < finished
                 });
-                // Of that, the time at whose beginning and end its records were known.
+                // Of this time, only the intervals whose lag was known at both ends count.
                 let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
                 let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
-                // Each time that as long has passed again.
+                // The runner restarts each time that this much time has passed.
                 let begin_anew = || since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
                 let stall = || Stall { since: Duration::from_secs(since), begin_anew: begin_anew() };
                 let expected = (since >= AFTER.as_secs()).then(stall);

@@ -1,7 +1,7 @@
-//! Batches whose records are not numbered in a row. Brokers give a batch as many offsets as it has records, but keep
-//! the offset that each record claims: two may claim the same one, or one may claim an offset behind the batch.
-//! librdkafka believes that, and fetches from behind the last record. If the log does not reach that offset yet, the
-//! broker resets the client to the beginning of the partition, again and again.
+//! Batches whose offsets are not consecutive. A broker assigns a batch as many offsets as it has records, but keeps the
+//! offset that the producer wrote into each record: two records may have the same one, or one may have an offset after
+//! the batch's end. librdkafka trusts these, and fetches from the offset after the last record. If the log does not
+//! reach that offset yet, the broker rejects it, and the client resets to the beginning of the partition, repeatedly.
 //!
 //! Records of the same batch have the same append time. Pure.
 
@@ -9,26 +9,26 @@ use std::ops::Range;
 
 use time::OffsetDateTime;
 
-/// The numbering of the batch that the last record belongs to.
+/// The offsets within the batch that the last record belongs to.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     appended_at: Option<OffsetDateTime>,
-    /// Records with an offset that was there before. As many of the batch's offsets have none.
+    /// How many records repeat an earlier offset. As many of the batch's offsets have no record.
     repeated: i64,
     jump: Option<Jump>,
-    /// Where the client was sent back to, and how often in a row; none since something came from there.
+    /// The offset that the client was last sent back to, and how often in a row; `None` once a record came from there.
     returned: Option<(i64, u32)>,
 }
 
-/// So often the client is sent back to the same offset. While it cannot find an offset it asks again and again, and
-/// what it decides on that may come after the seek, which is lost then. More often it is not that.
+/// How often the client is sent back to the same offset. While it cannot find an offset, it asks repeatedly, and a late
+/// answer may reset it after the seek, which is then lost. After this many times, there must be another cause.
 const RETURNS: u32 = 10;
 
-/// Offsets that a batch leaves out, as it seems. That they are lost is only true where the log goes on behind them.
+/// Offsets that a batch seems to leave out. They are a gap only if the log continues behind them.
 #[derive(Debug)]
 struct Jump {
     gap: Range<i64>,
-    /// Where the batch ends, if its records had been numbered in a row.
+    /// Where the batch would end if its offsets were consecutive.
     end: i64,
 }
 
@@ -37,16 +37,17 @@ struct Jump {
 pub(super) enum Step {
     Next,
     Gap,
-    /// The log goes on at an earlier offset: the topic was recreated, or has lost its end.
+    /// The log continues at an earlier offset: the topic was recreated, or has lost its end.
     Back,
-    /// The records of a batch are not numbered in a row: it follows the record before it.
+    /// The offsets of a batch are not consecutive: the record follows the one before it.
     Unordered,
-    /// The same, and the client was reset: it has to seek to this offset.
+    /// As [`Self::Unordered`], and the client was reset: it has to seek to this offset.
     Elsewhere(i64),
 }
 
 impl Numbers {
-    /// The next record has a later offset than expected. Whether that needs no explanation, or has to wait for one.
+    /// The next record has a later offset than expected. Returns whether that is explained already or may be explained
+    /// by a later record, so that it is no gap yet.
     pub(super) fn forward(&mut self, expected: i64, offset: i64, appended_at: Option<OffsetDateTime>) -> bool {
         let missing = offset - expected;
         if missing <= self.repeated {
@@ -61,7 +62,8 @@ impl Numbers {
         is_within
     }
 
-    /// A record is noted that is not an earlier one. Gives what its batch left out, where the log goes on behind it.
+    /// Notes a record at or after the expected offset. If it begins a new batch, returns the offsets that the previous
+    /// batch left out.
     pub(super) fn go_on(&mut self, appended_at: Option<OffsetDateTime>) -> Option<Range<i64>> {
         self.returned = None;
         if self.appended_at == appended_at {
@@ -74,12 +76,12 @@ impl Numbers {
         before.jump.map(|jump| jump.gap)
     }
 
-    /// Whether a batch left something out, as it seems, and nothing came since.
+    /// Whether the last batch seems to have left out offsets.
     pub(super) fn is_open(&self) -> bool {
         self.jump.is_some()
     }
 
-    /// What that was, where nobody waits for what comes next.
+    /// Returns these offsets without waiting for the next batch.
     pub(super) fn close(&mut self) -> Option<Range<i64>> {
         self.jump.take().map(|jump| jump.gap)
     }
@@ -90,14 +92,14 @@ impl Numbers {
         self.returned = Some((to, before + 1));
     }
 
-    /// A record has an earlier offset than expected. It is noted when it comes again.
+    /// A record has an earlier offset than expected. It is noted when it is read again.
     pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Step {
         if let Some((to, _)) = self.returned.filter(|(to, times)| offset < *to && *times < RETURNS) {
             return Step::Elsewhere(to);
         }
         let is_within = appended_at.is_some() && self.appended_at == appended_at;
         match self.jump.take() {
-            // The next batch.
+            // The next batch begins here.
             Some(jump) if offset == jump.end => Step::Unordered,
             Some(jump) if is_within && jump.gap.start <= offset => {
                 self.jump = Some(jump);
@@ -127,8 +129,8 @@ mod tests {
         record
     }
 
-    /// What the steps are, from offset 0 on, of records with these offsets and times. One that goes back comes again
-    /// when all before it is done.
+    /// The steps for records with these offsets and times, from offset 0 on. A record that goes back is read again once
+    /// all earlier ones are finished.
     fn steps(log: &[(i64, i64)]) -> Vec<String> {
         let mut gaps = Gaps::new("g".into(), 0);
         let mut tracker = OffsetTracker::new(Some(0), &mut gaps);
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_later_offset_than_the_batch_has_is_gone_back_from() {
-        // The next batch came in the same answer.
+        // The next batch came in the same response.
         assert_eq!(steps(&[(0, 5), (5, 5), (2, 6), (3, 7)]), ["next", "next", "unordered", "next"]);
         // The client was sent to the beginning.
         assert_eq!(steps(&[(0, 4), (1, 5), (6, 5), (0, 4), (3, 6)]), ["next", "next", "next", "to 3", "next"]);
@@ -178,7 +180,7 @@ mod tests {
         let log = [(0, 4), (1, 5), (6, 5), (0, 4), (0, 4), (0, 4), (3, 6), (9, 6), (0, 4)];
         let there = ["next", "next", "next", "to 3", "to 3", "to 3", "next", "next", "to 5"];
         assert_eq!(steps(&log), there);
-        // It is not that: the log does not reach so far any more.
+        // There is another cause: the log no longer reaches that far.
         let mut log = vec![(0, 4), (1, 5), (6, 5)];
         log.extend([(0, 7); 11]);
         let steps = steps(&log);

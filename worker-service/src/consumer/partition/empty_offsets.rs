@@ -1,4 +1,4 @@
-//! Offsets without a record at the end of a partition: markers of transactions, records that were aborted or compacted
+//! Offsets without a record at the end of a partition: transaction markers, records that were aborted or compacted
 //! away. The partition's offset is moved past them, or it would seem to be behind for ever.
 //!
 //! The client's position is behind the markers that it has read. It does not include aborted records whose marker
@@ -35,7 +35,7 @@ impl<H: Handler> PartitionRunner<H> {
             || scheduler.is_paused()
             || tracker.put_off.is_some()
             || tracker.return_to.is_some()
-            // The separate consumer could not read it either, and would unpack it once more.
+            // The separate consumer could not read it either, and would decompress it once more.
             || tracker.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
             || tail.looked.is_some_and(|looked| looked.elapsed() < IDLE_INTERVAL)
         {
@@ -64,7 +64,7 @@ impl<H: Handler> PartitionRunner<H> {
                 to,
                 "moved past offsets without a record"
             );
-            // These may have been markers, or records that are lost: it is examined like every other gap.
+            // These may be markers or lost records: they are examined like every other gap.
             if let Some(here) = here {
                 tracker.gaps.met(here, to);
             }
@@ -74,8 +74,8 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// The client's position, markers included. No records are taken from the queue meanwhile, so all before it came
-    /// in.
+    /// The client's position, including markers. No records are taken from the queue meanwhile, so all records before
+    /// it have come in.
     async fn position(&self) -> Option<i64> {
         let told = self.ask_client(|consumer, topic, partition| {
             let positions = consumer.position().ok()?;
@@ -85,7 +85,7 @@ impl<H: Handler> PartitionRunner<H> {
         told.await.ok().flatten().filter(|offset| *offset >= 0)
     }
 
-    /// If the partition has been before its end for longer: what the separate consumer found there.
+    /// If the partition has been behind its end for a while: the result of the separate consumer.
     async fn read_on(&self, here: Option<i64>, tail: &mut Tail) -> Option<TailContent> {
         let (group, partition) = (&*self.group, self.partition);
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {

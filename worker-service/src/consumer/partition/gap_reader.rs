@@ -1,9 +1,9 @@
-//! What stands in a gap. Each offset of a log that nobody compacted holds a record or a transaction's marker, so an
-//! offset that holds neither is a record that was lost, whatever the topic's settings say by now.
+//! Finds out what is in a gap. Each offset of a log that was never compacted holds a record or a transaction marker, so
+//! an offset with neither is a lost record, whatever the topic's settings are now.
 //!
-//! The worker's own client shows neither markers nor what was aborted. A reader without isolation is handed what was
-//! aborted as records; markers it is not handed, but its position goes past each of them. So it fetches one batch at a
-//! time, and a marker is a batch of its own.
+//! The worker's own client returns neither markers nor aborted records. A `read_uncommitted` reader returns aborted
+//! records; it does not return markers, but its position moves past each of them. To see each position, it fetches one
+//! batch at a time; a marker is a batch of its own.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -16,43 +16,43 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::{Fetched, LogContext, PlainConsumer, next_fetched};
 
-/// How long to wait until more may have come.
+/// How long to wait before polling again.
 const STEP: Duration = Duration::from_micros(200);
-/// How long the client may take to go to an offset.
+/// How long the client may take to seek.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often an offset has to be found empty. The position behind a marker is not seen where the next batch came in
-/// between two instructions of the client; that does not happen again and again.
+/// How often an offset must be found empty. The position behind a marker is missed if the next batch arrives at the
+/// wrong moment; that does not happen several times in a row.
 const LOOKS: usize = 4;
-/// Gaps that are so close are read in one go, with what stands between them.
+/// Gaps that are at most this many offsets apart are read together, with the records between them.
 const CLOSE: i64 = 10;
 
-/// Reads gaps, those of one partition at a time. It connects when it is first needed.
+/// Reads gaps, those of one partition at a time. It connects on first use.
 pub struct GapReader {
     client: ClientConfig,
     consumer: Mutex<Option<PlainConsumer>>,
 }
 
-/// What was found in gaps.
+/// The result of reading gaps.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GapReport {
-    /// Offsets that hold nothing, in order.
+    /// Offsets with neither a record nor a marker, in order.
     pub missing: Vec<Range<i64>>,
-    /// What of the gaps there was no time for.
+    /// The parts of the gaps that there was no time to read.
     pub left: Vec<Range<i64>>,
 }
 
 impl GapReader {
-    /// One for the cluster of this client.
+    /// A reader for the cluster of this client.
     pub fn new(client: &ClientConfig, group: &str) -> Self {
         let mut client = client.clone();
         client
-            // Only a name that the client wants: the group is not joined, and nothing is committed for it.
+            // The client needs a name. The group is not joined, and nothing is committed.
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_uncommitted")
             .set("enable.partition.eof", "true")
-            // One batch at a time: the broker hands out the first whole, however large it is, and then no other.
+            // One batch at a time: the broker returns the first batch in full, however large, and no other.
             .set("fetch.message.max.bytes", "1")
             .set("queued.min.messages", "1")
             .set("fetch.queue.backoff.ms", "1")
@@ -60,8 +60,8 @@ impl GapReader {
         Self { client, consumer: Mutex::new(None) }
     }
 
-    /// Reads gaps, for so long at most, from when nobody else does. What is read by then does not have to be read
-    /// again. Fails where what stands first in the gaps cannot be read. Blocks its thread.
+    /// Reads gaps for at most `timeout`, once no other partition uses the reader. The parts that were read need not be
+    /// read again. Fails if the beginning of the first gap cannot be read. Blocks its thread.
     pub fn read(
         &self,
         topic: &str,
@@ -86,7 +86,7 @@ impl GapReader {
                 consumer.unassign()?;
                 *kept = Some(consumer);
             }
-            // One that failed is made anew.
+            // After an error the consumer is dropped, and the next call creates a new one.
             Some(error) if found.left == gaps => return Err(error),
             Some(error) => {
                 let (at, error) = (found.left.first().map(|gap| gap.start), format!("{error:#}"));
@@ -103,7 +103,7 @@ impl GapReader {
     }
 }
 
-/// The gaps, which are in order, with those that are close to each other in one: that is how they are read.
+/// Merges gaps that are close to each other; they must be in order.
 fn close(gaps: &[Range<i64>]) -> Vec<Range<i64>> {
     let mut close: Vec<Range<i64>> = Vec::new();
     for gap in gaps {
@@ -115,8 +115,8 @@ fn close(gaps: &[Range<i64>]) -> Vec<Range<i64>> {
     close
 }
 
-/// What gaps hold, which are in order, by walks that end where time is up; and what went wrong. What stands between
-/// gaps is read with them, and is neither missing nor left: it was consumed, whatever became of it since.
+/// Reads gaps, which must be in order, by walks that end when time is up; also returns the error if one stopped it.
+/// Offsets between close gaps are read, too, but are never reported as missing or left: they were consumed.
 fn explain(
     gaps: &[Range<i64>],
     mut walk: impl FnMut(Range<i64>) -> anyhow::Result<Walk>,
@@ -134,14 +134,14 @@ fn explain(
     (GapReport { missing: common(&explained.missing, gaps), left: behind(gaps, explained.reached) }, trouble)
 }
 
-/// How far ranges are explained, and what is missing before that.
+/// How far ranges are explained, and the missing offsets before that.
 struct Explained {
     reached: i64,
     missing: Vec<Range<i64>>,
 }
 
 impl Explained {
-    /// Explains a range, where a hole is one that so many looks in a row find. False where time was up.
+    /// Explains a range. An offset is missing if `looks` walks in a row find it empty. False if time was up.
     fn look(
         &mut self,
         range: Range<i64>,
@@ -176,7 +176,7 @@ impl Explained {
     }
 }
 
-/// Ranges in order, those that overlap in one.
+/// Sorts ranges and merges those that overlap.
 pub(super) fn in_order(mut ranges: Vec<Range<i64>>) -> Vec<Range<i64>> {
     ranges.sort_unstable_by_key(|range| range.start);
     ranges.dedup_by(|next, last| {
@@ -189,12 +189,12 @@ pub(super) fn in_order(mut ranges: Vec<Range<i64>>) -> Vec<Range<i64>> {
     ranges
 }
 
-/// What of ranges is at an offset or behind it.
+/// The parts of ranges at an offset or behind it.
 pub(super) fn behind(ranges: &[Range<i64>], offset: i64) -> Vec<Range<i64>> {
     ranges.iter().filter(|range| offset < range.end).map(|range| range.start.max(offset)..range.end).collect()
 }
 
-/// What is in ranges and in others, which are all in order.
+/// The intersection of ranges and others, which must all be in order.
 fn common(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range<i64>> {
     let mut common = Vec::new();
     for range in ranges {
@@ -205,7 +205,7 @@ fn common(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range<i64>> {
     common
 }
 
-/// What is in ranges and not in others, which are all in order.
+/// The ranges without the others; all must be in order.
 pub(super) fn without(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range<i64>> {
     let mut rest = Vec::new();
     for range in ranges {
@@ -228,7 +228,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads on until there is a hole, or the end, or time is up.
+    /// Reads until there is a hole, or the end is reached, or time is up.
     fn walk(&self, range: Range<i64>) -> anyhow::Result<Walk> {
         let (mut walk, mut trouble) = (Walk::new(range.clone()), None);
         if !self.go_to(range.start)? {
@@ -236,7 +236,7 @@ impl Reading<'_> {
         }
         while !walk.is_done() && walk.missing.is_empty() {
             if Instant::now() >= self.deadline {
-                // What was read before the trouble counts; the next look begins with the trouble.
+                // Offsets read before the error count; the next walk starts at the error.
                 let stuck = trouble.filter(|_| walk.at == range.start);
                 return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("cannot read a gap in the offsets: {why}")));
             }
@@ -248,7 +248,7 @@ impl Reading<'_> {
                         walk.position(position);
                     }
                     if other.is_some() {
-                        // A leader that is new may not know yet how far its log is agreed on.
+                        // A new leader may not know its high watermark yet.
                         trouble = Some("the log ends in the gap".to_owned());
                     }
                     sleep(STEP);
@@ -258,14 +258,14 @@ impl Reading<'_> {
         Ok(walk)
     }
 
-    /// Goes to an offset; false where time was up.
+    /// Seeks to an offset; false if time was up.
     fn go_to(&self, offset: i64) -> anyhow::Result<bool> {
         if self.consumer.assignment()?.find_partition(self.topic, self.partition).is_none() {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
             self.consumer.assign(&list)?;
         }
-        // Until this is done the position is what it was before. Right after it was assigned it does not seek yet.
+        // Until the seek is done, the position is the old one. Right after an assignment a seek still fails.
         while self.consumer.seek(self.topic, self.partition, Offset::Offset(offset), SEEK_TIMEOUT).is_err() {
             if Instant::now() >= self.deadline {
                 return Ok(false);
@@ -275,7 +275,7 @@ impl Reading<'_> {
         Ok(true)
     }
 
-    /// The offset behind what was last handed out, or gone past.
+    /// The offset after the last record or marker that the client has passed.
     fn position(&self) -> anyhow::Result<Option<i64>> {
         let positions = self.consumer.position()?;
         let position = positions.find_partition(self.topic, self.partition).and_then(|found| found.offset().to_raw());
@@ -283,7 +283,7 @@ impl Reading<'_> {
     }
 }
 
-/// A range, and how far it is read. Pure.
+/// A range and how far it has been read. Pure.
 #[derive(Debug)]
 struct Walk {
     at: i64,
@@ -300,19 +300,19 @@ impl Walk {
         self.at >= self.end
     }
 
-    /// The client has gone that far: a marker stands before it, where no record did.
+    /// The client has reached this position: if no record is before it, a marker is.
     fn position(&mut self, position: i64) {
         self.record(position - 1);
     }
 
-    /// A record stands there.
+    /// There is a record at this offset.
     fn record(&mut self, offset: i64) {
         if offset >= self.at {
             let until = offset.min(self.end);
             if self.at < until {
                 self.missing.push(self.at..until);
             }
-            // What stands behind the end was not read.
+            // Offsets behind the end were not read.
             self.at = (offset + 1).min(self.end);
         }
     }

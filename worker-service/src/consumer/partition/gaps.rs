@@ -1,7 +1,7 @@
-//! Gaps in the offsets: markers of transactions, what was aborted or compacted away, or records that are lost.
+//! Gaps in the offsets: transaction markers, records that were aborted or compacted away, or lost records.
 //!
-//! Only the log can tell which, and a topic that is written by transactions has a gap for each of them. So they
-//! are gathered, and looked into at most once a second, beside the way of the records.
+//! Only the log can tell which, and a topic that is written with transactions has a gap for each of them. So gaps are
+//! collected and checked at most once a second, without holding up the records.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use super::gap_reader::{GapReport, behind, in_order, without};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 
-/// How often the broker is asked at most.
+/// The least time between two requests to the broker.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long it may take to answer.
+/// How long the broker may take to answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long gaps of one partition may be read at a time: all share a reader.
+/// How long the gaps of one partition may be read at a time: all partitions share a reader.
 const READ_TIME: Duration = Duration::from_secs(2);
-/// How long the last look may take, with the one that is under way: a partition that is revoked has eight seconds,
-/// of which a transaction takes five.
+/// How long the last check may take, including the one under way: a revoked partition has eight seconds, of which a
+/// transaction takes up to five.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// The most gaps that are kept of each kind; where there are more, nobody looks into the first of them.
+/// The most gaps that are kept of each kind; if there are more, the first ones are dropped unchecked.
 const MOST_GAPS: usize = 100_000;
 
-/// Gaps that are not explained, and no offset that held a record that was consumed.
+/// Gaps that are not explained yet. They never include the offset of a consumed record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Unexplained {
-    /// Those that were met since the broker was last asked, as they came.
+    /// Gaps found since the broker was last asked, in the order in which they were found.
     fresh: Vec<Range<i64>>,
-    /// Those that it was asked about without an answer, and those that its log did not have yet.
+    /// Gaps for which the broker gave no answer, and those that its log did not reach yet.
     late: Vec<Range<i64>>,
-    /// Those that its log still had when it answered, and that there was no time to read.
+    /// Gaps that the log still had when the broker answered, but that there was no time to read.
     seen: Vec<Range<i64>>,
 }
 
@@ -48,7 +48,8 @@ impl Unexplained {
         in_order([&*self.fresh, &*self.late, &*self.seen].concat())
     }
 
-    /// The same in order, each offset once: of one that was met again, or that was made anew, the newest counts.
+    /// The same gaps in order, with each offset once: if a gap was found again, or the topic was recreated, the newest
+    /// kind counts.
     fn sorted(self) -> Self {
         let fresh = in_order(self.fresh);
         let late = without(&in_order(self.late), &fresh);
@@ -57,22 +58,22 @@ impl Unexplained {
     }
 }
 
-/// The gaps of a partition that nobody has looked into yet. Those that are left at its end are told.
+/// The unchecked gaps of a partition. Those left when the partition ends are logged.
 #[derive(Debug)]
 pub(super) struct Gaps {
     group: Arc<str>,
     partition: i32,
     met: Unexplained,
     began: Instant,
-    /// When the broker was last asked, since then.
+    /// When the broker was last asked, counted from `began`.
     asked: Option<Duration>,
     looking: Option<Look>,
 }
 
-/// What is left of the gaps that were looked into; none where there was no answer.
+/// The gaps that a check left unexplained; `None` if the broker did not answer.
 type Answer = Option<Unexplained>;
 
-/// A look that is under way.
+/// A check that is under way.
 #[derive(Debug)]
 struct Look {
     into: Arc<Unexplained>,
@@ -84,7 +85,7 @@ impl Gaps {
         Self { group, partition, met: Unexplained::default(), began: Instant::now(), asked: None, looking: None }
     }
 
-    /// The next record is behind the offset that was expected.
+    /// The next record has a later offset than expected.
     pub(super) fn met(&mut self, expected: i64, offset: i64) {
         if self.met.fresh.len() >= MOST_GAPS {
             self.bound();
@@ -92,14 +93,14 @@ impl Gaps {
         self.met.fresh.push(expected..offset);
     }
 
-    /// Lets go of the first gaps where there are too many.
+    /// Drops the first gaps if there are too many.
     fn bound(&mut self) {
         for gaps in [&mut self.met.fresh, &mut self.met.late, &mut self.met.seen] {
             if gaps.len() < MOST_GAPS {
                 continue;
             }
             *gaps = in_order(std::mem::take(gaps));
-            // Some at a time, so that this is seldom.
+            // Several at a time, so that this happens rarely.
             let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
             if let Some((from, to, gaps)) = extent(&gone) {
                 let (group, partition) = (&*self.group, self.partition);
@@ -108,7 +109,7 @@ impl Gaps {
         }
     }
 
-    /// Has the broker asked for what is due, where it is not being asked.
+    /// Starts a check of the due gaps, unless one is under way.
     async fn look(&mut self, now: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
         if let Some(Look { into, task }) = self.looking.take_if(|look| look.task.is_finished()) {
             let answer = task.await.ok().flatten();
@@ -122,7 +123,7 @@ impl Gaps {
         }
     }
 
-    /// The same for all that is left, and waits for the answers, within a bound.
+    /// Checks all remaining gaps and waits for the answers, within a time limit.
     async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
         let deadline = tokio::time::Instant::now() + within;
         self.finish(deadline).await;
@@ -133,7 +134,7 @@ impl Gaps {
         }
     }
 
-    /// Waits for the look that is under way.
+    /// Waits for the check under way.
     async fn finish(&mut self, deadline: tokio::time::Instant) {
         if let Some(look) = &mut self.looking {
             let answered = tokio::time::timeout_at(deadline, &mut look.task).await;
@@ -143,14 +144,14 @@ impl Gaps {
         }
     }
 
-    /// Of the look that is under way nobody waits for the answer.
+    /// Abandons the check under way, but uses its answer if it is there.
     fn give_up(&mut self) {
         if let Some(Look { into, task }) = self.looking.take() {
             self.put_back(&into, task.now_or_never().and_then(Result::ok).flatten());
         }
     }
 
-    /// What is to be looked into now, if anything.
+    /// Takes the gaps to check now, if any are due.
     fn take_due(&mut self, now: Duration) -> Option<Unexplained> {
         let is_early = self.asked.is_some_and(|asked| now.saturating_sub(asked) < LOOK_INTERVAL);
         if self.met.is_empty() || is_early {
@@ -160,7 +161,7 @@ impl Gaps {
         Some(std::mem::take(&mut self.met).sorted())
     }
 
-    /// What a look left is looked into again: all of it where there was no answer.
+    /// Puts back the gaps that a check left unexplained: all of them if there was no answer.
     fn put_back(&mut self, into: &Unexplained, answer: Answer) {
         let left = answer.unwrap_or_else(|| {
             let late = in_order([&*into.fresh, &*into.late].concat());
@@ -201,25 +202,25 @@ impl Drop for Gaps {
     }
 }
 
-/// What a look has found out.
+/// The losses that a check found.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Loss {
-    /// The first record that is lost, and how many are.
+    /// The first lost record, and how many are lost.
     certain: Option<(i64, u64)>,
-    /// The same of records that may be lost, at most.
+    /// The same for records that may be lost: at most this many.
     possible: Option<(i64, u64)>,
 }
 
-/// What of the gaps the log still has, where it begins at `low`; and those that it does not have yet, or any more,
-/// where it ends at `end`: a leader that is new, or a topic that was made anew.
+/// Splits the gaps that are not before `low`, the beginning of the log: those that the log has, and those that reach
+/// past its `end`, because of a new leader or a recreated topic.
 fn readable(gaps: &[Range<i64>], low: i64, end: i64) -> (Vec<Range<i64>>, Vec<Range<i64>>) {
     behind(gaps, low).into_iter().partition(|gap| gap.end <= end)
 }
 
-/// What was lost in these gaps, which are in order, where the partition now begins at `low`. Whoever asks for a record
-/// that is gone is sent to the first that is there, so the loss lies in the gap that `low` is in. Gaps before that were
-/// there when they were read past. That holds for gaps that were met just now: where the partition begins in one by
-/// now that is older, or behind it, nobody can tell any more what it was.
+/// The losses in these gaps, which are in order, if the partition now begins at `low`. A client that requests a deleted
+/// record is sent to the first one that exists, so the loss is in the gap that contains `low`. Gaps before that still
+/// existed when the client read past them. That is certain only for fresh gaps: if the partition now begins in or
+/// behind an older gap, its content can no longer be determined.
 fn lost(Unexplained { fresh, late, seen }: &Unexplained, low: i64) -> Loss {
     let gap = fresh.iter().find(|gap| gap.start < low && low <= gap.end);
     let certain = gap.map(|gap| (gap.start, low.abs_diff(gap.start)));
@@ -230,12 +231,12 @@ fn lost(Unexplained { fresh, late, seen }: &Unexplained, low: i64) -> Loss {
     Loss { certain, possible }
 }
 
-/// Where ranges begin and end, which are in order, and how many they are.
+/// Where ranges begin and end, and how many there are; they must be in order.
 fn extent(ranges: &[Range<i64>]) -> Option<(i64, i64, usize)> {
     Some((ranges.first()?.start, ranges.last()?.end, ranges.len()))
 }
 
-/// How many offsets these are.
+/// How many offsets the ranges have.
 fn offsets(ranges: &[Range<i64>]) -> u64 {
     ranges.iter().map(|range| range.end.abs_diff(range.start)).sum()
 }
@@ -267,7 +268,7 @@ impl Loss {
     }
 }
 
-/// Offsets of a log that hold neither a record nor a transaction's marker.
+/// Logs and counts offsets of a log with neither a record nor a transaction marker.
 fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
     let Some((expected, to, _)) = extent(missing) else { return };
     let lost = offsets(missing);
@@ -283,13 +284,13 @@ fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
 }
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Has the broker asked for what is due, where it is not being asked.
+    /// Starts a check of the due gaps, unless one is under way.
     pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
         gaps.look(gaps.began.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;
     }
 
-    /// The partition ends: what nobody has looked into is looked into, and that is waited for. What cannot be
-    /// explained by then is told as that.
+    /// The partition ends: checks the remaining gaps and waits for that. Gaps that are still unexplained then are
+    /// logged.
     pub(super) async fn look_for_last_losses(&self, gaps: &mut Gaps) {
         gaps.look_last(LAST_LOOK, |due| self.look_into(due, LAST_LOOK)).await;
     }
@@ -318,7 +319,7 @@ impl<H: Handler> PartitionRunner<H> {
                     return None;
                 }
             };
-            // Also where nothing can be read: what is asked about once more begins at `low`.
+            // Even if nothing can be read: the next check begins at `low`.
             lost(&due, low).tell(health, partition, low);
             let (there, late) = readable(&all, low, end);
             let seen = match dependencies.gap_reader.read(&topic, partition, &there, READ_TIME) {

@@ -1,4 +1,4 @@
-//! Records that the client cannot parse, because their producer wrote them wrongly. No setting helps: each becomes a
+//! Records that the client cannot parse because their producer wrote them wrongly. No setting helps: each becomes a
 //! dead letter that has only its topic, partition and offset, and the partition continues behind it.
 
 use std::time::Instant;
@@ -31,7 +31,7 @@ impl<H: Handler> PartitionRunner<H> {
             health.cannot_read(partition, Some(from), error);
             return false;
         }
-        // Every handler of the stream meets them, and its owner sends their dead letters.
+        // Every handler of the stream meets such records; only the stream's owner sends dead letters for them.
         let places = if H::SPEC.owner { from..to } else { to..to };
         let mut behind = places.start;
         let letters = places.map(|offset| self.letter_of_place(offset, &error)).collect();
@@ -61,7 +61,7 @@ impl<H: Handler> PartitionRunner<H> {
             error,
             "malformed records cannot be read: each becomes a dead letter, and the partition goes on behind them"
         );
-        // What is before them is examined like every other gap.
+        // Offsets before them are examined like every other gap.
         if let Some(here) = here.filter(|here| *here < from) {
             tracker.gaps.met(here, from);
         }
@@ -84,7 +84,7 @@ impl<H: Handler> PartitionRunner<H> {
         );
     }
 
-    /// Seeks to behind such a batch if the client was reset, and every record before it is done.
+    /// Seeks behind such a batch if the client was reset and every record before it is finished.
     pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>) {
         if let Some(to) = tracker.return_to
             && scheduler.is_empty()
@@ -105,7 +105,7 @@ impl<H: Handler> PartitionRunner<H> {
         sought.is_ok()
     }
 
-    /// Neither its bytes nor its time are known: the time is now, when it was first seen.
+    /// The dead letter of a record whose bytes and time are unknown: its time is now.
     fn letter_of_place(&self, offset: i64, error: &str) -> DeadLetter {
         let mut record = Record::new(None, None, &[]);
         (record.topic, record.partition, record.offset) = (self.topic.clone(), self.partition, offset);

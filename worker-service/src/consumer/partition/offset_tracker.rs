@@ -19,20 +19,20 @@ use crate::scheduler::Scheduler;
 /// commits an offset once, and does not notice if the broker loses it.
 const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
-/// How soon the broker tells a client that the log does not have the offset that it asks for.
+/// By this time the broker has told the client if the log does not have the offset that it requested.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where a partition is.
+/// The offsets of a partition.
 pub(super) struct OffsetTracker<'g> {
     pub(super) expected: Option<i64>,
     /// The first record of a recreated log. It waits until every record before it is done.
     pub(super) put_off: Option<Taken>,
     /// Gaps in the offsets that were not examined yet. They outlive a restart of the runner.
     pub(super) gaps: &'g mut Gaps,
-    /// When the client last said that it cannot read what comes next.
+    /// When the client last reported that it cannot read the next batch.
     pub(super) unreadable: Option<Instant>,
     pub(super) tail: Tail,
-    /// Where the client has to fetch from. No record is taken in before it does.
+    /// The offset that the client has to seek to. No record is taken in before it has.
     pub(super) return_to: Option<i64>,
     numbers: Numbers,
     /// Since when the last batch seems to have left out offsets.
@@ -61,7 +61,7 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// Notes a record's offset. An earlier one than expected is noted only when it comes again.
+    /// Notes a record's offset. A record before the expected offset is noted only when it is read again.
     pub(super) fn step_to(&mut self, record: &Record) -> Step {
         let (offset, appended_at) = (record.offset, record.appended_at());
         let step = match self.expected.replace(offset + 1) {
@@ -85,7 +85,7 @@ impl<'g> OffsetTracker<'g> {
         step
     }
 
-    /// No record comes in. If the last batch had sent the client elsewhere, that would have happened by now.
+    /// No record comes in. After some time the client would have been reset by now if the last batch caused that.
     pub(super) fn rest(&mut self) {
         if !self.numbers.is_open() {
             self.open_since = None;
@@ -100,23 +100,24 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// The client fetches from this offset, to which it had to go back.
+    /// The client has been sent back to this offset and fetches from there.
     pub(super) fn returned(&mut self, to: i64) {
         (self.return_to, self.expected) = (None, Some(to));
         self.numbers.returned(to);
     }
 
-    /// There is no further record before this offset: it is expected next.
+    /// There is no further record before this offset, so it is expected next.
     pub(super) fn reach(&mut self, offset: i64) {
         self.expected = self.expected.max(Some(offset));
     }
 
-    /// Stores the watermark if it moved: the client commits what is stored.
+    /// Stores the watermark if it moved: the client commits stored offsets.
     pub(super) fn store<H: Handler>(&mut self, runner: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
         let Some(offset) = scheduler.watermark() else { return };
         let moved = self.stored != Some(offset);
         let committed = runner.signals.committed.load(Ordering::Relaxed);
-        // The log went back. The client never commits a lower offset by itself: it is asked to until Kafka has it.
+        // The log went back. The client never commits a lower offset by itself, so the commit is requested until Kafka
+        // has it.
         let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= IDLE_INTERVAL);
         let late = !moved && committed < offset && self.told.is_some_and(|told| told.elapsed() >= COMMITTED_LATE);
         if !moved && !lower && !late {
@@ -143,7 +144,7 @@ impl<'g> OffsetTracker<'g> {
     }
 }
 
-/// After a restart the runner does not know of it.
+/// Reports an open gap, because the runner does not know of it after a restart.
 impl Drop for OffsetTracker<'_> {
     fn drop(&mut self) {
         self.close();

@@ -16,14 +16,14 @@ use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::Processing;
 use crate::scheduler::Task;
 
-/// A record as it came in, and the panic if it could not be read as a whole.
+/// A record, and the panic if it could not be read completely.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) record: Record,
     unread: Option<Panicked>,
 }
 
-/// The event in a record, if the handler takes it.
+/// The event in a record, if the handler has an effect for it.
 fn delivery<H: Handler>(record: &Record) -> Result<Option<Delivery<H::Event>>, Refusal> {
     let (envelope, position) = decode(record, H::SPEC.stream.types)?;
     let event = H::decode(&envelope)?;
@@ -31,7 +31,7 @@ fn delivery<H: Handler>(record: &Record) -> Result<Option<Delivery<H::Event>>, R
 }
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Reads a record; without its headers if that panics.
+    /// Reads a record; if that panics, without its headers.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
         match panics::caught(|| (self.dependencies.read)(&mut message)) {
             Ok(record) => Taken { record, unread: None },
@@ -42,8 +42,9 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// The record's event, if there is one for this handler. What is no event only the stream's owner refuses, so that it
-    /// has one dead letter. If reading or decoding it panicked, the record is refused: that is the handler's own.
+    /// The record's event, if there is one for this handler. Only the stream's owner refuses a record that is no event,
+    /// so that there is one dead letter. A panic in reading or decoding is the handler's own, so every handler refuses
+    /// such a record.
     pub(super) fn decoded(&self, taken: &Taken) -> Result<Option<Delivery<H::Event>>, Refusal> {
         let refused = |panicked: &Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
         match &taken.unread {

@@ -1,5 +1,5 @@
-//! A partition that waits for an operator, because it had too many dead letters: that is written down in PostgreSQL, so
-//! that its next owner knows of it.
+//! A partition that waits for an operator because it had too many dead letters. The pause is stored in PostgreSQL, so
+//! that the partition's next owner knows of it.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 
 impl<H: Handler> PartitionRunner<H> {
-    /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
-    /// before that is known: dead letters need no PostgreSQL, and would have a new budget.
+    /// Reads whether an earlier owner of the partition paused it. No records are taken in before that is known:
+    /// dead letters do not need PostgreSQL and would get a new budget.
     pub(super) async fn known_pause(&self, scheduler: &mut Scheduler<H::Event>, started: Instant) -> Pause {
         while !self.stop.is_cancelled() {
             match self.dependencies.store.is_paused(&self.dependencies.source.group, &self.topic, self.partition).await
@@ -43,7 +43,7 @@ impl<H: Handler> PartitionRunner<H> {
         Pause::None
     }
 
-    /// Writes a pause down until that is done, and then looks whether an operator took it back.
+    /// Tries to store a new pause; once it is stored, checks whether an operator has resumed the partition.
     pub(super) async fn look_at_pause(&self, pause: Pause, scheduler: &mut Scheduler<H::Event>) -> Pause {
         let (store, group) = (&self.dependencies.store, self.dependencies.source.group.as_str());
         match pause {
@@ -70,7 +70,7 @@ impl<H: Handler> PartitionRunner<H> {
 /// Whether the partition waits for an operator.
 pub(super) enum Pause {
     None,
-    /// It does, and PostgreSQL does not know yet.
+    /// It does, but the pause is not stored in PostgreSQL yet.
     ToWrite,
     Written,
 }

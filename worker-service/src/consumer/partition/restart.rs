@@ -1,6 +1,5 @@
-//! Restarts the runner of a partition that panicked outside of a record's code, or that is stuck: neither the process
-//! nor another partition ends with it. If it panics at the same place again and again, health says so, and the waits
-//! grow.
+//! Restarts the runner of a partition that panicked outside of a record's code or that is stuck, without ending the
+//! process or another partition. If it panics repeatedly at the same place, health reports that, and the waits grow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +15,14 @@ use crate::observe::panics;
 /// The first wait before a restart; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// After running for so long, a partition starts with the first wait again.
+/// After running for this long, a partition starts with the first wait again.
 const RESET_AFTER: Duration = Duration::from_secs(600);
-/// So many panics at the same place count as one that repeats.
+/// This many panics at the same place count as a repeated panic.
 const REPEATED_PANICS: u32 = 3;
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Runs until it is told to stop. It ends between two effects, with the offset stored before which every record is
-    /// done, and restarts from that offset; what the scheduler held is dropped then.
+    /// Runs until it is told to stop. It ends between two effects and restarts from the stored offset, before which
+    /// every record is finished; the records that the scheduler held are dropped then.
     pub async fn run(self) {
         let mut gaps = Gaps::new(Arc::clone(&self.group), self.partition);
         self.run_schedulers(&mut gaps).await;
@@ -66,7 +65,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Seeks to the first record that is not done; what was fetched before is dropped. None if it was told to stop.
+    /// Seeks to the first unfinished record; fetched records are dropped. `None` if the runner was told to stop.
     async fn go_back(&self) -> Option<Option<i64>> {
         while !self.stop.is_cancelled() {
             let stored = self.signals.stored.load(Ordering::Relaxed);
@@ -84,19 +83,19 @@ impl<H: Handler> PartitionRunner<H> {
     }
 }
 
-/// The panics of a runner, one after the other.
+/// The consecutive panics of a runner.
 #[derive(Debug, Default)]
 struct Panics {
     what: String,
-    /// The offset of the first record without its effect.
+    /// The offset of the first unfinished record at the last panic.
     at: Option<i64>,
-    /// How often it was the same, there.
+    /// How often the same panic occurred there in a row.
     times: u32,
     wait: Duration,
 }
 
 impl Panics {
-    /// Notes one, of a runner that ran for so long; says how long to wait.
+    /// Notes a panic of a runner that ran for `ran`; returns how long to wait.
     fn note(&mut self, what: String, at: Option<i64>, ran: Duration) -> Duration {
         let is_same = self.what == what && self.at == at;
         self.times = if is_same { self.times + 1 } else { 1 };
@@ -111,7 +110,7 @@ impl Panics {
         format!("{} while {at} was the first unfinished record{times}: restarting after {wait:?}", self.what)
     }
 
-    /// Whether it comes again and again, and the offset behind which it is over.
+    /// If the panic repeats: the offset that the partition must get past for it to be over.
     fn again(&self) -> Option<Option<i64>> {
         (self.times >= REPEATED_PANICS).then_some(self.at)
     }
@@ -135,7 +134,7 @@ mod tests {
         let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
         assert_eq!((wait, again), (4, Some(Some(7))));
         assert!(told.contains(" offset 7 ") && told.contains(", 3 times now: "), "{told}");
-        // Elsewhere, or another one: it is no longer the same, and what it waits is not less for that.
+        // At another offset, or another panic: the count starts again, but the wait keeps growing.
         assert_eq!((note("panicked at a.rs:1:2", Some(8), 5).0, note("panicked", Some(8), 5).1), (8, None));
         let waits: Vec<_> = (0..4).map(|_| note("panicked", None, 5).0).collect();
         assert_eq!(waits, [32, 60, 60, 60]);

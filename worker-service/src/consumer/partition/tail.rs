@@ -1,4 +1,4 @@
-//! What is behind the last record of a partition, read by a separate consumer.
+//! Reads the offsets behind the last record of a partition with a separate consumer.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +14,21 @@ use tokio::task::JoinHandle;
 
 /// How long the reader may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// If it gets neither a record nor an error for so long, the raw batches are read.
+/// If it gets neither a record nor an error for this long, the raw batches are read.
 const SILENCE: Duration = Duration::from_secs(1);
 /// The most offsets that are read at once.
 const MOST_AT_ONCE: i64 = 100;
 
-/// What is known of the offsets behind the last record.
+/// The state of the offsets behind the last record.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     /// When the client was last asked for its position.
     pub(super) looked: Option<Instant>,
-    /// Where the partition is, and since when.
+    /// The partition's position, and since when.
     pub(super) stands: Option<(Option<i64>, Instant)>,
     pub(super) read: Option<Instant>,
     pub(super) reading: Option<TailRead>,
-    /// When it last met a record that cannot be read.
+    /// When a record that cannot be read was last found.
     pub(super) met_unreadable: Option<Instant>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct TailRead {
     pub(super) task: JoinHandle<anyhow::Result<TailContent>>,
 }
 
-/// What the separate consumer found.
+/// The result of the separate consumer.
 #[derive(Debug)]
 pub(super) enum TailContent {
     /// Records; the partition's own consumer will get them.
@@ -49,7 +49,7 @@ pub(super) enum TailContent {
     Unreadable(Unreadable),
 }
 
-/// Reads a partition from one offset to before another one, which is not behind its end.
+/// Reads a partition from one offset up to, but not including, another one, which is not after its end.
 pub(super) fn read_tail(
     client: &ClientConfig,
     group: &str,
@@ -84,7 +84,7 @@ pub(super) fn read_tail(
                     Some(from) => from,
                     None => consumer.fetch_watermarks(topic, partition, READ_TIMEOUT)?.0,
                 };
-                // Otherwise it would go on fetching.
+                // Otherwise the consumer would continue fetching.
                 consumer.unassign()?;
                 let end = to.min(at.saturating_add(MOST_AT_ONCE));
                 let found = unreadable::from(client, group, topic, partition, at, end)?;

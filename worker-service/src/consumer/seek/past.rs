@@ -1,6 +1,6 @@
-//! `seek --past-unreadable` and `--to-offset`: one partition goes past records that cannot be read, and that would
-//! otherwise hold it up for ever. The only way of the group forward, so nothing that can be read is gone past, and
-//! the worker that has the partition next tells what was.
+//! `seek --past-unreadable` and `--to-offset`: moves one partition past records that cannot be read and would otherwise
+//! hold it up for ever. No other command moves a group forward. So it never skips readable records, and the worker that
+//! next owns the partition reports the skipped range as lost.
 
 use std::fmt;
 use std::io::Write;
@@ -19,12 +19,12 @@ use crate::dead_letters::read::{Reader, Span};
 use crate::observe::panics;
 use crate::source::Source;
 
-/// What is noted with the committed offset, for the worker to tell.
+/// The skipped range, stored as metadata of the committed offset for the worker to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skipped {
     /// The first offset that was skipped.
     pub from: i64,
-    /// The first that was not.
+    /// The first offset that was not skipped.
     pub to: i64,
 }
 
@@ -37,13 +37,13 @@ impl fmt::Display for Skipped {
 }
 
 impl Skipped {
-    /// The note of a committed offset, if it has one.
+    /// The range in the metadata of a committed offset, if there is one.
     pub fn of(committed: &TopicPartitionListElem<'_>) -> Option<Self> {
-        // rdkafka panics where it is no text, and whoever commits for the group may write anything.
+        // rdkafka panics if the metadata is not text, and anyone who commits for the group may write anything.
         Self::parse(&panics::caught(|| committed.metadata().to_owned()).ok()?)
     }
 
-    /// The note that came with a committed offset, if it is one.
+    /// Parses the metadata, if it has a skipped range.
     fn parse(note: &str) -> Option<Self> {
         let (from, to) = note.strip_prefix(NOTE)?.split_once("..")?;
         let (from, to) = (from.parse().ok()?, to.parse().ok()?);
@@ -51,7 +51,7 @@ impl Skipped {
     }
 }
 
-/// Where the partition stood, and what it is to go past.
+/// The partition's position and the range to skip.
 struct Plan {
     at: i64,
     skipped: Skipped,
@@ -95,7 +95,7 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partitio
     list.add_partition(topic, partition);
     let committed = consumer.committed_offsets(list, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
     let committed = committed.find_partition(topic, partition);
-    // What an earlier command skipped, and no worker has told yet.
+    // The range that an earlier command skipped and no worker has reported yet.
     let earlier = committed.as_ref().and_then(|found| Skipped::of(found));
     let committed = committed.and_then(|found| known(found.offset()));
     let at = committed.unwrap_or(first).max(first);
@@ -108,7 +108,7 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partitio
         let mut element = list.add_partition(topic, partition);
         element.set_offset(Offset::Offset(plan.skipped.to))?;
         element.set_metadata(plan.skipped.to_string());
-        // By a client that is no member: should a worker have joined by now, the broker refuses it.
+        // This client is no member of the group, so the broker refuses the commit if a worker has joined meanwhile.
         consumer.commit(&list, CommitMode::Sync).context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(plan)
@@ -128,7 +128,7 @@ fn plan(
             (at + 1..=end).contains(&to),
             "nothing was changed: the partition stands at {at} and ends at {end}; {to} is not between them"
         );
-        // Where the client says nothing at all of what stands there, only the operator knows how far that goes.
+        // If the client reports nothing about the records there, only the operator knows how far to skip.
         let readable = match look() {
             Ok(found) => found.last().map_or(Some(at), |last| (last.to < to).then_some(last.to)),
             Err(error) => {

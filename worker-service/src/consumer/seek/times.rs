@@ -1,5 +1,6 @@
-//! Whether an offset that was found by a time can be relied on. Each record says itself whose clock its time is of, so
-//! those of before somebody mended `message.timestamp.type` are known whatever the topic's settings are by now.
+//! Checks whether an offset that was found by a time is reliable. Each record states whether the broker or its producer
+//! set its time. So records from before a change of `message.timestamp.type` are recognised, whatever the topic's
+//! settings are now.
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
@@ -8,13 +9,13 @@ use super::Moved;
 use crate::dead_letters::read::{Reader, Span};
 use crate::source::Source;
 
-/// Ensures that nothing before these offsets came later than what stands there. The broker's clock goes forward, so it
-/// is enough that the last record before such an offset has its time from the broker: all before it came earlier. What
-/// was aborted, and what cannot be read, leaves nothing out: it goes by what stands before it.
+/// Ensures that no record before these offsets is as late as the time they were found by. The broker's clock moves
+/// forward, so it is enough that the broker set the time of the last record before each offset: all records before that
+/// one are earlier. Aborted and unreadable records do not matter: the check uses the last readable record before them.
 pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[Moved]) -> anyhow::Result<()> {
     let topic = source.topics.input.as_str();
     let reader = Reader::open(client, topic, &source.group)?;
-    // Before the first record nothing is left out.
+    // A partition that starts at its first record skips nothing.
     for Moved { partition, first, to, .. } in moved.iter().filter(|moved| moved.first < moved.to) {
         let before = last_before(&reader, *partition, *first, *to).context("nothing was changed")?;
         if let Some((offset, true)) = before {
@@ -28,8 +29,8 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[
     Ok(())
 }
 
-/// The last record before an offset, and whether its time is its producer's word. It looks back ever further: markers of
-/// transactions stand there, too.
+/// The last record before an offset, and whether its producer set its time. The search reaches back further each time,
+/// because there may be transaction markers in between.
 fn last_before(reader: &Reader, partition: i32, first: i64, before: i64) -> anyhow::Result<Option<(i64, bool)>> {
     let mut back = 1;
     loop {

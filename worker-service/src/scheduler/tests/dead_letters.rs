@@ -1,4 +1,4 @@
-//! Dead letters: how many go out at once, and what becomes of those that are not taken.
+//! Dead letters: how many are sent at once, and what happens to those that Kafka does not accept.
 
 use super::*;
 
@@ -42,10 +42,10 @@ fn a_type_that_is_not_known_is_no_flood_and_no_mark_against_its_device() {
         let Action::DeadLetter(letters) = scheduler.next(Duration::ZERO) else { panic!("{offset}") };
         scheduler.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
     }
-    // It neither takes room in the window nor makes any.
+    // It neither counts in the window nor frees room in it.
     let others = (2_000..2_500).map(|n| (n, u8::try_from(n % 50).unwrap()));
     assert_eq!(letters_until_pause(&mut scheduler, others), (100, true));
-    // An event of one of those keys that fails has all its tries.
+    // A failing event of one of those keys still gets all of its tries.
     let records = [(1, 0, Kind::UnknownType), (1, 0, Kind::FailsAlways)];
     let world = World::new(small(), &records, Vec::new()).run(&[1]);
     assert_eq!(world.letters[&102], (Reason::Failed, 4));
@@ -86,7 +86,7 @@ fn of_letters_only_those_refused_are_sent_again() {
     assert_eq!((scheduler.watermark(), scheduler.records), (Some(1), 2));
     assert_eq!(scheduler.outage(), Some("cannot write dead letters: too large"));
     let Action::Wait(Some(until)) = scheduler.next(Duration::ZERO) else { panic!() };
-    // What comes meanwhile goes behind them, and counts for the budget as itself.
+    // A dead letter that comes meanwhile is queued behind them and counts for the budget by itself.
     scheduler.arrive(record(6, 0, b""), Err(no_event()));
     let Action::DeadLetter(letters) = scheduler.next(until) else { panic!() };
     assert_eq!(letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1, 4, 6]);

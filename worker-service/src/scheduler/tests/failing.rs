@@ -1,15 +1,16 @@
-//! Events that fail on their own: how often each is tried, and when there is an end to it.
+//! Events that fail on their own: how often each is tried, and when the retries end.
 
 use super::*;
 use crate::scheduler::failing::RETRIES;
 
-/// What is known of a key that fails, since one of its events was applied.
+/// The state of a failing key since one of its events was last applied.
 #[derive(Debug)]
 pub(in crate::scheduler) struct FailingDevice {
     since: Duration,
-    /// Since when there may be one try each, for as much waited as that takes, or more than the scheduler knows.
+    /// Whether single tries are allowed from now on, because enough events wait (the model may count more than the
+    /// scheduler) or enough time has passed.
     may_be: bool,
-    /// An event had less than its tries: each of the next ones has one.
+    /// An event got fewer than its four tries: each of the next ones gets one.
     one_try: bool,
 }
 
@@ -31,7 +32,8 @@ impl World {
         found.may_be |= much || self.now - found.since >= RETRIES;
     }
 
-    /// What became of it: four tries, but where too much waits, or for too long.
+    /// Checks the decision after a failure: there are four tries, unless too much waits or the key has failed for too
+    /// long.
     pub(super) fn check_failure(&mut self, offset: i64, after: AfterFailure) {
         let (now, tries, key) = (self.now, self.tries[&offset], self.records[&offset].0);
         let found = self.failing.get_mut(&key).unwrap();
@@ -54,7 +56,7 @@ fn size_at_most(offset: i64) -> usize {
     sized(offset, 0).size() + 2 * size_of::<Task>()
 }
 
-/// A lot of room: there is an end by time alone.
+/// Settings with so much room that retries end by time alone.
 fn roomy() -> Settings {
     let many = usize::MAX / 4;
     Settings { held_records: many, held_bytes: many, key_records: many, key_bytes: many, ..small() }
@@ -92,7 +94,8 @@ fn each_failed_event_is_tried_four_times() {
     assert_eq!(world.now, Duration::from_secs(3 * 14), "2 + 4 + 8, each time");
 }
 
-/// A key reports once a second, and its events fail for so long; gives its letters, and how many tries each had.
+/// A key sends an event per second (or all at once), and they fail for `seconds`. Returns its dead letters with their
+/// tries.
 fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(i64, u32)> {
     let mut scheduler = Scheduler::new(settings.clone(), 0);
     let (mut now, mut came, mut letters) = (Duration::ZERO, 0, Vec::new());
@@ -110,7 +113,7 @@ fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(
                 letters.extend(sent_now.iter().map(|letter| (letter.record.offset, letter.attempts)));
                 scheduler.dead_lettered(sent(sent_now, Ok(())), now);
             }
-            // The next one comes before that.
+            // The next event may come before that.
             Action::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
             Action::Pause | Action::Probe(_) => panic!("one key is no flood, and this is no outage"),
         }
@@ -129,12 +132,13 @@ fn a_short_fault_makes_no_heap_of_letters() {
 
 #[test]
 fn a_long_fault_has_an_end_by_time_and_by_room() {
-    // Eight have their tries within two minutes, and the ninth the most of them. Then what waited has one try.
+    // Eight events get all of their tries within two minutes; the ninth completes its tries. The waiting ones then get
+    // one try each.
     let letters = fault(&Settings { key_records: usize::MAX, ..Settings::default() }, 300, 200, false);
     let expected = |offset: i64| if offset < 9 { 4 } else { 1 };
     assert!(letters.len() > 190, "{letters:?}");
     assert!(letters.iter().all(|(offset, attempts)| *attempts == expected(*offset)), "{letters:?}");
-    // With a hundred waiting there is no time for that.
+    // Once a hundred events of the key wait, the retries end.
     let letters = fault(&Settings::default(), 300, 200, false);
     let (first, rest) = letters.split_at(7);
     assert!(first.iter().all(|(_, attempts)| *attempts == 4), "{letters:?}");
@@ -142,7 +146,7 @@ fn a_long_fault_has_an_end_by_time_and_by_room() {
     let letters = fault(&Settings::default(), 300, 10, true);
     assert_eq!(letters.len(), 300, "the first one fails with 300 behind it, and so each has one try");
     assert!(letters.iter().all(|(_, attempts)| *attempts == 1));
-    // With half of what may be held in the partition waiting, neither.
+    // The same once half of the partition's bound on held events is reached.
     let settings = Settings { held_records: 20, ..Settings::default() };
     let letters = fault(&settings, 12, 10, true);
     assert_eq!(letters, (0..12).map(|offset| (offset, 1)).collect::<Vec<_>>());
@@ -153,7 +157,7 @@ fn a_long_fault_has_an_end_by_time_and_by_room() {
 #[test]
 fn what_is_applied_ends_it() {
     use Kind::{FailsAlways, Good};
-    // Ten fail for over two minutes; the one behind them is applied, and so the next one has its tries again.
+    // Ten fail for over two minutes; the one behind them is applied, so the next one gets all of its tries again.
     let records: Vec<_> = (0..10).map(|_| (1, 0, FailsAlways)).chain([(1, 0, Good), (1, 0, FailsAlways)]).collect();
     let world = World::new(roomy(), &records, Vec::new()).run(&[12]);
     let attempts: Vec<_> = world.letters.values().map(|(_, attempts)| *attempts).collect();

@@ -1,5 +1,5 @@
-//! A database that comes and goes, by chance or in step with something: no good record becomes a dead letter, however
-//! unlucky, and however much its key reports. And one bad record is found there nevertheless.
+//! A database that fails intermittently, at random or periodically: no good record becomes a dead letter, however
+//! unlucky it is and however many events its key has. A bad record is found nevertheless.
 
 use super::load::{Came, Incoming, Load};
 use super::*;
@@ -8,24 +8,24 @@ use super::*;
 #[derive(Debug, Clone)]
 struct Weather {
     seed: u64,
-    /// How likely each transaction fails by itself.
+    /// The probability that a transaction fails by itself.
     chance: f64,
-    /// Every so often, for so much of the time, all of them fail.
+    /// In each period, all transactions fail during this fraction of it.
     period: Duration,
     down: f64,
-    /// How likely a failure is one that a transaction meets; else the database is away.
+    /// The probability that a failure is met by a transaction; otherwise the database is away.
     met: f64,
     /// How long a transaction takes, and how often an event comes in.
     takes: Duration,
     every: Duration,
     keys: u8,
-    /// A key that fails by itself, and how likely each of its events does.
+    /// A key that fails by itself, and the probability that each of its events does.
     bad: Option<u8>,
     share: f64,
 }
 
 impl Weather {
-    /// What any transaction meets now.
+    /// The failure that any transaction meets now.
     fn everybody(&self, now: Duration, random: &mut fastrand::Rng) -> Option<Class> {
         let phase = now.as_secs_f64() % self.period.as_secs_f64() / self.period.as_secs_f64();
         let fails = phase < self.down || random.f64() < self.chance;
@@ -75,7 +75,7 @@ proptest! {
         prop_assert!(came.letters.is_empty(), "{:?}", came.letters);
     }
 
-    /// Also where it fails by chance alone, or in periods alone.
+    /// The same if it fails only at random, or only periodically.
     #[test]
     fn nor_where_it_keeps_step(weather in weather(), periodic: bool) {
         let weather = if periodic {
@@ -103,8 +103,8 @@ proptest! {
     }
 }
 
-/// Keys, some events of which fail by themselves, where others fail now and then too: of their good events none is a
-/// letter, though many of them are tried behind one.
+/// Some events of a key fail by themselves, and other keys fail now and then, too. No good event becomes a dead letter,
+/// although many are tried right behind a bad one.
 #[test]
 fn of_a_device_with_good_and_bad_events_only_the_bad_ones_are_letters() {
     let (mut letters, mut good) = (0, 0);

@@ -1,10 +1,10 @@
-//! Keys that send much of which each event fails on its own: nobody else waits for their tries.
+//! Keys with many events, each of which fails on its own: other keys do not wait for their tries.
 
 use super::load::{Came, Incoming, Load, TRANSACTION};
 use super::*;
 use crate::scheduler::one_by_one::MAY_HOLD;
 
-/// How long a try takes that fails, and dead letters.
+/// How long a failing try takes, and the sending of dead letters.
 const TRY: Duration = Duration::from_millis(5);
 const LETTERS: Duration = Duration::from_millis(5);
 
@@ -22,13 +22,13 @@ fn incoming(at: Duration, key: u16, bad: bool) -> Incoming {
     Incoming { at, key, size: 2, bad }
 }
 
-/// Others report so often, each time another one.
+/// Events of other keys at this interval, each time of another key.
 fn others(every: Duration, long: Duration) -> impl Iterator<Item = Incoming> {
     let times = (0..).map(move |n: u32| (n, every * n)).take_while(move |(_, at)| *at < long);
     times.map(|(n, at)| incoming(at, 10 + u16::try_from(n % 200).unwrap(), false))
 }
 
-/// The longest wait of an event of a key that has none that fails.
+/// The longest wait of an event of a key without failing events.
 fn longest_wait(came: &Came, now: Duration) -> Duration {
     came.longest_wait(now, |incoming| incoming.key >= 10)
 }
@@ -36,7 +36,7 @@ fn longest_wait(came: &Came, now: Duration) -> Duration {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Bursts of three keys, of which some events fail, or all of them.
+    /// Bursts of three keys, with some or all events failing.
     #[test]
     fn nobody_waits_for_a_burst_of_events_that_fail(
         bursts in prop::collection::vec((0..20_000u64, 0..3u16, 1..600usize, prop_oneof![Just(1.0), 0.0..1.0]), 1..4),
@@ -50,13 +50,13 @@ proptest! {
         }
         let came = lasts(log, long);
         let longest = longest_wait(&came, long);
-        // The batch that they came with is taken apart by key; then they wait for a batch, a try and its letter at most.
+        // The batch that they came in is split by key; then they wait at most for a batch, a try and its dead letter.
         prop_assert!(longest <= Duration::from_secs(1), "{:?}", longest);
         prop_assert!(!came.done.contains(&None), "each of theirs is decided");
     }
 }
 
-/// It sends nineteen of twenty events, and more than can be tried one by one.
+/// The flood sends about nineteen of twenty events, more than can be tried one by one.
 #[test]
 fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
     let long = Duration::from_secs(120);
@@ -68,13 +68,13 @@ fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
         let such = came.log.iter().zip(&came.done).filter(|(incoming, _)| (incoming.key == 0) == of_flood);
         such.filter(|(_, done)| done.is_some()).count()
     };
-    // A try with its letter takes 10 ms: of two minutes, 12,000 at most. Each twentieth event costs a transaction.
+    // A try and its dead letter take 10 ms: at most 12,000 in two minutes. Every twentieth event costs a transaction.
     assert!(done(true) > 7_000, "{}", done(true));
     assert!(done(false) >= done(true) / 20, "{} of others, {} of the flood", done(false), done(true));
     assert!(came.tries.values().filter(|tries| **tries > 1).count() < 10, "one try each");
 }
 
-/// It sends what takes less than half of the time.
+/// The flood takes less than half of the time.
 #[test]
 fn where_there_is_time_for_all_of_it_nobody_waits() {
     let long = Duration::from_secs(120);
@@ -89,7 +89,7 @@ fn arrive(scheduler: &mut Scheduler, offsets: std::ops::Range<i64>, key: u8) {
     offsets.for_each(|offset| scheduler.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key))));
 }
 
-/// The next batch, which is of this key alone, takes so long and comes to this.
+/// Runs the next batch, which must be of this key alone, with this duration and result.
 fn comes_to(
     scheduler: &mut Scheduler,
     now: &mut Duration,
@@ -110,7 +110,8 @@ fn comes_to(
     }
 }
 
-/// Device 1 alone meets an outage, each time for 4 s: for as long no key that is set aside has a turn.
+/// Device 1 alone meets an outage error, after 4 s each time: no key that is set aside has a turn for as long
+/// afterwards.
 fn with_one_held_alone() -> (Scheduler, Duration) {
     let mut scheduler = Scheduler::new(Settings { held_records: 10 * MAY_HOLD, ..Settings::default() }, 1);
     let mut now = Duration::ZERO;
@@ -132,7 +133,8 @@ fn offsets(next: Action<()>) -> Vec<i64> {
     }
 }
 
-/// Its events failed together, and then the first of them met an outage on its own: it waits for a turn, nobody for it.
+/// The key's events failed together, and then the first met an outage on its own: it waits for a turn, and other keys
+/// do not wait for it.
 #[test]
 fn nobody_waits_for_one_that_was_tried_apart_and_is_set_aside() {
     let (mut scheduler, mut now) = with_one_held_alone();
@@ -144,7 +146,7 @@ fn nobody_waits_for_one_that_was_tried_apart_and_is_set_aside() {
     }
     let after = comes_to(&mut scheduler, &mut now, "d0", TRY, Some(Class::OutageMet));
     assert!(matches!(after, Some(AfterFailure::Held(_))), "{after:?}");
-    // Others succeed again: its time has come, but not its turn.
+    // Others succeed again: the key is due, but it is not its turn.
     arrive(&mut scheduler, 14..15, 11);
     assert_eq!(comes_to(&mut scheduler, &mut now, "d11", TRANSACTION, None), None);
     let key = decoded(0, 0).envelope.key;
@@ -154,7 +156,7 @@ fn nobody_waits_for_one_that_was_tried_apart_and_is_set_aside() {
     assert_eq!(offsets(scheduler.next(now)), [16]);
 }
 
-/// What others hold, for whatever reason, is not what is tried apart.
+/// Events of keys held for other reasons do not count as events that are tried one by one.
 #[test]
 fn what_is_held_alone_makes_nobody_wait_for_what_is_tried_apart() {
     let (mut scheduler, mut now) = with_one_held_alone();

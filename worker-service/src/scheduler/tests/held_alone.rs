@@ -1,4 +1,4 @@
-//! Outages that one record alone meets, and those of all.
+//! Outage errors that one record alone meets, and general outages.
 
 use bytes::Bytes;
 
@@ -6,13 +6,13 @@ use super::*;
 use crate::scheduler::held_alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_DEAD_LETTERS};
 use crate::scheduler::suspects::MAX_SET_ASIDE;
 
-/// Much may be held, so that others come in all the while.
+/// Settings with so much room for held events that others always come in.
 fn roomy() -> Settings {
     Settings { held_records: 10_000, held_bytes: usize::MAX / 2, ..small() }
 }
 
 impl World {
-    /// While an event meets an outage, another key goes on reporting; says whether it did.
+    /// While an event meets an outage, another key continues to send events; returns whether it did.
     pub(super) fn others_report(&mut self) -> bool {
         let is_alone = |kind: &Kind| matches!(kind, Kind::Alone | Kind::AloneUntil(_));
         let waits = |(offset, (_, kind)): (&i64, &(u8, Kind))| is_alone(kind) && !self.done.contains(offset);
@@ -30,7 +30,7 @@ impl World {
         }
     }
 
-    /// One step, while nobody reports anything.
+    /// One step without new events.
     fn quietly(&mut self) {
         match self.scheduler.next(self.now) {
             Action::Apply(batch) => {
@@ -47,7 +47,8 @@ impl World {
         }
     }
 
-    /// Others were applied, often, behind the first time; and it was tried for long, or much waits behind it.
+    /// Checks dead letters for an unknown error: since the first failure enough others were applied, and the event was
+    /// tried for long enough or too much waits behind it.
     pub(super) fn check_outages(&self, letters: &[DeadLetter]) {
         for letter in letters.iter().filter(|letter| letter.reason == Reason::UnknownError) {
             let offset = letter.record.offset;
@@ -66,7 +67,7 @@ impl World {
                 assert!(before >= MANY_DEAD_LETTERS && self.half_full);
                 continue;
             }
-            // Of a key that had one before, the next ones have three tries each, while much waits.
+            // After a dead letter of the key, the next ones need only three controls each while much waits.
             let controls = if known.next().is_some() && is_full { FEW_CONTROLS } else { CONTROLS };
             let succeeded = self.transactions - transactions;
             assert!(succeeded >= 2 * controls as usize, "{offset}: others were applied {succeeded} times");
@@ -179,7 +180,7 @@ fn a_flood_of_them_from_one_device_gets_a_few_tries_each_while_much_waits() {
         world.arrive(10);
         assert!(world.step() && world.now < HELD_ALONE, "{:?}", world.now);
     }
-    // Those that are left are few, and have their time.
+    // The few that are left are tried for the full time.
     assert!(world.run(&[3]).now > HELD_ALONE);
 }
 
@@ -189,7 +190,7 @@ fn in_an_outage_of_all_a_few_devices_are_set_aside_and_the_partition_waits() {
     let mut world = World::new(roomy(), &records, Vec::new());
     world.outage_until = Duration::from_secs(3_600);
     world.arrive(40);
-    // A dead letter of somebody's that is taken meanwhile says nothing of the store.
+    // A dead letter that Kafka accepts meanwhile is no evidence that the store answers.
     world.records.insert(150, (3, Kind::Undecodable));
     let mut most = 0;
     while world.now < Duration::from_secs(3_600) {
@@ -246,7 +247,7 @@ fn a_probe_that_fails_is_an_outage_for_as_long_as_it_does() {
     assert_eq!((world.scheduler.outage(), world.letters.len()), (None, 0));
 }
 
-/// A constraint that knows its keys, say: it is no outage, and tells nothing of others.
+/// For example a constraint on keys: it is no outage, and no evidence about other events.
 #[test]
 fn a_probe_that_is_refused_for_what_it_is_tells_nothing() {
     let mut scheduler = Scheduler::new(roomy(), 1);
@@ -285,7 +286,7 @@ fn a_probe_is_as_large_as_the_event_and_of_many_only_some_are() {
             }
             Action::Probe(bytes) => {
                 probes.push((now, bytes));
-                // Large ones fail for a while.
+                // Large probes fail for a while.
                 let fails = bytes > 2_000 && (200..300).contains(&now.as_secs());
                 scheduler.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
             }

@@ -1,11 +1,11 @@
-//! Keys that are held alone, and whose events are large: what they hold is bounded, and nobody else in their partition
+//! Keys that are held alone and have large events: their held events are bounded, and no other key in the partition
 //! waits for long, whatever they do.
 
 use super::load::{Came, Incoming, Load, TRANSACTION};
 use super::*;
 use crate::scheduler::held_alone::{FEW_CONTROLS, MANY_DEAD_LETTERS};
 
-/// How long anybody else's event waits, at most: what it takes to find the keys, and to be certain.
+/// The longest wait of another key's event: the time it takes to find the bad keys and to be certain.
 const LONGEST: Duration = Duration::from_secs(300);
 const KIB: usize = 1024;
 
@@ -14,7 +14,7 @@ fn lasts(log: Vec<Incoming>, long: Duration, seed: u64) -> Came {
 }
 
 impl Came {
-    /// The longest wait of an event of a key with nothing bad.
+    /// The longest wait of an event of a key without bad events.
     fn others_wait(&self, now: Duration) -> Duration {
         let bad: BTreeSet<_> = self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
         self.longest_wait(now, |incoming| !bad.contains(&incoming.key))
@@ -24,7 +24,7 @@ impl Came {
         self.letters.keys().copied().filter(|index| !self.log[*index].bad).collect()
     }
 
-    /// What holds whatever comes in.
+    /// Checks what must hold for every load.
     fn is_borne(&self, long: Duration) {
         self.is_borne_within(LONGEST, long);
     }
@@ -36,7 +36,7 @@ impl Came {
         let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = Settings::default();
         let (records, bytes) = self.most_held;
         assert!(records < held_records + 2 * batch_records && bytes < held_bytes + 2 * batch_bytes + 2 * 256 * KIB);
-        // An event that nobody tried went with others of its key, of which many in a row were tried.
+        // A dead letter that was never tried follows several tried ones of its key.
         let mut tried = BTreeMap::<u16, usize>::new();
         for (&index, (attempts, _)) in &self.letters {
             let before = tried.entry(self.log[index].key).or_default();
@@ -46,7 +46,7 @@ impl Came {
     }
 }
 
-/// One key's events come in by itself; of the others each has its own pace.
+/// Events of one key at a fixed interval.
 fn every(key: u16, every: Duration, from: Duration, long: Duration, size: usize) -> Vec<Incoming> {
     let count = u32::try_from(long.saturating_sub(from).as_millis() / every.as_millis()).unwrap();
     (0..count).map(|n| Incoming { at: from + every * n, key, size, bad: false }).collect()
@@ -57,7 +57,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 #[test]
 fn a_burst_behind_one_bad_event_stops_nobody() {
     let second = Duration::from_secs(1);
-    // Also where it is the first that this worker gets of a partition: nobody else was applied yet.
+    // Also if the burst is the first that this worker gets of a partition, before any other event was applied.
     for (others_from, burst_at) in [(Duration::ZERO, second), (second, Duration::ZERO)] {
         let mut log = every(5, Duration::from_millis(500), others_from, HOUR, 10);
         log.extend((0..46).map(|n| Incoming { at: burst_at, key: 0, size: 255 * KIB, bad: n == 0 }));
@@ -69,7 +69,7 @@ fn a_burst_behind_one_bad_event_stops_nobody() {
     }
 }
 
-/// All of its events are bad, and it goes on with them.
+/// All of the device's events are bad, and it continues to send them.
 #[test]
 fn nor_does_a_device_that_goes_on_with_large_bad_events() {
     let (long, short) = (HOUR / 12, HOUR / 60);
@@ -78,7 +78,7 @@ fn nor_does_a_device_that_goes_on_with_large_bad_events() {
         (250 * KIB, 200, long),
         (100 * KIB, 100, long),
         (20 * KIB, 50, long),
-        // Thousands are held, and each try takes the longer.
+        // Thousands of events are held, which makes each try slower.
         (2 * KIB, 20, short),
         (100, 20, short),
     ] {
@@ -91,7 +91,7 @@ fn nor_does_a_device_that_goes_on_with_large_bad_events() {
     }
 }
 
-/// So many of 300 keys are bad, with 30 events in a second of all together.
+/// Of 300 keys, `bad` are bad; all keys together send 30 events per second.
 fn tenants(bad: u16, size: usize, bad_takes: Duration, long: Duration) -> Came {
     let mut random = fastrand::Rng::with_seed(7);
     let events = (0..u32::try_from(long.as_millis() / 33).unwrap()).map(|n| {
@@ -112,21 +112,21 @@ fn ordinary_load_with_a_few_bad_devices_is_borne() {
     }
 }
 
-/// Each try takes 4 s. While ten of them are found the rest waits for six minutes (`slow.rs`), and what they hold is full
-/// by then.
+/// Each try takes 4 s. While ten such keys are found, the others wait for six minutes (see `slow.rs`), and by then the
+/// held events have reached their bound.
 #[test]
 fn so_is_one_with_locked_rows() {
     tenants(3, 50_000, Duration::from_secs(4), HOUR).is_borne(HOUR);
     tenants(10, 20_000, Duration::from_secs(4), HOUR).is_borne_within(Duration::from_secs(480), HOUR);
 }
 
-/// How keys with bad events report.
+/// How a key with bad events sends them.
 #[derive(Debug, Clone)]
 struct Bad {
     size: usize,
     every: Duration,
     from: Duration,
-    /// How likely each of its events is bad.
+    /// The probability that an event is bad.
     share: f64,
 }
 
@@ -134,8 +134,8 @@ fn bad() -> impl Strategy<Value = Bad> {
     let size = prop_oneof![100..2_000_usize, 2_000..50_000_usize, 50_000..255 * KIB];
     (size, 1..100_u64, 0..300_u64, prop_oneof![Just(1.0), Just(0.2), 0.0..1.0f64]).prop_map(
         |(size, every, from, share)| {
-            // No more than what a partition bears: of each key 500 KB/s, and, where good events are between the bad
-            // ones, two bad ones in five seconds.
+            // No more than a partition can handle: at most 500 KB/s per key and, with good events between the bad
+            // ones, two bad events in five seconds.
             let bytes = Duration::from_micros(2 * size as u64);
             let bad = if share < 1.0 { Duration::from_secs_f64(2.5 * share) } else { Duration::ZERO };
             let every = Duration::from_millis(every * 10).max(bytes).max(bad);
@@ -165,7 +165,7 @@ proptest! {
         let long = Duration::from_secs(900);
         let came = lasts(log_of(&keys, long, seed), long, seed);
         came.is_borne(long);
-        // Where it was tried, it was bad. What went untried with many that were may be good.
+        // Every dead letter that was tried is bad. One that followed many others untried may be good.
         for index in came.letters_of_good_events() {
             prop_assert_eq!(came.letters[&index].0, 0, "{}", index);
         }
@@ -180,7 +180,7 @@ proptest! {
         let came = Load::of_outages(seed).away(away.clone()).last(log_of(&keys, long, seed), long);
         for (&index, &(attempts, at)) in &came.letters {
             prop_assert!(came.log[index].bad || attempts == 0, "{}", index);
-            // What was all but certain before, and failed once more.
+            // Events that were almost certain before may still fail once more at the beginning.
             let soon = away.start + Duration::from_secs(5);
             prop_assert!(!(soon..away.end).contains(&at), "{} at {:?}", index, at);
         }
@@ -190,7 +190,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Whoever was set aside in an outage of all is tried as soon as others succeed, whatever wait it had.
+    /// Keys that were set aside in a general outage are tried as soon as others succeed, however long their wait was.
     #[test]
     fn after_an_outage_everything_is_applied_within_seconds(
         keys in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64

@@ -1,10 +1,10 @@
-//! Load on a scheduler: what comes in by time, transactions that take time, and what comes of it.
+//! Simulates load on a scheduler: events with arrival times, transactions with durations, and the results.
 
 use std::ops::Range;
 
 use super::*;
 
-/// How long a transaction takes, with the wait for more.
+/// How long a transaction takes, including the wait for more events.
 pub(super) const TRANSACTION: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy)]
@@ -12,17 +12,17 @@ pub(super) struct Incoming {
     pub(super) at: Duration,
     pub(super) key: u16,
     pub(super) size: usize,
-    /// Each transaction fails that it is in.
+    /// Every transaction that contains it fails.
     pub(super) bad: bool,
 }
 
-/// How transactions fail, and how long what takes.
+/// How transactions fail, and how long the steps take.
 pub(super) struct Load<'l> {
     pub(super) settings: Settings,
-    /// What any transaction meets at a time, whatever is in it.
+    /// The failure that any transaction meets at a time, whatever it contains.
     pub(super) everybody: Box<dyn FnMut(Duration) -> Option<Class> + 'l>,
     pub(super) takes: Duration,
-    /// What a transaction with something bad meets, and how long it takes.
+    /// The failure of a transaction with a bad event, and how long it takes.
     pub(super) class: Class,
     pub(super) bad_takes: Duration,
     pub(super) letters_take: Duration,
@@ -33,27 +33,27 @@ pub(super) struct Load<'l> {
 pub(super) struct Came {
     pub(super) scheduler: Scheduler,
     pub(super) log: Vec<Incoming>,
-    /// When each had its effect.
+    /// When each event was finished.
     pub(super) done: Vec<Option<Duration>>,
-    /// Those that are letters, with their tries and when.
+    /// The events that became dead letters, with their tries and the time.
     pub(super) letters: BTreeMap<usize, (u32, Duration)>,
-    /// How often each failed alone.
+    /// How often each event failed alone.
     pub(super) tries: BTreeMap<usize, u32>,
-    /// When transactions began that failed for something bad.
+    /// The start times of transactions that failed because of a bad event.
     pub(super) failures: Vec<Duration>,
-    /// When one more key was known to meet an outage alone than ever before.
+    /// The times when the number of keys known to meet an outage alone reached a new maximum.
     pub(super) found: Vec<Duration>,
     pub(super) held_alone: bool,
     pub(super) probes: usize,
     pub(super) pauses: usize,
-    /// The most records and bytes that were held.
+    /// The most records and bytes that were held at once.
     pub(super) most_held: (usize, usize),
-    /// How long nothing came in, since too much was held.
+    /// How long no records came in because too much was held.
     pub(super) full: Duration,
 }
 
 impl Load<'_> {
-    /// What is bad meets an outage that nobody else meets.
+    /// Bad events meet an outage error that no other event meets.
     pub(super) fn of_outages(seed: u64) -> Self {
         Self {
             settings: Settings::default(),
@@ -66,12 +66,12 @@ impl Load<'_> {
         }
     }
 
-    /// Within these times nobody is served.
+    /// During this time every transaction meets an outage.
     pub(super) fn away(self, away: Range<Duration>) -> Self {
         Self { everybody: Box::new(move |now| away.contains(&now).then_some(Class::OutageMet)), ..self }
     }
 
-    /// Lets it come in, in the order of time, for so long, or until all of it had its effect.
+    /// Runs the load in the order of time, for `long` or until all events are finished.
     pub(super) fn last(mut self, mut log: Vec<Incoming>, long: Duration) -> Came {
         log.sort_by_key(|incoming| incoming.at);
         let mut came = Came {
@@ -146,7 +146,7 @@ impl Load<'_> {
 }
 
 impl Came {
-    /// The longest wait of such events; those that still wait count till now.
+    /// The longest wait of the matching events; unfinished ones count until `now`.
     pub(super) fn longest_wait(&self, now: Duration, is_such: impl Fn(&Incoming) -> bool) -> Duration {
         let such = self.log.iter().zip(&self.done).filter(|(incoming, _)| is_such(incoming));
         such.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap_or_default()

@@ -1,10 +1,10 @@
-//! Outages of all: nothing is lost, and little is left behind.
+//! General outages: nothing is lost, and few small batches are left behind.
 
 use super::*;
 
 #[test]
 fn an_hour_without_the_store_leaves_no_dead_letter() {
-    // One of them failed, and was held, just before.
+    // One event failed just before and is held.
     let records = [(1, 2, Kind::FailsUntil(1)), (1, 0, Kind::Good), (1, 1, Kind::Good), (1, 2, Kind::Good)];
     let mut world = World::new(small(), &records, Vec::new());
     world.arrive(1);
@@ -29,7 +29,7 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
     let (mut now, mut applied) = (Duration::ZERO, Vec::new());
     while scheduler.watermark() != Some(1_000) {
         match scheduler.next(now) {
-            // What takes longer than the store's deadline: again and again, for ever.
+            // Large batches always exceed the store's deadline.
             Action::Apply(batch) if batch.len() > 100 => {
                 now += Duration::from_secs(5);
                 let after = scheduler.applied(batch, Err(error(Class::OutageMet)), now);
@@ -50,7 +50,7 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
 
 #[test]
 fn an_outage_leaves_few_small_batches_behind() {
-    // Where the store is away nothing is taken apart; where it fails, what is tried then, and for a few keys.
+    // If the store is away, no batch is split. If transactions fail, batches of a few keys are.
     for (class, at_most) in [(Class::Outage, 1), (Class::OutageMet, 60)] {
         leaves_behind(class, at_most);
     }

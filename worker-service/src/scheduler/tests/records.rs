@@ -1,4 +1,4 @@
-//! Records and letters for the tests.
+//! Records and dead letters for the tests.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::*;
 
-/// All letters taken, or none of them.
+/// The result of sending dead letters: all accepted, or none.
 pub(super) fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
     letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
 }

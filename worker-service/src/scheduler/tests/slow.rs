@@ -1,16 +1,16 @@
-//! Keys that fail alone, and each time only after the store's deadline: a row that somebody has locked. The partition
-//! waits for each try, and goes on for the others nevertheless.
+//! Keys that fail alone, each time only after the store's deadline, because their rows are locked. The partition waits
+//! for each try, and the other keys make progress nevertheless.
 
 use super::load::{Came, Incoming, Load};
 use super::*;
 
 const DEVICES: u16 = 300;
-/// How long a try of a locked row takes, which fails then.
+/// How long a try with a locked row takes before it fails.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// How often an event comes in: 22 in a second.
+/// The interval between events: 22 per second.
 const EVERY: Duration = Duration::from_micros(45_454);
 
-/// Each has an event at first; then they report by chance.
+/// Each key starts with one event; the later ones come from random keys.
 fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> Came {
     let mut random = fastrand::Rng::with_seed(seed);
     let times = (0..).map(|n| EVERY * n).take_while(|at| *at < long);
@@ -20,7 +20,7 @@ fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> Came {
     Load { bad_takes: DEADLINE, ..Load::of_outages(seed) }.last(log, long)
 }
 
-/// For how long tries failed that began from then on.
+/// The total duration of failing tries that started at `from` or later.
 fn failing_from(came: &Came, from: Duration) -> Duration {
     came.failures.iter().filter(|at| **at >= from).map(|_| DEADLINE).sum()
 }
@@ -29,8 +29,8 @@ fn positions(n: usize) -> impl Strategy<Value = BTreeSet<u16>> {
     prop::collection::btree_set(0..DEVICES, n)
 }
 
-/// What holds for so many locked rows, wherever they are: all are found within that time, in which the rest waits for
-/// them; from then on no event of anybody else's waits for more than that, and the others have half of the time.
+/// Checks a load with these locked rows: all are found within `found_within` seconds, during which the others may wait.
+/// From then on no other key's event waits longer than `waits` seconds, and the others get half of the time.
 fn is_borne(locked: &BTreeSet<u16>, found_within: u64, waits: u64, long: u64, seed: u64) {
     let came = lasts(locked, Duration::from_secs(long), seed);
     assert_eq!(came.pauses, 0, "none of these dead letters counts for the budget");
@@ -46,7 +46,7 @@ fn is_borne(locked: &BTreeSet<u16>, found_within: u64, waits: u64, long: u64, se
     let failing = failing_from(&came, found);
     assert!(failing <= (long - found) / 2 + DEADLINE, "{failing:?} of {:?}", long - found);
     assert!(came.letters.keys().all(|place| came.log[*place].bad));
-    // Nobody else is left behind.
+    // No other key is left behind.
     let left = came.scheduler.ready.iter().chain(came.scheduler.work.iter().flatten()).count();
     assert!(left < 22 * usize::try_from(waits).unwrap() + 100, "{left}");
 }
@@ -56,7 +56,7 @@ proptest! {
 
     #[test]
     fn three_locked_rows_stop_nobody_for_long(locked in positions(3), seed: u64) {
-        // While they are found, within 200 s, the rest waits; of ten minutes the failing tries take less than half.
+        // The others wait up to 200 s while they are found; failing tries take about half of the ten minutes.
         is_borne(&locked, 200, 6, 600, seed);
         let came = lasts(&locked, Duration::from_secs(600), seed);
         prop_assert!(failing_from(&came, Duration::ZERO) <= Duration::from_secs(310), "{:?}", came.failures.len());
@@ -72,7 +72,7 @@ proptest! {
     }
 }
 
-/// One more than may be set aside before anybody is applied, in a row before all others.
+/// One key more than may be set aside before another is applied, all in a row before the others.
 #[test]
 fn nor_where_more_stand_in_a_row_than_are_set_aside() {
     is_borne(&(0..11).collect(), 600, 6, 1_900, 1);

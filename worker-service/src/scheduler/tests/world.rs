@@ -1,10 +1,10 @@
-//! The model.
+//! The model of a partition, its records and the store.
 
 use shared::kafka::ids::Key;
 
 use super::*;
 
-/// What is the matter with a record.
+/// How a record behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Good,
@@ -12,21 +12,21 @@ pub(super) enum Kind {
     UnknownType,
     Rejected,
     Panics,
-    /// Fails until that many seconds have gone by.
+    /// Fails until this many seconds have passed.
     FailsUntil(u64),
     FailsAlways,
-    /// Meets an outage that nobody else meets, until that many seconds have gone by.
+    /// Alone meets an outage error, until this many seconds have passed.
     AloneUntil(u64),
     Alone,
 }
 
-/// What happens to one transaction.
+/// The fate of one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Luck {
     Fine,
     /// The store is away.
     Outage,
-    /// It fails in the middle.
+    /// The transaction fails in the middle.
     OutageMet,
     Conflict,
 }
@@ -37,29 +37,29 @@ pub(super) struct World {
     pub(super) scheduler: Scheduler,
     pub(super) now: Duration,
     pub(super) records: BTreeMap<i64, (u8, Kind)>,
-    /// What this scheduler has got, and what it has brought to an end.
+    /// The offsets that this scheduler has received, and those that it has finished.
     pub(super) arrived: BTreeSet<i64>,
     pub(super) done: BTreeSet<i64>,
-    /// Offsets that have had their effect.
+    /// The offsets that were applied.
     pub(super) applied: BTreeSet<i64>,
     pub(super) letters: BTreeMap<i64, (Reason, u32)>,
     pub(super) luck: Vec<Luck>,
-    /// Until when every transaction meets an outage.
+    /// Every transaction meets an outage until then.
     pub(super) outage_until: Duration,
     /// Transactions that were applied.
     pub(super) transactions: usize,
     /// By offset, when an event first met an outage on its own, and how many transactions had been applied by then.
     pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
-    /// Whether half of what may be held was, with the last batch.
+    /// Whether half of a bound on held events was reached with the last batch.
     pub(super) half_full: bool,
-    /// By key, since when its events fail on their own; and by offset, how often one did.
+    /// The failing keys, and how often the event at each offset failed on its own.
     pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
     pub(super) tries: BTreeMap<i64, u32>,
-    /// For the budget: what came to an end since the last pause, for a letter its key; and the
-    /// letters that were let through.
+    /// For the budget: the records finished since the last pause, with the key if it was a dead letter; and the
+    /// dead letters that were let through.
     pub(super) ends: Vec<Option<u8>>,
     pub(super) let_through: BTreeSet<i64>,
-    /// How often a scheduler was lost, with what was in hand.
+    /// How often a scheduler was lost, with its unfinished records.
     pub(super) crashes: usize,
 }
 
@@ -82,8 +82,7 @@ impl World {
         Self { scheduler: Scheduler::new(settings.clone(), 1), settings, records, luck, ..Self::default() }
     }
 
-    /// The partition is lost in the middle of everything, and another scheduler begins at what was
-    /// committed.
+    /// The partition is lost in the middle of its work, and another scheduler starts at the committed offset.
     pub(super) fn crash(&mut self, committed: Option<i64>) {
         self.scheduler = Scheduler::new(self.settings.clone(), 2);
         self.arrived.retain(|offset| committed.is_some_and(|committed| *offset < committed));
@@ -133,7 +132,7 @@ impl World {
         }
     }
 
-    /// One transaction, and whether it may be tried at all.
+    /// Runs one transaction, and checks that it may be tried at all.
     pub(super) fn apply(&mut self, batch: &[Task]) -> Result<(), Failure> {
         assert!((1..=self.settings.batch_records).contains(&batch.len()));
         let bytes: usize = batch.iter().map(Task::size).sum();
@@ -168,7 +167,7 @@ impl World {
         Ok(())
     }
 
-    /// What the next transaction meets, whatever is in it.
+    /// The failure that the next transaction meets, whatever it contains.
     fn everybody(&mut self) -> Option<Class> {
         match self.luck.pop().unwrap_or(Luck::Fine) {
             Luck::Fine => (self.now < self.outage_until).then_some(Class::OutageMet),
@@ -178,14 +177,14 @@ impl World {
         }
     }
 
-    /// Whether a letter of this key has to wait for an operator.
+    /// Whether a dead letter of this key has to wait for an operator.
     pub(super) fn is_over_the_budget(&self, key: u8) -> bool {
         let last = self.ends.iter().rev().take(self.settings.budget_window).flatten();
         let keys: BTreeSet<_> = last.clone().copied().chain([key]).collect();
         last.count() >= self.settings.budget_dead_letters && keys.len() > self.settings.budget_keys
     }
 
-    /// Letters go out; each counts once, however often it has to be sent.
+    /// Counts dead letters that are sent: each counts once, however often it is sent.
     pub(super) fn count(&mut self, letters: &[DeadLetter]) {
         let counts = |letter: &&DeadLetter| {
             !letter.record.is_redriven() && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
@@ -199,12 +198,12 @@ impl World {
         }
     }
 
-    /// One step; false when there is nothing left to do.
+    /// One step; false if there is nothing left to do.
     pub(super) fn step(&mut self) -> bool {
         self.step_while_arrive(0)
     }
 
-    /// One step, while so many records come in.
+    /// One step, during which this many records come in.
     pub(super) fn step_while_arrive(&mut self, meanwhile: usize) -> bool {
         match self.scheduler.next(self.now) {
             Action::Apply(batch) => {
@@ -249,7 +248,7 @@ impl World {
                 self.check_outages(&letters);
                 self.arrive(meanwhile);
                 self.count(&letters);
-                // Refused together, or every second one, or none.
+                // Kafka refuses all of them, every second one, or none.
                 let luck = self.luck.pop().unwrap_or(Luck::Fine);
                 let taken = |n: usize| luck == Luck::Fine || (luck == Luck::Conflict && n % 2 == 1);
                 let mut sent = Vec::new();
@@ -303,8 +302,8 @@ impl World {
         self.run_with_crashes(chunks, &[])
     }
 
-    /// Lets the scheduler be lost after so many steps each time; what is committed by then is the
-    /// watermark of some step before.
+    /// Loses the scheduler after each of these numbers of steps; the committed offset is then the watermark of an
+    /// earlier step.
     pub(super) fn run_with_crashes(mut self, chunks: &[usize], crashes: &[(usize, usize)]) -> Self {
         let mut chunks = chunks.iter().copied().chain(std::iter::repeat(3));
         let mut crashes = crashes.iter().copied();

@@ -8,17 +8,17 @@ fn gaps_that_are_close_are_read_in_one_go() {
     assert_eq!(close(&[]), []);
 }
 
-/// A log of which some is consumed: what stands at an offset, and how often it was looked at.
+/// A partly consumed log: the content of each offset, and how often it was read.
 struct Log(Vec<(What, usize)>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Lost,
     Marker,
-    /// A marker that some looks do not see.
+    /// A marker that some walks miss.
     Unseen,
     Consumed,
-    /// It was consumed, and was taken since.
+    /// A consumed record that was removed since.
     Taken,
 }
 
@@ -27,7 +27,7 @@ impl Log {
         (0..).zip(&self.0).filter(|(_, (what, _))| is(*what)).map(|(at, _)| at).collect()
     }
 
-    /// Reads so many offsets at most.
+    /// Reads at most `budget` offsets.
     fn walk(&mut self, range: Range<i64>, budget: &mut usize) -> Walk {
         let mut walk = Walk::new(range.clone());
         for (offset, (what, looked)) in (0..).zip(&mut self.0).skip(usize::try_from(range.start).unwrap()) {
@@ -54,7 +54,7 @@ fn each(ranges: &[Range<i64>]) -> Vec<i64> {
 }
 
 proptest! {
-    /// However little time there is for a look.
+    /// This holds however little time there is.
     #[test]
     fn each_look_gets_on_and_gives_back_what_is_left_of_the_gaps(
         log in prop::collection::vec(
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(each(&behind(&ranges, offset)), set.range(offset..).copied().collect::<Vec<_>>());
     }
 
-    /// A log of records, markers and nothing.
+    /// A log of records, markers and missing offsets.
     #[test]
     fn what_holds_nothing_is_missing_and_nothing_else(
         log in prop::collection::vec(0..3u8, 1..60), before in 0..5i64, behind in 1..5i64
@@ -113,7 +113,7 @@ proptest! {
                 0 => {}
                 1 => {
                     walk.record(offset);
-                    // It is looked at in between, too.
+                    // The position is read in between, too.
                     walk.position(offset + 1);
                 }
                 _ => walk.position(offset + 1),

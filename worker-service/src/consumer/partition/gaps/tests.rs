@@ -9,12 +9,12 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A gap alone.
+/// A single gap.
 fn alone(gap: Range<i64>) -> Vec<Range<i64>> {
     std::iter::once(gap).collect()
 }
 
-/// What a look has left.
+/// The gaps that a check has left.
 fn left(late: Range<i64>, seen: Range<i64>) -> Unexplained {
     Unexplained { fresh: Vec::new(), late: alone(late), seen: alone(seen) }
 }
@@ -50,7 +50,7 @@ fn gaps_are_bounded() {
         assert!(gaps.iter().all(|gap| gap.end == gap.start + 1), "and none holds what was a record");
     };
     is_bounded(&gaps.met.fresh, 4 * most - 2);
-    // And while the broker does not answer.
+    // The same while the broker does not answer.
     for n in 2 * most..3 * most {
         let due = gaps.take_due(Duration::from_secs(u64::try_from(n).unwrap())).unwrap();
         gaps.met(2 * n, 2 * n + 1);
@@ -62,7 +62,7 @@ fn gaps_are_bounded() {
     is_bounded(&gaps.met.late, 4 * most + 20);
 }
 
-/// A topic that was made anew, or a runner that reads again.
+/// After a topic was recreated, or a runner restarted.
 #[test]
 fn gaps_that_come_in_no_order_are_looked_into_in_order_and_once() {
     let mut gaps = Gaps::new("g".into(), 0);
@@ -80,7 +80,7 @@ fn gaps_that_come_in_no_order_are_looked_into_in_order_and_once() {
     assert_eq!(due, expected);
 }
 
-/// A broker that answers once it is let, and then says where the log begins.
+/// A broker that answers once the test allows it, with the beginning of the log.
 fn broker<'t>(
     lets: &'t watch::Receiver<bool>,
     low: i64,
@@ -101,7 +101,7 @@ async fn what_was_met_just_before_the_end_is_told_before_the_end() {
     let (told, (lets, answers)) = (Arc::default(), watch::channel(false));
     let ask = broker(&answers, 14, &told);
     let mut gaps = Gaps::new("g".into(), 0);
-    // A look is under way, and it is too early for the next one.
+    // A check is under way, and it is too early for the next one.
     gaps.met(3, 4);
     gaps.look(millis(0), &ask).await;
     gaps.met(10, 15);
@@ -126,7 +126,7 @@ async fn the_end_does_not_wait_for_a_broker_that_does_not_answer() {
     gaps.met(3, 4);
     gaps.look(millis(0), &ask).await;
     gaps.met(10, 15);
-    // Nor is anything forgotten where the runner is dropped meanwhile.
+    // Nothing is forgotten if the runner is dropped meanwhile.
     assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
     gaps.look_last(millis(20), &ask).await;
     assert!(told.lock().unwrap().is_empty());
@@ -163,7 +163,7 @@ fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as
     assert_eq!(lost(&one(), 20), certain(10, 10));
     assert_eq!(lost(&one(), 12), certain(10, 2));
     assert_eq!(lost(&one(), 10), Loss::default(), "it was a marker, or was aborted");
-    // The broker did not answer while its log went on to lose its beginning.
+    // The broker did not answer while retention deleted the beginning of its log.
     let possible = |from, at_most| Loss { certain: None, possible: Some((from, at_most)) };
     assert_eq!(lost(&one(), 21), possible(10, 10));
     assert_eq!(lost(&late(&[10..20, 25..26, 40..50]), 30), possible(10, 11));
@@ -174,12 +174,12 @@ fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as
 }
 
 proptest! {
-    /// A log with gaps of markers, of which the broker then drops its beginning, beyond what was consumed.
+    /// A log with gaps of markers. The broker then deletes its beginning, including records that were not consumed.
     #[test]
     fn what_is_lost_is_what_was_dropped_unread(
         read in prop::collection::vec((1..4i64, 1..4i64), 0..20), dropped in 0..50i64, aborted in 0..5i64
     ) {
-        // Records, then markers, again and again: no loss.
+        // Records and markers alternate: no loss.
         let (mut at, mut gaps) = (0, Vec::new());
         for (records, markers) in read {
             let expected = at + records;
@@ -187,7 +187,7 @@ proptest! {
             gaps.push(expected..at);
         }
         let markers_alone = gaps.clone();
-        // The next record is one behind where the log now begins, because what is there first was aborted.
+        // The next record is after the log's new beginning, because the first records there were aborted.
         let low = at + 1 + dropped;
         gaps.push(at + 1..low + aborted);
         let certain = (dropped > 0).then_some((at + 1, dropped.unsigned_abs()));
@@ -200,8 +200,7 @@ proptest! {
         }
     }
 
-    /// A log of records and gaps, of which there was time to read some, and of which the broker then drops the
-    /// beginning.
+    /// A log of records and gaps, some of which were read before the broker deleted the log's beginning.
     #[test]
     fn what_was_consumed_is_never_told_as_lost(
         gaps in prop::collection::vec((1..5i64, 1..4i64, 0..2usize), 0..30), low in 0..200i64
