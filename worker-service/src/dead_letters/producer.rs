@@ -128,9 +128,9 @@ impl Sent<'_> {
         OVERHEAD + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + size_of_headers(&self.headers)
     }
 
-    /// The same, cut to this many bytes: first the value; then the record's headers are left out if they are still too
-    /// large; the key last, because a record that cannot be sent would block its partition. `dlq.truncated` has the
-    /// value's original size, `dlq.key_truncated` the key's.
+    /// The same, cut to this many bytes: first the value, then all headers of the record (the letter's own stay), at
+    /// last the key, because a record that cannot be sent would block its partition. `dlq.truncated` has the value's
+    /// original size, `dlq.key_truncated` the key's.
     fn cut(&self, room: usize) -> Self {
         let room = room.saturating_sub(OVERHEAD);
         let mut headers = self.headers.clone();

@@ -8,8 +8,8 @@ pub struct PartitionLag {
     pub lag: Option<u64>,
     /// Whether Kafka does not return the log end now.
     pub is_unknown: bool,
-    /// Whether the partition was lost (not revoked): until this worker has joined the group again, no other worker may
-    /// report it.
+    /// Whether the group took the partition without a revocation. This worker reports it, with the last known values,
+    /// until it has rejoined the group: no other worker may be reporting it yet.
     pub is_lost: bool,
     /// How long the first of these records has been in the log, in seconds; 0 if there is none. By the broker's clock
     /// if the topic has LogAppendTime, and at least as long as this worker has known the record. While Kafka does not

@@ -79,7 +79,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     let others = async {
         for n in 0.. {
             kit.event("good", &n.to_string(), "{}").await;
-            // Several of these are applied for each letter.
+            // The worker has to apply several of these before each letter.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -12,7 +12,7 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     worker.tells("The dead-letter topic refuses").await;
     let waits = async || worker.partition(0).await["outage"].to_string().starts_with("\"cannot write dead letters: ");
     until("it waits", waits).await;
-    // Several attempts: three of them would already be more than a hundred letters.
+    // Several attempts: the first three alone would be more than a hundred letters.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(waits().await, "{:?}", worker.health().await);
     kit.set_topic(&kit.scope.dlq_topic, &[]).await;

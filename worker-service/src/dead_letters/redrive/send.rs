@@ -80,7 +80,7 @@ fn headers<'a>(letter: &'a Record, count: &'a str, group: &'a str) -> Option<Hea
     if !keeps_origin {
         headers.retain(|(name, _)| !ORIGIN.contains(name));
     }
-    // The previous count is the last header of its name. If it is malformed, it is the record's own.
+    // The previous count is the last header of its name. If the worker did not write it, it stays as the record's own.
     let is_ours = {
         let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
         redrives(&Record::from_bytes(None, None, &all)).is_some()
