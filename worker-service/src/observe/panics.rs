@@ -46,7 +46,7 @@ pub fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|_| panicked())
 }
 
-/// Like [`caught`], for a future. After a panic, do not use the values again that it used.
+/// Like [`caught`], for a future. After a panic, the values that the future used must not be used again.
 pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicked> {
     // One poll panics and is caught on one thread, whichever thread that is.
     AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())
