@@ -1,5 +1,4 @@
-//! The commands beside `run`: the small ones, and how the others are started. What these say is
-//! their standard output; their log goes to standard error.
+//! The commands other than `run`. Their results go to standard output, their log to standard error.
 
 use std::io::{self, Write};
 
@@ -13,8 +12,8 @@ use crate::consumer::registry::Registry;
 use crate::consumer::seek::{self, SeekConfig};
 use crate::{dead_letters, domains};
 
-/// Migrates, and makes the topics of every stream. Where a topic that is there has settings that are wrong, nothing is
-/// done.
+/// Migrates the schema, and creates the topics of every stream. Changes nothing if an existing topic has wrong
+/// settings.
 pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let client = kafka::client(&config.kafka)?;
@@ -28,7 +27,7 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     let topics_made = domains::registry().topics_made;
     for topics in streams {
         let made = kafka::topics::setup::make(&client, topics, &config.shape).await?;
-        // Their offsets begin at 0 again.
+        // The offsets of a new topic start at 0 again.
         for hook in &topics_made {
             hook(&store, &made).await?;
         }
@@ -38,7 +37,7 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets paused partitions go on; the worker that owns one notices within seconds.
+/// Resumes paused partitions; the worker that owns one notices within seconds.
 pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let store = Store::open(&config.postgres, "worker-service resume")?;
@@ -57,8 +56,7 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
         .context("they are resumed, but the result could not be printed")
 }
 
-/// The output of a command that does more than to tell: a reader that is gone does not end it, and is no failure of
-/// what it did.
+/// The output of a command that has effects: a closed pipe does not stop the command, and is not an error.
 struct Output<W>(W);
 
 impl<W: Write> Write for Output<W> {
@@ -77,7 +75,7 @@ impl<W: Write> Write for Output<W> {
     }
 }
 
-/// Looks at dead letters, sends them back, or deletes them.
+/// Lists, shows, redrives or purges dead letters.
 pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
     let out = &mut io::stdout();
     match command {
@@ -110,7 +108,7 @@ pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyh
     seek::run(command, &source.0, &kinds, &after_restore, &mut Output(io::stdout())).await.map(drop)
 }
 
-/// Runs a command that a domain brings.
+/// Runs a command of a domain.
 pub async fn of_domain(config: &DomainCommand) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
     config.command.run(&mut Output(io::stdout())).await

@@ -1,4 +1,4 @@
-//! The worker's settings and commands; `--help` is their reference. What domains bring to them is composed here.
+//! The worker's settings and commands; `--help` is their reference. Includes the settings and commands of the domains.
 
 mod domain;
 mod sources;
@@ -19,7 +19,7 @@ use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfi
 use crate::domains;
 use crate::observe::emf::EmfConfig;
 
-/// Room for a batch, and for another one that gathers.
+/// Enough for one batch in progress and a second one that is being collected.
 const LEAST_BYTES_IN_HAND: usize = 16 * 1024 * 1024;
 const MOST_BYTES_IN_HAND: usize = 1 << 40;
 

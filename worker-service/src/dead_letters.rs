@@ -1,8 +1,8 @@
-//! Dead letters, for those who look after them: [`list`], [`show`], [`redrive`], [`purge`].
+//! Commands for operators that handle dead letters: [`list`], [`show`], [`redrive`], [`purge`].
 //!
-//! The dead-letter topic is read without joining a group, from its beginning to where it ends at that
-//! moment, partition by partition ([`read`]). Only [`purge`] takes something out of it: a letter
-//! that was redriven stays, and is known by the row that its event has then.
+//! The dead-letter topic is read without joining a group, partition by partition, from its beginning to its current end
+//! ([`read`]). Only [`purge`] deletes from it: a letter that was redriven stays, and the row of its event shows that it
+//! was applied.
 
 pub mod config;
 pub mod filter;
@@ -26,11 +26,11 @@ use read::{Only, Reader, Span};
 
 use crate::source::{HandlerSpec, Source};
 
-/// Letters whose rows are asked for at once.
+/// Letters per chunk, which is one query to PostgreSQL.
 const CHUNK: usize = 500;
 
-/// Reads letters on a thread of its own: those that the filter lets through come out in chunks,
-/// without their values, so that a topic of any size takes little memory. What cannot be read yet is told in the log.
+/// Reads letters on its own thread. Those that match the filter are sent in chunks, without their values, so that a
+/// topic of any size takes little memory. Logs a warning about letters that cannot be read yet.
 fn letters(
     reader: Reader,
     only: Only,
@@ -58,7 +58,7 @@ fn letters(
                 if letter.is_of(&source) && filter.matches(&letter) {
                     chunk.push(letter);
                 }
-                // Nobody wants more: the other end is gone.
+                // If this fails, the receiver is closed.
                 chunk.len() < CHUNK || chunks.blocking_send(std::mem::take(&mut chunk)).is_ok()
             })?;
             if !on {
@@ -71,7 +71,7 @@ fn letters(
     (receiver, task)
 }
 
-/// The outcomes of those letters' events whose effect is there, in the order of the letters.
+/// The outcome of each letter's event, in the order of the letters; `None` without a row.
 async fn outcomes(
     store: &Store,
     handler: HandlerSpec,

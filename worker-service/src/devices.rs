@@ -25,10 +25,10 @@ use crate::event_lines;
 use crate::source::HandlerSpec;
 
 const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
-/// As people write it: 365.25 days.
+/// 365.25 days, as humantime reads `1year`.
 const YEAR: u64 = 31_557_600;
 
-/// What a worker does for devices.
+/// Registers the handler, the task, the command and the cache entries of devices.
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
@@ -59,7 +59,7 @@ pub struct EventsConfig {
 /// Applies what devices report.
 #[derive(Debug, Clone)]
 pub struct Devices {
-    /// For how long events are remembered.
+    /// How long events are kept.
     pub events: EventsConfig,
 }
 

@@ -3,7 +3,7 @@
 use crate::consumer::registry::Registry;
 use crate::devices;
 
-/// What they all do.
+/// Registers all domains.
 pub fn registry() -> Registry {
     let mut worker = Registry::default();
     devices::register(&mut worker);

@@ -4,12 +4,12 @@ use shared::runtime::{config, lifecycle, probe, telemetry};
 use worker_service::config::{Cli, Command};
 use worker_service::{command, worker};
 
-/// Fewer instructions for each of the many small things that a request and an event are made of.
+/// Needs fewer instructions for the many small allocations of an event.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // Before the runtime, which may panic too.
+    // Before the runtime is built, which may panic too.
     worker_service::observe::panics::log_panics();
     match lifecycle::runtime() {
         Ok(runtime) => runtime.block_on(work()),
@@ -35,6 +35,6 @@ async fn work() {
         std::process::exit(1);
     }
     telemetry::flush_log();
-    // Without waiting for threads that may hang in a server that is away.
+    // Does not wait for threads that may hang in a call to a server that is down.
     std::process::exit(0);
 }

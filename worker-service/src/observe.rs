@@ -1,4 +1,4 @@
-//! What is told outside of what happens here: metrics, CloudWatch's lines, spans, panics.
+//! Observability: metrics, CloudWatch's log lines, spans, panics.
 
 pub mod emf;
 pub mod metrics;

@@ -1,5 +1,5 @@
-//! What a handler reads: its stream, its group, and how the settings name them. The consumer and the commands for
-//! operators work by this, whatever the domain.
+//! The input of a handler: its stream, its group, and the settings that name them. The consumer and the operator
+//! commands use this for every domain.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use shared::store::Journal;
 /// A handler, as its domain declares it.
 #[derive(Debug, Clone, Copy)]
 pub struct HandlerSpec {
-    /// Its name: what `--only` and `--handler` call it.
+    /// The name that `--only` and `--handler` use.
     pub name: &'static str,
     pub group: Setting,
     pub stream: StreamSpec,
-    /// Whether it owns its stream. Exactly one of the handlers that read a stream does: it sends the dead letters of
-    /// records that are no event, or have a type that the stream does not have. The others pass over these.
+    /// Whether it owns its stream. Exactly one of a stream's handlers does: it dead-letters records that are not
+    /// events, and events of a type that the stream does not define. The other handlers skip these.
     pub owner: bool,
-    /// What makes a repeat harmless, and says of dead letters what became of their events.
+    /// Detects repeats, and returns the outcomes of the events of dead letters.
     pub journal: Journal,
 }
 
@@ -39,19 +39,20 @@ pub fn ensure_owners(handlers: impl Iterator<Item = HandlerSpec>) -> anyhow::Res
     Ok(())
 }
 
-/// What a handler reads, as the settings name it.
+/// A handler with the group and the topics from the settings.
 #[derive(Debug, Clone)]
 pub struct Source {
     pub handler: HandlerSpec,
     pub group: String,
     pub topics: TopicConfig,
-    /// The groups of other handlers that read the same topic: a record that was redriven for one of them is none of ours.
+    /// The groups of other handlers that read the same topic: this handler skips records that were redriven for one of
+    /// them.
     pub other_groups: Vec<String>,
 }
 
 impl Source {
-    /// Whether a group of this name is another one that reads the same topic. One that is not known is none: it may be
-    /// the name that this one had before.
+    /// Whether this is the group of another handler of the same topic. An unknown group is not: it may be an earlier
+    /// name of this handler's own group.
     pub fn is_of_another(&self, group: Option<&[u8]>) -> bool {
         group.is_some_and(|group| self.other_groups.iter().any(|other| other.as_bytes() == group))
     }

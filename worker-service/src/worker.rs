@@ -1,4 +1,4 @@
-//! The worker as a whole: builds its parts from the settings, and ends them in order.
+//! Builds the worker from its settings, and shuts it down in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,18 +30,17 @@ use crate::domains;
 use crate::observe::{self, panics};
 use crate::source::{self, Source};
 
-/// How long it may take to finish, commit and leave. With the last fences (2 s), the last traces (3 s) and the log (1 s)
-/// a shutdown takes 21 s at most, whatever is away.
+/// Limit to finish the work, commit and leave the groups. With the last fences (2 s), traces (3 s) and the log (1 s), a
+/// shutdown takes 21 s at most, even if every dependency is down.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
-/// How long fences that were kept are tried at the end: Redis may be back any moment, and they are
-/// gone with the process.
+/// How long a shutdown retries pending fences: Redis may recover any moment, and fences are lost with the process.
 const LAST_FENCES: Duration = Duration::from_secs(2);
 
-/// How long the brokers may take at the start to tell the topics' settings.
+/// Limit of the first check of the topics' settings.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// Runs a worker until it is told to end.
+/// Runs a worker until it receives a termination signal.
 pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     let termination = lifecycle::termination().context("cannot wait for signals")?;
     telemetry::start_log(&config.log)?;
@@ -64,7 +63,7 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
             Ok(())
         }
         outcome = worker.ended() => {
-            // Another process begins where the group stood; what the other groups do is finished before.
+            // Another process continues from the committed offsets; the other groups finish their work before.
             if let Err(error) = worker.stop().await {
                 tracing::error!(error = format!("{error:#}"), "another group could not continue either");
             }
@@ -73,20 +72,20 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     }
 }
 
-/// How often it is shown what partitions hold.
+/// How often the gauge of held bytes is updated.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a worker is made of beside its settings. Tests put in their own.
+/// Dependencies and intervals that are not settings. Tests replace them.
 #[derive(Debug, Clone)]
 pub struct Parts {
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// How long a partition may stand still for no reason, before its runner begins anew. Whatever a runner waits for
-    /// has a deadline of seconds, and what it waits out it tells.
+    /// How long a partition may stand still for no known reason before its runner is restarted. A runner reports every
+    /// wait, and each wait has a deadline of seconds.
     pub stall_timeout: Duration,
-    /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
-    /// takes to commit.
+    /// How often the broker's committed offset is compared with the stored one. Much longer than the client's commit
+    /// interval.
     pub compare_interval: Duration,
-    /// How often it looks whether the topics' settings are as they have to be.
+    /// How often the topics' settings are checked.
     pub topics_interval: Duration,
 }
 
@@ -111,14 +110,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts one; it connects by itself, and waits for what is away.
+    /// Starts a worker. It connects by itself, and waits for dependencies that are down.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
         Self::start_with(config, domains::registry(), Parts::default())
     }
 
-    /// The same, of these handlers and tasks, with other parts.
+    /// Like [`Self::start`], with these handlers, tasks and parts.
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
-        // Of all: the owner of a stream may run in another process.
+        // Checks all handlers: the owner of a stream may run in another process.
         source::ensure_owners(registry.handlers.iter().map(|handler| handler.spec))?;
         let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only);
         let client = kafka::client(&config.kafka)?;
@@ -160,16 +159,16 @@ impl Worker {
         Ok(Self { health, fencer, stop, ends, tasks: running })
     }
 
-    /// Waits until it ends by itself, which only a fatal error makes it do.
+    /// Waits until the worker ends by itself, which only a fatal error causes.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         match self.ends.next().await {
             Some(ended) => ended?,
-            // It runs tasks alone.
+            // This worker runs only tasks.
             None => std::future::pending().await,
         }
     }
 
-    /// Finishes what is under way, commits, leaves the group, and sends what fences are left.
+    /// Finishes the work in progress, commits, leaves the groups, and sends pending fences.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
         self.stop.cancel();
@@ -192,7 +191,7 @@ impl Worker {
     }
 }
 
-/// Shows what partitions hold, again and again.
+/// Updates the gauge of held bytes, forever.
 async fn show_budget(budget: &ByteBudget) {
     loop {
         metrics::gauge!("bytes_in_hand").set(budget.used() as f64);
@@ -200,7 +199,7 @@ async fn show_budget(budget: &ByteBudget) {
     }
 }
 
-/// Starts a consumer group: its polling thread, and who measures how far behind it is. Gives how it ends.
+/// Starts a consumer group: its polling thread and its lag measurement. The receiver gets the group's result.
 fn start_group(
     start: Start,
     source: &Source,
@@ -242,8 +241,8 @@ fn start_group(
     Ok(end)
 }
 
-/// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
-/// group before that would only take partitions away from workers that can do something with them.
+/// The worker starts without PostgreSQL, and waits for it and its schema before it joins the group: joining earlier
+/// would take partitions away from workers that can process them.
 fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         match runtime.block_on(store.check()) {

@@ -1,4 +1,4 @@
-//! The commands that domains bring.
+//! The commands of the domains.
 
 use std::sync::Arc;
 

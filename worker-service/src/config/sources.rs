@@ -1,5 +1,4 @@
-//! The groups and the topics of all handlers that are registered, and what else domains have as settings: each declares
-//! its own.
+//! The groups and topics of all registered handlers, and the other settings of domains: each domain declares its own.
 
 use std::collections::HashMap;
 
@@ -16,7 +15,7 @@ fn handlers() -> Vec<HandlerSpec> {
     domains::registry().handlers.iter().map(|handler| handler.spec).collect()
 }
 
-/// Each stream once, whoever reads it.
+/// Each stream once, even if several handlers read it.
 fn streams(handlers: &[HandlerSpec]) -> Vec<StreamSpec> {
     let mut streams: Vec<StreamSpec> = Vec::new();
     for HandlerSpec { stream, .. } in handlers {
@@ -35,13 +34,13 @@ fn augment_groups(command: Command, handlers: &[HandlerSpec]) -> Command {
     handlers.iter().fold(command, |command, handler| handler.group.augment_as_group(command))
 }
 
-/// The argument that names one handler, where there may be several.
+/// The argument that chooses one of several handlers.
 fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
     let names = handlers.iter().map(|handler| handler.name);
     Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(PossibleValuesParser::new(names))
 }
 
-/// No two of these variables have the same value.
+/// Checks that no two of these variables have the same value.
 fn all_differ<'a>(what: &str, named: impl Iterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     let mut seen = HashMap::new();
     for (variable, name) in named {
@@ -53,7 +52,7 @@ fn all_differ<'a>(what: &str, named: impl Iterator<Item = (&'static str, &'a str
     Ok(())
 }
 
-/// The topics of these streams, no two of which are the same.
+/// Reads the topics of these streams, which must differ.
 fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<TopicConfig>, Error> {
     let read: Vec<_> = streams.iter().map(|stream| stream.read(matches)).collect::<Result<_, _>>()?;
     let named = streams.iter().zip(&read).flat_map(|(stream, topics): (_, &TopicConfig)| {
@@ -63,7 +62,7 @@ fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<Topic
     Ok(read)
 }
 
-/// The groups of these handlers, no two of which are the same.
+/// Reads the groups of these handlers, which must differ.
 fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<String>, Error> {
     let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read(matches)).collect();
     all_differ("group", handlers.iter().map(|handler| handler.group.variable).zip(groups.iter().map(String::as_str)))?;
@@ -84,21 +83,21 @@ fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<So
     Ok(handlers.iter().zip(&groups).filter_map(source).collect())
 }
 
-/// Of several the one that was named.
+/// The index of the handler that `--handler` names.
 fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Option<usize> {
     let named = matches.get_one::<String>("handler")?;
     handlers.iter().position(|handler| handler.name == named)
 }
 
-/// Those of all handlers.
+/// The sources of all handlers.
 #[derive(Debug, Clone)]
 pub struct Sources(pub Vec<Source>);
 
-/// That of one handler.
+/// The source of one handler.
 #[derive(Debug, Clone)]
 pub struct OneSource(pub Source);
 
-/// The groups of all handlers, or of one.
+/// The groups of all handlers, or of the chosen one.
 #[derive(Debug, Clone)]
 pub struct Groups(pub Vec<String>);
 
@@ -106,11 +105,11 @@ pub struct Groups(pub Vec<String>);
 #[derive(Debug, Clone)]
 pub struct Streams(pub Vec<TopicConfig>);
 
-/// The settings of `run` that domains bring.
+/// The settings of `run` that domains declare.
 #[derive(Debug, Clone)]
 pub struct DomainSettings(pub Settings);
 
-/// A part of a command's settings that depends on what is registered, such as these handlers.
+/// A part of a command's settings that depends on the registered handlers.
 trait OfHandlers: Sized {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command;
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error>;
@@ -179,7 +178,7 @@ impl OfHandlers for DomainSettings {
     }
 }
 
-/// Clap's traits, for the handlers that are registered.
+/// Implements clap's traits for the registered handlers.
 macro_rules! args_of_handlers {
     ($($name:ident),*) => {$(
         impl Args for $name {
@@ -238,7 +237,7 @@ mod tests {
         HandlerSpec { name, group, stream, owner: true, journal }
     }
 
-    /// Two that read one stream, and one that reads another.
+    /// Two handlers of one stream, and one of another stream.
     const THREE: [HandlerSpec; 3] = [
         handler("store", setting("STORE_GROUP", "store-group", "store"), READINGS),
         handler("count", setting("COUNT_GROUP", "count-group", "count"), READINGS),

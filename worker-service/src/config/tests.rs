@@ -2,7 +2,7 @@ use clap::CommandFactory as _;
 
 use super::*;
 
-/// Those that have both.
+/// Commands that take both topics.
 const WITH_TOPICS: [&[&str]; 9] = [
     &["run"],
     &["setup"],

@@ -1,4 +1,4 @@
-//! Which dead letters a command is about.
+//! Selects the dead letters of a command.
 
 use shared::kafka::Reason;
 use shared::runtime::rfc3339;
@@ -28,7 +28,7 @@ pub struct LetterFilter {
 }
 
 impl LetterFilter {
-    /// Whether it lets a letter through; its limit is not looked at.
+    /// Whether the filter matches a letter; ignores the limit.
     pub fn matches(&self, letter: &LetterSummary) -> bool {
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         same(&self.key, &letter.key)

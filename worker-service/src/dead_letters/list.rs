@@ -1,4 +1,4 @@
-//! `dlq list`: one line a letter.
+//! `dlq list`: one line for each letter.
 
 use std::io::Write;
 
@@ -10,9 +10,9 @@ use super::{letters, outcomes};
 use crate::dead_letters::config::DlqListConfig;
 use crate::source::Source;
 
-/// Lists the letters that the filter lets through, by partition and offset.
+/// Lists the letters that match the filter, by partition and offset.
 ///
-/// PostgreSQL away is no reason to hide them: whether an event has its row is unknown then.
+/// Lists them without PostgreSQL, too: whether an event was applied is unknown then.
 pub async fn run(config: &DlqListConfig, source: &Source, out: &mut impl Write) -> anyhow::Result<()> {
     let client = kafka::client(&config.kafka)?;
     let store = Store::open(&config.postgres, "worker-service dlq")?;

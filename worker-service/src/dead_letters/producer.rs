@@ -1,4 +1,4 @@
-//! Sends dead letters, and says so only once Kafka holds them.
+//! Sends dead letters, and reports them as sent only when Kafka has acknowledged them.
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
@@ -11,9 +11,9 @@ use super::reliable_producer::{ReliableProducer, owned};
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace;
 
-/// What a record takes beyond its key, value and headers, generously.
+/// Generous estimate of a record's size beyond its key, value and headers.
 const OVERHEAD: usize = 512;
-/// A letter is not cut to less: its own headers need about as much.
+/// A letter is not cut further: its own headers need about as much.
 const LEAST_BYTES: usize = 2048;
 
 pub struct DeadLetters {
@@ -26,10 +26,10 @@ impl DeadLetters {
         Ok(Self { topic: topic.to_owned(), producer: ReliableProducer::new(client, group)? })
     }
 
-    /// Sends letters, and gives each back with how it went: `Ok` only when all in-sync replicas have
-    /// it. A letter that was not acknowledged may be there nevertheless.
+    /// Sends letters, and returns each with its result: `Ok` only when all in-sync replicas have it. After an error, a
+    /// letter may have been written nevertheless.
     pub async fn send(&self, letters: Vec<DeadLetter>) -> Vec<(DeadLetter, Result<(), String>)> {
-        // Each is caught by itself: one that cannot be sent for a defect of ours keeps no other one back.
+        // Panics are caught one by one: a letter that triggers a defect must not keep the others back.
         let one = async |letter: &DeadLetter| match panics::caught_async(self.send_one(letter)).await {
             Ok(sent) => sent,
             Err(panicked) => {
@@ -47,8 +47,8 @@ impl DeadLetters {
         letters.into_iter().zip(sent).collect()
     }
 
-    /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
-    /// half until it fits.
+    /// Halves the size until the letter fits, if it is too large for the client or for the broker, whose limit is
+    /// unknown.
     async fn send_one(&self, letter: &DeadLetter) -> Result<(), String> {
         let (value, group) = (letter.record.value(), self.producer.group());
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
@@ -81,13 +81,13 @@ impl DeadLetters {
         self.producer.send(&self.topic, (letter.key, letter.value), headers).await.map(|_| ())
     }
 
-    /// What decides about nothing: where it panicked, that is told.
+    /// Reports a panic in code whose result is not needed.
     fn tell<T>(&self, letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
         result.map_err(|panicked| panicked.tell(self.producer.group(), letter.record.partition)).ok()
     }
 }
 
-/// A letter, or, where that panics, what needs less code: without its record's headers.
+/// The whole letter, or, if building it panics, one without its record's headers, which needs less code.
 fn whole_or_bare<'a>(
     group: &str,
     letter: &DeadLetter,
@@ -104,7 +104,7 @@ fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(code)) if kafka::is_too_large(*code))
 }
 
-/// A topic that is compacted takes no record without a key.
+/// A compacted topic refuses records without a key.
 fn is_invalid(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)))
 }
@@ -117,7 +117,7 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// The same with an empty key, and a header that says that there was none.
+    /// The same with an empty key, and a header that says that the record had none.
     fn with_a_key(mut self) -> Self {
         self.key = Some(b"");
         self.headers.push((KEY_ABSENT.to_owned(), Some(b"true".to_vec())));
@@ -128,9 +128,9 @@ impl Sent<'_> {
         OVERHEAD + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + size_of_headers(&self.headers)
     }
 
-    /// The same, made to fit into so many bytes: first the value is cut; headers beyond all measure are left out,
-    /// but for ours; at last the key is cut, because a record that cannot be sent at all would stop its partition.
-    /// `dlq.truncated` tells the value's size before, and `dlq.key_truncated` the key's.
+    /// The same, cut to this many bytes: first the value, then all headers of the record (the letter's own stay), at
+    /// last the key, because a record that cannot be sent would block its partition. `dlq.truncated` has the value's
+    /// original size, `dlq.key_truncated` the key's.
     fn cut(&self, room: usize) -> Self {
         let room = room.saturating_sub(OVERHEAD);
         let mut headers = self.headers.clone();
@@ -154,10 +154,10 @@ impl Sent<'_> {
     }
 }
 
-/// Says that a part of a letter was cut, and the size of its value.
+/// Marks a letter that was cut; has the original size of its value.
 const TRUNCATED: &str = "dlq.truncated";
 
-/// Says that the record had no key.
+/// Marks a record that had no key.
 pub(crate) const KEY_ABSENT: &str = "dlq.key_absent";
 
 fn truncated(value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {

@@ -1,7 +1,7 @@
-//! `dlq purge`: deletes old letters, for the topic keeps them for ever and erasure has to reach it.
+//! `dlq purge`: deletes old letters. The topic keeps them forever, and erasure has to reach them.
 //!
-//! Kafka deletes the beginning of a partition, and nothing in its middle. So what goes ends before the first letter
-//! that stays, in each partition, and what would go behind that is told.
+//! Kafka deletes only from the beginning of a partition. So in each partition everything before the first letter that
+//! stays is deleted, and matching letters behind it are reported.
 
 use std::io::Write;
 
@@ -22,9 +22,9 @@ use crate::source::Source;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Letters that were deleted; of a dry run, what would have been.
+    /// Letters that were deleted; in a dry run, those that would be.
     pub deleted: u64,
-    /// Letters that were chosen, and stay because of one before them that was not.
+    /// Matching letters that stay, because an earlier one stays.
     pub behind: u64,
 }
 
@@ -56,30 +56,30 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
     Ok(summary)
 }
 
-/// A partition: what goes from its beginning, and what does not.
+/// What a purge does in one partition.
 #[derive(Debug, Default)]
 struct PartitionPlan {
     partition: i32,
-    /// Where it begins now, and where it begins then.
+    /// The first offset before and after the purge.
     from: i64,
     up_to: i64,
-    /// The offsets of those that go.
+    /// The offsets of the letters to delete.
     deleted: Vec<i64>,
-    /// The first that stays, and why nothing behind it goes.
+    /// The first letter that stays, and why.
     stays: Option<Stays>,
     behind: u64,
 }
 
 #[derive(Debug)]
 enum Stays {
-    /// It was not chosen.
+    /// It did not match.
     Letter(Box<LetterSummary>),
-    /// What cannot be read cannot be chosen.
+    /// An unreadable record cannot match.
     Unreadable(i64),
 }
 
 impl PartitionPlan {
-    /// Nothing yet of a partition, all of which goes unless something stays.
+    /// Before anything is read: the whole partition would be deleted.
     fn of(span: Span) -> Self {
         Self { partition: span.partition, from: span.from, up_to: span.to, ..Self::default() }
     }
@@ -96,7 +96,7 @@ impl PartitionPlan {
         }
     }
 
-    /// At this offset something cannot be read: only letters before it go.
+    /// The record at this offset cannot be read: only letters before it are deleted.
     fn is_unreadable_from(&mut self, offset: i64) {
         if offset < self.up_to {
             let before = self.deleted();
@@ -203,12 +203,12 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing goes that was not chosen, everything before the first that stays goes, and all are counted.
+        /// Only matching letters are deleted, all of them before the first that stays, and all are counted.
         #[test]
         fn what_goes_ends_before_the_first_that_stays(
             chosen in prop::collection::vec(any::<bool>(), 0..40), unreadable in proptest::option::of(0_i64..100),
         ) {
-            // Every other offset: markers of transactions stand between.
+            // Every other offset, as with transaction markers in between.
             let offset = |place: usize| 10 + 2 * i64::try_from(place).unwrap();
             let end = offset(chosen.len());
             let mut found = PartitionPlan::of(Span { partition: 0, from: 10, to: end });

@@ -1,4 +1,4 @@
-//! Reads a topic, or a piece of it: the dead-letter topic, and for `seek` the input topic. Blocks its thread.
+//! Reads a topic or a part of it: the dead-letter topic, and for `seek` the input topic. Blocks its thread.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::unreadable::{self, Unreadable, is_unreadable};
 use shared::kafka::{ADMIN_TIMEOUT, LogContext, PlainConsumer, Record};
 
-/// Without a record for so long, Kafka is taken to be away.
+/// After this long without a record, Kafka counts as down.
 const STALL: Duration = Duration::from_secs(30);
-/// Without a record or an error for so long, what stands there is looked at.
+/// After this long without a record or an error, checks whether the next record is unreadable.
 const SILENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(200);
 
-/// A piece of a partition: from the first offset to before the second.
+/// A range of a partition: from the first offset, up to and without the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) partition: i32,
@@ -26,14 +26,14 @@ pub(crate) struct Span {
     pub(crate) to: i64,
 }
 
-/// One partition alone, or one offset of it.
+/// Only one partition, or one offset of it.
 pub(crate) type Only = Option<(i32, Option<i64>)>;
 
 enum Read {
     All,
-    /// Nobody wants more.
+    /// `visit` needs no more records.
     Enough,
-    /// What is at this offset, or behind it, cannot be read; without an error nothing is told of it.
+    /// The record at this offset, or one after it, cannot be read. No error: the client returned nothing.
     UpTo(i64, Option<KafkaError>),
 }
 
@@ -47,8 +47,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The group is only a name that librdkafka wants; it is not joined. The worker's own is one that
-    /// this user may surely use.
+    /// librdkafka requires a group name; the group is not joined. The worker's own group is one that this user may use.
     pub(crate) fn open(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let mut config = client.clone();
         config
@@ -57,10 +56,10 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            // The client's default, said here because the ends are asked by it: they are the last stable offsets.
+            // The client's default, explicit because the end offsets depend on it: they are the last stable offsets.
             .set("isolation.level", "read_committed")
-            // The worker's own bounds of what is fetched ahead: of values alone the bytes are counted, so that letters
-            // with large keys or headers need a bound on their number too.
+            // The worker's own prefetch limits. librdkafka counts only the bytes of values, so large keys or headers
+            // need a limit of their number, too.
             .set("queued.max.messages.kbytes", "2048")
             .set("queued.min.messages", "8")
             .set("fetch.queue.backoff.ms", "10")
@@ -72,20 +71,19 @@ impl Reader {
         Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
     }
 
-    /// What can be read of the topic now: all of it, one partition, or one offset of it.
+    /// The readable ranges now: of all partitions, of one, or one offset.
     pub(crate) fn spans(&self, only: Only) -> anyhow::Result<Vec<Span>> {
         self.bounds(&self.consumer, only)
     }
 
-    /// The same, and with it what cannot be read yet, because it stands behind the beginning of a transaction that is
-    /// open.
+    /// The same, and the ranges that cannot be read yet, because an open transaction precedes them.
     pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
         let mut config = self.client.clone();
         let whole = config
             .set("isolation.level", "read_uncommitted")
             .create_with_context(LogContext)
             .context("cannot create a Kafka client")?;
-        // The log's end first: what comes in between is not taken for unstable.
+        // The log ends first, so that records that arrive in between do not count as unstable.
         let whole = self.bounds(&whole, only)?;
         let spans = self.spans(only)?;
         let unstable: Vec<_> = spans
@@ -125,8 +123,8 @@ impl Reader {
         Ok(spans)
     }
 
-    /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more. What cannot be read
-    /// is told in the log, and the rest is handed over all the same.
+    /// Passes the records to `visit` in order until it returns `false`; returns whether it wanted more. Logs unreadable
+    /// records, and skips them.
     pub(crate) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
         let (mut from, mut refused, mut silent) = (span.from, None, None);
         while from < span.to {
@@ -134,7 +132,7 @@ impl Reader {
                 Read::All => return Ok(true),
                 Read::Enough => return Ok(false),
                 Read::UpTo(at, Some(error)) if refused == Some(at) => {
-                    // One look finds it readable, and the next does not.
+                    // The check found it readable, but reading failed again.
                     anyhow::bail!("reading {} [{}] at {at}: {error}", self.topic, span.partition);
                 }
                 Read::UpTo(at, error) => {
@@ -146,7 +144,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Tells what cannot be read from the beginning of a piece on, and where it can be read again.
+    /// Logs the unreadable records at the beginning of a range; returns the first readable offset.
     fn note_unreadable(&self, span: Span) -> anyhow::Result<i64> {
         let Span { partition, from, to } = span;
         let found = unreadable::from(&self.client, &self.group, &self.topic, partition, from, to)?;
@@ -162,13 +160,13 @@ impl Reader {
                 "skipping records that cannot be read"
             );
         }
-        // Where it can be read after all it is read again.
+        // If the check found nothing unreadable, reading starts again at the same offset.
         let next = found.last().map_or(from, |last| last.to);
         self.unreadable.borrow_mut().extend(found.into_iter().map(|found| (partition, found)));
         Ok(next)
     }
 
-    /// The first offset of a partition that could not be read, if that was met.
+    /// The first unreadable offset that was met in a partition.
     pub(super) fn first_unreadable(&self, partition: i32) -> Option<i64> {
         let all = self.unreadable.borrow();
         all.iter().filter(|(of, _)| *of == partition).map(|(_, found)| found.from).min()
@@ -181,7 +179,8 @@ impl Reader {
         found.map(|(_, found)| found.error.clone())
     }
 
-    /// `silent` is where it was looked already, because nothing was told: there it takes as long as it takes.
+    /// `silent` is the offset that was checked after a silence: it is not checked again, only [`STALL`] limits the
+    /// wait.
     fn read_from(
         &self,
         span: Span,
@@ -208,7 +207,7 @@ impl Reader {
                     }
                     since = Instant::now();
                 }
-                // The end may be a gap: what was there last is gone.
+                // The range may end in a gap: its last record is gone.
                 Some(Err(KafkaError::PartitionEOF(partition))) if partition == span.partition => return Ok(Read::All),
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, Some(error))),
@@ -225,7 +224,7 @@ impl Reader {
         }
     }
 
-    /// One record, if it is there.
+    /// One record, if it exists.
     pub(super) fn one(&self, partition: i32, offset: i64) -> anyhow::Result<Option<Record>> {
         let mut found = None;
         for span in self.spans(Some((partition, Some(offset))))? {

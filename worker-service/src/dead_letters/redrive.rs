@@ -1,11 +1,11 @@
 //! `dlq redrive`: sends letters back to the input topic.
 //!
-//! Two passes. The first reads every letter and keeps only what is needed to order them ([`plan`]); the second reads
-//! those again that are to be sent, and sends each when the one before it is acknowledged. So the events of a key never
-//! overtake each other.
+//! Two passes. The first reads every letter and keeps only what orders them ([`plan`]); the second reads the letters to
+//! send again, and sends each after the previous one was acknowledged. So the events of a key never overtake each
+//! other.
 //!
-//! Nothing is lost: a letter stays where it is. Nothing is applied twice: an event that has its row is
-//! left out, and would be a repeat if it were sent.
+//! Nothing is lost: a letter stays in the topic. Nothing is applied twice: an event that has its row is left out, and
+//! would count as a repeat if it were sent.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -31,30 +31,30 @@ use super::{letters, outcomes};
 use crate::dead_letters::config::DlqRedriveConfig;
 use crate::source::Source;
 
-/// So many letters failed one after the other, and not because of what they are: Kafka is away, and the rest
-/// would only wait for it.
+/// After this many failures in a row that the letters did not cause, Kafka is probably down: sending stops, because the
+/// rest would only run into the same timeout.
 const FAILURES: usize = 3;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub read: u64,
-    /// Those that the filter let through.
+    /// Letters that matched the filter.
     pub matched: usize,
-    /// Left out, because their event has its row.
+    /// Left out because their event has its row.
     pub applied: usize,
-    /// Left out, because a later letter of the same event is there.
+    /// Left out because there is a later letter of the same event.
     pub repeated: usize,
-    /// Not sent: redriven too often, cut, no letter of ours, or too large for the topic.
+    /// Not sent: redriven too often, truncated, not a letter of this worker, or too large for the topic.
     pub refused: usize,
-    /// Acknowledged by Kafka; of a dry run, what would have been sent.
+    /// Acknowledged by Kafka; in a dry run, what would be sent.
     pub sent: usize,
-    /// Not acknowledged, or not sent because an earlier one of the key was not; they may be there.
+    /// Not acknowledged, or not sent because an earlier one of the key failed; those may have been written.
     pub failed: usize,
-    /// Whether nothing was sent on purpose.
+    /// Whether nothing was sent, because this is a dry run.
     pub dry_run: bool,
 }
 
-/// Sends what the settings choose; nothing where one of the worker's stores is away.
+/// Sends the chosen letters; nothing if PostgreSQL or Redis is down.
 pub async fn run(
     config: &DlqRedriveConfig,
     source: &Source,
@@ -64,7 +64,7 @@ pub async fn run(
     let client = kafka::client(&config.kafka)?;
     let store = Store::open(&config.stores.postgres, "worker-service dlq")?;
     let cache = Cache::open(&config.stores.redis, kinds)?;
-    // What would be sent now would only wait in the input topic, or leave the cache behind.
+    // Records that are sent now would only wait in the input topic, or leave the cache stale.
     store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was sent: Redis does not answer")?;
 
@@ -148,7 +148,7 @@ async fn send(
                 in_a_row = 0;
                 report.sent(&record, Some(place))?;
             }
-            // It is not waited for: the next ones of its key go on without it.
+            // The following letters of its key are sent without it.
             Err(error) if error.is_of_this_one() => {
                 in_a_row = 0;
                 report.refused(entry.partition, entry.offset, &error.to_string())?;
@@ -162,7 +162,7 @@ async fn send(
     }
     drop(receiver);
     let read = task.await?;
-    // Not fetched, because Kafka is away, or no longer there.
+    // Not fetched: Kafka is down, or they were deleted.
     report.summary.failed += planned - got;
     read
 }
@@ -196,7 +196,7 @@ fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(PlannedRecord, Re
 struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
-    /// Of the stream's events.
+    /// The types of the stream.
     types: &'static [&'static str],
     summary: Summary,
 }

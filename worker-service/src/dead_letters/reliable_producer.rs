@@ -1,4 +1,4 @@
-//! The client that sends dead letters, and redriven records.
+//! The producer of dead letters and of redriven records.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,12 +10,13 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
 use shared::kafka::{self, LogContext};
 
-/// How long one record may take; then the scheduler waits and sends it again, and an operator reads that it failed.
+/// Limit for one record; after it the scheduler waits and sends the record again, and an operator's command reports it
+/// as failed.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says of a record that it is sent only when all in-sync replicas have it.
+/// A producer that reports a record as sent only when all in-sync replicas have it.
 pub(super) struct ReliableProducer {
-    /// Whose records these are.
+    /// The consumer group of the records.
     group: String,
     config: ClientConfig,
     producer: Mutex<FutureProducer<LogContext>>,
@@ -32,8 +33,7 @@ impl ReliableProducer {
         &self.group
     }
 
-    /// Sends a record of this key and value; gives its partition and offset. One that was not acknowledged may be there
-    /// nevertheless.
+    /// Sends a record; returns its partition and offset. After an error, the record may have been written nevertheless.
     pub(super) async fn send(
         &self,
         topic: &str,
@@ -43,12 +43,12 @@ impl ReliableProducer {
         let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         (record.key, record.payload) = (key, value);
         let producer = self.producer().clone();
-        // `send` would sleep while the queue is full; who sends waits better.
+        // `send` would sleep while the queue is full; the callers wait themselves.
         let sent = match producer.send_result(record) {
             Err((error, _)) => Err(error),
             Ok(delivery) => match delivery.await {
                 Ok(Ok(at)) if kafka::is_acknowledged(at.offset) => return Ok((at.partition, at.offset)),
-                // It may be there, and comes twice then.
+                // It may have been written; then it appears twice.
                 Ok(Ok(_)) => {
                     let group = self.group();
                     tracing::warn!(group, "librdkafka reports a record as written that no broker acknowledged");
@@ -64,8 +64,8 @@ impl ReliableProducer {
         sent
     }
 
-    /// A fatal error ends an idempotent producer for good: a new one takes its place. Of several records that met the
-    /// error, the first brings the new one.
+    /// Replaces the producer: a fatal error ends an idempotent producer for good. If several records met the error, the
+    /// first one replaces it.
     fn renew(&self) {
         let mut producer = self.producer();
         if producer.client().fatal_error().is_none() {
@@ -82,7 +82,7 @@ impl ReliableProducer {
     }
 }
 
-/// Headers, as the client takes them.
+/// Headers in the client's type.
 pub(super) fn owned<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> OwnedHeaders {
     headers.into_iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }))
 }
@@ -93,7 +93,7 @@ fn settings(client: &ClientConfig) -> ClientConfig {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
-        // Each alone: a batch is taken or refused as a whole, also for its size.
+        // One record in each batch: a broker accepts or refuses a batch as a whole, also because of its size.
         .set("batch.num.messages", "1")
         .set("linger.ms", "0")
         .set("partitioner", "murmur2_random")
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_sent_again_after_a_fatal_error() {
-        // Only the in-process broker can be told to answer wrongly.
+        // Only the in-process broker can answer wrongly on request.
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let mut client = ClientConfig::new();
@@ -126,7 +126,7 @@ mod tests {
         let send = async || producer.send("t", (Some(b"k"), Some(b"v")), OwnedHeaders::new()).await;
         assert_eq!(send().await, Ok((0, 0)));
 
-        // A gap in an idempotent producer's sequence that nothing explains.
+        // An unexplained gap in an idempotent producer's sequence.
         let gap = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         cluster.request_errors(RDKafkaApiKey::Produce, &[gap; 1]);
         send().await.unwrap_err();

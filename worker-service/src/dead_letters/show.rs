@@ -1,4 +1,4 @@
-//! `dlq show`: one letter, whole. The only place that shows a value.
+//! `dlq show`: one complete letter. The only command that shows a value.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -43,7 +43,7 @@ pub async fn run(config: &DlqShowConfig, source: &Source, out: &mut impl Write) 
     Ok(())
 }
 
-/// Its record's own headers as they were, then those of the letter.
+/// The record's original headers, then the letter's own.
 fn headers(record: &Record) -> Vec<Header<'_>> {
     let of_the_letter = |(name, _): &Header<'_>| name.starts_with(b"dlq.") && *name != b"dlq.headers";
     match record.original_headers() {
@@ -52,7 +52,7 @@ fn headers(record: &Record) -> Vec<Header<'_>> {
     }
 }
 
-/// Bytes are text where they are UTF-8, else hexadecimal, under another name.
+/// Bytes are text if they are UTF-8, else hexadecimal under another name.
 fn as_json(record: &Record) -> Value {
     let headers: Vec<Value> = headers(record)
         .into_iter()
@@ -92,7 +92,7 @@ fn as_text(record: &Record) -> String {
     text
 }
 
-/// Nothing in it may be taken for a command by a terminal; lines stay lines.
+/// Escapes control characters, which a terminal could execute, except line breaks and tabs.
 fn shown(bytes: Option<&[u8]>) -> String {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => "(none)".to_owned(),

@@ -1,4 +1,4 @@
-//! What a dead letter says of itself, without its value. Pure.
+//! The content of a dead letter, without its value. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,9 +15,10 @@ use crate::source::Source;
 
 /// The header that counts how often an event was redriven.
 pub const REDRIVES: &str = "redrive.count";
-/// The most that is taken for a count of ours: nobody redrives an event so often, and a stranger may write anything.
+/// The maximum count that is accepted as the worker's own: no event is redriven that often, but another producer may
+/// write anything.
 pub(super) const MOST_REDRIVES: u32 = 1_000;
-/// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
+/// The maximum bytes that are kept of a text: longer ones are not the worker's own, and there may be many.
 const MAX_TEXT: usize = 1_024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,33 +46,33 @@ impl RecordPlace {
 pub struct LetterSummary {
     pub partition: i32,
     pub offset: i64,
-    /// The key, where it is text.
+    /// The key, if it is text.
     pub key: Option<String>,
-    /// A hash of the key, whatever it is; none where there is no key.
+    /// A hash of the key's bytes; `None` without a key.
     pub key_hash: Option<u64>,
     pub event_id: Option<String>,
-    /// The consumer group whose it is: `dlq.group`.
+    /// The consumer group that sent it: `dlq.group`.
     pub group: Option<String>,
     pub reason: Option<String>,
     pub error: Option<String>,
     pub attempts: Option<u32>,
-    /// `dlq.failed_at`; without one, when the letter was appended.
+    /// `dlq.failed_at`; without it, the time at which the letter was appended.
     pub failed_at: OffsetDateTime,
-    /// Where it first stood: `origin.topic` and so on, else where it died, `dlq.topic` and so on.
+    /// The original position: `origin.topic` and so on, else where the record failed, `dlq.topic` and so on.
     pub origin: Option<RecordPlace>,
     pub redrives: u32,
-    /// Whether it was truncated, because it was too large.
+    /// Whether it was cut because it was too large.
     pub truncated: bool,
-    /// Why its record cannot be written again, if so.
+    /// Why its record cannot be written again, if it cannot.
     pub unwritable: Option<&'static str>,
 }
 
 impl LetterSummary {
-    /// Reads a record of the dead-letter topic, whose stream has these types; whatever is missing is left open.
+    /// Reads a record of the dead-letter topic; `types` are its stream's. Missing fields stay empty.
     pub fn of(record: &Record, types: &[&'static str]) -> Self {
         let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
         let (own, unwritable) = own(record);
-        // A structured record has its id in its value, where only decoding finds it.
+        // A structured CloudEvent has its id in the value, so that only decoding finds it.
         let event_id = text(&own, header::ID)
             .or_else(|| Some(panics::caught(|| decode(&own, types)).ok()?.ok()?.0.id.as_str().to_owned()));
         Self {
@@ -85,7 +86,7 @@ impl LetterSummary {
             error: text(record, "dlq.error"),
             attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
             failed_at: failed_at.unwrap_or(record.timestamp),
-            // One that makes no sense is not replaced: it goes back as it came.
+            // A malformed origin is not replaced: the record goes back as it came.
             origin: match own.header(header::ORIGIN_TOPIC) {
                 Some(_) => RecordPlace::of(&own, "origin"),
                 None => RecordPlace::of(record, "dlq"),
@@ -96,7 +97,7 @@ impl LetterSummary {
         }
     }
 
-    /// Whether it is one of this source's handler, or of nobody that is known.
+    /// Whether it belongs to this source's handler, or to no known group.
     pub fn is_of(&self, source: &Source) -> bool {
         !source.is_of_another(self.group.as_deref().map(str::as_bytes))
     }
@@ -114,7 +115,7 @@ impl LetterSummary {
         }
     }
 
-    /// As one JSON object; the outcome is that of its event's row, where PostgreSQL was asked.
+    /// As one JSON object; `outcome` is that of its event's row, if PostgreSQL was asked.
     pub fn json(&self, outcome: Option<Option<&str>>) -> serde_json::Value {
         json!({
             "partition": self.partition,
@@ -159,8 +160,7 @@ impl LetterSummary {
     }
 }
 
-/// Text from outside on an operator's terminal: nothing in it may be taken for a command, or for the
-/// end of the word.
+/// External text on an operator's terminal: it cannot be taken for a control sequence, or for the end of the field.
 pub(super) struct Shown<'a>(pub(super) &'a Option<String>);
 
 impl fmt::Display for Shown<'_> {
@@ -173,7 +173,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The record with its own headers as they were, and why it cannot be written with them, if so.
+/// The record with its original headers, and why it cannot be written with them, if so.
 fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
     if record.headers_are_unread() {
         return (Cow::Borrowed(record), Some("its headers could not be read"));
@@ -191,15 +191,15 @@ fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
     (own, unwritable)
 }
 
-/// How often a record was redriven, if that is what its header says. Redriving writes the first place with the count;
-/// a count without one is a stranger's header, and so is what is no such number as we write.
+/// How often a record was redriven. Redriving writes the count together with the origin: a count without an origin, or
+/// in another format, was written by another producer and does not count.
 pub(super) fn redrives(own: &Record) -> Option<u32> {
     let said = text(own, REDRIVES)?;
     let count = said.parse().ok().filter(|count| (1..=MOST_REDRIVES).contains(count) && count.to_string() == said)?;
     own.is_redriven().then(|| RecordPlace::of(own, "origin"))?.map(|_| count)
 }
 
-/// Two keys that share one are kept in one order, which harms neither.
+/// A collision only means that two keys share one order, which is harmless.
 pub(super) fn hash(of: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
@@ -210,7 +210,7 @@ fn text(record: &Record, name: &str) -> Option<String> {
     record.header(name).and_then(shown_text)
 }
 
-/// Text from outside, shortened where it is beyond all measure.
+/// External text, shortened if it is extremely long.
 fn shown_text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let end = text.floor_char_boundary(MAX_TEXT);
@@ -242,7 +242,7 @@ mod tests {
     const FIRST: [(&str, &str); 4] =
         [("origin.topic", "old"), ("origin.partition", "3"), ("origin.offset", "9"), ("origin.timestamp", "500")];
 
-    /// A letter that died, with more headers.
+    /// A failed letter with more headers.
     fn letter_with(more: &[(&str, &str)]) -> LetterSummary {
         LetterSummary::of(&record(&[&DIED[..], more].concat()), &[])
     }
@@ -291,7 +291,7 @@ mod tests {
         assert!(letter.obstacle().is_some());
         assert_eq!(letter_with(&[("dlq.truncated", "2000000")]).obstacle(), Some("it was truncated"));
         assert_eq!(letter_with(&[]).obstacle(), None);
-        // The last of a name counts.
+        // The last header of a name counts.
         let unreadable = letter_with(&[("dlq.reason", "unreadable")]);
         assert!(unreadable.obstacle().unwrap().starts_with("its record could not be read"));
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
@@ -304,11 +304,11 @@ mod tests {
             let headers: Vec<_> = died.chain([("dlq.headers", Some(encoded))]).collect();
             LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[])
         };
-        // A header of the name b"\xff", and the event's id.
+        // A header named b"\xff", and the event's id.
         let letter = with(b"\x04\x02\xff\x02x\x0ace_id\x04e2");
         assert_eq!(letter.event_id.as_deref(), Some("e2"));
         assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is not text"));
-        // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
+        // A header named `dlq.x`, which is text: it was only encoded so that it is not taken for the letter's own.
         assert_eq!(with(b"\x02\x0adlq.x\x01").obstacle(), None);
         assert_eq!(with(b"?").obstacle(), Some("its `dlq.headers` are malformed"));
     }

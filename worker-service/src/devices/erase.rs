@@ -20,8 +20,8 @@ impl OperatorCommand for EraseConfig {
     }
 }
 
-/// Erases a device's rows, leaves its tombstone, and then deletes its cache entry: in this order,
-/// because until the transaction is over a reader could put the entry back. An error says what is erased and what is not.
+/// Erases a device's rows, leaves its tombstone, and then deletes its cache entry. The order matters: until the
+/// transaction commits, a reader could cache the entry again. An error says what is erased and what is not.
 async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
     let store = Store::open(&config.stores.postgres, "worker-service erase")?;
     let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
@@ -33,7 +33,7 @@ async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
         .map_err(shared::runtime::lifecycle::no_result)?;
     let end = end.context("nothing was erased: cannot read the topic's end from Kafka")?;
     let gone = queries::erase(&store, &config.device, end.as_ref()).await.context("nothing was erased")?;
-    // Nothing is told before all is done: whether somebody reads it changes nothing of that.
+    // Printed last: a closed output must not stop the erasure.
     let uncached = cache.erase(&config.device.cache_key()).await.with_context(|| {
         format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
     });
@@ -47,10 +47,10 @@ async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the topic ends now, behind what waits for transactions that are open; none where it is not there.
+/// The topic's end, including records of open transactions; `None` if the topic does not exist.
 fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>> {
     let mut client = client.clone();
-    // Else it would be told where what can be read ends. What stands behind that was in the log before, too.
+    // With `read_committed`, Kafka returns the last stable offset; the records after it came before this call, too.
     client.set("isolation.level", "read_uncommitted");
     let consumer: PlainConsumer = client.create_with_context(LogContext).context("cannot create a Kafka client")?;
     let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;

@@ -7,14 +7,14 @@ use shared::store::{Failure, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The wait after there was nothing more to delete.
+/// The wait after the last row was deleted.
 const PAUSE: Duration = Duration::from_secs(60);
-/// The wait between two pieces: the events that come in have precedence.
+/// The wait between two pieces: incoming events have precedence.
 const REST: Duration = Duration::from_millis(100);
-/// How often it is shown in between how far this is behind.
+/// How often the gauge is updated during the pause.
 const SHOW: Duration = Duration::from_secs(5);
 
-/// Deletes, piece by piece, until it is told to stop. This worker has run since then.
+/// Deletes piece by piece until `stop` is cancelled. `since` is the start of this worker.
 pub async fn run(store: Store, older_than: Duration, since: Instant, stop: CancellationToken) {
     let mut piece = Piece::FIRST;
     let mut ages = [Age::Written, Age::Appended].map(|age| (age, Behind::unknown(since)));
@@ -37,7 +37,7 @@ pub async fn run(store: Store, older_than: Duration, since: Instant, stop: Cance
     }
 }
 
-/// Deletes until nothing more is old enough, or another worker does it.
+/// Deletes until no row is old enough, or returns because another worker is deleting.
 async fn pass(
     store: &Store,
     age: Age,
@@ -67,9 +67,9 @@ async fn pass(
     }
 }
 
-/// For how long the oldest row that is old enough may have been there, as far as this worker knows: what was last found,
-/// and the time since. So it grows whenever nothing is found out, whatever the reason; that is what an alert looks at, for
-/// a table that is not expired any more grows without a word.
+/// How long the oldest row may have stayed beyond its retention, as far as this worker knows: the last measurement plus
+/// the time since. So it grows while nothing is measured, for any reason. An alert uses it: a table that is no longer
+/// expired grows without any error.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
     found: Duration,
@@ -77,7 +77,7 @@ struct Behind {
 }
 
 impl Behind {
-    /// Nothing has been known since then.
+    /// Nothing is known since this time.
     fn unknown(since: Instant) -> Self {
         Self { found: Duration::ZERO, at: since }
     }
@@ -99,8 +99,8 @@ impl Behind {
     }
 }
 
-/// How many rows go at a time: as many as are surely gone before the statement's deadline of four seconds, whatever their
-/// size, the disk and what else runs. Where the machine is busy, smaller pieces would only be more of them.
+/// Rows of one `DELETE`: few enough to finish before the statement's deadline of four seconds, whatever their size, the
+/// disk and the other load. On a busy machine, even smaller pieces would only be more statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Piece {
     rows: u32,
@@ -113,7 +113,7 @@ impl Piece {
     const LONG: Duration = Duration::from_secs(2);
     const SHORT: Duration = Duration::from_millis(800);
 
-    /// A whole piece took this long.
+    /// A full piece took this long.
     fn took(&mut self, time: Duration) {
         if time > Self::LONG {
             self.rows = (self.rows / 2).max(Self::LEAST);
@@ -122,7 +122,7 @@ impl Piece {
         }
     }
 
-    /// It was not gone within the deadline, or PostgreSQL is away.
+    /// The piece missed the deadline, or PostgreSQL is down.
     fn failed(&mut self) {
         self.rows = (self.rows / 8).max(Self::LEAST);
     }
@@ -135,8 +135,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// However slow a row is, and from wherever it begins: after a few pieces none takes long, and none is
-        /// needlessly small.
+        /// For any speed and any start: after a few pieces none takes too long, and none is needlessly small.
         #[test]
         fn pieces_come_to_take_neither_long_nor_are_they_small(
             micros_a_row in 0_u64..200_000, begins in Piece::LEAST..=Piece::MOST,

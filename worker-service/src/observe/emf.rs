@@ -1,10 +1,9 @@
-//! The lag as CloudWatch metrics, by the embedded metric format: a JSON line in the log, which
-//! CloudWatch Logs takes apart. No SDK, no call.
+//! The lag as CloudWatch metrics, in the embedded metric format: a JSON line in the log, which CloudWatch Logs parses.
+//! No SDK, no call.
 //!
-//! Every worker writes one document in each interval, all at the same beat of the clock, and a
-//! metric has one value for each partition of its own. So over one interval the `Sum` of
-//! `ConsumerLag` is the lag of the whole topic, its `Maximum` that of the worst partition, whichever
-//! worker has it.
+//! Every worker writes one document in each interval, all at the same time by the clock, and a metric has one value for
+//! each of the worker's partitions. So over one interval the `Sum` of `ConsumerLag` is the lag of the whole topic, and
+//! its `Maximum` that of the worst partition of all workers.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::observe::partition_lag::PartitionLag;
 
-/// The most values that a metric may have in one document; the largest are told.
+/// The maximum number of values of a metric in one document; the largest are kept.
 const MAX_VALUES: usize = 100;
 
 const EMF_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
@@ -26,17 +25,17 @@ pub struct Emitter {
     namespace: String,
     group: String,
     interval: Duration,
-    /// The number of the last interval that has its document.
+    /// The number of the last interval whose document was written.
     last: i128,
     told: Totals,
 }
 
-/// What happened so far in this process. A document has what is new.
+/// Counts since the process started. A document contains their increase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records that are lost, or may be.
+    /// Records that are lost or may be.
     pub records_lost: u64,
-    /// Dead letters of events that alone met what would be an outage.
+    /// Dead letters of events that alone met an outage-class error.
     pub unknown_errors: u64,
     pub log_lines_dropped: u64,
 }
@@ -52,22 +51,22 @@ impl Totals {
 }
 
 impl Emitter {
-    /// One, where a namespace is set. The first document comes at the next beat.
+    /// An emitter, if a namespace is set. The first document is written at the start of the next interval.
     pub fn new(config: &EmfConfig, group: &str, now: OffsetDateTime) -> Option<Self> {
         let namespace = config.namespace.clone()?;
         let interval = config.interval;
         Some(Self { namespace, group: group.to_owned(), interval, last: beat(now, interval), told: Totals::default() })
     }
 
-    /// Whether this interval has no document yet; asked once for each document.
+    /// Whether this interval has no document yet. Marks it as written.
     pub fn is_due(&mut self, now: OffsetDateTime) -> bool {
         let beat = beat(now, self.interval);
         std::mem::replace(&mut self.last, beat) != beat
     }
 
-    /// The document of these partitions; docs/operations.md lists what each metric means. What no worker can work off (one
-    /// that waits for an operator, one that cannot be read) is no lag to scale by. Where Kafka does not answer, the lag is
-    /// what was last known, so that a sum over all is never too small for that.
+    /// The document of these partitions; docs/operations.md explains each metric. `ConsumerLag` leaves out partitions
+    /// that more workers cannot help: those that wait for an operator, and those that cannot be read. While Kafka does
+    /// not answer, the last known lag counts, so that a sum over all workers is not too small.
     pub fn document(
         &self,
         measured: &BTreeMap<i32, PartitionLag>,
@@ -107,7 +106,7 @@ impl Emitter {
         ];
         let mut metrics = Vec::new();
         let mut document = json!({"Service": "worker-service", "Group": self.group});
-        // A metric without a value is none, and one that is named must be there.
+        // The format allows neither a metric without values, nor a name without a member.
         for (name, unit, value) in all {
             if value.as_array().is_none_or(|values| !values.is_empty()) {
                 metrics.push(json!({"Name": name, "Unit": unit}));
@@ -120,8 +119,8 @@ impl Emitter {
         document
     }
 
-    /// A document with these was written: the next one has what is new since. One for which the log had no room has
-    /// told nobody.
+    /// A document with these counts was written: the next one contains the increase since. Not called if the log had no
+    /// room for the document.
     pub fn told(&mut self, totals: Totals) {
         self.told = totals;
     }

@@ -1,5 +1,5 @@
-//! Every metric of the worker, described. The counters that alerts look at are there from the start,
-//! at 0: one that appears with its first increment has no increase.
+//! Describes every metric of the worker. Counters that alerts use start at 0: a counter that appears with its first
+//! increment shows no increase.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use shared::kafka::Reason;
@@ -76,7 +76,7 @@ pub fn describe() {
     gauge!("cache_fences_pending").set(0.0);
 }
 
-/// Those of a group, whose events may come to these outcomes.
+/// Starts the metrics of a group whose events may have these outcomes.
 pub fn begin_group(group: &str, outcomes: &[&'static str]) {
     let group = || ("group", group.to_owned());
     for outcome in outcomes {

@@ -1,5 +1,5 @@
-//! Panics, caught where the code runs for one partition: a defect that one record meets ends neither the process nor
-//! the other partitions.
+//! Catches panics where code runs for one partition: a defect that one record triggers ends neither the process nor the
+//! other partitions.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,30 +7,30 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-/// A panic that was caught. Its message is not kept: it may quote what came from outside.
+/// A panic that was caught. Its message is not kept: it may quote external data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("panicked{}", .place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default())]
 pub struct Panicked {
-    /// File, line and column, where [`log_panics`] saw it.
+    /// File, line and column, if [`log_panics`] saw it.
     place: Option<String>,
 }
 
 impl Panicked {
-    /// Counts it, and logs it. Either may be what panicked.
+    /// Counts and logs it. Either may have been the code that panicked, so both are caught.
     pub fn tell(&self, group: &str, partition: i32) {
         let _ = caught(|| metrics::counter!("panics_total", "group" => group.to_owned()).increment(1));
         let _ = caught(|| tracing::error!(group, partition, error = %self, "a panic was caught"));
     }
 }
 
-/// How long a task that panicked waits until it begins anew.
+/// How long a task waits after a panic until it restarts.
 pub const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 thread_local! {
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Logs every panic of the process, and remembers its place for whoever catches it.
+/// Logs every panic of the process, and remembers its place for [`caught`].
 pub fn log_panics() {
     shared::runtime::telemetry::log_panics();
     let log = std::panic::take_hook();
@@ -40,19 +40,19 @@ pub fn log_panics() {
     }));
 }
 
-/// Runs code that may panic. What it changed is in doubt then.
+/// Runs code that may panic. After a panic, the state that it changed may be inconsistent.
 pub fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     PLACE.set(None);
     catch_unwind(AssertUnwindSafe(code)).map_err(|_| panicked())
 }
 
-/// The same for code that waits. What it uses must not be used again, once it panicked.
+/// Like [`caught`], for a future. After a panic, the values that the future used must not be used again.
 pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicked> {
-    // It is polled, panics and is caught on one thread, whichever that is.
+    // One poll panics and is caught on one thread, whichever thread that is.
     AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())
 }
 
-/// Runs a task of the process that ends only with it. Where it panics, it begins anew.
+/// Runs a task of the process forever, and restarts it after a panic.
 pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl Fn() -> F) {
     begin_task(task);
     while let Err(panicked) = caught_async(run()).await {
@@ -61,12 +61,12 @@ pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl 
     }
 }
 
-/// The panics of a task are there from now on, at 0: an alert looks at them.
+/// Starts the panic counter of a task at 0, because an alert uses it.
 pub fn begin_task(task: &'static str) {
     metrics::counter!("panics_total", "task" => task).increment(0);
 }
 
-/// Counts and logs the panic of a task, which is about to begin anew.
+/// Counts and logs the panic of a task that is about to restart.
 pub fn tell_of_task(task: &'static str, panicked: &Panicked) {
     let _ = caught(|| metrics::counter!("panics_total", "task" => task).increment(1));
     let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));

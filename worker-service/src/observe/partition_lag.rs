@@ -1,42 +1,41 @@
-//! How far behind a partition is: what `lag` measures, and health and CloudWatch tell.
+//! How far behind a partition is: measured by `lag`, reported by health and CloudWatch.
 
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PartitionLag {
-    /// Records that can be read and are without their effect, as far as is known: as many as there were when Kafka last
-    /// said where the partition ends; none before it did.
+    /// Readable records without their effect, up to the last log end that Kafka returned; `None` before the first.
     pub lag: Option<u64>,
-    /// Whether Kafka did not say now where it ends.
+    /// Whether Kafka does not return the log end now.
     pub is_unknown: bool,
-    /// Whether the group took it from this worker without having been told by it: until the worker is in the group
-    /// again, nobody else may tell of it.
+    /// Whether the group took the partition without a revocation. This worker reports it, with the last known values,
+    /// until it has rejoined the group: no other worker may be reporting it yet.
     pub is_lost: bool,
-    /// How long the first of them has been in the log, in seconds; 0 where there is none. By the broker's clock where that
-    /// was told, and at least for as long as this worker has known it to be there. Where Kafka does not say where the
-    /// partition ends, there may be one since it last did.
+    /// How long the first of these records has been in the log, in seconds; 0 if there is none. By the broker's clock
+    /// if the topic has LogAppendTime, and at least as long as this worker has known the record. While Kafka does not
+    /// return the log end, counted from the last time that it did.
     pub watermark_age: f64,
     /// Whether it waits out an outage.
     pub waits: bool,
     /// Whether it waits for an operator.
     pub paused: bool,
-    /// What waits for a transaction of somebody else's.
+    /// Offsets that wait for another producer's transaction.
     pub unstable: Option<Unstable>,
-    /// For how long it has stood still for no reason.
+    /// How long it has stood still for no known reason.
     pub stalled: Option<Duration>,
-    /// Keys that are held because they alone meet what would be an outage.
+    /// Keys that are held because they alone meet an outage-class error.
     pub held_alone: usize,
-    /// Whether it stands before what cannot be read.
+    /// Whether the next record cannot be read.
     pub unreadable: bool,
 }
 
-/// What waits for a transaction to end.
+/// Offsets that wait for a transaction to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unstable {
-    /// How many offsets of the log.
+    /// How many offsets.
     pub records: u64,
-    /// The first of them: the transaction's own.
+    /// The first of them, which belongs to the transaction.
     pub offset: i64,
-    /// For how long this has been the first, as far as this worker has seen.
+    /// How long it has been the first, as far as this worker has seen.
     pub age: Duration,
 }

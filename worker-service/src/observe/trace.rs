@@ -1,7 +1,7 @@
-//! The trace of a record: its way to the write, or to the dead letter.
+//! The trace of a record, up to its write or its dead letter.
 //!
-//! A batch holds records of many traces. Each trace that is sampled gets a span of its own, under the
-//! span that sent the record; what is not sampled costs a look at its `traceparent`.
+//! A batch holds records of many traces. Each sampled trace gets its own span, under the span that sent the record; an
+//! unsampled one costs a look at its `traceparent`.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -19,13 +19,13 @@ use crate::scheduler::Task;
 #[derive(Debug)]
 pub struct Processing {
     started: SystemTime,
-    /// What the records' keys are called.
+    /// The attribute name of the records' key.
     key: &'static str,
-    /// The distinct parents that are sampled.
+    /// The distinct sampled parents.
     parents: Vec<Parent>,
 }
 
-/// The span that sent records, which of the batch is the first of them, and how many they are.
+/// The span that sent records, the index of its first record in the batch, and the number of its records.
 #[derive(Debug)]
 struct Parent {
     context: SpanContext,
@@ -34,13 +34,13 @@ struct Parent {
 }
 
 impl Processing {
-    /// Begins it.
+    /// Starts the spans of a batch.
     pub fn begin<E>(batch: &[Task<E>], key: &'static str) -> Self {
         let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
         Self { started: SystemTime::now(), key, parents }
     }
 
-    /// It is written, and, where it was fenced, nothing older can be read any more.
+    /// The batch is committed; if it was fenced, no read returns an older state.
     pub fn done<E>(self, batch: &[Task<E>], committed: SystemTime, fenced: bool) {
         for mut span in self.parents.iter().filter_map(|parent| self.span(batch, parent)) {
             span.add_event_with_timestamp("committed", committed, Vec::new());
@@ -49,8 +49,8 @@ impl Processing {
         }
     }
 
-    /// An event on its own could not be written. What fails together is tried apart first, and what an
-    /// outage is to blame for is tried until it is over: neither has a span.
+    /// An event alone could not be written. There is no span for a batch that failed, because its events are tried one
+    /// by one, and none for an outage, which is retried until it is over.
     pub fn failed<E>(self, batch: &[Task<E>], error: &Failure) {
         if batch.len() > 1 || error.class.is_outage() || error.class == Class::Again {
             return;
@@ -101,7 +101,7 @@ fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
     parents
 }
 
-/// Begins the span of a dead letter on its way, where its record's trace is sampled.
+/// Starts the span of a dead letter, if its record's trace is sampled.
 pub fn begin_dead_letter(letter: &DeadLetter, topic: &str) -> Option<RecordedSpan> {
     let tracer = traces::tracer()?;
     let parent = letter.record.header(header::TRACEPARENT)?;
@@ -122,7 +122,7 @@ pub fn begin_dead_letter(letter: &DeadLetter, topic: &str) -> Option<RecordedSpa
     Some(tracer.build_with_context(builder, &traces::under(parent)))
 }
 
-/// Kafka has it, or the reason why not.
+/// Ends the span, with the error if Kafka did not acknowledge the letter.
 pub fn end_dead_letter(mut span: RecordedSpan, error: Option<&KafkaError>) {
     if let Some(error) = error {
         span.set_status(Status::error(error.to_string()));

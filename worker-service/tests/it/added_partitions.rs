@@ -1,11 +1,11 @@
-//! Partitions are added while devices have a backlog: position decides, not who is read first.
+//! Partitions are added while devices have a backlog: the position of an event decides, not the order of reading.
 
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_that_is_overtaken_by_a_new_partition_changes_no_newer_state() {
     let kit = Kit::new("added", 1).await;
-    // The old partition waits for an operator: its devices' events of before have to wait with it.
+    // The old partition is paused: the earlier events of its devices have to wait with it.
     kit.store.pause(&kit.scope.group, &kit.scope.input_topic, 0, "a test").await.unwrap();
     for n in 1..=5 {
         for device in ["moves", "stays"] {

@@ -1,5 +1,5 @@
-//! Records as any client can write them, put on the topics byte by byte: each is an event or a dead letter that
-//! holds what came, and what stands behind it is applied.
+//! Arbitrary records, encoded byte by byte: each becomes an event or a dead letter with the same content, and later
+//! records are applied.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use rdkafka::message::{Headers, OwnedMessage};
 use crate::malformed::{no_key_of, no_value_of, put, sound};
 use crate::prelude::*;
 
-/// Printed by each failure, and enough to repeat it.
+/// Every failure prints it; it suffices to repeat the run.
 const SEED: u64 = 24;
 
 fn with(mut record: WireRecord, name: &[u8], value: Option<&[u8]>) -> WireRecord {
@@ -36,11 +36,11 @@ async fn a_header_name_that_is_no_text_ends_no_worker() {
     }
     let why = |offset: i64| header(&letters[&(first + offset)], "dlq.error").unwrap();
     assert_eq!((why(0), why(2)), ("a header's name is not UTF-8".into(), "a header's name contains a NUL".into()));
-    // The very process that met them.
+    // The same process that read them.
     worker.end().await;
 }
 
-/// Letters by the offset at which their record died.
+/// Letters by the offset of their record.
 fn by_offset(letters: Vec<OwnedMessage>) -> BTreeMap<i64, OwnedMessage> {
     letters.into_iter().map(|letter| (header(&letter, "dlq.offset").unwrap().parse().unwrap(), letter)).collect()
 }
@@ -74,7 +74,7 @@ fn maybe(rng: &mut fastrand::Rng) -> Option<Vec<u8>> {
     (rng.u8(..4) > 0).then(|| bytes(rng))
 }
 
-/// A record of any bytes, or an event with something done to it.
+/// Random bytes, or an event with one random change.
 fn any_record(rng: &mut fastrand::Rng, id: usize) -> WireRecord {
     let mut record = wire_event(&format!("d{}", rng.u8(..4)), &format!("any-{id}"));
     let at = rng.usize(..record.headers.len());
@@ -83,7 +83,7 @@ fn any_record(rng: &mut fastrand::Rng, id: usize) -> WireRecord {
         1 => record.key = maybe(rng),
         2 => record.value = maybe(rng),
         3 => record.headers[at].1 = maybe(rng),
-        // The same once more, behind the first.
+        // The same header twice.
         4 => record.headers.push((record.headers[at].0.clone(), maybe(rng))),
         5 => record.headers[at].0 = bytes(rng),
         _ => {}
@@ -101,7 +101,7 @@ fn any_record(rng: &mut fastrand::Rng, id: usize) -> WireRecord {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() {
     let kit = Kit::new("any_bytes", 1).await;
-    // All these letters are no reason to wait for an operator.
+    // So many letters pause the partition; it is resumed each time.
     let resumed = async || {
         kit.command(&["resume"]).await.status == 0
             && kit.count("SELECT count(*) FROM events WHERE device_id = 'last'").await == 1
@@ -113,7 +113,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
         if rng.u8(..3) == 0 {
             claiming.push(sound(wire_event(&format!("good{}", n % 3), &n.to_string())));
         }
-        // Few, since each takes seconds.
+        // Only few, because each takes seconds.
         if n % 150 == 70 {
             let length = rng.i64(i64::from(i32::MIN)..-1);
             claiming.push(if rng.bool() { no_key_of(length) } else { no_value_of(length) });
@@ -153,7 +153,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     assert!(events > 250.0 && dead > 250, "both are tried: {events} and {dead}");
     kit.end_at(worker, i64::try_from(records.len()).unwrap()).await;
 
-    // Those who look after dead letters bear them too.
+    // The commands for dead letters handle them, too.
     let listed = kit.list(&[]).await;
     assert_eq!(listed.len(), dead);
     for letter in listed.iter().step_by(7) {
@@ -203,7 +203,7 @@ async fn letters_of_strangers_are_told_and_those_behind_them_are_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
     let (kit, worker) = Kit::with_process("sizes", 1).await;
-    // Nearly all that the topic takes.
+    // Almost as large as the topic allows.
     let whole = [
         WireRecord { key: Some(noise(1_048_000)), ..WireRecord::default() },
         with(WireRecord::default(), &noise(1_048_000), None),
@@ -216,7 +216,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
     }
     kit.dead_letters(whole.len()).await;
     assert_memory(worker.peak(), 128);
-    // A little of it is a lot of record, on a topic that takes it.
+    // A small compressed record that unpacks to a large one, on a topic that accepts it.
     kit.keep_compression(&kit.scope.input_topic).await;
     let zeros = |size| Some(vec![0; size]);
     let vast = [
@@ -244,7 +244,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
         assert!(record.value.as_ref().is_none_or(|value| value.starts_with(letter.payload().unwrap())));
     }
     assert!(header(&letters[&8], "dlq.error").unwrap().contains("its headers could not be read"));
-    // Four times 30 MiB that librdkafka unpacked, and as much that the scheduler holds.
+    // Four times the 30 MiB that librdkafka unpacked, and as much again in the scheduler.
     assert_memory(worker.peak(), 512);
     kit.end_at(worker, 10).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();

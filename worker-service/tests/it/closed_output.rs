@@ -1,4 +1,4 @@
-//! Commands whose output nobody reads: what they do is done as a whole, and that is no failure.
+//! Commands with a closed output: they complete their work, and that is not an error.
 
 use crate::prelude::*;
 
@@ -18,8 +18,7 @@ async fn what_nobody_reads_is_done_as_a_whole_and_what_cannot_be_told_is_said_to
     }
     worker.stop().await.unwrap();
 
-    // Where nobody reads, nothing is said; to a full disk nothing can be told, which whoever reads the file later has
-    // to know.
+    // A closed pipe is ignored. A full disk is an error, because the file that is read later is incomplete.
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let [erased, rewound] = ["the device is erased", "the group is rewound"]
         .map(|done| format!("error: {done}, but the result could not be printed: "));
@@ -45,7 +44,7 @@ async fn what_nobody_reads_is_done_as_a_whole_and_what_cannot_be_told_is_said_to
         assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
     }
 
-    // The first one is refused, and told so, before any is sent.
+    // The first letter is refused, which is printed before any letter is sent.
     kit.letter("b", "cut", 0, &[("dlq.truncated", "9")]).await;
     kit.letter("b", "whole", 1, &[]).await;
     assert_eq!(kit.unheard(&["dlq", "redrive"]).await.status, 0);

@@ -1,4 +1,4 @@
-//! Records that compaction took away are told of as what they are: data loss.
+//! Records that compaction removed are reported as data loss.
 
 use crate::prelude::*;
 
@@ -17,8 +17,8 @@ async fn what_compaction_took_away_is_lost_and_told() {
         ("delete.retention.ms", "100"),
     ];
     kit.set_topic(&kit.scope.input_topic, &compact).await;
-    // Twelve events that were accepted, of two devices; and of one that rolls the segment, which is not cleaned while it
-    // is written to.
+    // Twelve accepted events of two devices, and events of a third one that roll the segment, because the active
+    // segment is not compacted.
     kit.events("a", 1..=6).await;
     kit.events("b", 1..=6).await;
     until("they are compacted", async || {
@@ -27,7 +27,7 @@ async fn what_compaction_took_away_is_lost_and_told() {
     })
     .await;
 
-    // The operator does what `setup` says, before a worker has read on.
+    // The operator follows the advice of `setup` before a worker has read further.
     let said = kit.fails(&["setup"], "cleanup.policy=compact, but must be ").await;
     assert!(said.contains("let the workers read to the end first"), "{said}");
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
@@ -40,13 +40,13 @@ async fn what_compaction_took_away_is_lost_and_told() {
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
     let lost = worker.sample("records_lost_total").await.unwrap() as i64;
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();
-    // Ten of the twelve, and of those that rolled a segment.
+    // Ten of the twelve, and some of those that rolled a segment.
     assert!(lost >= 10 && lost == end - 1 - behind, "{lost} of {end}");
     worker.tells("Records are missing within the log").await;
     worker.end().await;
 }
 
-/// A topic that is compacted takes no record without a key; a dead letter of one goes there all the same.
+/// A compacted topic refuses records without a key; their dead letters are written nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
     let kit = Kit::new("compacted_letters", 1).await;
@@ -60,7 +60,7 @@ async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
     assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b""[..]), Some(&b"{}"[..])));
     assert_eq!(header(&letters[0], "dlq.key_absent").as_deref(), Some("true"));
     worker.end().await;
-    // What is sent again is what came.
+    // The redriven record has no key again.
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.failed), (1, 0), "{lines:?}");
     let sent = kit.records(3).await.remove(2);

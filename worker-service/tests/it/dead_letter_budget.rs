@@ -1,4 +1,4 @@
-//! A flood of dead letters pauses its partition until an operator says otherwise.
+//! A flood of dead letters pauses its partition until an operator resumes it.
 
 use crate::prelude::*;
 
@@ -9,7 +9,7 @@ fn is_paused(worker: &Worker) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_dead_letters_pauses_the_partition_until_it_is_resumed() {
     let (kit, worker) = Kit::with_worker("budget", 1).await;
-    // Half of a first place lets no record past it.
+    // Incomplete origin headers do not exempt a record from the budget.
     let half: [(&str, Option<&[u8]>); 2] = [("origin.topic", Some(b"t")), ("origin.offset", Some(b"-1"))];
     kit.poison(75, &[]).await;
     kit.poison(75, &half).await;
@@ -52,7 +52,7 @@ async fn a_pause_is_not_forgotten_because_postgresql_is_away() {
     kit.poison(120, &[]).await;
     until("it is paused", async || is_paused(&first)).await;
 
-    // The next owner's way to PostgreSQL is cut before it gets the partition.
+    // The next owner's connection to PostgreSQL is cut before it gets the partition.
     let (proxy, second) = kit.proxied_worker();
     until("it has joined", async || second.health.report().1["status"] == "ready").await;
     proxy.cut();

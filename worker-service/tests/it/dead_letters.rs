@@ -1,4 +1,4 @@
-//! What is no event goes to the dead-letter topic as it was, and holds up nobody.
+//! A record that is not an event goes to the dead-letter topic unchanged, and does not block others.
 
 use crate::prelude::*;
 
@@ -38,7 +38,7 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
     let kit = Kit::new("cut", 1).await;
-    // Somebody else made the topic, with a limit of its own.
+    // A topic that another party created, with its own limit.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "50000")]).await;
     let worker = kit.worker();
     let (value, small) = (noise(300_000), noise(1_000));

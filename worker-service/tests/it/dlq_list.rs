@@ -1,4 +1,4 @@
-//! `dlq list` and `dlq show`: what is told of dead letters.
+//! The output of `dlq list` and `dlq show`.
 
 use crate::prelude::*;
 
@@ -53,7 +53,7 @@ async fn letters_are_listed_with_all_that_is_known_but_their_payload_and_one_is_
     assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
 }
 
-/// Somebody's transaction on the dead-letter topic holds up the letters behind it. That is told.
+/// An open transaction on the dead-letter topic blocks the letters behind it, which the commands report.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_behind_an_open_transaction_are_told_of() {
     let kit = Kit::new("unstable_letters", 1).await;
@@ -77,7 +77,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     kit.fails(&["dlq", "show", "0", "9"], "has no record at offset 9").await;
 
     producer.commit();
-    // Its marker may come after the answer.
+    // The transaction's marker may be written after the commit returns.
     until("it can be shown", async || kit.command(&["dlq", "show", "0", "3"]).await.status == 0).await;
     let said = kit.command(&["dlq", "list"]).await;
     assert_eq!((said.status, waiting(&said.error), said.out.lines().count()), (0, None, 4), "{said:?}");

@@ -1,4 +1,4 @@
-//! What an event does: one row, one version, and the cache fenced.
+//! The effect of an event: one row, one version, and a fenced cache.
 
 use crate::prelude::*;
 
@@ -11,7 +11,7 @@ async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
             kit.until("SELECT count(*) FROM events", 150).await;
         }
     }
-    // The last device's marker comes behind every repeat of its partition.
+    // The last event of each device is behind every repeat in its partition.
     join_all(["a", "b", "c"].map(|device| kit.event(device, "end", r#"{"n":"end"}"#))).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 3).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 153);
@@ -57,8 +57,8 @@ async fn a_structured_cloud_event_of_another_producer_is_understood() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_decides_and_not_the_clocks_of_those_who_accepted() {
     let kit = Kit::new("clocks", 1).await;
-    // Two instances of the API whose clocks are an hour apart take one device's events in turn; and
-    // the events come in one batch, among them one twice.
+    // Two API instances whose clocks are an hour apart alternately accept one device's events; all events, and one
+    // repeat, come in one batch.
     for n in 1..=6 {
         let accepted_at = if n % 2 == 0 { "2026-01-01T12:00:00Z" } else { "2026-01-01T13:00:00Z" };
         let (id, payload) = (n.to_string(), format!(r#"{{"n":{n}}}"#));

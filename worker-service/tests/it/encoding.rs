@@ -1,4 +1,4 @@
-//! A database that cannot hold every event is named, and nothing is applied into it.
+//! A database whose encoding cannot hold every event is reported by name, and nothing is applied.
 
 use crate::prelude::*;
 
@@ -7,7 +7,7 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     let kit = Kit::new("ascii", 1).await;
     let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
     let other = format!("{name}_a");
-    // With the tables, as a setup of before left it there.
+    // With the tables of an earlier setup.
     let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
     kit.sql(sqlx::AssertSqlSafe(create)).await;
     let pool = sqlx::PgPool::connect(&format!("{server}/{other}")).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
         status == 503 && page.to_string().contains(&expected)
     })
     .await;
-    // Lines are written by another thread.
+    // Another thread writes the log.
     until("the log, too", async || worker.service.log().contains(&expected)).await;
     assert_eq!(kit.committed().await[&0], 0, "it did not join the group");
     worker.end().await;

@@ -1,12 +1,12 @@
-//! `erase`: a device is gone, and its records do not bring it back.
+//! `erase`: the device is erased, and its records do not bring it back.
 
 use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::{DeviceId, RESOURCE};
 
 use crate::prelude::*;
 
-/// Fills the cache as a reader does: again, where the last event's fence, which comes behind its row,
-/// came in between.
+/// Fills the cache as a reader does. Repeats that if the fence of the last event, which follows its row, came in
+/// between.
 async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
     let filled = async || {
         let Some(lease) = cache.lease(&device.cache_key()).await else { return false };
@@ -25,7 +25,7 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
         kit.event("a", &n.to_string(), r#"{"private":true}"#).await;
         kit.event("b", &n.to_string(), "{}").await;
     }
-    // A dead letter of its own, which outlives it.
+    // A dead letter of the device, which stays.
     kit.letter("a", "dead", 3, &[]).await;
     kit.until("SELECT count(*) FROM events", 14).await;
     let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[&RESOURCE]).unwrap();
@@ -48,7 +48,7 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
     let said = kit.erase("never", &[]).await.unwrap();
     assert!(said.starts_with("erased never: 0 events, no resource; "), "{said}");
 
-    // Everything again, from the topic and from the dead-letter topic.
+    // All events once more, from the topic and from the dead-letter topic.
     worker.stop().await.unwrap();
     kit.seek(began, &[]).await.unwrap();
     let (redriven, _) = kit.redrive(&[]).await.unwrap();
@@ -58,11 +58,11 @@ async fn an_erased_device_stays_erased_and_may_begin_anew() {
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
     assert_eq!((kit.version("a").await, kit.version("b").await), (None, Some(8)));
 
-    // A new life, under an event's id of the old one; and one of a device that never was.
+    // New events: one with an event id from before the erasure, and one of a device that had none.
     kit.apply("a", "1", r#"{"new":1}"#).await;
     kit.apply("never", "1", "{}").await;
     assert_eq!(kit.version("a").await, Some(1));
-    // A worker that read the old body before, and sends it now, as a fence of the old version does.
+    // A stale body from a worker that read it before, then a fence with the old version.
     let mut redis = kit.redis().await;
     let () = redis.set_ex(kit.key("a"), r#"{"version":0}"#, 60).await.unwrap();
     Fencer::new(cache.clone(), kit.store.clone()).fence(&[(device.clone().cache_key(), 7)]).await;

@@ -1,10 +1,10 @@
-//! What the log says of events, by `ACCESS_LOG`: the binary's own lines.
+//! The log lines about events, by `ACCESS_LOG`, as the binary writes them.
 
 use shared::runtime::config::AccessLog;
 
 use crate::prelude::*;
 
-/// The lines with this message so far, without what every line has.
+/// The lines with this message so far, without their common fields.
 fn lines(kit: &Kit, worker: &Process, message: &str) -> Vec<Value> {
     let mut found = told(&worker.service.log(), message);
     for line in &mut found {
@@ -39,8 +39,8 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
     ];
     let (planted, other) = (r#"{"x":"planted-7f3a"}"#, r#"{"other":true}"#);
     let (older, newer) = (r#"{"version":0}"#, r#"{"version":7,"id":"a"}"#);
-    // One after the other, so that each has a fence of its own. "late" comes behind a newer state, as what is redriven
-    // does; the last one has another payload under the same id.
+    // One by one, so that each has its own fence. "late" follows a newer state, as a redriven event does; the last one
+    // has another payload with the same id.
     let steps = [
         ("1", planted, &[][..], None, "applied", 1, "absent"),
         ("2", planted, &[], Some(older), "applied", 2, "replaced"),
@@ -66,7 +66,7 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
         }));
         assert_eq!(until_lines(&kit, &worker, PROCESSED, expected.len()).await, expected);
     }
-    // Many in one batch: each has its own version, and all of a device share its fence.
+    // Many in one batch: each has its own version, and all events of a device share one fence.
     let posts: Vec<_> = (0..50).map(|n| (format!("d{}", n % 2), format!("m-{n}"))).collect();
     join_all(posts.iter().map(|(device, id)| kit.event(device, id, "{}"))).await;
     let found = until_lines(&kit, &worker, PROCESSED, 58).await;
@@ -115,7 +115,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
         }),
     ];
     assert_eq!(found, letters);
-    // It was held for 2, 4 and 8 s; that it is a dead letter then is told once, above.
+    // It was held for 2, 4 and 8 s; its dead letter is logged once, as checked above.
     let alone: Vec<_> =
         lines(&kit, &worker, "a batch failed").into_iter().filter(|line| line["records"] == 1).collect();
     let held = |retry_s: u64| {
@@ -137,7 +137,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
 async fn of_a_batch_that_fails_every_event_is_found_by_its_names() {
     let kit = Kit::new("log_batches", 1).await;
     kit.refuse("bad").await;
-    // Before the worker is there, so that they come together.
+    // Written before the worker starts, so that they come in one batch.
     for n in 0..20 {
         let (device, request) = (if n == 13 { "bad" } else { "good" }, format!("r-{n}"));
         kit.event_with(device, &n.to_string(), r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", &request)]).await;

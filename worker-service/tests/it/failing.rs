@@ -1,5 +1,5 @@
-//! Events that PostgreSQL refuses: held, tried again after 2, 4 and 8 seconds, then a dead letter;
-//! and all the while the rest of the partition goes on.
+//! Events that PostgreSQL refuses: held, tried again after 2, 4 and 8 seconds, then dead-lettered, while the rest of
+//! the partition continues.
 
 use crate::prelude::*;
 
@@ -10,7 +10,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     let worker = kit.worker();
     let started = Instant::now();
     kit.event("bad", "1", r#"{"n":1}"#).await;
-    // Alone, so that nobody else's tries are counted.
+    // Alone, so that only its attempts are counted.
     until("it is tried", async || kit.tries().await.len() == 1).await;
     kit.events("good", 1..=20).await;
     kit.event("bad", "2", r#"{"n":2}"#).await;
@@ -18,7 +18,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     assert!(started.elapsed() < Duration::from_secs(12), "the others did not wait for the retries");
     assert_eq!(kit.committed().await[&0], 0, "nothing is committed past an unfinished event");
 
-    // One after the other: each has its tries.
+    // One after the other: each event has its own attempts.
     let letters = kit.dead_letters(2).await;
     let tries = kit.tries().await;
     let waits: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();

@@ -1,10 +1,10 @@
-//! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
+//! The fence after the transaction, with Redis cut off, slow, or the worker killed in between.
 
 use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
 
-/// A device whose first body is cached, and a worker that has Redis behind a proxy.
+/// A kit whose worker reaches Redis through a proxy.
 struct Fenced {
     kit: Kit,
     proxy: Proxy,
@@ -20,7 +20,7 @@ impl Fenced {
         Self { kit, proxy, redis }
     }
 
-    /// To be called when a worker runs.
+    /// Applies and caches the first state; a worker must be running.
     async fn cache_the_first(&self) {
         self.kit.apply("a", "1", r#"{"n":1}"#).await;
         self.kit.until_committed(0, 1).await;
@@ -28,7 +28,7 @@ impl Fenced {
         let () = self.redis.clone().set_ex(self.kit.key("a"), body, 600).await.unwrap();
     }
 
-    /// The same; gives whether it is counted as visible within a second. It may have waited for the worker to start.
+    /// The same; returns 1 if its event counts as visible within a second. It may have waited for the worker to start.
     async fn count_the_first(&self, worker: &Process) -> u64 {
         self.cache_the_first().await;
         until("it is counted", async || visible(worker).await.0 == 1).await;
@@ -87,7 +87,7 @@ async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
     fenced.kit.apply("a", "2", r#"{"n":2}"#).await;
     let row = fenced.row().await;
     let watermark = || partition(&worker, 0)["watermark"].as_i64();
-    // Longer than a command of a fence may take (2 s here), shorter than it takes to call Redis away.
+    // Longer than one command of a fence (2 s here), shorter than it takes to declare Redis down.
     let mend_at = Instant::now() + Duration::from_millis(2_500);
     while watermark() != Some(2) {
         if Instant::now() >= mend_at {
@@ -103,13 +103,13 @@ async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_its_successor() {
     let fenced = Fenced::new("fences_crash").await;
-    // Nothing is put off before it is killed.
+    // The timeout is long enough that the fence is not postponed before the kill.
     let worker = fenced.kit.process_with(&[("REDIS_TIMEOUT", "10s")]).await;
     fenced.cache_the_first().await;
     let first = fenced.row().await;
     fenced.proxy.hold();
     fenced.kit.apply("a", "2", r#"{"n":2}"#).await;
-    // Longer than commits of what is stored are apart.
+    // Longer than the interval between commits of stored offsets.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     worker.service.kill().unwrap();
     assert_eq!(fenced.kit.committed().await[&0], 1, "the offset waits for the fence");
@@ -120,7 +120,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.kit.until_committed(0, 2).await;
     assert_eq!(fenced.kit.count("SELECT count(*) FROM events").await, 2, "the repeat changed nothing");
     assert_eq!(fenced.kit.version("a").await, Some(2));
-    // What the dead worker had sent arrives now.
+    // The commands of the killed worker arrive now.
     fenced.proxy.mend();
     fenced.kit.apply("a", "3", r#"{"n":3}"#).await;
     fenced.until_the_row_is_cached().await;
@@ -128,8 +128,8 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     successor.end().await;
 }
 
-/// Where Redis comes back empty each service finds it back by itself: the one may fill in what the other has just
-/// outdated, and knows that it has.
+/// When an empty Redis comes back, each service reconnects at its own time: the API may cache a state that the worker
+/// has just replaced, and whose fence the worker still has.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_moments() {
     let fenced = Fenced::new("fences_empty").await;
@@ -153,7 +153,7 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
     worker.end().await;
 }
 
-/// How many events a worker has counted as visible, and how many of them within a second.
+/// How many events the worker has counted as visible, and how many of them within a second.
 async fn visible(worker: &Process) -> (u64, u64) {
     let page = worker.metrics().await;
     let sample = |name: &str| sample(&page, name).map_or(0, |value| value as u64);
@@ -174,14 +174,14 @@ async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_fences_than_there_is_room_for_are_told() {
-    // As many as are kept, and some.
+    // A few more than the limit of pending fences.
     const DEVICES: usize = 100_200;
     let fenced = Fenced::new("fences_many").await;
     let worker = fenced.kit.process().await;
     fenced.cache_the_first().await;
     fenced.proxy.cut();
     fenced.kit.flood(DEVICES, "{}", |n| format!("d{n}")).await;
-    // A part at a time, since a busy machine takes long for all of them.
+    // In parts, because all of them take long on a busy machine.
     for part in 1..=4 {
         let applied = async || fenced.kit.count("SELECT count(*) FROM resources").await >= part * 25_000;
         until("a part of them is applied", applied).await;

@@ -1,4 +1,4 @@
-//! An input topic that `setup` did not make: its records have the times of their producers' clocks.
+//! An input topic that `setup` did not create: its records have the timestamps of their producers' clocks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,14 @@ use shared::devices::queries::{Age, Expired};
 use crate::prelude::*;
 
 const MINUTE: i64 = 60_000;
-/// A second into it: 0 is no time for the client.
+/// One second after the epoch: the client treats 0 as no timestamp.
 const OF_1970: i64 = 1_000;
 
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// A topic whose records have their producers' times.
+/// A topic with CreateTime.
 async fn kit(name: &str) -> Kit {
     let kit = Kit::new(name, 1).await;
     let any = ("message.timestamp.after.max.ms", "9223372036854775807");
@@ -22,7 +22,7 @@ async fn kit(name: &str) -> Kit {
     kit
 }
 
-/// Puts an event on the topic, stamped with this time, in milliseconds since 1970.
+/// Writes an event with this timestamp, in milliseconds since 1970.
 async fn stamped(kit: &Kit, device: &str, id: &str, payload: &str, millis: i64, more: &[(&str, &str)]) {
     kit.put_event((Some(0), Some(millis)), device, id, payload, more).await;
 }
@@ -50,7 +50,7 @@ async fn a_clock_that_is_ahead_makes_nothing_newer_than_it_is() {
     kit.refuse("a").await;
     let worker = kit.worker();
     let began = now();
-    // An event that dies, by a producer whose clock is ahead; then one that counts.
+    // An event that fails, from a producer whose clock is ahead; then one that is applied.
     stamped(&kit, "a", "old", r#"{"n":1}"#, now() + 3 * MINUTE, &[]).await;
     stamped(&kit, "b", "far", "{}", i64::MAX / 2_000_000, &[]).await;
     let letters = kit.dead_letters(1).await;
@@ -70,7 +70,7 @@ async fn a_clock_that_is_ahead_makes_nothing_newer_than_it_is() {
     worker.stop().await.unwrap();
 }
 
-/// While PostgreSQL keeps it waiting: a stamp says nothing of how long that is.
+/// While PostgreSQL keeps the event waiting: its timestamp does not say how long it has waited.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
     for (name, stamp) in [("age_1970", OF_1970), ("age_ahead", now() + 525_600 * MINUTE)] {
@@ -105,7 +105,7 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
     kit.until("SELECT count(*) FROM events", 1).await;
     worker.stop().await.unwrap();
-    // And one that nobody has consumed yet.
+    // And one that is not consumed yet.
     stamped(&kit, "a", "2", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
     kit.erase("a", &[]).await.unwrap();
 
@@ -122,12 +122,12 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     worker.stop().await.unwrap();
 }
 
-/// The setting is mended, and the records are not.
+/// The topic's setting is corrected, but the old records keep their timestamps.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mended_stand_before_it() {
     let kit = kit("mended").await;
     let worker = kit.worker();
-    // They came now, and say that they came two hours ago.
+    // Written now, with timestamps of two hours ago.
     for id in ["1", "2", "3"] {
         stamped(&kit, "a", id, "{}", now() - 120 * MINUTE, &[]).await;
     }
@@ -143,11 +143,11 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
         assert!(refused.contains("the last one at offset 2") && refused.contains("`--from-beginning`"), "{refused}");
     }
     assert_eq!(kit.committed().await, before);
-    // To before all of them nothing is left out.
+    // A time before all of them skips nothing.
     let (moved, _) = kit.seek(OffsetDateTime::now_utc() - time::Duration::hours(3), &[]).await.unwrap();
     assert_eq!(moved[0].to, 0);
 
-    // Behind a record that the broker stamped, a time means something again; a marker may stand between.
+    // After a record with a broker timestamp, times are reliable again; a transaction marker may be in between.
     let append_time =
         async || !TopicSettings::of(&client(&kit.scope), &kit.scope.input_topic).await.unwrap().has_create_time();
     until("it is changed", append_time).await;
@@ -162,7 +162,7 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
     assert_eq!((moved[0].from, moved[0].to), (Some(5), 5));
 }
 
-/// What stands behind another producer's transaction cannot be read before that ends, but it is in the log.
+/// A record behind another producer's open transaction cannot be read yet, but it is in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_has_no_effect() {
     let kit = kit("forgotten_unstable").await;

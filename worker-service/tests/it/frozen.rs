@@ -1,8 +1,8 @@
-//! A worker that stops running in the middle of a transaction, with its locks held.
+//! A worker that is frozen within a transaction, while it holds locks.
 
 use crate::prelude::*;
 
-/// While the table has a row, every insert takes a while with its rows written and locked.
+/// While this table has a row, every insert sleeps after its rows are written and locked.
 const SLOW: &str = "CREATE TABLE slow (yes boolean);
     INSERT INTO slow VALUES (true);
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -25,7 +25,7 @@ async fn a_worker_frozen_in_a_transaction_does_not_hold_its_successor() {
     kit.sql("DELETE FROM slow").await;
     kit.until(HOLDING_LOCKS, 1).await;
 
-    // One of another group need not wait until the frozen one's session ends, and so meets its locks.
+    // A worker of another group does not wait for the frozen one's session to end, so it meets its locks.
     let began = Instant::now();
     let other = Scope { group: format!("{}-other", kit.scope.group), ..kit.scope.clone() };
     let other = Worker::start(&run_config(&other)).unwrap();
@@ -38,7 +38,7 @@ async fn a_worker_frozen_in_a_transaction_does_not_hold_its_successor() {
     kit.apply("a", "21", r#"{"n":21}"#).await;
     assert_eq!(kit.version("a").await, Some(21));
 
-    // What it comes back with is dropped: not an event, not an offset.
+    // The thawed worker's work is dropped: neither an event nor an offset is written.
     frozen.service.thaw().unwrap();
     frozen.tells("The worker itself was frozen").await;
     kit.apply("a", "22", r#"{"n":22}"#).await;

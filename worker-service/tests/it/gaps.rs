@@ -1,4 +1,4 @@
-//! A gap in the offsets that is no loss: markers of transactions, and what was aborted.
+//! Offset gaps that are not data loss: transaction markers and aborted records.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use worker_service::consumer::partition::GapReader;
 
 use crate::prelude::*;
 
-/// Each was a question of its own to the broker, however many there were.
+/// Regression: every gap caused its own request to the broker.
 #[tokio::test(flavor = "multi_thread")]
 async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     const TRANSACTIONS: usize = 60;
@@ -25,21 +25,22 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     let looks = told(&log, "checked gaps");
     let gaps: u64 = looks.iter().map(|look| look["gaps"].as_u64().unwrap()).sum();
     assert!(!looks.is_empty() && gaps <= TRANSACTIONS as u64, "{looks:?}");
-    // One a second, and a last one on the way out.
+    // One a second, and one more at shutdown.
     let most = took.div_duration_f64(Duration::from_secs(1)) as usize + 2;
     assert!(looks.len() <= most, "{} questions in {took:?}", looks.len());
-    // Kafka writes the last marker after it has answered that the transaction is committed: perhaps behind the event.
+    // Kafka writes the last marker after it has answered the commit, so that it may follow the event.
     let (committed, end) = (kit.committed().await[&0], i64::try_from(2 * TRANSACTIONS + 1).unwrap());
     assert!((end - 1..=end).contains(&committed), "{committed}");
 }
 
-/// Looks that ran out of time began anew, and never came to an end; then what was consumed counted as lost.
+/// Regression: checks that ran out of time started from the beginning and never finished; then consumed records counted
+/// as lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss() {
-    /// One producer has to wait for each marker before it begins the next.
+    /// Several, because a producer has to wait for each marker before its next transaction.
     const PRODUCERS: i64 = 16;
     const TRANSACTIONS: i64 = PRODUCERS * 90;
-    /// A record and a marker each.
+    /// Each has a record and a marker.
     const END: i64 = 2 * TRANSACTIONS;
     let kit = Kit::new("slow_gaps", 1).await;
     let writing: Vec<_> = (0..PRODUCERS)
@@ -61,7 +62,7 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     until("the markers are written", async || kit.log_end(0).await == END).await;
     kit.event("d", "behind", "{}").await;
 
-    // By a reader that has very little time for each look.
+    // With a reader that has very little time for each check.
     let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
     let records = BTreeSet::from_iter(kit.offsets().await);
     let read = move || {
@@ -91,7 +92,7 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     };
     kit.until_committed(0, END + 1).await;
     until("nothing is left", async || left_over().last() == Some(&0)).await;
-    // The log begins within what was read, and there is one more gap to look into.
+    // The log now begins within the checked range, and there is one more gap to check.
     kit.delete_records(TRANSACTIONS).await;
     let looked = left_over().len();
     producers[0].open("d", &["more"]);

@@ -1,5 +1,5 @@
-//! A worker that hangs lets go of its partitions, and every event still has exactly one effect. A rebalance takes from
-//! a worker what goes to another one, and nothing else.
+//! A hanging worker gives up its partitions, and every event still has exactly one effect. A rebalance takes only those
+//! partitions from a worker that move to another one.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     let second = kit.worker();
     wait_for_partitions(&[&first, &second]).await;
     let took = began.elapsed();
-    // Its bounds are 8 s for what is under way, and 3 s for the commit.
+    // Its limits are 8 s for work in progress and 3 s for the commit.
     assert!(took < Duration::from_secs(30), "{took:?}");
     proxy.mend();
     kit.until("SELECT count(*) FROM resources WHERE version = 2", 30).await;
@@ -32,7 +32,7 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 }
 
-/// Waits until all six partitions are shared by these workers, each of which has some.
+/// Waits until these workers share all six partitions, and each has at least one.
 async fn wait_for_partitions(workers: &[&Worker]) {
     let shared = async || {
         let owned: Vec<usize> = workers
@@ -44,7 +44,7 @@ async fn wait_for_partitions(workers: &[&Worker]) {
     found("each has some", shared).await;
 }
 
-/// The partitions of the lines of this kind in a worker's log, in their order.
+/// The partitions in a worker's log lines with this message, in order.
 fn partitions(worker: &Process, message: &str) -> Vec<i64> {
     told(&worker.service.log(), message).iter().filter_map(|line| line["partition"].as_i64()).collect()
 }
@@ -59,7 +59,7 @@ async fn a_partition_that_stays_is_never_revoked() {
     second.end().await;
     until("the first has it back", async || partitions(&first, "assigned").len() >= 9).await;
 
-    // While the second was there, and when it left, the other three stayed where they were.
+    // When the second worker joined and when it left, the other three partitions stayed with the first.
     let (assigned, revoked) = (partitions(&first, "assigned"), partitions(&first, "revoked"));
     assert_eq!(assigned.len(), 9, "{assigned:?}");
     let went: BTreeSet<_> = revoked.iter().collect();

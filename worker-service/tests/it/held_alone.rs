@@ -1,11 +1,12 @@
-//! What would be an outage is none where one device alone meets it.
+//! An outage-class error that only one device meets is not an outage.
 
 use crate::prelude::*;
 
 /// More than may wait behind an event of a device that is held alone.
 const EVENTS: usize = 104;
 
-/// Sends events of other devices to all partitions until the first ones hold a key alone; gives how many to each.
+/// Sends events of other devices to all partitions until the first `holding` of them hold a key alone; returns how many
+/// each got.
 async fn until_held_alone(kit: &Kit, worker: &Process, partitions: i32, holding: i32) -> i64 {
     for sent in 1..300 {
         for partition in 0..partitions {
@@ -21,7 +22,7 @@ async fn until_held_alone(kit: &Kit, worker: &Process, partitions: i32, holding:
     panic!("{}", worker.service.log());
 }
 
-/// Whatever the code: each on a partition of its own.
+/// Every outage-class error, each on its own partition.
 const REFUSALS: [(&str, &str); 8] = [
     ("0A000", "SQLSTATE 0A000: refused"),
     ("40001", "SQLSTATE 40001: refused"),
@@ -59,7 +60,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
 
     worker.tells("Only one device meets an outage error").await;
 
-    // What is held goes on by itself when it is mended.
+    // Held events continue without a command when the cause is fixed.
     for (refusal, _) in REFUSALS {
         kit.no_longer_refuse(&format!("bad-{refusal}")).await;
     }
@@ -78,7 +79,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     let others = async {
         for n in 0.. {
             kit.event("good", &n.to_string(), "{}").await;
-            // Each letter takes several of them.
+            // The worker has to apply several of these before each letter.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -93,7 +94,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     assert!(of("dlq.attempts").parse::<u32>().unwrap() > 10);
     assert_eq!(worker.sample(r#"held_alone_keys{partition="0"}"#).await, Some(1.0));
 
-    // It is mended: what waits goes on by itself, and the others are sent back.
+    // The cause is fixed: waiting events continue without a command, and the dead letters are redriven.
     kit.no_longer_refuse("bad").await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 99).await;
     assert_eq!(kit.list(&["--reason=unknown_error"]).await.len(), EVENTS - 99);
@@ -101,7 +102,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 104).await;
 }
 
-/// Each time that ends all the server's sessions, and nobody is served until it has recovered.
+/// Each crash ends all sessions of the server, which serves no client until it has recovered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     let (_postgres, kit) = Kit::on_postgres("crashes", 2).await;
@@ -118,7 +119,7 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     until("each has its effect", async || all().await == Some(2 * sent + 1)).await;
 }
 
-/// Nobody else is there to be tried, and yet it is told apart from an outage.
+/// No other device's event can be tried, and yet this is recognised as no outage.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
     let kit = Kit::new("alone-alone", 1).await;
@@ -136,7 +137,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 }
 
-/// More than may be held comes in behind one bad event, at once, and fills all that may be held.
+/// More than the limit of held bytes arrives at once behind one bad event, and reaches the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let kit = Kit::new("alone-burst", 1).await;
@@ -156,7 +157,8 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         for n in 0..45 {
             kit.event("d1", &n.to_string(), &payload).await;
         }
-        // All of d1's but the bad one, within a minute, and what the others sent by then within another one.
+        // All events of d1 except the bad one within a minute, and the events that the others had sent by then within
+        // another minute.
         for _ in 0..600 {
             let report = worker.health().await;
             let full = &of_group(&report)["partitions"]["0"]["held_full"];

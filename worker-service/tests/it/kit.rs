@@ -1,4 +1,4 @@
-//! A topic, a database and a worker of a test's own, and verbs to use them.
+//! The test kit: topics, a database and a worker for one test, and methods to use them.
 
 mod altered;
 mod commands;
@@ -38,7 +38,7 @@ pub(crate) struct Kit {
     producer: FutureProducer,
 }
 
-/// What the worker logs in this process is kept, all of it. Gives the file.
+/// Keeps the complete log of the worker in this process; returns its file.
 fn keep_log() -> &'static Path {
     kit::keep_log("worker-tests", |file| {
         telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
@@ -49,12 +49,12 @@ fn keep_log() -> &'static Path {
 pub(crate) struct InProcess<'a>(pub(crate) &'a Worker);
 
 impl InProcess<'_> {
-    /// Waits until it says all that the runbook tells of this fault.
+    /// Waits until it reports everything that the runbook says about this fault.
     pub(crate) async fn tells(&self, fault: &str) {
         kit::tells(fault, async || self.report()).await;
     }
 
-    /// The same of its end.
+    /// The same for the end of the fault.
     pub(crate) async fn tells_end_of(&self, fault: &str) {
         kit::tells_end_of(fault, async || self.report()).await;
     }
@@ -72,21 +72,21 @@ impl Kit {
         Self::on(kit::scope(name).await, partitions).await
     }
 
-    /// The same and a worker in this process.
+    /// Like [`Self::new`], with a worker in this process.
     pub(crate) async fn with_worker(name: &str, partitions: i32) -> (Self, Worker) {
         let kit = Self::new(name, partitions).await;
         let worker = kit.worker();
         (kit, worker)
     }
 
-    /// The same and a worker as a process of its own.
+    /// Like [`Self::new`], with a worker in its own process.
     pub(crate) async fn with_process(name: &str, partitions: i32) -> (Self, Process) {
         let kit = Self::new(name, partitions).await;
         let worker = kit.process().await;
         (kit, worker)
     }
 
-    /// The same as [`Self::new`] on servers of a test's own.
+    /// Like [`Self::new`], on the servers of this scope.
     pub(crate) async fn on(scope: Scope, partitions: i32) -> Self {
         keep_log();
         metrics();
@@ -100,7 +100,7 @@ impl Kit {
         kit
     }
 
-    /// The same on a PostgreSQL of a test's own.
+    /// Like [`Self::new`], on a PostgreSQL for this test only.
     pub(crate) async fn on_postgres(name: &'static str, partitions: i32) -> (Postgres, Self) {
         let start = move || {
             let postgres = Postgres::start().unwrap();
@@ -111,7 +111,7 @@ impl Kit {
         (postgres, Self::on(scope, partitions).await)
     }
 
-    /// The same with a producer that has these settings.
+    /// The same kit with a producer that has these settings.
     pub(crate) fn producing(self, settings: &[(&str, &str)]) -> Self {
         let mut config = client(&self.scope);
         for (name, value) in [("partitioner", "murmur2_random"), ("linger.ms", "2")].iter().chain(settings) {
@@ -120,12 +120,12 @@ impl Kit {
         Self { producer: config.create().unwrap(), ..self }
     }
 
-    /// The same with another Kafka, which has the topics.
+    /// The same kit with another Kafka, which has the topics.
     pub(crate) fn moved_to(self, scope: Scope) -> Self {
         Self { scope, ..self }.producing(&[])
     }
 
-    /// One partition on a Kafka that refuses what it is told to refuse, and has the input topic alone.
+    /// One partition, on a mock Kafka that refuses requests on demand and has only the input topic.
     pub(crate) async fn on_mock(name: &str) -> (Self, MockCluster<'static, DefaultProducerContext>) {
         let (kit, mock) = (Self::new(name, 1).await, MockCluster::new(1).unwrap());
         let mut scope = kit.scope.clone();
@@ -134,7 +134,7 @@ impl Kit {
         (kit.moved_to(scope), mock)
     }
 
-    /// Makes those of the two topics that are not there.
+    /// Creates those of the two topics that do not exist.
     pub(crate) async fn make_topics(&self, partitions: i32) {
         let topics = TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() };
         let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1, compression: Default::default() };
@@ -149,14 +149,14 @@ impl Kit {
         Worker::start_with(&run_config(&self.scope), worker_service::domains::registry(), parts).unwrap()
     }
 
-    /// A worker whose way to PostgreSQL is a proxy.
+    /// A worker that reaches PostgreSQL through a proxy.
     pub(crate) fn proxied_worker(&self) -> (Proxy, Worker) {
         let (proxy, database_url) = Proxy::before(&self.scope.database_url).unwrap();
         let worker = Worker::start(&run_config(&Scope { database_url, ..self.scope.clone() })).unwrap();
         (proxy, worker)
     }
 
-    /// A worker as a process of its own, which can be frozen and killed.
+    /// A worker in its own process, which can be frozen and killed.
     pub(crate) async fn process(&self) -> Process {
         self.process_with(&[]).await
     }
@@ -164,7 +164,7 @@ impl Kit {
     /// The same with more settings.
     pub(crate) async fn process_with(&self, more: &[(&str, &str)]) -> Process {
         let env = [self.scope.env(), kit::owned(&[("REDIS_TIMEOUT", "2s")]), kit::owned(more)].concat();
-        // They stay, for whoever wants to know why a test failed.
+        // The logs are kept, so that a failed test can be examined.
         let logs = devstack::target_dir().join("worker-logs");
         let log = logs.join(format!("{}-{}.log", self.scope.group, fastrand::u32(..)));
         let start = move || {
@@ -174,7 +174,7 @@ impl Kit {
         kit::blocking(start).await
     }
 
-    /// Waits until a query for one number gives this one.
+    /// Waits until a query returns this number.
     pub(crate) async fn until(&self, sql: &'static str, expected: i64) {
         let is_expected = async || {
             let count = self.count(sql).await;
@@ -200,7 +200,7 @@ impl Kit {
         until(&format!("{id} of {device} is applied"), async || row().await.is_some()).await;
     }
 
-    /// Ends a worker; all of the first partition up to this offset is committed then.
+    /// Stops a worker, and checks that the first partition is committed up to this offset.
     pub(crate) async fn end_at(&self, worker: impl End, offset: i64) {
         worker.end().await;
         assert_eq!(self.committed().await[&0], offset);
@@ -226,7 +226,7 @@ impl Kit {
 
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
-        // On a busy machine it may take longer than the client's half second.
+        // On a busy machine, an answer may take longer than the client's half second.
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
     }
@@ -236,7 +236,7 @@ impl Kit {
     }
 }
 
-/// A worker in this process, or one of its own.
+/// A worker, in this process or in its own.
 pub(crate) trait End {
     async fn end(self);
 }
@@ -258,28 +258,28 @@ pub(crate) fn told(log: &str, message: &str) -> Vec<Value> {
     json_lines(log).filter(|line| line["message"] == message).collect()
 }
 
-/// An event as the API writes it, to be written byte by byte.
+/// An event as the API writes it, in a form that can be encoded byte by byte.
 pub(crate) fn wire_event(device: &str, id: &str) -> WireRecord {
     event(device).id(id).wire_record()
 }
 
-/// What something held in memory at most, in MiB, is a number that can be, and less than this.
+/// Checks that this peak of memory, in MiB, is plausible and below the bound.
 pub(crate) fn assert_memory(most: usize, bound: usize) {
     println!("{most} MiB");
     assert!((5..bound).contains(&most), "{most} MiB, and not less than {bound}");
 }
 
-/// Bytes that no compression makes smaller, and that are no event.
+/// Bytes that do not compress, and are not an event.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| fastrand::u8(..)).collect()
 }
 
-/// What a worker's health says of a partition of its only group.
+/// A partition of the only group, in the worker's health report.
 pub(crate) fn partition(worker: &Worker, number: i32) -> Value {
     of_group(&worker.health.report().1)["partitions"][number.to_string()].clone()
 }
 
-/// A Kafka client of the test's own.
+/// A Kafka client for the test itself.
 pub(crate) fn client(scope: &Scope) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);

@@ -1,4 +1,4 @@
-//! PostgreSQL answers after the deadline: the answer is nobody's.
+//! PostgreSQL answers after the deadline: the answer must not reach another query.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::prelude::*;
 const SESSIONS: &str = "SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'late'";
 
-/// A store whose questions go through a proxy, over devices `d0` to `d19`.
+/// A store that reaches PostgreSQL through a proxy, with devices `d0` to `d19`.
 struct Slowed {
     kit: Kit,
     proxy: Proxy,
@@ -27,7 +27,7 @@ impl Slowed {
 
         let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
         let mut config = run_config(&Scope { database_url, ..kit.scope.clone() }).stores.postgres;
-        // As many sessions as questions at once: each of them is used by a question that comes too late.
+        // As many sessions as concurrent queries, so that each session serves a query that misses its deadline.
         (config.timeout, config.max_connections) = (Duration::from_secs(1), 5);
         let store = Store::open(&config, "late").unwrap();
         Self { kit, proxy, store }
@@ -40,7 +40,7 @@ impl Slowed {
         Ok(())
     }
 
-    /// Several sessions, all of them back in the pool.
+    /// Opens several sessions, and returns them to the pool.
     async fn warm(&self) -> HashSet<i32> {
         futures_util::future::try_join_all((0..5).map(|n| self.ask(n))).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -49,7 +49,7 @@ impl Slowed {
         before
     }
 
-    /// The sessions of before are closed, and those that there are now have their own answers.
+    /// The earlier sessions are closed, and the current ones return correct answers.
     async fn assert_well_again(&self, before: &HashSet<i32>) {
         for round in 0..40 {
             let asked = join_all((0..5).map(|n| self.ask((round + n) % 20))).await;
@@ -74,7 +74,7 @@ async fn an_answer_that_comes_late_meets_no_other_question() {
         assert!(matches!(outcome.unwrap_err().class, Class::Outage | Class::OutageMet));
     }
     slowed.proxy.mend();
-    // Beside the answers that are still under way.
+    // While late answers are still arriving.
     slowed.assert_well_again(&before).await;
 }
 

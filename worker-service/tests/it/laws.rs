@@ -1,4 +1,4 @@
-//! What every handler has to keep to, on real PostgreSQL, whatever its domain: one line for each of them.
+//! The rules that every handler must follow, tested with PostgreSQL: one macro call for each handler.
 
 mod broken;
 mod devices;
@@ -15,16 +15,16 @@ use shared::kafka::position::Position;
 
 use crate::prelude::*;
 
-/// A handler, and what the laws are tried with.
+/// A handler, and the input of its tests.
 pub(crate) struct Subject<H: Handler> {
     pub(crate) handler: H,
-    /// Logs of its events: few ids, which come again, and places that jump back, as redriven ones do.
+    /// Logs of its events: few ids, which repeat, and positions that jump back, like those of redriven events.
     pub(crate) logs: BoxedStrategy<Vec<Delivery<H::Event>>>,
-    /// The cached things that an event is about.
+    /// The cache entries that an event affects.
     pub(crate) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
 }
 
-/// Tests a handler against all laws: with logs of its events, and what an event of it is about.
+/// Tests a handler against all laws, with logs of its events and the cache entries that an event affects.
 macro_rules! handler_laws {
     ($handler:expr, $logs:expr, $touches:expr) => {
         $crate::laws::handler_laws!(
@@ -46,11 +46,11 @@ macro_rules! handler_laws {
 }
 pub(crate) use handler_laws;
 
-/// How many logs each law is tried with.
+/// The number of logs for each law.
 const LOGS: usize = 12;
 
 impl<H: Handler<Event: Clone + Debug>> Subject<H> {
-    /// The same ones each time.
+    /// The same logs in every run.
     fn logs(&self) -> Vec<Vec<Delivery<H::Event>>> {
         let mut runner = TestRunner::deterministic();
         (0..LOGS).map(|_| self.logs.new_tree(&mut runner).unwrap().current()).collect()
@@ -88,7 +88,7 @@ pub(crate) async fn twice_is_once<H: Handler<Event: Clone + Debug>>(subject: Sub
             world.apply(batch).await;
             assert_eq!(world.rows().await, once, "twice: {batch:#?}");
         }
-        // The group is rewound.
+        // As after the group was rewound.
         let once = world.rows().await;
         for batch in log.chunks(3) {
             world.apply(batch).await;
@@ -136,13 +136,13 @@ pub(crate) async fn a_failed_apply_leaves_nothing<H: Handler<Event: Clone + Debu
                     failures += 1;
                     assert_eq!(world.rows().await, rows, "{table} refused, at the commit: {at_commit}: {batch:#?}");
                 } else {
-                    // It wrote nothing there.
+                    // It does not write to that table.
                     world.clear().await;
                     world.apply(before).await;
                 }
             }
         }
-        // It comes to what it would have come to at once.
+        // After the failure, the result is the same as without it.
         world.apply(batch).await;
         let rows = world.rows().await;
         world.clear().await;
@@ -161,7 +161,7 @@ pub(crate) async fn a_late_position_changes_no_state<H: Handler<Event: Clone + D
         let states = world.states(&log).await;
         let late = log.iter().cloned().map(|mut event| {
             event.envelope.id = EventId::generate();
-            // Before all that is in the log, and said to be so by who redrives it.
+            // Before everything in the log, marked as redriven.
             let appended_at = OffsetDateTime::UNIX_EPOCH;
             event.position = Position { offset: 0, appended_at, redriven: true, ..event.position };
             event

@@ -1,4 +1,4 @@
-//! Records that the broker no longer has are told of as what they are: data loss.
+//! Records that the broker no longer has are reported as data loss.
 
 use crate::prelude::*;
 
@@ -17,7 +17,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     assert_eq!(worker.sample("records_lost_total").await, Some(4.0));
     worker.end().await;
 
-    // The same with nothing behind them, in a partition that stays quiet.
+    // The same at the end of a partition that stays idle.
     kit.event("a", "9", "{}").await;
     kit.event("a", "10", "{}").await;
     kit.delete_records(10).await;
@@ -27,7 +27,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     worker.end().await;
 }
 
-/// The gap is met while a batch is applied, and the process is told to end before that is done.
+/// The gap is met while a batch is applied, and SIGTERM arrives before that batch is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_is_met_just_before_the_end_is_told_before_the_end() {
     let (kit, worker) = Kit::with_process("last_loss", 1).await;

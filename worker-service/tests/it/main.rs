@@ -1,4 +1,4 @@
-//! The worker on real Kafka, PostgreSQL and Redis.
+//! Tests of the worker with real Kafka, PostgreSQL and Redis.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! Records that brokers take and librdkafka cannot take apart, without a word: a key or a value of the length -2. Each
-//! is a dead letter that has its place, and whatever reads a topic goes on behind it.
+//! Records that brokers accept and that librdkafka skips silently, because a key or a value has the length -2. Each
+//! becomes a dead letter with its position, and every reader continues behind it.
 
 use devstack::wire::{Claims, produce_claiming};
 
@@ -9,17 +9,17 @@ pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
     (record, Claims::default())
 }
 
-/// Without a key, of which the length says no length.
+/// No key, with this invalid length.
 pub(crate) fn no_key_of(length: i64) -> (WireRecord, Claims) {
     (WireRecord { key: None, ..wire_event("m", "m") }, Claims { key_length: Some(length), ..Claims::default() })
 }
 
-/// The same of the value.
+/// No value, with this invalid length.
 pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
     (WireRecord { value: None, ..wire_event("m", "m") }, Claims { value_length: Some(length), ..Claims::default() })
 }
 
-/// Writes one batch; gives the offset of its first.
+/// Writes one batch; returns its first offset.
 pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
     let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
     blocking(move || produce_claiming(&broker, &topic, partition, &records)).await.unwrap()
@@ -39,11 +39,11 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
         sound(wire_event("a", "3")),
     ];
     assert_eq!(put(&kit, input, 0, among).await, 0);
-    // The whole batch, and then one that is a batch.
+    // A batch of only such records, then a batch of one.
     assert_eq!(put(&kit, input, 0, vec![no_key_of(-2); 3]).await, 7);
     assert_eq!(put(&kit, input, 0, vec![no_value_of(-2)]).await, 10);
     kit.event_at(0, "a", "4", "{}").await;
-    // The last there is, and the first; nothing was committed yet.
+    // The last record and the first one, with no offset committed.
     assert_eq!(put(&kit, input, 1, vec![no_key_of(-2)]).await, 0);
     kit.event_at(1, "b", "1", "{}").await;
     assert_eq!(put(&kit, input, 1, vec![no_key_of(-2)]).await, 2);
@@ -78,7 +78,7 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     assert!(why.starts_with("its record could not be read"), "{why}");
 }
 
-/// Its place is all that is left of it: the partition does not go on before somebody has that.
+/// Only its position is left: the partition does not continue before that is in a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_for_its_dead_letter() {
     let kit = Kit::new("malformed_waits", 1).await;
@@ -135,7 +135,7 @@ async fn seek_goes_past_it_and_back_over_it() {
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 1).await;
     kit.until_committed(0, 1).await;
-    // Before it has gone past the others by itself.
+    // Before the worker has skipped the others itself.
     worker.stop().await.unwrap();
     if kit.committed().await[&0] == 1 {
         let said = kit.succeeds(&past).await;
@@ -148,10 +148,10 @@ async fn seek_goes_past_it_and_back_over_it() {
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 2).await;
     worker.stop().await.unwrap();
-    // What stands right before that time has no time that can be read.
+    // The record before that time has no readable time.
     let (moved, said) = kit.seek(time, &[]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(4), 3), "{said}");
-    // And what stands at it cannot be read.
+    // The record at that time cannot be read.
     let (moved, said) = kit.seek(between, &[]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(3), 1), "{said}");
 }
@@ -160,7 +160,7 @@ fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
     (wire_event(device, id), Claims { offset_delta: Some(delta), ..Claims::default() })
 }
 
-/// Nothing was told as lost, nor as another topic.
+/// Neither a loss nor a recreated topic was reported.
 async fn assert_calm(worker: Process) {
     worker.tells("A batch's offsets are not consecutive").await;
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
@@ -170,7 +170,7 @@ async fn assert_calm(worker: Process) {
     }
 }
 
-/// Brokers give a batch as many offsets as it has records, and keep what each record says of its own.
+/// Brokers give a batch as many offsets as it has records, but keep the offset delta of each record.
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_that_a_batch_has_twice_are_no_loss_and_no_new_topic() {
     let kit = Kit::new("twice", 1).await;
@@ -186,18 +186,18 @@ async fn offsets_that_a_batch_has_twice_are_no_loss_and_no_new_topic() {
     assert_calm(worker).await;
 }
 
-/// The client believes it, and would begin again at the partition's beginning until the log reaches so far.
+/// The client trusts that offset, and would restart at the partition's beginning until the log reaches it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_offset_than_its_batch_has_holds_up_nothing() {
     let kit = Kit::new("jump", 1).await;
     let input = &kit.scope.input_topic;
     kit.event("a", "1", "{}").await;
-    // With another batch behind it in the same answer.
+    // Another batch follows in the same fetch response.
     put(&kit, input, 0, vec![at("b", "1", 0), at("b", "2", 5)]).await;
     kit.event("a", "2", "{}").await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
-    // Alone in its answer.
+    // Alone in its fetch response.
     put(&kit, input, 0, vec![at("b", "3", 0), at("b", "4", 1_000_000)]).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
     kit.until_committed(0, 6).await;

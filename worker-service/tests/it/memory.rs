@@ -1,4 +1,4 @@
-//! What a held device's flood, and poison with large keys, take in memory.
+//! The memory that a held device's flood and poison records with large keys need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
     kit.refuse("held").await;
     kit.event("held", "first", "{}").await;
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(3_000));
-    // Of twenty events nineteen are the held device's: all of it would be some 200 MB.
+    // Nineteen of twenty events belong to the held device, some 200 MB in total.
     let of = |n: usize| if n.is_multiple_of(20) { format!("d{}", n % 1_000) } else { "held".to_owned() };
     kit.flood(60_000, &payload, of).await;
 
@@ -19,7 +19,8 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
     let began = Instant::now();
     let mut most = 0;
     let mut done = 0;
-    // Too much waits behind it: each is tried once, one by one; and all the while the partition goes on.
+    // The limit behind the device is reached: each of its events is tried once, one by one, while the partition
+    // continues.
     while began.elapsed() < Duration::from_secs(10) || done < 20 {
         assert!(began.elapsed() < PATIENCE, "the partition goes on: {done}");
         most = most.max(worker.resident());
@@ -33,7 +34,7 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_with_large_keys_takes_bounded_memory() {
     let kit = Kit::new("large_keys", 1).await;
-    // Text, and of few devices, so that none of it waits for an operator.
+    // Keys are text, and of few devices, so that the budget pauses nothing.
     for n in 0..300_u32 {
         let key = format!("{}{}", n % 20, "k".repeat(900_000));
         let record = WireRecord { key: Some(key.into_bytes()), ..WireRecord::default() };
@@ -50,12 +51,12 @@ async fn poison_with_large_keys_takes_bounded_memory() {
     assert_memory(most.into_inner(), 128);
     worker.end().await;
 
-    // Listed without their keys as a whole.
+    // The list shortens the keys.
     let listed = kit.list(&[]).await;
     assert_eq!(listed.len(), 300);
     assert!(listed.iter().all(|letter| letter["key"].as_str().unwrap().len() < 1_100));
 
-    // Neither what is listed nor what waits to be sent is fetched ahead of that without bound.
+    // Prefetching is bounded, for the list and for records that wait to be sent.
     let (said, most) = kit.measured(&["dlq", "list"]).await;
     assert_eq!((said.status, said.out.lines().count()), (0, 300), "{}", said.error);
     assert_memory(most, 160);

@@ -1,5 +1,5 @@
-//! Topics that are not there. An input topic is waited for, and named. A dead-letter topic is not made, whatever the
-//! broker allows: letters wait for it.
+//! Missing topics. The worker waits for an input topic, and names it. It never creates a dead-letter topic, even if the
+//! broker allows that: letters wait for it.
 
 use crate::prelude::*;
 
@@ -15,7 +15,7 @@ async fn dead_letters_wait_for_a_topic_that_is_not_there() {
     let worker = kit.worker();
     kit.apply("before", "1", "{}").await;
     kit.event("poison", "2", "no json").await;
-    // It says that it waits, once a letter was not taken.
+    // It reports the wait after a letter was refused.
     until("the partition waits", async || partition(&worker, 0)["outage"].is_string()).await;
     assert_eq!(worker.health.report().1["status"], "waiting out an outage");
     assert!(!has_topic(&kit.scope.endpoints.kafka_brokers, &dlq).await, "somebody made it");
@@ -44,7 +44,7 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     kit.make_topics(1).await;
     until("it is found", is_ready).await;
     worker.tells_end_of("The input topic does not exist").await;
-    // The same of one that goes while it runs.
+    // The same for a topic that is deleted while the worker runs.
     kit.delete_topic(&input).await;
     until("it is told", is_told).await;
     kit.make_topics(1).await;

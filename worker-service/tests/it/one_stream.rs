@@ -1,10 +1,10 @@
-//! Two handlers of one stream, each with its group: an event has its effect in the one that takes it, and what is no event
-//! has one dead letter, its owner's.
+//! Two handlers of one stream, each with its group: an event takes effect in the handler of its type, and a record that
+//! is not an event has one dead letter, the owner's.
 
 use crate::malformed::{no_key_of, put};
 use crate::prelude::*;
 
-/// Whose each letter is, and why.
+/// The group, the reason and the event of each letter.
 async fn letters(kit: &Kit, at_least: usize) -> Vec<String> {
     let all = kit.dead_letters(at_least).await;
     let told = |letter| ["dlq.group", "dlq.reason", "ce_id"].map(|name| header(letter, name).unwrap_or_default());
@@ -21,7 +21,7 @@ async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
     ones.event_of(ONE, "a", "1", "{}").await;
     ones.event_of(TWO, "a", "2", "{}").await;
     ones.event_of("test.three.v1", "a", "3", "{}").await;
-    // The owner does not take it, and says that it is no event.
+    // The owner does not process this type, but reports that the value is not a valid event.
     ones.event_of(TWO, "a", "4", "[]").await;
     ones.put(Some(b"a"), Some(b"no event"), &[]).await;
     ones.event_of(TWO, "b", "5", r#"{"do":"poison"}"#).await;
@@ -39,11 +39,11 @@ async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
     assert_eq!(rows("SELECT count(*) FROM ones WHERE event_id = '1'").await, 1);
     assert_eq!(rows("SELECT count(*) FROM twos WHERE event_id = '2'").await, 1);
     assert_eq!(rows("SELECT count(*) FROM ones, twos").await, 1, "and no other row");
-    // Of each the types of the other; and of the one that does not own the stream, what is no event.
+    // Each skips the other's types; the one that does not own the stream also skips records that are not events.
     let passed_over = [&ones, &twos].map(|of| of.sample("records_passed_over_total"));
     assert_eq!(passed_over, [Some(3.0), Some(4.0)]);
 
-    // What no group had taken goes back for all of them, the others' for theirs alone.
+    // Records that no group had accepted are redriven for all groups, the other ones only for their own.
     assert_eq!(ones.redrive_of("ones", &twos, &["--reason=undecodable"]).await.sent, 2);
     assert_eq!(twos.redrive_of("twos", &ones, &[]).await.sent, 2);
     let redriven = ones.records(11).await.split_off(7);
@@ -62,12 +62,12 @@ async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
     assert_eq!(twos.purge_of("twos", &ones, &["--all-handlers"]).await.deleted, 9 - purged.deleted);
 }
 
-/// Nor does the one that does not own the stream wait for the owner, whatever there is of it.
+/// Nor does a handler that does not own the stream wait for the owner, however many such records there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_what_is_no_event_is_passed_over_by_itself() {
     let kit = Kit::new("passed_over", 1).await;
     let (ones, twos) = (kit.beside("ones").await, kit.beside("twos").await);
-    // Of a type that the stream does not have: the owner would make dead letters of them.
+    // Of a type that the stream does not define: the owner would dead-letter them.
     ones.flood(10_000, "{}", |n| format!("d{}", n % 100)).await;
     assert_eq!(put(&ones, &ones.scope.input_topic, 0, vec![no_key_of(-2)]).await, 10_000);
     ones.event_of(TWO, "a", "last", "{}").await;

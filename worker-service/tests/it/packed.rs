@@ -1,9 +1,8 @@
-//! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
-//! memory is bounded too.
+//! Compressed batches: the broker unpacks them and limits their unpacked size, which bounds the worker's memory, too.
 
 use crate::prelude::*;
 
-/// An event with so many bytes of payload, of which a compressor leaves next to nothing.
+/// An event with this many bytes of payload, which compress to almost nothing.
 fn large(device: &str, id: &str, bytes: usize) -> WireRecord {
     WireRecord { value: Some(payload(bytes).into_bytes()), ..wire_event(device, id) }
 }
@@ -12,8 +11,8 @@ fn payload(bytes: usize) -> String {
     format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes))
 }
 
-/// Of members of gzip librdkafka reads the first, and says nothing of the others: these are read because the broker
-/// unpacks them.
+/// Of several gzip members, librdkafka reads only the first, silently. All are read here because the broker unpacks
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_any_producer_compressed_is_applied() {
     let mut kit = Kit::new("packed", 1).await;
@@ -38,7 +37,7 @@ async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
     let kit = Kit::new("bombs", 1).await;
     let topic = &kit.scope.input_topic;
     for packing in [Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
-        // One record, and many that fit by themselves.
+        // One large record, and many that are small enough individually.
         for records in [vec![large("a", "1", 4 << 20)], vec![large("a", "1", 100_000); 11]] {
             let refused = kit.write_as(topic, &records, packing, 0).await.unwrap_err().to_string();
             // MESSAGE_TOO_LARGE
@@ -48,7 +47,7 @@ async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
     }
 }
 
-/// As the API's own producer makes them: of a megabyte of such events lz4 leaves four kilobytes.
+/// As the API's producer writes them: lz4 compresses a megabyte of such events to four kilobytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_compressible_events_takes_bounded_memory() {
     let kit = Kit::new("compressible", 6).await;
@@ -56,7 +55,7 @@ async fn a_backlog_of_compressible_events_takes_bounded_memory() {
     kit.flood(2_400, &payload(100_000), |n| format!("d{}", n % 60)).await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", 2_400).await;
-    // What a worker of six partitions takes at most (docs/operations.md, Memory).
+    // The maximum of a worker with six partitions (docs/operations.md, Memory).
     assert_memory(worker.peak(), 256);
     worker.end().await;
 }

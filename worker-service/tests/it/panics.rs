@@ -1,4 +1,4 @@
-//! A defect that one record meets ends neither the process nor the other partitions.
+//! A defect that one record triggers ends neither the process nor the other partitions.
 
 use worker_service::devices::Devices;
 
@@ -11,7 +11,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     for device in ["bad", "other"] {
         kit.apply(device, "0", "{}").await;
     }
-    // A time that PostgreSQL has and `time` cannot hold: reading it panics.
+    // A time that PostgreSQL has and the `time` crate cannot represent: reading it panics.
     kit.sql("UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'").await;
     kit.event("bad", "1", r#"{"text":"planted-7f3a"}"#).await;
     for n in 1..50 {
@@ -30,7 +30,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     assert_eq!(worker.status().await, "ready");
     assert_eq!(kit.list(&["--reason=panicked"]).await.len(), 1);
 
-    // What it was is mended; the event goes back, and counts.
+    // The cause is fixed; the event is redriven and applied.
     kit.sql("UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'").await;
     kit.redrive(&["--reason=panicked"]).await.unwrap();
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
@@ -39,7 +39,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     kit.end_at(worker, 53).await;
 }
 
-/// As the worker's own, with a defect.
+/// The worker's own decoding, with a defect.
 struct DecodeOrPanic;
 
 impl Alter for DecodeOrPanic {
@@ -49,7 +49,7 @@ impl Alter for DecodeOrPanic {
     }
 }
 
-/// As the worker's own, with a defect behind the reading of headers.
+/// The worker's own reading, with a defect after the headers are read.
 fn read_or_panic(message: &mut BorrowedMessage<'_>) -> Record {
     let record = Record::read(message);
     assert!(record.header("defect").is_none(), "a defect");
@@ -67,7 +67,7 @@ async fn a_record_whose_decoding_or_reading_panics_is_a_dead_letter_at_once() {
     let of = |nth: usize, name: &str| header(&letters[nth], name).unwrap_or_default();
     let told = |nth: usize| ["dlq.offset", "dlq.reason", "dlq.attempts", "ce_id"].map(|name| of(nth, name));
     assert_eq!(told(0), ["0", "panicked", "1", "1"]);
-    // Without its headers, of which nobody knows.
+    // Without its headers, which could not be read.
     assert_eq!(told(1), ["1", "panicked", "1", ""]);
     assert_eq!((of(0, "dlq.truncated"), of(1, "dlq.truncated")), (String::new(), "7".to_owned()));
     assert_eq!((letters[1].key(), letters[1].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
@@ -75,7 +75,7 @@ async fn a_record_whose_decoding_or_reading_panics_is_a_dead_letter_at_once() {
     kit.end_at(worker, 3).await;
 }
 
-/// What comes behind the commit is no verdict on the event.
+/// A panic after the commit says nothing about the event.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
     let (kit, worker) = Kit::with_worker("behind_the_commit", 1).await;
@@ -93,7 +93,7 @@ async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 }
 
-/// Nor is it for a dead letter.
+/// The same for a panic after a dead letter was sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_sent_is_sent_once_whatever_panics_behind_that() {
     let (kit, worker) = Kit::with_worker("behind_the_letter", 1).await;
@@ -108,7 +108,7 @@ async fn a_dead_letter_that_is_sent_is_sent_once_whatever_panics_behind_that() {
     assert_eq!((kit.dead_letters(1).await.len(), kit.version("a").await), (1, Some(1)));
 }
 
-/// A partition that no other test has.
+/// A partition that no other test uses.
 const PARTITION: i32 = 11;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +131,7 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     assert!(!worker.health.report().0, "not ready meanwhile");
     report(0, 5..20).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd0'", 20).await;
-    // At the third time it is told by name.
+    // The third panic is reported with its offset.
     until("it says that it panics again and again", async || of("panics_again").is_string()).await;
     let (ready, report) = worker.health.report();
     assert_eq!((ready, &report["status"]), (false, &"a partition's code panics repeatedly".into()));
@@ -145,7 +145,7 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));
 }
 
-/// A variable of tokio's own, at which tokio panics.
+/// A variable of tokio; an invalid value makes tokio panic.
 #[test]
 fn a_number_of_threads_that_is_none_is_refused_by_name() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));

@@ -1,4 +1,4 @@
-//! What most of these tests use.
+//! Imports that most of these tests need.
 
 pub(crate) use std::collections::BTreeMap;
 pub(crate) use std::time::{Duration, Instant};

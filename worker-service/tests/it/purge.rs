@@ -1,4 +1,4 @@
-//! `dlq purge`: old letters go, from the beginning of a partition up to the first one that stays.
+//! `dlq purge`: deletes old letters, from the beginning of a partition up to the first one that stays.
 
 use crate::prelude::*;
 
@@ -54,7 +54,7 @@ async fn a_partition_all_of_whose_letters_are_older_is_empty_then() {
     assert!(told[..3].iter().all(|partition| partition["stays"].is_null()), "{told:?}");
     assert_eq!(told[3]["summary"]["deleted"], json!(8));
     assert_eq!(left(&kit).await, []);
-    // What comes later is found.
+    // Later letters are found.
     kit.letter("a", "2", 1, NEW).await;
     assert_eq!(left(&kit).await.len(), 1);
 

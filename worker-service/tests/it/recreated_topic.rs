@@ -1,12 +1,12 @@
-//! A topic that was deleted and made again: its offsets begin anew, and what comes then is newer.
+//! A topic that was deleted and created again: its offsets start at 0, and its events are newer.
 
 use crate::prelude::*;
 
-/// Deletes the input topic and makes it again, as if some minutes lay between the two.
+/// Deletes the input topic and creates it again, as if some minutes had passed in between.
 async fn make_anew(kit: &Kit) {
     kit.delete_topic(&kit.scope.input_topic).await;
     kit.sql("UPDATE resources SET appended_at = appended_at - interval '5 minutes'").await;
-    // Deleting goes on after the answer.
+    // The broker continues to delete after its response.
     tokio::time::sleep(Duration::from_millis(500)).await;
     kit.make_topics(1).await;
 }
@@ -15,7 +15,7 @@ async fn make_anew(kit: &Kit) {
 async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     let (kit, worker) = Kit::with_process("anew", 1).await;
     kit.events("a", 1..=10).await;
-    // What the client has committed once, it does not commit lower by itself.
+    // The client does not commit a lower offset than before by itself.
     kit.until_committed(0, 10).await;
     make_anew(&kit).await;
     kit.events("a", 11..=14).await;
@@ -23,13 +23,13 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
     assert_eq!(kit.version("a").await, Some(14));
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
-    // While it runs, and not only on the way out.
+    // While the worker runs, not only at shutdown.
     kit.until_committed(0, 4).await;
     worker.tells("The input topic is recreated").await;
-    // As far as this topic goes, and no farther.
+    // The new topic's end, not the old one's.
     kit.end_at(worker, 4).await;
 
-    // A successor loses nothing of what comes next, though it is fewer than the old topic had.
+    // The next worker loses no later event, although the topic has fewer records than the old one.
     kit.events("a", 15..=17).await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 17).await;

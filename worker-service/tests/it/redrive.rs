@@ -1,5 +1,5 @@
-//! `dlq redrive`: back to the input topic, in order, without a second effect. And `origin.` headers that it did not
-//! write: they hold up no event that comes later.
+//! `dlq redrive`: back to the input topic, in order, without a second effect. And `origin.` headers of other producers:
+//! they block no later event.
 
 use crate::prelude::*;
 
@@ -17,7 +17,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     let place: Vec<_> = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"].map(died).into();
     assert_eq!(place[2], offset.to_string());
 
-    // PostgreSQL rejects it as data: each try is a letter at once.
+    // PostgreSQL rejects the event's data: each attempt becomes a letter immediately.
     for deaths in 2..=4_usize {
         let (summary, _) = kit.redrive(&[]).await.unwrap();
         assert_eq!((summary.sent, summary.repeated, summary.refused), (1, deaths - 2, 0));
@@ -42,7 +42,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     assert_eq!(kit.version("bad").await, Some(1));
     assert!(kit.list(&[]).await.iter().all(|letter| letter["outcome"] == "superseded"));
 
-    // Twice changes nothing, whether it is left out or sent.
+    // A second redrive changes nothing, whether the event is left out or sent.
     let (summary, _) = kit.redrive(&["--force"]).await.unwrap();
     assert_eq!((summary.sent, summary.applied), (0, 4));
     let (summary, _) = kit.redrive(&["--force", "--include-applied"]).await.unwrap();
@@ -57,7 +57,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_go_back_in_the_order_of_their_first_places() {
     let kit = Kit::new("order", 3).await;
-    // Each device's letters lie in the partition of its key; those of "b" not in order.
+    // Each device's letters are in the partition of its key; those of "b" are out of order.
     for (device, id, died_at) in
         [("a", "1", 10), ("b", "2", 30), ("a", "2", 20), ("b", "1", 15), ("c", "1", 12), ("b", "3", 40)]
     {
@@ -144,11 +144,11 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     for device in ["c", "d", "e", "f", "g"] {
         kit.letter(device, "1", 1, &large).await;
     }
-    // The broker takes no record as large as some of these.
+    // The broker refuses records as large as some of these.
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "2000")]).await;
     let why = format!("it is too large for the topic {}: raise max.message.bytes", kit.scope.input_topic);
     for records in [3, 6] {
-        // It succeeds: running it again would change nothing.
+        // The command succeeds, because another run would change nothing.
         let lines: Vec<_> = json_lines(&kit.succeeds(&["dlq", "redrive", "--json"]).await).collect();
         let refused: Vec<_> = lines.iter().filter_map(|line| line.get("refused")).collect();
         assert!(refused.iter().all(|told| told["why"] == why.as_str()), "{lines:?}");
@@ -156,14 +156,14 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
         assert_eq!(offsets, [1, 4, 5, 6, 7, 8], "each by its place");
         let summary = &lines[lines.len() - 1]["summary"];
         assert_eq!((&summary["sent"], &summary["refused"], &summary["failed"]), (&3.into(), &6.into(), &0.into()));
-        // Nobody has applied them yet: they are sent again.
+        // They are not applied yet, so they are sent again.
         assert_eq!(kit.records(records).await.len(), records);
     }
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;
     let said = kit.succeeds(&["dlq", "redrive"]).await;
     let lines: Vec<_> = said.lines().collect();
-    // The topic takes them now.
+    // The topic accepts them now.
     let summary = "9 dead letters read, 9 matched: sent 9, already applied 0, repeated 0, refused 0, failed 0";
     assert_eq!((lines.len(), lines[9]), (10, summary), "and each is named: {lines:?}");
     assert!(lines[0].starts_with("sent 0/0 key=a event=1 redrives=0 to=0/"), "{lines:?}");
@@ -182,7 +182,7 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
     for id in ["1", "2", "3"] {
         kit.letter("a", id, id.parse().unwrap(), &[]).await;
     }
-    // The broker refuses what was written more than a millisecond before it came; the first one waits for a connection.
+    // The broker refuses records whose timestamp is more than a millisecond old; the first one waits for a connection.
     let strict = [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "1")];
     kit.set_topic(&kit.scope.input_topic, &strict).await;
     let said = kit.command(&["dlq", "redrive", "--json"]).await;
@@ -205,7 +205,7 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_three_failures_in_a_row_kafka_counts_as_away() {
     let kit = Kit::new("in_a_row", 1).await;
-    // Each of another device, and without a key, which a compacted topic does not take.
+    // Each of another device and without a key, which a compacted topic refuses.
     let topic = kit.scope.input_topic.clone();
     let letters: Vec<_> = (0..5_u8)
         .map(|n| {
@@ -230,7 +230,7 @@ async fn a_forged_first_place_holds_up_no_later_event() {
     let topic = kit.scope.input_topic.clone();
     let now = (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).to_string();
     let (partition, _) = kit.event("a", "1", r#"{"n":1}"#).await;
-    // In its own partition, where no record can have stood yet.
+    // In its own partition, at an offset that the log has not reached.
     let own = [
         ("origin.topic", topic),
         ("origin.partition", partition.to_string()),
@@ -246,7 +246,7 @@ async fn a_forged_first_place_holds_up_no_later_event() {
     assert_eq!(header(&letters[0], "dlq.reason").unwrap(), "undecodable");
     let error = header(&letters[0], "dlq.error").unwrap();
     assert!(error.starts_with("origin.offset is not before the record's own offset"), "{error}");
-    // In another partition, of which nothing is known here.
+    // In another partition, whose end this partition does not know.
     kit.put_event((Some(1 - partition), None), "a", "elsewhere", r#"{"n":"elsewhere"}"#, &own).await;
     kit.until("SELECT count(*) FROM events WHERE event_id = 'elsewhere'", 1).await;
     kit.event("a", "4", r#"{"n":4}"#).await;

@@ -1,18 +1,18 @@
-//! A dead-letter topic that takes nothing: nothing is lost, and nothing is committed past it.
+//! A dead-letter topic that refuses every letter: nothing is lost, and nothing is committed past it.
 
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_that_are_refused_again_and_again_are_no_flood() {
     let kit = Kit::new("refused", 1).await;
-    // Smaller than any letter: the broker refuses each, at once.
+    // Smaller than any letter: the broker refuses each one immediately.
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "100")]).await;
     kit.poison(60, &[]).await;
     let worker = kit.process().await;
     worker.tells("The dead-letter topic refuses").await;
     let waits = async || worker.partition(0).await["outage"].to_string().starts_with("\"cannot write dead letters: ");
     until("it waits", waits).await;
-    // Several tries: of the first ones three would be more than a hundred letters.
+    // Several attempts: the first three alone would be more than a hundred letters.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(waits().await, "{:?}", worker.health().await);
     kit.set_topic(&kit.scope.dlq_topic, &[]).await;
@@ -27,7 +27,7 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
 async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
     let kit = Kit::new("unfit", 1).await;
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "1500")]).await;
-    // A letter is not cut to less than some 2,000 bytes.
+    // A letter is not cut below some 2,000 bytes.
     let key = noise(30_000);
     let keys: Vec<_> = (0..59).map(|n| format!("d{n}").into_bytes()).collect();
     let (before, behind) = keys.split_at(20);
@@ -37,7 +37,7 @@ async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
     let worker = kit.worker();
     let waits = async || partition(&worker, 0)["outage"].to_string().starts_with("\"cannot write dead letters: ");
     until("it waits", waits).await;
-    // Several tries.
+    // Several attempts.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(waits().await, "{:?}", worker.health.report());
     assert_eq!(kit.dead_letters(59).await.len(), 59, "each of the others once");

@@ -1,4 +1,4 @@
-//! Which handlers and tasks a process runs, and which records are a handler's own.
+//! The handlers and tasks that a process runs, and the records that belong to a handler.
 
 use crate::prelude::*;
 
@@ -22,7 +22,7 @@ async fn a_process_runs_only_what_it_is_told_to() {
     assert!(tells(0, "task_running{task=\"devices-expire\"} 1") && !tells(1, "task_running"));
     assert!(tells(1, "assigned_partitions") && !tells(0, "assigned_partitions"));
     kit.until_committed(0, 1).await;
-    // They end as any worker does.
+    // Both shut down as any worker does.
     expires.end().await;
     applies.end().await;
 }
@@ -62,11 +62,11 @@ async fn what_is_redriven_for_another_group_is_passed_over() {
     let redriven = |group| [&origin[..], &[("redrive.group", group)]].concat();
     kit.event_with("a", "of-another", "{}", &redriven("another")).await;
     kit.event_with("b", "of-ours", "{}", &redriven(kit.scope.group.as_str())).await;
-    // The name that the group had before, say.
+    // For example an earlier name of this group.
     kit.event_with("c", "of-nobody", "{}", &redriven("unknown")).await;
-    // Without a first place nobody redrove it.
+    // Without origin headers, it was not redriven.
     kit.event_with("d", "foreign", "{}", &[("redrive.group", "another")]).await;
-    // No group had taken it.
+    // No group had accepted it.
     kit.event_with("e", "of-all", "{}", &redriven("")).await;
     kit.until("SELECT count(*) FROM events", 5).await;
     assert_eq!(kit.outcome("of-another").await, None);

@@ -1,4 +1,4 @@
-//! `seek --to-time`: the log again, after PostgreSQL was restored to an earlier time.
+//! `seek --to-time`: reads the log again after PostgreSQL was restored to an earlier time.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -6,7 +6,7 @@ use worker_service::consumer::seek::Restored;
 
 use crate::prelude::*;
 
-/// Events of three devices with these numbers.
+/// Writes events with these numbers for each of three devices.
 async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i64>) {
     join_all(["a", "b", "c"].map(|device| kit.events(device, numbers.clone()))).await;
 }
@@ -49,7 +49,7 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
         (redis.get(kit.key("a")).await.unwrap(), redis.get(&other).await.unwrap());
     assert_eq!((gone, stays.as_deref()), (None, Some("x")));
 
-    // Further back than needed does no harm.
+    // Rewinding further than needed is harmless.
     let (moved, _) = kit.seek(backup - time::Duration::hours(1), &[]).await.unwrap();
     assert!(moved.iter().all(|m| m.to == 0));
     let worker = kit.worker();
@@ -68,7 +68,7 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     worker.stop().await.unwrap();
 }
 
-/// Leaves a row that no partition has.
+/// Writes a row that belongs to no partition.
 fn note<'a>(restored: &'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
     async move { Ok(restored.store.pause(&restored.source.group, "noted", 0, "after a restore").await?) }.boxed()
 }
@@ -110,7 +110,7 @@ async fn what_a_domain_does_after_a_restore_is_done_when_its_group_is_rewound() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_restored_from_a_backup_catches_up() {
     let (kit, worker) = Kit::with_worker("restored", 2).await;
-    // Restored into a database of another name, which the worker is given instead.
+    // Restored into another database, which the next worker uses.
     let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
     let restored = format!("{server}/{name}_r");
     kit.sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}_r\" TEMPLATE template0"))).await;
@@ -124,7 +124,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
         assert_eq!(said.status, 0, "{said:?}");
         before
     };
-    // In the middle of the work, as backups are made.
+    // Under load, as backups are made.
     let ((), before) = tokio::join!(report(&kit, 1..=150), backup);
     kit.until("SELECT count(*) FROM events", 450).await;
     worker.stop().await.unwrap();

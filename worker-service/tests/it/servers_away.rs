@@ -1,4 +1,4 @@
-//! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
+//! A server is down or refuses writes: the worker waits, and reports what the runbook says.
 
 use crate::prelude::*;
 
@@ -8,7 +8,7 @@ async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
     (proxy, worker)
 }
 
-/// Nothing of what waited is a dead letter, and all of it is applied.
+/// None of the waiting events became a dead letter, and all are applied.
 async fn assert_caught_up(kit: &Kit, worker: Process, events: i64) {
     kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", events).await;
     worker.end().await;
@@ -67,7 +67,7 @@ async fn postgresql_s_name_leads_to_a_standby() {
     assert_caught_up(&kit, worker, 2).await;
 }
 
-/// As some providers set it where the disk is nearly full.
+/// Some providers set this when the disk is nearly full.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_read_only() {
     let kit = Kit::new("read_only", 1).await;
@@ -76,7 +76,7 @@ async fn postgresql_is_read_only() {
     let worker = kit.process().await;
     kit.apply("a", "1", "{}").await;
     kit.sql(set("SET default_transaction_read_only = on")).await;
-    // Sessions of before do not know of it.
+    // Existing sessions do not see the change.
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     kit.sql(end).await;
@@ -87,7 +87,7 @@ async fn postgresql_is_read_only() {
     assert_caught_up(&kit, worker, 2).await;
 }
 
-/// What it answers then.
+/// The error code of a full disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_has_no_room() {
     let kit = Kit::new("no_room", 1).await;
@@ -115,7 +115,7 @@ async fn kafka_takes_a_commit_only_at_the_next_try() {
     worker.stop().await.unwrap();
 }
 
-/// What the client warned of so far: by its kind, the times, and how many others there were between.
+/// The client's warnings so far by kind: their times, and how many were left out before each.
 fn warnings(worker: &Process) -> BTreeMap<String, Vec<(OffsetDateTime, u64)>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for line in told(&worker.service.log(), "Kafka client").iter().filter(|line| line["level"] == "WARN") {
@@ -127,7 +127,7 @@ fn warnings(worker: &Process) -> BTreeMap<String, Vec<(OffsetDateTime, u64)>> {
     all
 }
 
-/// Each of the worker's clients says the same again and again: of each kind there is one line in a while.
+/// All clients of the worker repeat the same warnings: each kind is logged once per interval.
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_is_away_when_the_worker_starts_and_each_kind_of_warning_is_told_once_in_a_while() {
     let kit = Kit::new("no_kafka", 1).await;
@@ -137,7 +137,7 @@ async fn kafka_is_away_when_the_worker_starts_and_each_kind_of_warning_is_told_o
     until("some are left out, and counted", async || left_out() >= 2).await;
     for (kind, told) in warnings(&worker) {
         for pair in told.windows(2) {
-            // The line is stamped when it is written.
+            // The timestamp is taken when the line is written.
             assert!(pair[1].0 - pair[0].0 > time::Duration::seconds(9), "{kind}: {told:?}");
         }
     }

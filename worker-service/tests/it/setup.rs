@@ -1,5 +1,5 @@
-//! What `setup` makes, with its own defaults, as the brokers tell of it. And topics that were there before: what
-//! `setup` and the worker say of them, and the one thing that is changed.
+//! The topics that `setup` creates by default, as the brokers describe them. And existing topics: what `setup` and the
+//! worker report about them, and the only setting that `setup` changes.
 
 use devstack::KafkaCluster;
 use rdkafka::admin::{AdminClient, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::prelude::*;
 
-/// What a topic of dead letters has to have.
+/// The required settings of a dead-letter topic.
 const LETTERS: [(&str, &str); 2] = [("max.message.bytes", "1114112"), ("retention.ms", "-1")];
 
 async fn own(kit: &Kit, topic: &str) -> BTreeMap<String, String> {
@@ -30,7 +30,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
         ("unclean.leader.election.enable", "true", "false"),
     ];
     let mut set: Vec<_> = wrong.iter().map(|(name, value, _)| (*name, *value)).collect();
-    // One that is nobody's business, and the clock.
+    // A setting that does not matter, and the timestamp type.
     set.extend([("segment.bytes", "10000000"), ("message.timestamp.type", "CreateTime")]);
     kit.set_topic(input, &set).await;
     let of_letters = [("max.message.bytes", "150000"), ("retention.ms", "604800000")];
@@ -49,18 +49,18 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
         assert!(said.error.contains(&format!("\n{input}: {name}={value}, but must be ")), "{name}: {}", said.error);
         assert!(said.error.contains(&change(input, name, good)), "{name}: {}", said.error);
     }
-    // What the input topic takes, and room for the headers of a dead letter.
+    // The input topic's limit plus room for the headers of a dead letter.
     assert!(said.error.contains(&change(dlq, "max.message.bytes", "1114112")), "{}", said.error);
     assert!(said.error.contains(&change(dlq, "retention.ms", "-1")), "{}", said.error);
     assert_eq!(said.error.matches("kafka-configs.sh").count(), 8, "and no other: {}", said.error);
     assert!(said.error.contains("`--skip-topics`"), "{}", said.error);
-    // All is as it was, the clock too.
+    // Nothing has changed, not even the timestamp type.
     assert!(!said.out.contains("changed a setting of the topic"), "{}", said.out);
     assert_eq!(own(&kit, input).await, BTreeMap::from_iter(owned(&set)));
 
     kit.succeeds(&["setup", "--skip-topics"]).await;
 
-    // A worker says it, and goes on.
+    // A worker reports it, and continues.
     let worker = kit.process().await;
     kit.apply("a", "1", "{}").await;
     let (status, page) = worker.ready().await;
@@ -72,9 +72,9 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     assert!(page.contains(&format!("\"{dlq}: retention.ms=604800000, but must be ")), "{page}");
     worker.end().await;
 
-    // What the commands say is enough.
+    // The commands in the output suffice.
     let mut good: Vec<_> = wrong.iter().map(|(name, _, good)| (*name, *good)).collect();
-    // Several of its own that are nobody's business, one of them empty.
+    // Several other settings that do not matter, one of them empty.
     good.extend([("segment.bytes", "10000000"), ("leader.replication.throttled.replicas", "0:1,1:1")]);
     good.extend([("follower.replication.throttled.replicas", ""), ("file.delete.delay.ms", "60001")]);
     good.push(("message.timestamp.type", "CreateTime"));
@@ -84,14 +84,14 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     assert!(said.contains("changed a setting of the topic"), "{said}");
     good.last_mut().unwrap().1 = "LogAppendTime";
     assert_eq!(own(&kit, input).await, BTreeMap::from_iter(owned(&good)), "all else is as it was");
-    // Who chose so is left alone, and a worker says it all the same.
+    // An operator's choice is left alone, but a worker reports it.
     kit.set_topic(dlq, &[&LETTERS[..], &[("compression.type", "lz4")]].concat()).await;
     kit.fails(&["setup"], "TOPIC_COMPRESSION=producer accepts it").await;
     kit.succeeds(&["setup", "--topic-compression=producer"]).await;
     kit.set_topic(dlq, &LETTERS).await;
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     kit.fails(&more, "min.insync.replicas=1, but must be at least 2").await;
-    // Setting that alone leaves it on one disk.
+    // Changing only that leaves the topic on one disk.
     let two = ("min.insync.replicas", "2");
     good.push(two);
     kit.set_topic(input, &good).await;
@@ -110,8 +110,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     worker.end().await;
 }
 
-/// What is wrong with the one topic keeps it from changing the other, from making one that is not there, and from
-/// migrating.
+/// A problem of one topic prevents changes to the other, the creation of a missing one, and the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_fails_has_changed_nothing() {
     let scope = scope("setup_fails").await;
@@ -157,7 +156,7 @@ async fn a_setup_that_fails_has_changed_nothing() {
     assert!(tables().await > 0);
 }
 
-/// By itself, and not only when it starts.
+/// At intervals, not only at the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_looks_at_the_topics_again_and_again() {
     let kit = Kit::new("looks_again", 1).await;
@@ -168,7 +167,7 @@ async fn a_worker_looks_at_the_topics_again_and_again() {
         ["cleanup.policy=compact", "EVENTS_RETENTION"].map(|what| told.contains(what))
     };
     assert_eq!(told(), [false; 2]);
-    // Events are remembered for a month, and records are kept for ever.
+    // Events are kept for a month, and records forever.
     kit.set_topic(&kit.scope.input_topic, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
     until("it is told", async || told() == [true; 2]).await;
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
@@ -190,7 +189,7 @@ async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
     kit.until("SELECT count(*) FROM forgotten_devices WHERE end_offsets IS NULL AND topic IS NULL", 1).await;
 }
 
-/// What the promises rest on.
+/// The settings that the service's guarantees require.
 const BOTH: [(&str, &str); 5] = [
     ("cleanup.policy", "delete"),
     ("min.insync.replicas", "2"),
@@ -198,14 +197,14 @@ const BOTH: [(&str, &str); 5] = [
     ("message.timestamp.type", "LogAppendTime"),
     ("compression.type", "uncompressed"),
 ];
-/// A week; a record of 1 MiB.
+/// A week; records of up to 1 MiB.
 const INPUT: [(&str, &str); 3] =
     [("retention.ms", "604800000"), ("retention.bytes", "-1"), ("max.message.bytes", "1048576")];
-/// For ever; with room for the headers of a dead letter.
+/// Forever; with room for the headers of a dead letter.
 const DEAD_LETTERS: [(&str, &str); 3] =
     [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", "1114112")];
 
-/// What a topic has without being told.
+/// The broker's defaults.
 const DEFAULTS: [(&str, &str); 4] = [
     ("cleanup.policy", "delete"),
     ("retention.bytes", "-1"),
@@ -228,7 +227,7 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
     let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
     let mut scope = scope("made_topics").await;
     scope.endpoints.kafka_brokers = cluster.brokers();
-    // It is safe to repeat.
+    // Twice, because it is safe to repeat.
     setup_with_defaults(&scope).await;
     setup_with_defaults(&scope).await;
 
@@ -256,7 +255,7 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
         }
     }
 
-    // Where the defaults of one broker are others, what has to be said is said.
+    // If one broker has other defaults, the settings are set explicitly.
     let change = AlterConfig::new(ResourceSpecifier::Broker(2))
         .set("unclean.leader.election.enable", "true")
         .set("log.cleanup.policy", "compact");

@@ -1,4 +1,4 @@
-//! SIGTERM under load: an orderly end in time, and the last commit is what the tables have.
+//! SIGTERM under load: an orderly shutdown in time, and the last commit matches the tables.
 
 use std::cell::Cell;
 
@@ -48,7 +48,7 @@ async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
     };
     let (stack, scope) = blocking(start).await;
     let kit = Kit::on(scope, 2).await;
-    // A collector that takes connections, and says nothing.
+    // A collector that accepts connections and never answers.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let worker = kit.process_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
@@ -61,7 +61,7 @@ async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
     };
     report(20).await;
     kit.until("SELECT count(*) FROM events", 20).await;
-    // Fences have to wait, spans too, and then everything does.
+    // First fences and spans have to wait, then everything.
     stack.redis.freeze().unwrap();
     report(30).await;
     until("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;

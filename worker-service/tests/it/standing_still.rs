@@ -1,5 +1,5 @@
-//! A partition that stands still for no reason is found, told, and begins anew; and what the broker holds as
-//! committed is compared with what was stored.
+//! A partition that stands still for no known reason is detected, reported and restarted; and the broker's committed
+//! offset is compared with the stored one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ fn start(kit: &Kit, parts: Parts) -> Worker {
     kit.worker_with(Parts { stall_timeout: Duration::from_secs(2), ..parts })
 }
 
-/// Kafka says that there are records, and hands out none.
+/// Kafka reports records, but returns none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     let (kit, mock) = Kit::on_mock("stands").await;
@@ -30,7 +30,7 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(2), 2));
 }
 
-/// A device that is held is no reason for all the others to stand still.
+/// A held device does not explain why all others stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     let (kit, mock) = Kit::on_mock("stands-beside").await;
@@ -62,10 +62,10 @@ async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     kit.end_at(worker, sent + 2).await;
 }
 
-/// Until these are set, reading does not come back from a record: one for each test.
+/// Reading such a record blocks until its flag is set: one for each test.
 static RELEASED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
-/// As the worker's own, but that it does not come back.
+/// The worker's own reading, which blocks for some records.
 fn hang_or_read(message: &mut BorrowedMessage<'_>) -> Record {
     let record = Record::read(message);
     if let Some(of) = record.header("hang") {
@@ -96,7 +96,7 @@ async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
 }
 
-/// It holds a thread, and may do anything when it comes back: nothing but another process helps.
+/// It blocks a thread, and may do anything when it continues: only another process helps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_runner_that_does_not_react_ends_the_process() {
     let kit = Kit::new("hangs_for_good", 1).await;
@@ -106,13 +106,13 @@ async fn a_runner_that_does_not_react_ends_the_process() {
     assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();
-    // In this process the other one may still apply it, when it comes back; it commits nothing any more.
+    // In this process, the blocked runner may still apply it when it continues, but it commits nothing.
     kit.until_committed(0, 1).await;
     successor.stop().await.unwrap();
     assert_eq!((kit.count("SELECT count(*) FROM events").await, kit.version("a").await), (1, Some(1)));
 }
 
-/// What the client has committed once it does not commit again by itself, wherever it went.
+/// The client does not commit an offset again by itself, even if the broker has lost it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     let kit = Kit::new("commits", 1).await;

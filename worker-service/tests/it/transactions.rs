@@ -1,8 +1,8 @@
-//! Other producers write in transactions: what is behind is what can be read and had no effect, and nothing else.
+//! Other producers write in transactions: the lag counts only readable records without their effect.
 
 use crate::prelude::*;
 
-/// Neither markers nor what was aborted is behind, though no record comes after them.
+/// Neither markers nor aborted records count as lag, even if no record follows them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_partition_is_not_behind_after_transactions() {
     let (kit, worker) = Kit::with_process("markers", 1).await;
@@ -28,14 +28,14 @@ async fn an_idle_partition_is_not_behind_after_transactions() {
         assert!(!log.contains(never), "{never}: {log}");
     }
 
-    // A successor begins behind the last marker, and goes on with what comes.
+    // The next worker starts behind the last marker, and continues with new events.
     let worker = kit.process().await;
     kit.apply("d", "behind", "{}").await;
     worker.end().await;
     assert_eq!((kit.version("d").await, kit.committed().await[&0]), (Some(11), end + 1));
 }
 
-/// Somebody's transaction holds up all that comes behind it. That is told, and is not lag.
+/// Another producer's transaction blocks all records behind it. That is reported, and is not lag.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_behind_an_open_transaction_is_told() {
     let (kit, worker) = Kit::with_process("unstable", 1).await;
@@ -61,7 +61,7 @@ async fn what_waits_behind_an_open_transaction_is_told() {
     assert_eq!((kit.version("d").await, kit.committed().await[&0]), (Some(4), 5), "behind the marker");
 }
 
-/// The watchdog is quicker here than the transaction is.
+/// The watchdog's timeout is shorter than the transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reason() {
     let kit = Kit::new("no_stall", 1).await;
@@ -79,8 +79,8 @@ async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reas
     worker.stop().await.unwrap();
 }
 
-/// The markers of what was aborted stand behind the beginning of a transaction that is open, where nobody reads them
-/// yet. The client says nothing of what it leaves out there.
+/// The markers of aborted records are behind the start of an open transaction, where they cannot be read yet. The
+/// client does not report which records it leaves out.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_aborted_before_an_open_transaction_is_not_behind() {
     let (kit, worker) = Kit::with_process("interleaved", 1).await;

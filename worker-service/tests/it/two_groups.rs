@@ -1,4 +1,4 @@
-//! Several groups in one process: what befalls one of them is its own.
+//! Several groups in one process: a fault of one group does not affect the others.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     let mut worker = kit.worker_beside(&["devices", "ones", "watchers"], &trouble, parts).await;
     let health = worker.health.clone();
     let of = |of: &Kit| health.report().1["groups"][&of.scope.group].clone();
-    // The devices' events, up to this one, have their effect in both groups, and nothing else is said of these.
+    // The devices' events up to this one have their effect in both groups, and both groups report no fault.
     let others_are_well = async |events: i64| {
         kit.until("SELECT count(*) FROM events", events).await;
         kit.until("SELECT count(*) FROM watchers", events).await;
@@ -31,7 +31,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
         }
     };
 
-    // It waits for something that is not PostgreSQL.
+    // It waits for something other than PostgreSQL.
     trouble.hangs.store(true, Ordering::SeqCst);
     ones.event_of(ONE, "h", "1", r#"{"do":"hang"}"#).await;
     let outage = async || of(&ones)["outage"].as_str() == Some("not prepared within 2s");
@@ -56,7 +56,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     others_are_well(40).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 
-    // It holds a thread: nothing but another process helps. The others finish before.
+    // It blocks a thread: only another process helps. The other groups finish their work before.
     trouble.blocks.store(true, Ordering::SeqCst);
     ones.event_of(ONE, "b", "4", r#"{"do":"block"}"#).await;
     until("it stands still", async || !of(&ones)["partitions"]["0"]["stalled_seconds"].is_null()).await;
@@ -68,7 +68,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     kit.until("SELECT count(*) FROM events", 80).await;
     worker.stop().await.unwrap();
     trouble.blocks.store(false, Ordering::SeqCst);
-    // Where one process runs all tests, others look whether any partition stands still.
+    // If one process runs all tests, others check whether any partition stands still.
     let labels = [("group", ones.scope.group.clone()), ("partition", "0".to_owned())];
     ::metrics::gauge!("partition_stalled", &labels).set(0.0);
     let committed = [kit.committed().await[&0], watchers.committed().await[&0], ones.committed().await[&0]];

@@ -1,5 +1,5 @@
-//! Events of a type that this version does not know: set aside for the version that does, and nothing held against
-//! the devices that sent them.
+//! Events of a type that this version does not know: kept for the version that does, without counting against the
+//! devices that sent them.
 
 use worker_service::devices::Devices;
 
@@ -7,7 +7,7 @@ use crate::prelude::*;
 
 const NEW: [(&str, &str); 1] = [("ce_type", "io.edge.device.moved.v1")];
 
-/// The next version, which knows the new type; here it does with it what it does with the others.
+/// The next version, which knows the new type, and here processes it like the others.
 struct NextVersion;
 
 impl Alter for NextVersion {
@@ -34,7 +34,7 @@ async fn a_flood_of_a_new_type_pauses_nothing_and_comes_back_after_the_deploy() 
     assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
     worker.stop().await.unwrap();
 
-    // The version that knows it.
+    // The version that knows the type.
     let worker = kit.altered_worker(NextVersion, Parts::default());
     kit.put(Some(b"poison"), Some(b"x"), &[]).await;
     assert_eq!(kit.dead_letters(devices.len() + 1).await.len(), devices.len() + 1);

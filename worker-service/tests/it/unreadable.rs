@@ -1,9 +1,9 @@
-//! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
-//! command gets it past.
+//! Batches that librdkafka cannot read, on topics that `setup` did not create: the partition reports its position, and
+//! a command skips them.
 
 use crate::prelude::*;
 
-/// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
+/// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); returns the first offset.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
     let record = WireRecord { value: Some(vec![0; 13 << 20]), ..wire_event("bomb", "bomb") };
     kit.write_as(topic, &vec![record; 8], Packing::Zstd, 0).await.unwrap()
@@ -30,7 +30,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     let (status, page) = worker.ready().await;
     assert!(status == 503 && page.to_string().contains("a partition cannot be read"), "{page}");
     worker.tells("A batch of records cannot be read").await;
-    // What is before it, and the other partition's.
+    // The events before it, and those of the other partition.
     kit.until("SELECT count(*) FROM events", 2).await;
     let past = ["seek", "--partition=0", "--past-unreadable"];
     kit.fails(&past, "nothing was changed: the group ").await;
@@ -51,7 +51,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     assert_eq!(kit.committed().await, BTreeMap::from([(0, 9), (1, before[&1])]));
     kit.fails(&past, "can be read where it stands, at 9").await;
 
-    // It stands before the next two, which are one behind the other.
+    // The partition stops before the next two, which are adjacent.
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
     let lost = async || worker.sample("records_lost_total").await == Some(8.0);
@@ -62,7 +62,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     assert!(log.contains("data loss: an operator skipped unreadable records"), "{log}");
     let to = ["seek", "--partition=0", "--to-offset=27"];
     kit.fails(&to, "the partition can be read at 26, before 27").await;
-    // In two steps, of which no worker sees the first.
+    // In two steps; no worker runs between them.
     let said = kit.succeeds(&["seek", "--partition=0", "--to-offset=14"]).await;
     assert!(said.ends_with("4 offsets count as lost\nthe group is moved\n"), "{said}");
     let said = kit.succeeds(&past).await;
@@ -75,7 +75,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     until("these, too", async || worker.sample("records_lost_total").await == Some(16.0)).await;
     until("it is ready", async || worker.ready().await.0 == 200).await;
     worker.end().await;
-    // They are told once.
+    // They are counted once.
     let worker = kit.process().await;
     kit.event_at(0, "a", "4", "{}").await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
@@ -83,8 +83,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     worker.end().await;
 }
 
-/// Of members of gzip librdkafka reads the first. Where that ends within a record it reads no further, and does not say
-/// so.
+/// Of several gzip members, librdkafka reads only the first. If that ends within a record, librdkafka stops silently.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_client_says_nothing_of_is_a_dead_letter_and_gone_past() {
     let kit = Kit::new("silent", 1).await;

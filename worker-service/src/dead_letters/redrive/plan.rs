@@ -1,11 +1,10 @@
-//! In which order letters are sent back. Pure.
+//! The order in which letters are sent back. Pure.
 //!
-//! What is kept of a letter here is its places and a hash of its key, some 80 bytes: values are read
-//! again when they are sent, one at a time. Nearly always a key's letters lie in the dead-letter
-//! topic in the order of their first places, because that is the order in which they failed; all
-//! those are sent in the order of the topic, in one pass over it. A key of which this is not so (a
-//! letter was written twice around a crash, an event died again after it was redriven, partitions
-//! were added to the topic) is sent apart, each letter fetched from its place, in order of origin.
+//! Of a letter only its positions and a hash of its key are kept, some 80 bytes: values are read again when they are
+//! sent, one at a time. A key's letters nearly always lie in the dead-letter topic in the order of their origins,
+//! because that is the order in which they failed; these are sent in the order of the topic, in one pass. The letters
+//! of any other key (one was written twice around a crash, an event failed again after a redrive, partitions were
+//! added) are fetched one by one, in order of origin.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,14 +15,14 @@ use crate::dead_letters::summary::{LetterSummary, RecordPlace, hash};
 pub(super) struct PlannedRecord {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// A hash of the key. Of records without one each counts as a key of its own, known by its first place.
+    /// A hash of the key. Each record without a key counts as its own key, identified by its origin.
     pub(super) key: u64,
     pub(super) redrives: u32,
     origin: Origin,
 }
 
-/// Where an event first stood, its topic by a hash: there may be as many names as there are letters, and any text. Two
-/// that share one are taken for one topic. Compares topic, partition, offset, time.
+/// The original position of an event. The topic is hashed, because each letter may name another one, of any length; a
+/// collision counts as the same topic. Ordered by topic, partition, offset, time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Origin {
     topic: u64,
@@ -33,7 +32,7 @@ struct Origin {
 }
 
 impl PlannedRecord {
-    /// Of a letter; one that does not say where it came from cannot be planned.
+    /// `None` for a letter without an origin.
     pub(super) fn of(letter: &LetterSummary) -> Option<Self> {
         let RecordPlace { topic, partition, offset, timestamp } = letter.origin.as_ref()?;
         let origin = Origin { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp };
@@ -44,20 +43,20 @@ impl PlannedRecord {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// To be sent in one pass over the topic, by partition and offset.
+    /// Sent in one pass over the topic, by partition and offset.
     pub(super) streamed: Vec<PlannedRecord>,
-    /// To be fetched one by one, in this order.
+    /// Fetched one by one, in this order.
     pub(super) picked: Vec<PlannedRecord>,
-    /// Letters of an event of which a later letter is there.
+    /// Letters of an event of which there is a later letter.
     pub(super) repeated: usize,
-    /// Redriven too often already.
+    /// Redriven too often.
     pub(super) refused: Vec<PlannedRecord>,
 }
 
-/// The plan: of each event one letter, and no more than `limit` in all.
+/// Plans one letter for each event, and at most `limit` in all.
 pub(super) fn plan(mut once: Vec<PlannedRecord>, max_redrives: Option<u32>, limit: Option<usize>) -> Plan {
     let (mut plan, all) = (Plan::default(), once.len());
-    // Of each event the letter that was redriven most often, and of such the one that stands last.
+    // Of each event the letter with the most redrives, and of these the last one.
     once.sort_unstable_by_key(|e| (e.origin, e.key, Reverse((e.redrives, e.offset)), e.partition));
     once.dedup_by_key(|entry| (entry.origin, entry.key));
     plan.repeated = all - once.len();
@@ -70,15 +69,15 @@ pub(super) fn plan(mut once: Vec<PlannedRecord>, max_redrives: Option<u32>, limi
         if in_order { plan.streamed.extend(run) } else { plan.picked.extend(run) }
     }
     plan.streamed.sort_unstable_by_key(|entry| (entry.partition, entry.offset));
-    // Cut from the ends: of each key the earliest remain.
+    // The limit cuts the ends, so that the earliest letters of each key remain.
     let limit = limit.unwrap_or(usize::MAX);
     plan.streamed.truncate(limit);
     plan.picked.truncate(limit.saturating_sub(plan.streamed.len()));
     plan
 }
 
-/// By key, and for a key by origin: within a partition its offsets are the order of the log; a
-/// key that changed its partition did so once, and its partitions follow in order of time.
+/// Sorts by key, then by origin: offsets order the events within a partition. A key changed its partition at most once,
+/// so that its partitions follow in order of time.
 fn sort_by_origin(entries: &mut [PlannedRecord]) {
     let mut began: HashMap<(u64, u64, i32), i64> = HashMap::new();
     for entry in entries.iter() {
@@ -164,7 +163,7 @@ mod tests {
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), 4);
     }
 
-    /// A letter says by itself which topic it came from: each may name another one.
+    /// A letter itself names its original topic: each may name another one.
     #[test]
     fn what_is_kept_of_a_letter_is_bounded_whatever_topic_it_names() {
         assert!(size_of::<PlannedRecord>() <= 64, "{}", size_of::<PlannedRecord>());
@@ -173,7 +172,7 @@ mod tests {
             letter.origin = Some(RecordPlace { topic, partition: 0, offset: 7, timestamp: 7 });
             letter
         };
-        // Searched one by one, these would take minutes.
+        // A linear search would take minutes here.
         let letters: Vec<_> = (0..50_000).map(|n| in_topic(format!("{n}{}", "t".repeat(50)), n)).collect();
         let found = plan(&letters, None, None);
         assert_eq!((found.streamed.len() + found.picked.len(), found.repeated), (50_000, 0), "each is another event");

@@ -1,4 +1,4 @@
-//! Sends a letter's record back to where it came from.
+//! Sends a letter's record back to its input topic.
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
@@ -12,7 +12,7 @@ use crate::source::Source;
 
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
-/// The headers that tell a record's first place.
+/// The headers with a record's original position.
 const ORIGIN: [&str; 4] =
     [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
 
@@ -20,16 +20,17 @@ const ORIGIN: [&str; 4] =
 pub(super) enum Unsent {
     #[error("{0}")]
     Kafka(#[from] KafkaError),
-    /// A name that is no text, or `dlq.headers` that are none of ours.
+    /// A header's name is not text, or `dlq.headers` are malformed.
     #[error("it has headers that this client cannot write")]
     Headers,
-    /// It went alone, so that it is too large itself. What was dead has a few headers more than it had.
+    /// The record was sent alone, so it is too large itself. A redriven record has a few headers more than the original
+    /// one.
     #[error("it is too large for the topic {0}: raise max.message.bytes")]
     TooLarge(String),
 }
 
 impl Unsent {
-    /// Whether this letter can never be sent as the topic is, whatever becomes of others.
+    /// Whether this letter cannot be sent, whatever happens to the others.
     pub(super) fn is_of_this_one(&self) -> bool {
         matches!(self, Self::Headers | Self::TooLarge(_))
     }
@@ -46,7 +47,7 @@ impl Sender {
         Ok(Self { topic: source.topics.input.clone(), producer })
     }
 
-    /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
+    /// Sends one, and waits until all in-sync replicas have it. `redrives` is its new count.
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.min(MOST_REDRIVES).to_string();
         let group = if is_of_no_group(letter) { "" } else { self.producer.group() };
@@ -60,16 +61,16 @@ impl Sender {
     }
 }
 
-/// Whether no group had taken the record, so that it is redriven for all of them: each may know its type by now.
+/// Whether no group had accepted the record. Then it is redriven for all groups: each may know its type by now.
 fn is_of_no_group(letter: &Record) -> bool {
     let said = letter.header("dlq.reason");
     let of_none = [Reason::Undecodable, Reason::UnknownType, Reason::Unreadable];
     of_none.iter().any(|reason| said == Some(reason.as_str().as_bytes()))
 }
 
-/// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first
-/// place already, that stays, whatever it died of since: events count by it. What only looks like one of these is the
-/// record's own, and stays, too; the last of a name counts. None where a header cannot be written.
+/// The record's own headers, its origin, the count, and the group that it is redriven for. An existing origin stays,
+/// even if the record failed elsewhere since: it identifies the event. Headers that only look like these are the
+/// record's own and stay, too; the last of a name counts. `None` if a header cannot be written.
 fn headers<'a>(letter: &'a Record, count: &'a str, group: &'a str) -> Option<Headers<'a>> {
     let own = letter.original_headers()?;
     let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
@@ -79,7 +80,7 @@ fn headers<'a>(letter: &'a Record, count: &'a str, group: &'a str) -> Option<Hea
     if !keeps_origin {
         headers.retain(|(name, _)| !ORIGIN.contains(name));
     }
-    // The count of before is the last of its name. One that is none of ours is the record's own.
+    // The previous count is the last header of its name. If the worker did not write it, it stays as the record's own.
     let is_ours = {
         let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
         redrives(&Record::from_bytes(None, None, &all)).is_some()
@@ -128,7 +129,7 @@ mod tests {
         expected.extend([("redrive.count", Some(&b"1"[..])), ("redrive.group", Some(b"g"))]);
         assert_eq!(first, expected);
 
-        // It dies again, elsewhere.
+        // It fails again, elsewhere.
         let again: Vec<_> =
             first.into_iter().chain([("dlq.topic", Some(&b"in"[..])), ("dlq.offset", Some(b"99"))]).collect();
         let letter = Record::new(None, None, &again);
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(found[2..6], FIRST);
     }
 
-    /// They only look like ours.
+    /// They only look like the worker's.
     #[test]
     fn a_strangers_headers_stay_as_they_came() {
         let strange: [(&str, Option<&[u8]>); 4] = [
@@ -191,7 +192,7 @@ mod tests {
         expected.extend(FIRST);
         expected.extend([("redrive.count", Some(&b"1"[..])), ("redrive.group", Some(b"g"))]);
         assert_eq!(found, expected);
-        // It dies again: only the count of ours is replaced.
+        // It fails again: only the worker's own count is replaced.
         let again: Vec<_> = found.iter().chain(&DIED[1..6]).copied().collect();
         let letter = Record::new(None, None, &again);
         assert_eq!(redrives(&letter), Some(1));

@@ -12,7 +12,7 @@ fn partition(lag: Option<u64>, watermark_age: f64) -> PartitionLag {
     PartitionLag { lag, watermark_age, ..PartitionLag::default() }
 }
 
-/// The rules of the specification's JSON schema, and those that its text adds.
+/// The rules of the specification's JSON schema and of its text.
 fn check(document: &Value) {
     let root = document.as_object().unwrap();
     let aws = root["_aws"].as_object().unwrap();
@@ -137,14 +137,14 @@ fn what_happened_is_told_once_and_again_where_nobody_was_told() {
         ["RecordsLost", "UnknownErrorLetters", "LogLinesDropped"].map(|name| document[name].as_u64().unwrap())
     };
     assert_eq!(told(&emitter, totals(4, 1, 30)), [4, 1, 30]);
-    // There was no room for it.
+    // The log had no room for it.
     assert_eq!(told(&emitter, totals(5, 1, 40)), [5, 1, 40]);
     emitter.told(totals(5, 1, 40));
     assert_eq!(told(&emitter, totals(5, 1, 40)), [0, 0, 0]);
     assert_eq!(told(&emitter, totals(6, 3, 40)), [1, 2, 0]);
 }
 
-/// The names of the metrics and their units, as a document has them.
+/// The names and units of a document's metrics.
 fn names() -> BTreeMap<String, String> {
     let full = document([partition(Some(1), 1.0)], false);
     let metrics = full["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
@@ -194,7 +194,7 @@ fn every_alarm_asks_for_a_metric_that_there_is_and_has_its_section() {
 fn one_document_in_each_interval_at_the_beat_of_the_clock() {
     let mut emitter = emitter();
     let seconds = |seconds| NOW + time::Duration::seconds(seconds);
-    // It is five seconds past the minute.
+    // Five seconds past the minute.
     let due = (0..180).step_by(5).filter(|&at| emitter.is_due(seconds(at))).collect::<Vec<_>>();
     assert_eq!(due, [55, 115, 175]);
     assert!(Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, "g", NOW).is_none());

@@ -1,4 +1,4 @@
-//! Devices' handler, altered by a test.
+//! The handler of devices with parts that a test replaces.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use worker_service::source::HandlerSpec;
 
 use crate::prelude::*;
 
-/// What differs; else it is as it is.
+/// The parts to replace; the defaults are the handler's own.
 pub(crate) trait Alter: Send + Sync + 'static {
-    /// The types that are known.
+    /// The known types.
     const TYPES: &'static [&'static str] = Devices::SPEC.stream.types;
 
     fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {

@@ -1,4 +1,4 @@
-//! The operators' commands: in this process, and as the binary.
+//! Operator commands, in this process and as the binary.
 
 use std::process::{Command as Program, Stdio};
 
@@ -12,40 +12,40 @@ use worker_service::dead_letters::{list, redrive, show};
 use crate::prelude::*;
 
 impl Kit {
-    /// Runs the binary with a command of an operator's, and this test's settings.
+    /// Runs the binary with a command and the settings of this test.
     pub(crate) async fn command(&self, args: &[&str]) -> Said {
         run(program(&self.scope, args)).await
     }
 
-    /// The same of one that succeeds; gives its output.
+    /// The same for a command that succeeds; returns its output.
     pub(crate) async fn succeeds(&self, args: &[&str]) -> String {
         let said = self.command(args).await;
         assert_eq!(said.status, 0, "{said:?}");
         said.out
     }
 
-    /// The same of one that fails and says this; gives all that it says of its failure.
+    /// The same for a command that fails with this message; returns its whole error output.
     pub(crate) async fn fails(&self, args: &[&str], why: &str) -> String {
         let said = self.command(args).await;
         assert!(said.status == 1 && said.error.contains(why), "{why}: {said:?}");
         said.error
     }
 
-    /// Runs the binary with a command and this for its standard output.
+    /// Runs the binary with a command and this standard output.
     pub(crate) async fn command_into(&self, args: &[&str], out: impl Into<Stdio>) -> Said {
         let mut command = program(&self.scope, args);
         command.stdout(out);
         run(command).await
     }
 
-    /// The same where nobody reads its standard output.
+    /// The same with a standard output whose reader is closed.
     pub(crate) async fn unheard(&self, args: &[&str]) -> Said {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         self.command_into(args, writer).await
     }
 
-    /// Runs the binary with a command; gives with what it says what it held in memory at most, in MiB.
+    /// Runs the binary with a command; also returns its peak memory in MiB.
     pub(crate) async fn measured(&self, args: &[&str]) -> (Said, usize) {
         let mut command = program(&self.scope, args);
         let run = move || {
@@ -54,7 +54,7 @@ impl Kit {
             let ending = std::thread::spawn(move || child.wait_with_output().unwrap());
             let mut most = 0;
             while !ending.is_finished() {
-                // Without this line it has ended.
+                // A process that has ended has no such line.
                 let peak = std::fs::read_to_string(&status).unwrap_or_default();
                 let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
                 most = peak.map_or(most, |peak| peak.parse::<usize>().unwrap() / 1024);
@@ -69,7 +69,7 @@ impl Kit {
         self.list_beside(&[], more).await
     }
 
-    /// `dlq list --json`, where these groups read the topic, too.
+    /// `dlq list --json`, if these groups read the topic, too.
     pub(crate) async fn list_beside(&self, groups: &[&str], more: &[&str]) -> Vec<Value> {
         let DlqCommand::List(mut config) = self.dlq("list", more) else { panic!() };
         config.source.0.other_groups.extend(groups.iter().map(|&group| group.to_owned()));
@@ -86,7 +86,7 @@ impl Kit {
         Ok(lines(&out).remove(0))
     }
 
-    /// `dlq redrive --json`, and what it says; settings that are given here count.
+    /// `dlq redrive --json`, and its output; `more` overrides the settings of the test.
     pub(crate) async fn redrive(&self, more: &[&str]) -> anyhow::Result<(Summary, Vec<Value>)> {
         let DlqCommand::Redrive(config) = self.dlq("redrive", more) else { panic!() };
         let mut out = Vec::new();
@@ -104,7 +104,7 @@ impl Kit {
         self.seek_by(&[&[to.as_str()], more].concat(), &[]).await
     }
 
-    /// The same where domains have this to do then.
+    /// The same with these hooks of domains.
     pub(crate) async fn seek_by(&self, more: &[&str], hooks: &[AfterRestore]) -> anyhow::Result<(Vec<Moved>, String)> {
         let Command::Seek(config) = parse(&self.scope, &[&["seek"], more].concat()) else { panic!() };
         let mut out = Vec::new();
@@ -120,7 +120,7 @@ impl Kit {
     }
 }
 
-/// A command, with those of a test's settings that it has and that are not given.
+/// A parsed command, with those settings of the test that it knows and `args` does not give.
 pub(crate) fn parse(scope: &Scope, args: &[&str]) -> Command {
     let command = args.iter().fold(Cli::command(), |all, name| all.find_subcommand(name).cloned().unwrap_or(all));
     let mut all = vec!["worker-service".to_owned()];
@@ -135,7 +135,7 @@ pub(crate) fn parse(scope: &Scope, args: &[&str]) -> Command {
     Cli::try_parse_from(all).unwrap().command
 }
 
-/// The binary with a command and a test's settings.
+/// The binary with a command and the settings of a test.
 pub(crate) fn program(scope: &Scope, args: &[&str]) -> Program {
     let mut program = Program::new(env!("CARGO_BIN_EXE_worker-service"));
     program.args(args).envs(scope.env()).env("REDIS_TIMEOUT", "2s");

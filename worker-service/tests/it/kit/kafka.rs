@@ -1,4 +1,4 @@
-//! What is put on the topics, and what is on them.
+//! Writes to the topics, and reads from them.
 
 use std::ops::RangeInclusive;
 
@@ -15,16 +15,16 @@ use crate::prelude::*;
 /// Names and values of a record's headers.
 type Headers<'a> = &'a [(&'a str, Option<&'a [u8]>)];
 
-/// What setup gives to every topic.
+/// The settings that setup gives to every topic.
 const SETUP: [(&str, &str); 2] = [("message.timestamp.type", "LogAppendTime"), ("compression.type", "uncompressed")];
 
 impl Kit {
-    /// Puts a record on the input topic as it stands, as any other client could.
+    /// Writes exactly this record to the input topic, as any other client could.
     pub(crate) async fn put(&self, key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers<'_>) -> (i32, i64) {
         self.put_on(&self.scope.input_topic, (None, None), key, value, headers).await
     }
 
-    /// The same on any topic; the producer may choose the partition and the time.
+    /// The same on any topic; partition and timestamp may be set.
     async fn put_on(
         &self,
         topic: &str,
@@ -40,35 +40,35 @@ impl Kit {
         (delivered.partition, delivered.offset)
     }
 
-    /// Puts so many records that are no events on the input topic, each with another key.
+    /// Writes this many records that are not events to the input topic, each with another key.
     pub(crate) async fn poison(&self, count: usize, headers: Headers<'_>) {
         let keys: Vec<_> = (0..count).map(|n| format!("d{n}")).collect();
         join_all(keys.iter().map(|key| self.put(Some(key.as_bytes()), Some(b"x"), headers))).await;
     }
 
-    /// Puts an event on the topic as the API does.
+    /// Writes an event to the topic as the API does.
     pub(crate) async fn event(&self, device: &str, id: &str, payload: &str) -> (i32, i64) {
         self.event_with(device, id, payload, &[]).await
     }
 
-    /// The same with these numbers, one after the other, each the event's id and its payload.
+    /// The same for each of these numbers in order; the number is the event's id and in its payload.
     pub(crate) async fn events(&self, device: &str, numbers: RangeInclusive<i64>) {
         for n in numbers {
             self.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
         }
     }
 
-    /// The same as [`Self::event`] on this partition, as a producer does that knows of another number of them.
+    /// Like [`Self::event`] on this partition, as a producer does that knows another number of partitions.
     pub(crate) async fn event_at(&self, partition: i32, device: &str, id: &str, payload: &str) {
         self.put_event((Some(partition), None), device, id, payload, &[]).await;
     }
 
-    /// The same as [`Self::event`] with more headers.
+    /// Like [`Self::event`] with more headers.
     pub(crate) async fn event_with(&self, device: &str, id: &str, payload: &str, more: &[(&str, &str)]) -> (i32, i64) {
         self.put_event((None, None), device, id, payload, more).await
     }
 
-    /// The same with a partition and a time that the producer chose.
+    /// The same with a partition and a timestamp of the producer's choice.
     pub(crate) async fn put_event(
         &self,
         place: (Option<i32>, Option<i64>),
@@ -84,7 +84,7 @@ impl Kit {
         self.put_on(&self.scope.input_topic, place, key, value, &all).await
     }
 
-    /// Puts many events on the topic, as fast as Kafka takes them; `of` gives each its device.
+    /// Writes many events to the topic as fast as Kafka accepts them; `of` returns the device of each.
     pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
         for n in 0..count {
             let device = of(n);
@@ -100,8 +100,8 @@ impl Kit {
         blocking(move || producer.flush(PATIENCE)).await.unwrap();
     }
 
-    /// Puts a dead letter on its topic as the worker does, of an event that died at this offset of
-    /// the input topic's first partition.
+    /// Writes a dead letter as the worker does, of an event that failed at this offset of the input topic's first
+    /// partition.
     pub(crate) async fn letter(&self, device: &str, id: &str, died_at: i64, more: &[(&str, &str)]) -> (i32, i64) {
         let (offset, timestamp) = (died_at.to_string(), (1_000 + died_at).to_string());
         let event = event(device).id(id);
@@ -121,12 +121,13 @@ impl Kit {
         self.put_on(&self.scope.dlq_topic, (None, None), Some(device.as_bytes()), Some(value.as_bytes()), &all).await
     }
 
-    /// Writes a batch of records to a topic's first partition byte by byte, as no client would; gives the first offset.
+    /// Encodes a batch of records byte by byte, as no client would, and writes it to a topic's first partition; returns
+    /// the first offset.
     pub(crate) async fn write(&self, topic: &str, records: &[WireRecord]) -> i64 {
         self.write_as(topic, records, Packing::None, 0).await.unwrap()
     }
 
-    /// The same, packed, of records that have this time.
+    /// The same, packed, for records with this timestamp.
     pub(crate) async fn write_as(
         &self,
         topic: &str,
@@ -148,18 +149,18 @@ impl Kit {
         until("it is gone", async || !has_topic(&self.scope.endpoints.kafka_brokers, topic).await).await;
     }
 
-    /// Deletes the records of the input topic's first partition that are before an offset.
+    /// Deletes the records of the input topic's first partition before an offset.
     pub(crate) async fn delete_records(&self, before: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.scope.input_topic, 0, Offset::Offset(before)).unwrap();
         self.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
     }
 
-    /// Gives the input topic so many partitions, and waits until producers know.
+    /// Raises the number of the input topic's partitions, and waits until the producer knows.
     pub(crate) async fn add_partitions(&self, total: usize) {
         let more = [NewPartitions::new(&self.scope.input_topic, total)];
         self.admin().create_partitions(&more, &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
-        // Asking lets this very producer know.
+        // The request updates the metadata of this very producer.
         let known = async || {
             let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
             let ask = move || {
@@ -170,8 +171,8 @@ impl Kit {
         until("the partitions are there", known).await;
     }
 
-    /// Settings of a topic; what is not named goes back to the server's defaults, but for the two that setup gives to
-    /// every topic. Waits until the brokers tell of them.
+    /// Sets a topic's settings; all others return to the server's defaults, except the two that setup gives to every
+    /// topic. Waits until the brokers return the new ones.
     pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
         let all: BTreeMap<_, _> = SETUP.iter().chain(settings).copied().collect();
         let new = AlterConfig::new(ResourceSpecifier::Topic(topic));
@@ -184,18 +185,18 @@ impl Kit {
         until("its settings are told", is_told).await;
     }
 
-    /// Has a topic keep batches as their producers compressed them, as topics do that setup did not make.
+    /// Makes a topic keep the compression of the producers, like a topic that setup did not create.
     pub(crate) async fn keep_compression(&self, topic: &str) {
         let largest = if topic == self.scope.dlq_topic { "1114112" } else { "1048576" };
         self.set_topic(topic, &[("compression.type", "producer"), ("max.message.bytes", largest)]).await;
     }
 
-    /// Waits for this many records of the input topic, and gives all there are.
+    /// Waits for this many records of the input topic, and returns all of them.
     pub(crate) async fn records(&self, at_least: usize) -> Vec<OwnedMessage> {
         self.read(&self.scope.input_topic, at_least).await
     }
 
-    /// Waits for this many dead letters, and gives all there are.
+    /// Waits for this many dead letters, and returns all of them.
     pub(crate) async fn dead_letters(&self, at_least: usize) -> Vec<OwnedMessage> {
         self.read(&self.scope.dlq_topic, at_least).await
     }
@@ -205,7 +206,7 @@ impl Kit {
         blocking(move || read_all(&brokers, &topic, at_least)).await
     }
 
-    /// The offsets of the records that the input topic's first partition has.
+    /// The offsets of the records in the input topic's first partition.
     pub(crate) async fn offsets(&self) -> Vec<i64> {
         let (config, topic) = (client(&self.scope), self.scope.input_topic.clone());
         let read = move || {
@@ -239,12 +240,12 @@ impl Kit {
         assert_eq!(self.committed().await[&0], offset);
     }
 
-    /// What the group has committed, by partition; 0 where that is nothing.
+    /// The group's committed offset by partition; 0 without one.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
         self.ends().await.into_iter().map(|(partition, (committed, _))| (partition, committed)).collect()
     }
 
-    /// Where a partition's log ends, transactions that are open included.
+    /// The end of a partition's log, including open transactions.
     pub(crate) async fn log_end(&self, partition: i32) -> i64 {
         self.ends().await[&partition].1
     }

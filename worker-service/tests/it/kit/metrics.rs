@@ -1,4 +1,4 @@
-//! The metrics of this process, which is one for all the tests where `cargo test` runs them, and defects in them.
+//! The metrics of this process, which all tests share under `cargo test`, and injected defects in them.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,13 +18,13 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
 }
 
 impl Kit {
-    /// The sum of a metric's samples that are of the group of this test.
+    /// The sum of a metric's samples for the group of this test.
     pub(crate) fn sample(&self, metric: &str) -> Option<f64> {
         sample(&metrics().render(), &format!(r#"{metric}{{group="{}"}}"#, self.scope.group))
     }
 }
 
-/// A metric over which the code that counts it panics, so many times.
+/// A metric whose update panics, this many times.
 struct Defect {
     metric: &'static str,
     labels: Vec<(&'static str, String)>,
@@ -33,7 +33,7 @@ struct Defect {
 
 static DEFECTS: Mutex<Vec<Defect>> = Mutex::new(Vec::new());
 
-/// Has the code panic that counts this metric with these labels.
+/// Makes the code panic that updates this metric with these labels.
 pub(crate) fn panic_over(metric: &'static str, labels: &[(&'static str, &str)], times: usize) {
     metrics();
     let mut defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ impl WithDefects {
 }
 
 impl Recorder for WithDefects {
-    // Nobody reads descriptions here.
+    // No test reads descriptions.
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}

@@ -3,14 +3,14 @@
 use crate::prelude::*;
 
 impl Kit {
-    /// Makes the processing of a device's events fail, as any trigger could.
+    /// Makes a device's events fail, as any trigger in the database could.
     pub(crate) async fn refuse(&self, device: &str) {
         self.refuse_with(device, "P0001").await;
     }
 
-    /// Makes PostgreSQL refuse a device's events (`%`: everybody's), or those with such an id, with this SQLSTATE, and
-    /// note the time of each try in sequences, which no rollback takes back. `sleep` instead of a code takes too long,
-    /// `end` ends the session, and `crash` crashes its backend.
+    /// Makes PostgreSQL refuse the events of a device (`%`: of all devices), or events with such an id, with this
+    /// SQLSTATE. The trigger notes the time of each attempt in sequences, which survive the rollback. Instead of a
+    /// code, `sleep` takes too long, `end` ends the session, and `crash` crashes its backend.
     pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
         self.sql(
             "CREATE TABLE IF NOT EXISTS refused (device_id text PRIMARY KEY, sqlstate text NOT NULL);
@@ -42,7 +42,7 @@ impl Kit {
         query.execute(&self.pool).await.unwrap();
     }
 
-    /// When refused events were tried, in milliseconds since the first try.
+    /// The times of attempts at refused events, in milliseconds since the first one.
     pub(crate) async fn tries(&self) -> Vec<i64> {
         let all: Vec<i64> = sqlx::query_scalar(
             "SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'try%' AND last_value IS NOT NULL ORDER BY 1",

@@ -1,5 +1,5 @@
-//! Handlers beside the devices': `ones` and `twos` read a stream that is made for tests, which `ones` owns; `watchers` reads
-//! that of the devices and does not own it. Each has a table of its name, with a row for each event.
+//! More handlers beside the devices': `ones` and `twos` read a stream for tests, which `ones` owns; `watchers` reads
+//! the stream of the devices without owning it. Each has a table of its name, with a row for each event.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,19 +37,19 @@ const fn spec(name: &'static str, stream: StreamSpec, owner: bool) -> HandlerSpe
 
 const SPECS: [HandlerSpec; 3] =
     [spec("ones", SECOND, true), spec("twos", SECOND, false), spec("watchers", DeviceStream::SPEC, false)];
-/// The type that each of them takes.
+/// The type that each of them processes.
 const TAKES: [&str; 3] = [ONE, TWO, DeviceStream::SPEC.types[0]];
 
-/// What is wrong with these handlers, where an event asks for it.
+/// Faults of these handlers, triggered by an event's payload.
 #[derive(Clone, Default)]
 pub(crate) struct Trouble {
-    /// `prepare` never comes back over `{"do":"hang"}`.
+    /// `prepare` never returns for `{"do":"hang"}`.
     pub(crate) hangs: Arc<AtomicBool>,
-    /// `apply` holds its thread over `{"do":"block"}`.
+    /// `apply` blocks its thread for `{"do":"block"}`.
     pub(crate) blocks: Arc<AtomicBool>,
 }
 
-/// Writes a row for each event, or does what its payload says.
+/// Writes a row for each event, or does what its payload asks for.
 struct Notes<const N: usize>(Trouble);
 
 impl<const N: usize> Handler for Notes<N> {
@@ -101,7 +101,7 @@ impl<const N: usize> Handler for Notes<N> {
 }
 
 impl Kit {
-    /// The kit of one of these handlers: its topics and its group. The first one makes the topics and the tables.
+    /// The kit of one of these handlers, with its topics and its group. The first call creates the topics and tables.
     pub(crate) async fn beside(&self, name: &str) -> Self {
         let spec = SPECS.iter().find(|spec| spec.name == name).unwrap();
         let mut scope = self.scope.clone();
@@ -126,19 +126,19 @@ impl Kit {
         TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() }
     }
 
-    /// What a handler of this name reads, beside these others of its stream; the kit is the handler's.
+    /// The source of this handler, with these other handlers of its stream; `self` is the handler's kit.
     fn source(&self, name: &str, others: &[&Kit]) -> Source {
         let handler = *SPECS.iter().find(|spec| spec.name == name).unwrap();
         let other_groups = others.iter().map(|other| other.scope.group.clone()).collect();
         Source { handler, group: self.scope.group.clone(), topics: self.topics(), other_groups }
     }
 
-    /// An event of the stream that is made for tests; the kit is that of one of its handlers.
+    /// Writes an event of the test stream; `self` is the kit of one of its handlers.
     pub(crate) async fn event_of(&self, event_type: &str, key: &str, id: &str, payload: &str) -> (i32, i64) {
         self.event_with(key, id, payload, &[("ce_type", event_type)]).await
     }
 
-    /// What `dlq redrive` of a handler with another one beside it sends; the kit is the handler's.
+    /// Runs `dlq redrive` for a handler whose stream has another one; `self` is the handler's kit.
     pub(crate) async fn redrive_of(&self, name: &str, other: &Kit, more: &[&str]) -> redrive::Summary {
         let args = [&["dlq", "redrive"], more].concat();
         let command = parse(&self.scope, &args);
@@ -147,7 +147,7 @@ impl Kit {
         redrive::run(&config.command, &source, &[], &mut Vec::new()).await.unwrap()
     }
 
-    /// What `dlq purge` of a handler with another one beside it deletes of what there is; the kit is the handler's.
+    /// Runs `dlq purge` for a handler whose stream has another one; `self` is the handler's kit.
     pub(crate) async fn purge_of(&self, name: &str, other: &Kit, more: &[&str]) -> purge::Summary {
         let args = [&["dlq", "purge", "--before=2100-01-01T00:00:00Z"], more].concat();
         let Command::Dlq { command: DlqCommand::Purge(config) } = parse(&self.scope, &args) else { panic!() };
@@ -155,7 +155,7 @@ impl Kit {
         purge::run(&config.command, &source, &mut Vec::new()).await.unwrap()
     }
 
-    /// A worker of the devices' handler and of these; `only` says which of them it runs.
+    /// A worker with the devices' handler and these; `only` selects the ones that it runs.
     pub(crate) async fn worker_beside(&self, only: &[&str], trouble: &Trouble, parts: Parts) -> Worker {
         let [ones, twos, watchers] =
             [self.beside("ones").await, self.beside("twos").await, self.beside("watchers").await];

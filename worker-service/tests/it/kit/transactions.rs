@@ -12,7 +12,7 @@ pub(crate) struct Transactional {
 }
 
 impl Kit {
-    /// One with an id of its own, for the input topic.
+    /// A producer with its own id, for the input topic.
     pub(crate) fn transactional(&self, name: &str) -> Transactional {
         self.transactional_on(&self.scope.input_topic, name)
     }
@@ -25,7 +25,7 @@ impl Kit {
         Transactional { producer, topic: topic.to_owned() }
     }
 
-    /// Has the broker hold less as committed for the group. While it has members only a transaction may do that.
+    /// Lowers the group's committed offset on the broker. While the group has members, only a transaction can do that.
     pub(crate) fn commit_by_transaction(&self, partition: i32, offset: i64) {
         let Transactional { producer, topic } = self.transactional("offsets");
         let group: BaseConsumer = client(&self.scope).set("group.id", &self.scope.group).create().unwrap();
@@ -40,7 +40,7 @@ impl Kit {
 }
 
 impl Transactional {
-    /// Opens a transaction with these events of a device, on the first partition.
+    /// Opens a transaction with these events of a device on the first partition.
     pub(crate) fn open(&self, device: &str, ids: &[&str]) {
         self.producer.begin_transaction().unwrap();
         for &id in ids {

@@ -1,4 +1,4 @@
-//! Each law is tried on a handler that breaks it.
+//! Each law is tested with a handler that violates it.
 
 use proptest::strategy::Strategy as _;
 use shared::devices::DeviceDelivery;
@@ -10,18 +10,18 @@ use worker_service::devices::Devices;
 use super::{Subject, devices};
 use crate::prelude::*;
 
-/// What is wrong with it.
+/// The defect of the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
-    /// Of a batch only the last event counts.
+    /// Only the last event of a batch is applied.
     LastOfBatch,
-    /// A repeat is another event.
+    /// A repeat counts as a new event.
     NewIds,
-    /// Where nothing is new, nothing is fenced.
+    /// A batch without new events is not fenced.
     RepeatsUnfenced,
-    /// Something is written, whatever becomes of the transaction.
+    /// Writes outside of the transaction.
     WritesBeside,
-    /// What comes last is the newest.
+    /// The event that comes last counts as the newest.
     LastIsNewest,
 }
 

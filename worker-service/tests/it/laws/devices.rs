@@ -1,4 +1,4 @@
-//! The devices' handler.
+//! The handler of devices.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ pub(super) fn handler() -> Devices {
     Devices { events: EventsConfig { events_retention: Duration::MAX } }
 }
 
-/// Three devices, each event up to several times, with another payload now and then, and some redriven.
+/// Three devices, each event up to several times, sometimes with another payload, and some redriven.
 pub(super) fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
     let record = (0..3u8, 0..12u8, 0..2u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
     let delivery = |(offset, (device, id, payload, origin, partition))| match origin {
@@ -34,7 +34,7 @@ fn event(device: u8, id: u8, payload: u8, position: Position) -> DeviceDelivery 
     Delivery { envelope, position, event }
 }
 
-/// A place in the log, a second later for each offset.
+/// A position in the log; each offset is a second later.
 fn at(partition: i32, offset: i64) -> Position {
     let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
     Position::new("t", partition, offset, appended_at)

@@ -1,4 +1,4 @@
-//! A database with a handler's tables, and what is in them.
+//! A database with a handler's tables, and their content.
 
 use std::fmt::Debug;
 
@@ -23,13 +23,13 @@ pub(super) struct World<H: Handler> {
 /// The rows of each table.
 pub(super) type Rows = BTreeMap<String, Vec<String>>;
 
-/// By its key each thing that is to be cached, with its version.
+/// The version of each cache entry, by key.
 pub(super) fn versions(fences: &[Fence]) -> BTreeMap<String, i64> {
     fences.iter().map(|(key, version)| (key.to_string(), *version)).collect()
 }
 
 impl<H: Handler<Event: Clone + Debug>> World<H> {
-    /// With the logs of the subject.
+    /// Also returns the logs of the subject.
     pub(super) async fn new(name: &str, subject: Subject<H>) -> (Self, Vec<Vec<Delivery<H::Event>>>) {
         let logs = subject.logs();
         let kit = Kit::new(name, 1).await;
@@ -71,7 +71,7 @@ impl<H: Handler<Event: Clone + Debug>> World<H> {
         .unwrap()
     }
 
-    /// All rows, but for the times at which they were written.
+    /// All rows without the times at which they were written.
     pub(super) async fn rows(&self) -> Rows {
         let mut all = Rows::new();
         for table in self.tables().await {
@@ -95,12 +95,12 @@ impl<H: Handler<Event: Clone + Debug>> World<H> {
         row.to_string()
     }
 
-    /// What PostgreSQL has of all that these events are about: each thing that is there, with its version.
+    /// The versions in PostgreSQL of all existing cache entries that these events affect.
     pub(super) async fn cached(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, i64> {
         self.loaded(events).await.into_iter().map(|(key, loaded)| (key, loaded.version)).collect()
     }
 
-    /// The same with their versions and bodies, but for the times at which they were written.
+    /// The same with versions and bodies, without the times at which they were written.
     pub(super) async fn states(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, (i64, String)> {
         let state = |loaded: Loaded| (loaded.version, self.without_times(&loaded.body));
         self.loaded(events).await.into_iter().map(|(key, loaded)| (key, state(loaded))).collect()
@@ -116,7 +116,7 @@ impl<H: Handler<Event: Clone + Debug>> World<H> {
         all
     }
 
-    /// Refuses what is written to a table: each row, or at the commit.
+    /// Makes writes to a table fail, at each row or at the commit.
     pub(super) async fn refuse(&self, table: &str, at_commit: bool) {
         let when = if at_commit { "CONSTRAINT TRIGGER refuse AFTER" } else { "TRIGGER refuse BEFORE" };
         let deferred = if at_commit { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
