@@ -63,7 +63,7 @@ pub struct Cache {
 pub enum Lookup {
     /// A body.
     Hit(Bytes),
-    /// Nothing.
+    /// No entry.
     Miss,
     /// Another reader's lease.
     Leased(Lease),

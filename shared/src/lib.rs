@@ -1,4 +1,4 @@
-//! What the API and the worker must agree on: events, topics, tables and the cache, and how a service runs.
+//! The code that the API and the worker share: events, topics, tables, the cache, and the runtime of a service.
 //!
 //! The backbone knows no domain. Each part uses only the parts before it: [`runtime`] (settings, log, metrics, traces,
 //! signals) → [`kafka`] (topics, and how a record encodes an event) → [`store`] (PostgreSQL) → [`cache`] (Redis).

@@ -92,7 +92,7 @@ impl Sizes {
 }
 
 impl Cache {
-    /// A key's value, read together with others. A key that holds no string counts as absent.
+    /// A key's value, read together with others. A key that is not a string counts as absent.
     pub(super) async fn get_in_batch(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
         // This read's own deadline, however long the request before it takes.
         let until = Instant::now() + self.timeout;
@@ -115,7 +115,7 @@ impl Cache {
     /// Sends requests until no read waits.
     async fn send_waiting(&self) {
         let mut sender = Sender { batch_get: Arc::clone(&self.batch_get), done: false };
-        // Reads that arrived at the same time, and have not run yet, come along.
+        // Let other tasks run, so that the reads that arrived at the same time are included.
         tokio::task::yield_now().await;
         while let Some(reads) = sender.take() {
             match reads.len() {
@@ -127,7 +127,7 @@ impl Cache {
 
     async fn ask_for_one(&self, reads: Vec<Read>) {
         for read in reads {
-            // A single server has every key.
+            // The key passed to `ask` only chooses a cluster's node; here there is a single server.
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {

@@ -76,8 +76,8 @@ impl Fencer {
         self.fence_events(versions, &[]).await
     }
 
-    /// The same after a batch of events. Counts each in `accepted_to_visible_seconds`: when its fence is acknowledged,
-    /// now or later, or when nothing stale can be cached any more.
+    /// The same after a batch of events. Records each event in `accepted_to_visible_seconds`: when its fence is
+    /// acknowledged, now or later, or when no stale body can be cached any more.
     pub async fn fence_events(&self, versions: &[Fence], events: &[Accepted<'_>]) -> FenceReport {
         let mut report = FenceReport::pending(versions.len());
         let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();

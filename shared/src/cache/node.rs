@@ -27,7 +27,7 @@ const LEAVE_REPLICA: Duration = Duration::from_millis(400);
 /// server. Also the least time between two such connections.
 const WRONG_FOR_LONG: Duration = Duration::from_secs(5);
 
-/// Why a cluster's node is not used: it has some of the keys only.
+/// The error for a cluster's node, which has only some of the keys.
 const OF_CLUSTER: &str = "it is a node of a cluster, and REDIS_CLUSTER is false";
 
 /// A server. Clones share the connection.

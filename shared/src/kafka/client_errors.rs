@@ -34,7 +34,7 @@ pub enum Fetched {
 /// Polls a consumer of one partition, and waits at most `timeout`.
 pub fn next_fetched<C: ConsumerContext>(consumer: &BaseConsumer<C>, timeout: Duration) -> Option<Fetched> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle is that of a consumer that is alive, and stays so during the call.
+    // SAFETY: the handle belongs to a consumer that is alive during the call.
     let message = unsafe { rd_kafka_consumer_poll(consumer.client().native_ptr(), millis) };
     // SAFETY: it is null, or a message that only this function uses until it is destroyed below.
     let taken = unsafe { message.as_ref() }?;

@@ -71,7 +71,7 @@ pub(super) fn headers<'m>(message: &'m mut BorrowedMessage<'_>) -> Result<Vec<He
 /// `list` is a list of librdkafka with more than `index` headers, and does not change during `'m`.
 unsafe fn header<'m>(list: *const rd_kafka_headers_t, index: usize) -> Result<Header<'m>, Unread> {
     let (mut name, mut value, mut value_size): (*const c_char, *const c_void, usize) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: the caller vouches for the list; the three are written before the call returns "no error".
+    // SAFETY: the caller guarantees the list; the three variables are written before the call returns "no error".
     let error = unsafe { rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut value_size) };
     if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Err(Unread);

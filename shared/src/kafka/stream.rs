@@ -61,7 +61,7 @@ impl Setting {
     }
 }
 
-/// A stream, as its domain declares it.
+/// The declaration of a domain's stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamSpec {
     /// Its name.

@@ -51,7 +51,7 @@ const fn is_of_data(code: RDKafkaErrorCode) -> bool {
 }
 
 /// The unreadable ranges from an offset up to the first readable offset, or up to `end`. Empty if the offset is
-/// readable. Blocks the thread until Kafka answers, at most [`PROBE_TIMEOUT`] per offset.
+/// readable. Blocks the thread until Kafka answers, at most twice `PROBE_TIMEOUT` per offset.
 pub fn from(
     client: &ClientConfig,
     group: &str,

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Failure, Store, within_deadline};
 
-/// A journal, as its domain declares it.
+/// The declaration of a domain's journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Journal {
     /// The table.

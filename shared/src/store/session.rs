@@ -40,7 +40,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// The same for a statement outside a transaction block. Behind a pooler there are none.
 pub(super) const ISOLATION: [(&str, &str); 1] = [("default_transaction_isolation", "read committed")];
 
-/// How pieces of work begin.
+/// How a piece of work begins.
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
     pooler: Pooler,

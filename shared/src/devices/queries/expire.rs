@@ -85,7 +85,7 @@ const REWIND: &str = "
 UPDATE event_expiry SET rewound_at = now() WHERE age = $1
   AND CASE WHEN rewound_at < now() - interval '1 hour'
       THEN pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) ELSE false END RETURNING true";
-/// Undoes [`REWIND`] if another worker had the lock by then.
+/// Makes [`REWIND`] due again, if another worker had the lock by then.
 const REWIND_LATER: &str = "UPDATE event_expiry SET rewound_at = '-infinity' WHERE age = $1";
 
 /// Planner settings. The statistics of a table that is written and expired all day are out of date, and a plan with a

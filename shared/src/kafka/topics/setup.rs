@@ -111,7 +111,7 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
     };
     let new = [
         topic(topics.input.as_str(), [(MAX_MESSAGE, input_bytes.as_str()), (RETENTION, RETENTION_MS)]),
-        // A dead letter stays until somebody has looked at it.
+        // No retention limit: a dead letter stays until an operator has handled it.
         topic(topics.dlq.as_str(), [(MAX_MESSAGE, dlq_bytes.as_str()), (RETENTION, "-1")]),
     ];
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
@@ -138,7 +138,7 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
 }
 
 /// The defaults for a new topic: those that all brokers agree on, or Kafka's own defaults if a broker does not return
-/// its settings. [`check`] finds a topic whose actual settings differ.
+/// its settings. `check` finds a topic whose actual settings differ.
 async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static str, String> {
     let mut common: Option<BTreeMap<&'static str, String>> = None;
     for broker in brokers {
