@@ -97,7 +97,7 @@ fn add_malformed(found: &mut Vec<Unreadable>, offset: i64) {
 }
 
 /// The first offset after the batch that contains `begin`; `end` if it is the last batch. The number of calls of
-/// `is_same` is less than twice the logarithm of the batch's length.
+/// `is_same` is at most about twice the binary logarithm of the batch's length.
 fn end_of_batch(begin: i64, end: i64, mut is_same: impl FnMut(i64) -> anyhow::Result<bool>) -> anyhow::Result<i64> {
     let (mut inside, mut behind) = (begin, end.max(begin + 1));
     let mut step = 1;
