@@ -1,9 +1,9 @@
-//! What Redis holds: under a [`CacheKey`] either the JSON body of the answer itself, or a lease.
+//! The cache in Redis: a [`CacheKey`] holds either the JSON body of an HTTP response, or a lease.
 //!
-//! A reader that misses takes a **lease** under the key before it asks PostgreSQL, and **fills** in
-//! what it read only while that very lease stands. The worker **fences** after its transaction: it
-//! deletes leases and replaces older bodies. So no body that was read before the fence can be put
-//! in after it. An absent key is always safe, and so is deleting one.
+//! After a miss, a reader stores a **lease** under the key before it asks PostgreSQL, and **fills** the key with the
+//! body only while that lease is still there. The worker **fences** after its transaction: it deletes leases and
+//! replaces older bodies. So a body that was read before the fence cannot be stored after it. An absent key is always
+//! safe, and so is deleting one.
 
 mod batch_get;
 mod breaker;
@@ -58,12 +58,12 @@ pub struct Cache {
     timeout: Duration,
 }
 
-/// What a reader found.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// A body.
     Hit(Bytes),
-    /// Nothing.
+    /// No entry.
     Miss,
     /// Another reader's lease.
     Leased(Lease),
@@ -73,19 +73,19 @@ pub enum Lookup {
     Unavailable,
 }
 
-/// Which nodes answer.
+/// How many nodes answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answering {
-    /// How many do.
+    /// The number of nodes that answer.
     pub answering: usize,
-    /// How many there are; none where a cluster is not known yet.
+    /// The number of all nodes; 0 if a cluster's nodes are not known yet.
     pub nodes: usize,
-    /// What the first of the others says, or what was met in asking it.
+    /// The error of the first node that does not answer.
     pub why_not: Option<String>,
 }
 
 impl Answering {
-    /// That all of them do.
+    /// An error unless all nodes answer.
     pub fn all(self) -> anyhow::Result<()> {
         match self {
             Self { answering, nodes, .. } if nodes > 0 && answering == nodes => Ok(()),
@@ -94,17 +94,17 @@ impl Answering {
     }
 }
 
-/// The right to fill one key, as long as it stands there.
+/// The right to fill one key, valid while Redis holds this lease under the key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease(String);
 
 const LEASE: &str = "lease:";
 const BODY: &[u8] = b"{\"version\":";
 
-/// The body kept for a resource that does not exist: version 0, which every fence replaces.
+/// The cached body for a resource that does not exist: version 0, which every fence replaces.
 pub const MISSING: &str = r#"{"version":0}"#;
 
-/// The version that a body of ours starts with.
+/// The version at the beginning of a cached body.
 pub fn version(body: &[u8]) -> Option<i64> {
     let digits = body.strip_prefix(BODY)?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -112,8 +112,8 @@ pub fn version(body: &[u8]) -> Option<i64> {
 }
 
 impl Cache {
-    /// A cache of things of these kinds, one at least, that connects by itself, in the background; to be called in a
-    /// runtime. That `REDIS_URL` is not one is said without it.
+    /// A cache for these kinds, at least one. It connects in the background, so call it in a Tokio runtime. The error
+    /// for an invalid `REDIS_URL` does not contain the URL.
     pub fn open(config: &RedisConfig, kinds: &[&'static Kind]) -> anyhow::Result<Self> {
         let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {
@@ -126,9 +126,9 @@ impl Cache {
         })
     }
 
-    /// What is there under a key.
+    /// Reads the entry of a key.
     pub async fn get(&self, key: &CacheKey) -> Lookup {
-        // In a cluster keys lie in different slots.
+        // In a cluster the keys are in different slots, so they cannot share a request.
         if !self.servers.is_cluster() {
             match self.get_in_batch(self.redis_key(key)).await {
                 Ok(Some(found)) => {
@@ -136,12 +136,12 @@ impl Cache {
                         return lookup;
                     }
                 }
-                // A key that holds no string looks like none.
+                // A key that is not a string looks like an absent one.
                 Ok(None) => {}
                 Err(_) => return Lookup::Unavailable,
             }
         }
-        // Nothing, or nothing of ours: asked for alone. In a box: each hit would carry it along.
+        // Absent, or not an entry of ours: read it alone to find out. Boxed, so that hits have a small future.
         Box::pin(self.get_alone(key)).await
     }
 
@@ -157,7 +157,7 @@ impl Cache {
                     Lookup::Corrupt
                 }
             },
-            // The key holds something that is no string at all.
+            // The key is not a string.
             Err(failure) if failure.is("WRONGTYPE") => {
                 self.delete(key).await;
                 Lookup::Corrupt
@@ -175,8 +175,7 @@ impl Cache {
         }
     }
 
-    /// Takes the lease of a key that was found absent; none where somebody else was quicker, or
-    /// Redis is away.
+    /// Takes the lease of an absent key; `None` if another reader was faster, or if Redis is away.
     pub async fn lease(&self, key: &CacheKey) -> Option<Lease> {
         let lease = Lease(format!("{LEASE}{:032x}", fastrand::u128(..)));
         let (name, mut set) = (self.redis_key(key), redis::cmd("SET"));
@@ -187,8 +186,8 @@ impl Cache {
         }
     }
 
-    /// Puts a body in, if this very lease still stands; `None` is the body of a resource that does
-    /// not exist. Says whether it did.
+    /// Stores a body if this lease is still there; `None` stands for a resource that does not exist. Returns whether it
+    /// was stored.
     pub async fn fill(&self, key: &CacheKey, lease: &Lease, body: Option<&str>) -> bool {
         let (body, ttl) = match body {
             Some(body) => (body, self.jittered_ttl()),
@@ -199,14 +198,14 @@ impl Cache {
         self.run(&call).await.is_ok_and(|filled: i64| filled == 1)
     }
 
-    /// Gives a lease back unused, so that the next reader does not have to wait for its end.
+    /// Deletes an unused lease, so that the next reader does not have to wait until it expires.
     pub async fn release(&self, key: &CacheKey, lease: &Lease) {
         let mut call = scripts::release();
         call.key(self.redis_key(key)).arg(&lease.0);
         let _: Result<i64, _> = self.run(&call).await;
     }
 
-    /// Which nodes answer: the one, or those that a cluster is known to have.
+    /// Pings the single node, or all known nodes of a cluster.
     pub async fn answering(&self) -> Answering {
         let until = Instant::now() + self.timeout;
         let nodes = match self.servers.nodes(until).await {
@@ -223,7 +222,7 @@ impl Cache {
         Answering { answering, nodes: nodes.len(), why_not }
     }
 
-    /// Says whether Redis did it.
+    /// Returns whether Redis acknowledged it.
     async fn delete(&self, key: &CacheKey) -> bool {
         let name = self.redis_key(key);
         self.ask::<i64>(&name, redis::cmd("DEL").arg(&name)).await.is_ok()
@@ -238,18 +237,18 @@ impl Cache {
         self.servers.is_well(self.redis_key(key).as_bytes())
     }
 
-    /// Whether a question about this key could get through now.
+    /// Whether a command about this key could succeed now.
     fn may_be_asked(&self, key: &CacheKey) -> bool {
         self.servers.may_be_asked(self.redis_key(key).as_bytes())
     }
 
-    /// One question about a key, within the deadline, and not at all while the one to ask is known to
-    /// be away. What was given up may be carried out all the same, later.
+    /// Sends one command about a key, within the timeout; fails at once while the key's node is known to be away. A
+    /// command that timed out may still be executed later.
     async fn ask<T: FromRedisValue>(&self, key: impl AsRef<[u8]>, command: &Cmd) -> Result<T, CommandFailure> {
         understood(self.servers.ask(key.as_ref(), command, Instant::now() + self.timeout).await?)
     }
 
-    /// Runs a script, likewise.
+    /// Runs a script, with the same timeout.
     async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, CommandFailure> {
         let until = Instant::now() + self.timeout;
         match self.servers.ask(call.first_key().as_bytes(), &call.by_hash(), until).await {

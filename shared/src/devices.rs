@@ -1,4 +1,5 @@
-//! Devices: what one may report, and what is kept of it. The rules are pure; [`queries`] has the SQL.
+//! Devices: the events that a device may report, and the state that is stored. The rules do no I/O; [`queries`] has the
+//! SQL.
 
 pub mod queries;
 pub mod submission;
@@ -14,16 +15,16 @@ use crate::kafka::{self, Delivery, Envelope, Record, Refusal, Setting, Stream, S
 use crate::runtime::json::Payload;
 
 id!(
-    /// A device, and the resource that is its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+    /// The id of a device, and of the resource with its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
     pub DeviceId,
     128
 );
 
-/// Resources as they are cached: the latest state of a device.
+/// The cache kind for resources, the latest states of devices.
 pub static RESOURCE: Kind = Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
 
 impl DeviceId {
-    /// Where its resource is cached.
+    /// The cache key of its resource.
     pub fn cache_key(&self) -> CacheKey {
         CacheKey::new(&RESOURCE, Arc::clone(&self.0))
     }
@@ -35,14 +36,14 @@ impl DeviceId {
 }
 
 event_types!(
-    /// The kind of an event of a device; CloudEvents `type`.
+    /// The type of a device's event; CloudEvents `type`.
     pub EventType {
         /// A device reported its state.
         DeviceReported = "io.edge.device.reported.v1",
     }
 );
 
-/// The stream of what devices report.
+/// The stream of the devices' events.
 #[derive(Debug, Clone, Copy)]
 pub struct DeviceStream;
 
@@ -60,7 +61,7 @@ impl Stream for DeviceStream {
     };
 }
 
-/// The names of its topics, as settings.
+/// The settings with the names of its topics.
 pub type DeviceTopics = TopicsOf<DeviceStream>;
 
 /// An event of a device.
@@ -68,42 +69,41 @@ pub type DeviceTopics = TopicsOf<DeviceStream>;
 pub struct Event {
     /// The device that reported it; CloudEvents `subject`, and the record's key.
     pub device_id: DeviceId,
-    /// What kind of event it is.
+    /// The event's type.
     pub event_type: EventType,
-    /// What was reported; CloudEvents `data`.
+    /// The reported state; CloudEvents `data`.
     pub payload: Payload,
 }
 
 impl Event {
-    /// Finds the event of a device in what a record holds; if it is none, the first reason.
+    /// Decodes a device's event from an envelope. The error is the first fault.
     pub fn decode(envelope: &Envelope) -> Result<Self, Refusal> {
         let event_type = envelope.type_as()?;
         Ok(Self { device_id: envelope.keyed_subject_as()?, event_type, payload: envelope.payload()? })
     }
 
-    /// The one of a device that cannot exist, with its type: a probe's.
+    /// A probe's event of a device that cannot exist, with its type.
     pub fn of_nobody(nobody: Arc<str>, payload: Payload) -> (&'static str, Self) {
         let event_type = EventType::DeviceReported;
         (event_type.as_str(), Self { device_id: DeviceId(nobody), event_type, payload })
     }
 
-    /// What is said beside it, where no more is known than its id and when it was accepted.
+    /// Its envelope, with only the required attributes.
     pub fn envelope(&self, id: EventId, accepted_at: OffsetDateTime) -> Envelope {
         let data = self.payload.as_bytes().clone();
         Envelope::new(self.event_type.as_str(), self.device_id.key(), id, accepted_at, data)
     }
 
-    /// CloudEvents `source` of what a device reports.
+    /// CloudEvents `source` of a device's events.
     pub fn source(device_id: &DeviceId) -> String {
         ["/devices/", device_id.as_str()].concat()
     }
 }
 
-/// An event of a device, and where it stands in the log.
+/// An event of a device, with its envelope and its position in the log.
 pub type DeviceDelivery = Delivery<Event>;
 
-/// Finds the event of a device in a record; if it is none, or one of a type that this version does not know, the first
-/// reason.
+/// Decodes a device's event from a record. The error is the first fault, or that this version does not know the type.
 pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
     let (envelope, position) = kafka::decode(record, EventType::ALL)?;
     let event = Event::decode(&envelope)?;

@@ -1,7 +1,7 @@
-//! Kafka: the client, the topics, and how an event lies in a record (CloudEvents 1.0 over its Kafka protocol binding).
+//! Kafka: the client, the topics, and how a record encodes an event (the Kafka protocol binding of CloudEvents 1.0).
 //!
 //! The API writes the **binary** content mode: the value is the payload, byte for byte, and the attributes are headers.
-//! **Structured** records of other producers are understood too.
+//! The worker also reads **structured** records of other producers.
 
 mod client;
 mod client_errors;

@@ -1,8 +1,8 @@
-//! What the API and the worker must agree on: events, topics, tables and the cache, and how a service runs.
+//! The code that the API and the worker share: events, topics, tables, the cache, and the runtime of a service.
 //!
-//! The backbone, of which each part uses only those before it: [`runtime`] (settings, log, metrics, traces, signals) →
-//! [`kafka`] (topics, and how an event lies in a record) → [`store`] (PostgreSQL) → [`cache`] (Redis). It knows no domain.
-//! Above it stand the domains: [`devices`].
+//! The backbone knows no domain. Each part uses only the parts before it: [`runtime`] (settings, log, metrics, traces,
+//! signals) → [`kafka`] (topics, and how a record encodes an event) → [`store`] (PostgreSQL) → [`cache`] (Redis).
+//! The domains use the backbone: [`devices`].
 
 #![warn(missing_docs)]
 

@@ -1,5 +1,5 @@
-//! What every process needs, whatever it does: settings, log, traces, metrics, signals, the internal port, JSON and times
-//! as text.
+//! The parts that every process needs: settings, log, traces, metrics, signals, the internal port, JSON, and times as
+//! text.
 
 pub mod config;
 pub mod json;

@@ -1,4 +1,5 @@
-//! PostgreSQL: connections, deadlines, transactions, migrations, and what an error means. Domains have the queries.
+//! PostgreSQL: connections, deadlines, transactions, migrations, and the classification of errors. The queries are in
+//! the domains.
 
 mod bodies;
 mod classify;
@@ -36,33 +37,34 @@ use self::in_use::Use;
 use self::session::Begin;
 use crate::runtime::config::authorities;
 
-/// The tables, through a pool of connections.
+/// The database, through a pool of connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
     pub(crate) timeout: Duration,
     diagnosis: Diagnosis,
     pub(crate) begin: Begin,
-    /// Who may go on making a connection that nobody waits for any more.
+    /// The permit to finish a connection attempt after its caller timed out.
     unwaited: Arc<Semaphore>,
 }
 
-/// How long to wait for a connection: with the server down, a reader wants to know soon.
+/// The timeout for a connection, at most: if the server is down, a reader should fail early.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// A store that connects when it is first asked. That `DATABASE_URL` is not one is said without it.
+    /// A store that connects on first use. The error for an invalid `DATABASE_URL` does not contain the URL.
     pub fn open(config: &PostgresConfig, application: &str) -> anyhow::Result<Self> {
         let timeout = config.timeout;
         let options: PgConnectOptions =
             config.url.expose().parse().ok().context("DATABASE_URL is not a PostgreSQL URL")?;
         check_tls(config, &options)?;
-        // The server gives up first, so that a frozen client never holds what its successor needs.
+        // The server's timeout is shorter than the client's, so that a frozen client does not hold locks that its
+        // successor needs.
         let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
         let options = options.application_name(application);
         let options = match config.pooler {
             Pooler::None => options.options(session::limits(&server_side)).options(session::ISOLATION),
-            // A pooler refuses what it cannot set anew for each transaction.
+            // A pooler refuses startup options, because it cannot set them for each transaction.
             Pooler::Transaction => {
                 ensure!(
                     options.get_options().is_none(),
@@ -89,11 +91,11 @@ impl Store {
 
     /// Waits until every connection is closed.
     pub async fn close(&self) {
-        // A frozen server does not answer a farewell.
+        // A frozen server does not answer the termination message.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;
     }
 
-    /// Where PostgreSQL is, for whoever waits for its answer: `host:port`, or its socket.
+    /// The address of PostgreSQL, for messages: `host:port`, or its socket.
     pub fn server(&self) -> String {
         self.diagnosis.server()
     }
@@ -103,8 +105,9 @@ impl Store {
         let acquired = match tokio::time::timeout(self.timeout.min(ACQUIRE_TIMEOUT), &mut acquiring).await {
             Ok(acquired) => acquired,
             Err(_) => {
-                // A server that is slow has a connection for the next one: to begin anew each time would be for ever.
-                // One at a time goes on, since others wait behind it.
+                // With a slow server, finish the attempt in the background, so that the next caller finds a connection:
+                // restarting each time would never succeed. Only one at a time, because it keeps a place in the pool's
+                // queue.
                 if let Ok(permit) = Arc::clone(&self.unwaited).try_acquire_owned() {
                     tokio::spawn(async move {
                         drop(acquiring.await);
@@ -123,9 +126,8 @@ impl Store {
         }
     }
 
-    /// Runs work on a connection within the deadline. Where it was missed, or the connection is in
-    /// doubt, the connection is closed and never used again: an answer that comes late must not
-    /// meet another question.
+    /// Converts the outcome of work on a connection. After a timeout, or if the connection's state is unknown, the
+    /// connection is closed: a late answer must not be taken for the answer to another query.
     pub(crate) fn settle<T>(
         &self,
         mut pooled: PooledConnection,
@@ -140,12 +142,12 @@ impl Store {
     }
 }
 
-/// Refuses a setting of TLS that would be found out by the first connection, or by nobody.
+/// Rejects TLS settings that would fail only at the first connection, or would be ignored silently.
 fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Result<()> {
     let url = options.to_url_lossy();
     let Some((_, trusted)) = url.query_pairs().find(|(name, _)| name == "sslrootcert") else { return Ok(()) };
     authorities("sslrootcert", trusted.strip_prefix("file: ").unwrap_or(&trusted))?;
-    // libpq would verify then; here only the two do.
+    // libpq verifies the certificate if sslrootcert is set; sqlx does so only with verify-ca and verify-full.
     let verifies = url.query_pairs().any(|(name, mode)| name == "sslmode" && mode.starts_with("verify-"));
     ensure!(
         verifies || !config.url.expose().contains("sslrootcert="),
@@ -154,10 +156,10 @@ fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Res
     Ok(())
 }
 
-/// A connection of the pool, lent for one piece of work.
+/// A connection of the pool, borrowed for one piece of work.
 pub(crate) struct PooledConnection {
     connection: PoolConnection<Postgres>,
-    /// Whether a transaction is open on it, or what was said on it is in doubt.
+    /// Whether a transaction is open on it, or its state is unknown.
     open: bool,
     timeout: Duration,
     _in_use: Use,
@@ -170,13 +172,13 @@ impl PooledConnection {
 }
 
 impl Drop for PooledConnection {
-    /// The pool asks a connection whether it is well before it takes it back, and waits for the answer
-    /// as long as the kernel does, a place in the pool gone meanwhile: that has the deadline too.
+    /// The pool pings a connection before it takes it back, and has no timeout for the answer; until then a place in
+    /// the pool is lost. So the return has the store's timeout too.
     fn drop(&mut self) {
         let return_to_pool = self.connection.return_to_pool();
-        // A panic came in the middle of whatever was said on it, and so did who did not wait for a transaction's end.
+        // After a panic, or if the transaction's end was not awaited, the state of the connection is unknown.
         if self.open || std::thread::panicking() {
-            // Never run, it closes the socket at once, without a farewell.
+            // Dropping the future closes the socket at once, without a termination message.
             drop(return_to_pool);
         } else {
             tokio::spawn(tokio::time::timeout(self.timeout, return_to_pool));
@@ -184,8 +186,8 @@ impl Drop for PooledConnection {
     }
 }
 
-/// Runs an expression that uses a session, within the store's deadline: one statement, or several that need not be one
-/// transaction. With a statement it is one transaction, which begins with that.
+/// Runs an expression that uses a session, within the store's timeout: one statement, or several without a common
+/// transaction. With `$first`, it runs in one transaction that begins with this statement.
 macro_rules! within_deadline {
     ($store:expr, |$session:ident| $work:expr) => {
         $crate::store::within_deadline!($store, None, |$session| $work)

@@ -25,10 +25,10 @@ const MAX_REQUESTS: usize = 2;
 const KEYS: usize = 32;
 /// The most bytes in an answer for several keys.
 const BYTES: usize = 1024 * 1024;
-/// The number of last bodies that the estimate of the next sizes considers.
+/// The number of recent bodies that the estimate of the next sizes uses.
 const FORESEEN_BY: usize = 64;
 
-/// A key's value; none if there was no answer.
+/// A key's value; the outer `None` means that there was no answer.
 type Fetched = Option<Option<Bytes>>;
 
 /// The reads that wait for a request.
@@ -38,9 +38,9 @@ pub(super) struct BatchGet(Mutex<State>);
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Read>,
-    /// Those whose bodies are too large to be read with others.
+    /// Reads whose bodies are too large for a shared request.
     large: VecDeque<Read>,
-    /// Whether one of those is next.
+    /// Whether a large read is next.
     large_next: bool,
     requests: usize,
     sizes: Sizes,
@@ -58,7 +58,7 @@ impl Read {
     }
 }
 
-/// The sizes of the last bodies. They decide how many keys share a request; the limit of an answer is kept in any case.
+/// The sizes of recent bodies. They decide how many keys share a request; an answer never exceeds its limit.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sizes {
     bodies: usize,
@@ -92,7 +92,7 @@ impl Sizes {
 }
 
 impl Cache {
-    /// A key's value, read together with others. A key that holds no string counts as absent.
+    /// A key's value, read together with others. A key that is not a string counts as absent.
     pub(super) async fn get_in_batch(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
         // This read's own deadline, however long the request before it takes.
         let until = Instant::now() + self.timeout;
@@ -115,7 +115,7 @@ impl Cache {
     /// Sends requests until no read waits.
     async fn send_waiting(&self) {
         let mut sender = Sender { batch_get: Arc::clone(&self.batch_get), done: false };
-        // Reads that arrived at the same time, and have not run yet, come along.
+        // Let other tasks run, so that the reads that arrived at the same time are included.
         tokio::task::yield_now().await;
         while let Some(reads) = sender.take() {
             match reads.len() {
@@ -127,7 +127,7 @@ impl Cache {
 
     async fn ask_for_one(&self, reads: Vec<Read>) {
         for read in reads {
-            // A single server has every key.
+            // The key passed to `ask` only chooses a cluster's node; here there is a single server.
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {
@@ -146,9 +146,9 @@ impl Cache {
         }
     }
 
-    /// At most so many bytes of each body.
+    /// Asks for at most `most` bytes of each body.
     async fn ask_for_many(&self, reads: Vec<Read>, most: usize) {
-        // Reads of a cluster do not come here.
+        // A cluster has no batched reads.
         let Servers::One(node) = &self.servers else { return };
         let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
         let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
@@ -186,15 +186,15 @@ struct Sender {
 }
 
 impl Sender {
-    /// The reads of the next request; none if no read waits, and then this sender is done. Both under one lock, so that
-    /// the next read starts another sender.
+    /// The reads of the next request. If no read waits, `None`, and this sender is done. Both happen under one lock, so
+    /// that the next read starts another sender.
     fn take(&mut self) -> Option<Vec<Read>> {
         let mut state = self.batch_get.0.lock();
         let state = &mut *state;
         for waiting in [&mut state.waiting, &mut state.large] {
             waiting.retain(|read| !read.tell.is_closed());
         }
-        // In turns, so that neither kind holds up the other.
+        // Alternate, so that neither kind delays the other.
         state.large_next = !state.large.is_empty() && (state.large_next || state.waiting.is_empty());
         let (from, count) = if state.large_next {
             (&mut state.large, 1)
@@ -228,7 +228,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever came before: bodies of one size soon go together as far as they fit, and small ones as many as may.
+        /// Whatever sizes came before, bodies of one size soon share requests as far as they fit, and small ones up to
+        /// `KEYS`.
         #[test]
         fn bodies_of_one_size_soon_go_together_as_far_as_they_fit(
             before in proptest::collection::vec(proptest::option::of(0_usize..600_000), 0..50),

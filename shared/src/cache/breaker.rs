@@ -1,53 +1,53 @@
-//! Keeps a dead cache from costing every read its timeout.
+//! A circuit breaker: without it, every read would wait for the timeout while Redis is down.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Failures in a row after which it opens.
+/// The failures in a row that open it.
 const THRESHOLD: u32 = 3;
-/// How long it stays open before one question is let through again.
+/// How long it stays open before it allows one command again.
 const COOLDOWN: Duration = Duration::from_millis(500);
 
-/// Closed while all is well; open after some failures in a row; then one question at a time tries
-/// whether it may close again.
+/// Closed while commands succeed; open after some failures in a row; then it allows one command per cooldown, and a
+/// success closes it.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// None while closed.
+    /// `None` while closed.
     open_until: Option<Instant>,
 }
 
 impl Breaker {
-    /// Whether all is well, as far as is known.
+    /// Whether it is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.0.lock().open_until.is_none()
     }
 
-    /// Whether somebody may ask now.
+    /// Whether [`Self::allows`] would return true now.
     pub(super) fn is_due(&self) -> bool {
         self.0.lock().open_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Whether to ask at all.
+    /// Whether a command may be sent now.
     pub(super) fn allows(&self) -> bool {
         self.0.lock().allows(Instant::now())
     }
 
-    /// There was an answer.
+    /// A command succeeded: closes it.
     pub(super) fn succeeded(&self) {
         *self.0.lock() = State::default();
     }
 
-    /// There was none. Says whether this is what opened it.
+    /// A command failed. Returns whether this failure opened it.
     pub(super) fn failed(&self) -> bool {
         self.0.lock().failed(Instant::now())
     }
 
-    /// There was an answer that leaves no doubt: it opens at once.
+    /// Opens it at once, after an answer that is conclusive.
     pub(super) fn trip(&self) {
         self.0.lock().trip(Instant::now());
     }
@@ -58,7 +58,7 @@ impl State {
         let is_closed = self.open_until.is_none();
         let tries = self.open_until.is_some_and(|until| now >= until);
         if tries {
-            // The others keep waiting.
+            // This call may try; the others are rejected for another cooldown.
             self.open_until = Some(now + COOLDOWN);
         }
         is_closed || tries

@@ -1,40 +1,40 @@
-//! What an error of Redis means for the server that sent it.
+//! Classifies Redis errors by what the server can still be used for.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// How Redis 7 says that a script's user may not run one of its commands.
+/// Redis 7's error text if a script's user may not run one of its commands.
 const NOT_BY_SCRIPT: &str = "user executing the script can't run this command";
 
 /// What a server can still be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// For everything: the error is about this one command.
+    /// Everything: the error is about this one command.
     Well,
-    /// For other commands: it has no room for this one, or the user may not give it.
+    /// Other commands: there is no memory for this one, or the user lacks the permission.
     Command,
-    /// For reads: it cannot save, or has too few replicas.
+    /// Reads: it cannot save to disk, or has too few replicas.
     Writes,
-    /// For nothing: it is a replica, which lags behind another server.
+    /// Nothing: it is a replica, which may lag behind its primary.
     Replica,
-    /// For nothing.
+    /// Nothing.
     Away,
 }
 
-/// Classifies an error. An unknown one counts as away: PostgreSQL has the truth.
+/// Classifies an error. An unknown error counts as `Away`, which is safe: reads then come from PostgreSQL.
 pub(super) fn classify(error: &RedisError) -> Verdict {
     match error.kind() {
         ErrorKind::Server(
             ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain,
         ) => Verdict::Well,
         _ => match error.code() {
-            // A key that is no string.
+            // The key is not a string.
             Some("WRONGTYPE") => Verdict::Well,
             Some("OOM" | "NOPERM") => Verdict::Command,
             // The error of a script that may not call a command has no code of its own.
             Some("ERR") if error.detail().is_some_and(|text| text.contains(NOT_BY_SCRIPT)) => Verdict::Command,
             Some("MISCONF" | "NOREPLICAS") => Verdict::Writes,
-            // Only a replica answers so. MASTERDOWN: its link to its primary is down, and it may not answer with old
-            // data; it refuses every script then, also one that only reads.
+            // Only a replica sends these. MASTERDOWN: its link to its primary is down, and it is configured not to
+            // serve stale data; then it also refuses scripts that only read.
             Some("READONLY" | "MASTERDOWN") => Verdict::Replica,
             _ => Verdict::Away,
         },
@@ -42,10 +42,10 @@ pub(super) fn classify(error: &RedisError) -> Verdict {
 }
 
 const REFUSALS: &str = "redis_refusals_total";
-/// The values of its label `code`, beside `other`.
+/// The values of its label `code`, in addition to `other`.
 const KNOWN: [&str; 6] = ["MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
 
-/// Describes the metric of refusals, and sets it to 0.
+/// Describes the metric of refusals, and initialises it to 0.
 pub fn describe() {
     metrics::describe_counter!(REFUSALS, "Commands that Redis refused, by the code of its error.");
     for code in KNOWN {
@@ -69,7 +69,7 @@ fn label(error: &RedisError) -> &'static str {
 mod tests {
     use super::*;
 
-    /// An error as the client makes it of a server's line.
+    /// The client's error for an error line of the server.
     fn error(line: &str) -> RedisError {
         match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap() {
             redis::Value::ServerError(error) => error.into(),

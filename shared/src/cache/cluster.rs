@@ -1,4 +1,4 @@
-//! A cluster: which node has which slot, and where to ask when that has changed.
+//! A Redis Cluster: the map of slots to nodes, and how it is refreshed when it changes.
 //!
 //! Each node has its own connection and its own breaker: if one is away, only its keys are affected. The map of slots
 //! is read in the background; a command waits for it only if no node is known for its key (see
@@ -39,7 +39,7 @@ pub(super) struct Cluster {
     nodes: Mutex<HashMap<Address, Node>>,
     owners: watch::Sender<Arc<Owners>>,
     refreshing: AtomicBool,
-    /// For keys whose node is not known.
+    /// The breaker for keys whose node is not known.
     lost: Breaker,
     /// The log has reported that a key's node is not known, but not yet the reason.
     reason_is_due: AtomicBool,
@@ -48,15 +48,15 @@ pub(super) struct Cluster {
 /// Why the map of slots could not be read.
 struct NoSlots {
     why: String,
-    /// False if only the time was up.
+    /// False if there was only a timeout.
     is_reason: bool,
 }
 
-/// Slots from, to, and the node that has them.
+/// The first slot, the last slot, and their node.
 type Range = (u16, u16, Address);
 
 impl Cluster {
-    /// Its map is read with the first command.
+    /// The first command reads the map of slots.
     pub(super) fn open(seeds: Vec<ConnectionInfo>) -> Arc<Self> {
         Arc::new(Self {
             seeds,
@@ -117,7 +117,7 @@ impl Cluster {
         Err(CommandFailure::Away)
     }
 
-    /// Reads the map now, and gives every node that has slots; or why there is none.
+    /// Reads the map now, and returns every node that has slots, or why none is known.
     pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
         match timeout_at(until, self.refresh()).await {
             Ok(looked) => looked.map_err(|no_slots| no_slots.why)?,
@@ -273,8 +273,8 @@ impl Cluster {
     }
 }
 
-/// What `CLUSTER SLOTS` says: ranges, each with its primary first. A node that does not know its own
-/// host means the one that was asked.
+/// Parses the answer of `CLUSTER SLOTS`: ranges, each with its primary first. An empty host means the node that was
+/// asked.
 fn ranges(answer: Value, asked: &str) -> Option<Vec<Range>> {
     let told: Vec<Vec<Value>> = FromRedisValue::from_redis_value(answer).ok()?;
     let mut found = Vec::with_capacity(told.len());
@@ -287,7 +287,7 @@ fn ranges(answer: Value, asked: &str) -> Option<Vec<Range>> {
         let host: Option<String> = FromRedisValue::from_redis_value(primary.next()?).ok()?;
         let port = FromRedisValue::from_redis_value(primary.next()?).ok()?;
         match host.as_deref() {
-            // It does not know that node's host.
+            // The asked node does not know the host.
             Some("?") => {}
             None | Some("") => found.push((from, to, (asked.to_owned(), port))),
             Some(host) => found.push((from, to, (host.to_owned(), port))),

@@ -1,15 +1,16 @@
-//! Commands: what they do, and how bodies are asked for.
+//! Redis commands: their kinds, and the commands that read bodies.
 
 use bytes::Bytes;
 use redis::{Arg, Cmd, Pipeline, RedisResult, Value};
 
 use super::scripts;
 
-/// What a command does. A server may have no room to store anything, or the user no right to, and do all else.
+/// The kind of a command. A server without free memory, or without the permission for the user, may refuse only the
+/// commands that store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Does {
     Reads,
-    /// Or what takes no room either.
+    /// Deletes, or does anything else that needs no memory.
     Deletes,
     Stores,
 }
@@ -28,7 +29,7 @@ impl Does {
     }
 }
 
-/// Commands that read, with the one before them that a replica refuses.
+/// A pipeline of reads, after a `DEL` that a replica refuses.
 pub(super) fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
     let commands = commands.into_iter();
     let mut all = Pipeline::with_capacity(1 + commands.size_hint().0);
@@ -39,8 +40,8 @@ pub(super) fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>)
     all
 }
 
-/// Asks for the first bytes under a key, up to this one. There is one of these for each hit, so that its memory is
-/// asked for at once.
+/// Reads a value's bytes from the first up to index `last`. Every hit needs one such command, so it is allocated once,
+/// in full size.
 pub(super) fn beginning_of(key: &str, last: &str) -> Cmd {
     const NAME: &str = "GETRANGE";
     let mut command = Cmd::with_capacity(4, NAME.len() + key.len() + "0".len() + last.len());
@@ -48,7 +49,8 @@ pub(super) fn beginning_of(key: &str, last: &str) -> Cmd {
     command
 }
 
-/// A key that holds no string looks like an absent one; so does an empty string, which is nothing of ours.
+/// Parses an answer to [`beginning_of`]. A key that is not a string looks like an absent one; so does an empty string,
+/// which is never an entry of ours.
 pub(super) fn beginning(answer: Value) -> RedisResult<Option<Bytes>> {
     match answer.extract_error() {
         Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())),

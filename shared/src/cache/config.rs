@@ -1,4 +1,4 @@
-//! Where Redis is, and how long it keeps what it is given.
+//! The settings of Redis.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::runtime::config::{Secret, duration_in, text, trimmed, yes_or_no};
 use crate::store::PostgresConfig;
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3_600);
-/// Less is not enough for a command on a busy machine: the cache would never be used, nor fenced.
-/// The worker waits for a fence as long, too, and ingest with it.
+/// Below 10 ms, commands on a busy machine would always time out: the cache would never be used or fenced. The worker's
+/// fences wait at least as long too, which delays ingest, so the upper limit is 10 s.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
 /// The connection to Redis.
@@ -39,7 +39,7 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// What every key starts with.
+    /// The prefix of every key.
     pub fn key_prefix(&self) -> &str {
         self.key_prefix.as_deref().unwrap_or_default()
     }

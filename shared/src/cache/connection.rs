@@ -16,7 +16,7 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any caller waits: each command has its caller's deadline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The connection is given up if sent data stays unacknowledged for so long. Otherwise it would hang for a quarter of
+/// The connection is closed if sent data stays unacknowledged for this time. Otherwise it would hang for a quarter of
 /// an hour if the host disappears.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
@@ -30,8 +30,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects at once, in the background, and reconnects by itself, with so many attempts in a row; the next command
-    /// after that starts over.
+    /// Connects at once, in the background, and reconnects by itself, with `tries` attempts in a row; after that, the
+    /// next command starts over.
     pub(super) fn open(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED));
         let settings = ConnectionManagerConfig::new()
@@ -58,7 +58,7 @@ impl Connection {
         }
     }
 
-    /// The same for a pipeline of so many commands. Errors of the server are among the answers.
+    /// The same for a pipeline of `count` commands. Errors of the server are among the answers.
     pub(super) async fn query_all(&self, commands: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
         let mut manager = self.manager();
         match manager.req_packed_commands(commands, 0, count).await {
@@ -67,9 +67,9 @@ impl Connection {
         }
     }
 
-    /// Resolves the server's name again and connects. If a server answers, new commands use that connection; those
-    /// under way keep the old one. At most once in so long. If none answers, the old connection stays, and reconnects
-    /// by itself, one attempt at a time.
+    /// Resolves the server's name again and connects, at most once per `pause`. If a server answers, new commands use
+    /// that connection; those under way keep the old one. If none answers, the old connection stays, and reconnects by
+    /// itself, one attempt at a time.
     pub(super) fn renew(self: &Arc<Self>, pause: Duration) {
         {
             let mut renewed = self.renewed.lock();

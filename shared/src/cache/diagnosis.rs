@@ -1,8 +1,8 @@
 //! Why Redis does not answer, in its own words.
 //!
-//! The connection in use reconnects by itself, and a command that waits for it learns only that time is up. So the
-//! reason is found on a separate connection: a server with too many clients says so before the first command, and one
-//! that cannot save says so in answer to a `PING`.
+//! The connection in use reconnects by itself, and a command that waits for it sees only a timeout. So the reason is
+//! found on a separate connection: a server with too many clients reports that before the first command, and a server
+//! that cannot save reports that in its answer to `PING`.
 
 use std::time::Duration;
 
@@ -19,15 +19,14 @@ const MAX_ANSWER: usize = 256;
 /// The reason if there is no better one.
 pub(super) const NO_ANSWER: &str = "no answer in time";
 
-/// The outcome on a separate connection.
+/// The result of the attempt on a separate connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Diagnosis {
     /// The server answers now.
     Answers,
     /// The reason, in the server's or the network's own words.
     Reason(String),
-    /// Time was up before there was a reason. A later attempt may find one: on a busy machine a TLS handshake takes
-    /// long.
+    /// The attempt timed out without a reason. A later one may find it: on a busy machine a TLS handshake takes long.
     Unknown(&'static str),
 }
 

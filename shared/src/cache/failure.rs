@@ -1,4 +1,4 @@
-//! Why Redis gives no answer to use.
+//! Why a Redis command failed.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use redis::RedisError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandFailure {
-    /// Redis is well, and answered with this error.
+    /// Redis works, and answered with this error.
     #[error(transparent)]
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
     #[error("no answer from Redis")]
     Away,
-    /// It refuses writes, or did when it was last asked. These are its words.
+    /// It refuses writes, or refused the last one, with this error text.
     #[error("Redis refuses writes: {0}")]
     Refuses(Arc<str>),
 }

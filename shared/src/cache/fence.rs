@@ -1,4 +1,4 @@
-//! The worker's side of the cache: after a transaction nothing older may be read.
+//! The worker's side of the cache: after a transaction, no older body may be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,30 +13,31 @@ use super::pending::{Bounds, Pending};
 use super::{Cache, CacheKey, CommandFailure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
 use crate::store::Store;
 
-/// Fences that could not be sent are kept for this many resources; past it, the TTL bounds how
-/// long a stale body lives.
+/// The most resources for which fences that could not be sent are kept. Beyond that, the TTL limits how long a stale
+/// body lives.
 const MAX_PENDING: usize = 100_000;
-/// Events that wait for them to be counted as visible; past it, they count at once, as late as the TTL may make it.
+/// The most events that wait for a kept fence before they count as visible. Beyond that, an event counts at once, with
+/// the longest delay that the TTL allows.
 const MAX_PENDING_EVENTS: usize = 200_000;
 /// Keys in one script on a single node.
 const CHUNK: usize = 200;
 /// Commands under way at once: to a single node, each for a chunk, and to a cluster, each for a key.
 const CONCURRENCY: usize = 8;
 const CONCURRENCY_OF_KEYS: usize = 128;
-/// How long a command may take. More than a reader's: a reader has PostgreSQL to go to, and a fence
-/// that is late leaves something stale behind.
+/// The timeout of a command. Longer than a reader's: a reader can ask PostgreSQL instead, but a failed fence leaves a
+/// stale body.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a fence is tried before it is put off, though Redis is not known to be away. As often
-/// as it takes to find out that it is.
+/// The attempts for a fence before it is kept for later, unless Redis is known to be away. Enough failures to open the
+/// breaker.
 const TRIES: usize = 3;
-/// How often fences that could not be sent are tried again.
+/// The interval between attempts to send the kept fences.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// A resource, and the version that nothing cached may be below.
+/// A resource, and the lowest version that may be cached for it.
 pub type Fence = (CacheKey, i64);
 /// An event's resource, and when the event was accepted.
 pub type Accepted<'a> = (&'a CacheKey, OffsetDateTime);
-/// One of many, and its place among them.
+/// A fence with its index among the others.
 type Placed<'a> = (usize, &'a Fence);
 
 /// Sends fences, and keeps those that could not be sent.
@@ -46,15 +47,15 @@ pub struct Fencer {
     store: Store,
     pending: Arc<Mutex<Pending>>,
     since: Instant,
-    /// Whose turn it is to send what is kept.
+    /// Held while the kept fences are sent.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Fencer {
-    /// A fencer; [`Self::run`] has to run beside it.
+    /// A fencer; [`Self::run`] must run in the background.
     pub fn new(cache: Cache, store: Store) -> Self {
         let timeout = cache.timeout.max(TIMEOUT);
-        // A lease of before the fence may still be filled.
+        // A lease taken before the fence may still be filled.
         let stale = LEASE_TTL + cache.ttl;
         let pending = Pending::new(Bounds { fences: MAX_PENDING, events: MAX_PENDING_EVENTS, stale });
         Self {
@@ -66,18 +67,17 @@ impl Fencer {
         }
     }
 
-    /// Fences resources at these versions, and reports what became of each one's cache entry. What Redis
-    /// did not acknowledge is kept, and sent again.
+    /// Fences resources at these versions, and reports the outcome for each cache entry. Fences that Redis did not
+    /// acknowledge are kept, and sent again.
     ///
-    /// A Redis that is slow is waited for, and asked again: a command that was given up may have been
-    /// carried out or not, and to repeat it does no harm. Where it is known to be away nothing is
-    /// tried, so that ingest does not wait for it.
+    /// If Redis is slow, this waits and retries: a command that timed out may have been executed or not, and repeating
+    /// it does no harm. If Redis is known to be away, this does not try, so that ingest does not wait for it.
     pub async fn fence(&self, versions: &[Fence]) -> FenceReport {
         self.fence_events(versions, &[]).await
     }
 
-    /// The same after a batch of events. Counts each in `accepted_to_visible_seconds`: when its fence is acknowledged,
-    /// now or later, or when nothing stale can be cached any more.
+    /// The same after a batch of events. Records each event in `accepted_to_visible_seconds`: when its fence is
+    /// acknowledged, now or later, or when no stale body can be cached any more.
     pub async fn fence_events(&self, versions: &[Fence], events: &[Accepted<'_>]) -> FenceReport {
         let mut report = FenceReport::pending(versions.len());
         let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();
@@ -93,7 +93,7 @@ impl Fencer {
         report
     }
 
-    /// Sends what is kept, for ever.
+    /// Sends the kept fences, forever.
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(RETRY).await;
@@ -102,8 +102,8 @@ impl Fencer {
         }
     }
 
-    /// Sends what is kept until there is nothing left, at most for so long; says whether it came to
-    /// that. For a worker that ends: what it keeps is gone with it.
+    /// Sends the kept fences until none is left, for at most `patience`; returns whether all were sent. For a worker
+    /// that ends: it loses the fences that it still keeps.
     pub async fn finish(&self, patience: Duration) -> bool {
         let sent = async {
             self.send_kept().await;
@@ -115,7 +115,7 @@ impl Fencer {
         tokio::time::timeout(patience, sent).await.is_ok()
     }
 
-    /// Tries once to send what is kept. It stays there until it is acknowledged.
+    /// Tries once to send the kept fences. They are kept until they are acknowledged.
     async fn send_kept(&self) {
         let _turn = self.turn.lock().await;
         let due = |(key, _): &(&CacheKey, i64)| self.cache.may_be_asked(key);
@@ -132,7 +132,7 @@ impl Fencer {
         for ((key, version), outcome) in kept.iter().zip(&report.outcomes) {
             if outcome.is_acknowledged() {
                 sent += 1;
-                // A greater one that was kept in the meantime is still to be sent.
+                // A fence with a greater version that was added meanwhile stays.
                 count_visible(pending.acknowledged(key, *version, since));
             }
         }
@@ -142,12 +142,12 @@ impl Fencer {
         }
     }
 
-    /// How many resources have a fence that is still to be sent.
+    /// The number of resources with a fence that is not sent yet.
     pub fn pending_len(&self) -> usize {
         self.pending.lock().len()
     }
 
-    /// Reports what became of each, by its place, as far as it was acknowledged.
+    /// Returns the outcome of each acknowledged fence, with its index.
     async fn send(&self, fences: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
         let (size, concurrency) =
             if self.cache.servers.is_cluster() { (1, CONCURRENCY_OF_KEYS) } else { (CHUNK, CONCURRENCY) };
@@ -158,9 +158,9 @@ impl Fencer {
         stream::iter(chunks).buffer_unordered(concurrency).concat().await
     }
 
-    /// First step: versions travel, bodies do not.
+    /// First step: sends only the versions, not the bodies.
     async fn fence_chunk(&self, chunk: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
-        // Before a call is made that would not be sent.
+        // Do not build a call that would not be sent.
         let Some((_, (first, _))) = chunk.first() else { return Vec::new() };
         if !self.cache.may_be_asked(first) {
             return Vec::new();
@@ -177,7 +177,7 @@ impl Fencer {
             match FenceOutcome::from_code(letter) {
                 Some(outcome) => outcomes.push((fence.0, outcome)),
                 None if letter == scripts::OLDER => older.push(fence),
-                // Not what our script says: as if there were no answer.
+                // Not an answer of our script: treated as no answer.
                 None => {}
             }
         }
@@ -187,8 +187,8 @@ impl Fencer {
         outcomes
     }
 
-    /// Second step: bodies, read after the transaction and so at least as new as its versions, for
-    /// the keys that hold one. Where PostgreSQL does not give them, the keys are deleted.
+    /// Second step: new bodies for the keys that hold older ones. They are read after the transaction, so they are at
+    /// least as new as its versions. If PostgreSQL does not return a body, its key is deleted.
     async fn replace(&self, older: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
         let found = self.load(older).await;
         let mut replacements = Vec::with_capacity(older.len());
@@ -199,7 +199,7 @@ impl Fencer {
         stream::iter(replacements).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
     }
 
-    /// What PostgreSQL has for these keys.
+    /// Reads the bodies of these keys from PostgreSQL.
     async fn load(&self, fences: &[Placed<'_>]) -> HashMap<CacheKey, Loaded> {
         let mut by_kind: HashMap<&str, (&'static Kind, Vec<Arc<str>>)> = HashMap::new();
         for (_, (key, _)) in fences {
@@ -216,21 +216,21 @@ impl Fencer {
         found
     }
 
-    /// None where it was not acknowledged.
+    /// `None` if Redis did not acknowledge it.
     async fn replace_one(&self, (key, version): &Fence, found: Option<&Loaded>) -> Option<FenceOutcome> {
-        // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
+        // Ignore an older body: it came from a lagging replica, or the device was erased and began again at version 1.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         match self.cache.replace(key, version, body).await {
             Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
-            // No room for the body, or the key is on its way to another node. An absent key is
-            // always safe.
+            // There is no memory for the body, or the key is being moved to another node. An absent key is always safe.
             Err(CommandFailure::Answered(_)) => self.cache.delete(key).await.then_some(FenceOutcome::Deleted),
             Err(CommandFailure::Away | CommandFailure::Refuses(_)) => None,
         }
     }
 
-    /// Keeps what was not acknowledged, drops what was kept of the others, and counts the events that are visible.
+    /// Keeps the fences that were not acknowledged, drops the kept ones that were, and counts the events that are
+    /// visible.
     fn note(&self, versions: &[Fence], events: &[Accepted<'_>], report: &mut FenceReport) {
         let (since, now) = (self.since.elapsed(), OffsetDateTime::now_utc());
         let age = |accepted: &OffsetDateTime| Duration::try_from(now - *accepted).unwrap_or_default();
@@ -266,7 +266,7 @@ fn show(pending: &Pending) {
     metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
 }
 
-/// Counts events that became visible so long after they were accepted.
+/// Records the time from acceptance to visibility of events.
 fn count_visible(visible: impl IntoIterator<Item = Duration>) {
     let histogram = metrics::histogram!("accepted_to_visible_seconds");
     for after in visible {

@@ -1,25 +1,26 @@
-//! What a fence did to the cache, entry by entry.
+//! The outcome of a fence for each cache entry.
 
 use crate::runtime::named::named;
 
 named!(
-    /// What a fence did to the cache entry of a resource. In all cases but the last two no read that starts
-    /// afterwards gets less than the fence's version.
+    /// The outcome of a fence for the cache entry of a resource. In all cases except the last two, no read that starts
+    /// afterwards returns a version below the fence's.
     pub FenceOutcome {
-        /// No body was there.
+        /// There was no entry.
         Absent = "absent",
-        /// A body of this version, or of a newer one, was there already.
+        /// There was a body of this version or a newer one.
         Current = "current",
-        /// A reader's lease was there, and was deleted: what it read is not put in.
+        /// There was a reader's lease, which was deleted: the reader's body will not be stored.
         LeaseDeleted = "lease_deleted",
         /// An older body was replaced by the new one.
         Replaced = "replaced",
-        /// What was there was deleted: an older body for which there was no new one, or no room, or something
-        /// that is neither a body nor a lease.
+        /// The entry was deleted: an older body without a new one, or without memory for the new one, or a value that
+        /// is neither a body nor a lease.
         Deleted = "deleted",
         /// Redis did not acknowledge the fence: it is kept, and sent again.
         Pending = "pending",
-        /// Redis did not acknowledge the fence, and too many are kept already: the TTL bounds what may be stale.
+        /// Redis did not acknowledge the fence, and too many are kept already: the TTL limits how long a stale body
+        /// lives.
         Lost = "lost",
     }
 );
@@ -30,7 +31,7 @@ impl FenceOutcome {
         !matches!(self, Self::Pending | Self::Lost)
     }
 
-    /// What a script's letter stands for; none where something is left to do.
+    /// The outcome for a script's letter; `None` if the fence needs its second step, or if the letter is unknown.
     pub(super) const fn from_code(letter: u8) -> Option<Self> {
         match letter {
             b'a' => Some(Self::Absent),
@@ -43,25 +44,25 @@ impl FenceOutcome {
     }
 }
 
-/// What fences did, each in the place of its resource.
+/// The outcomes of fences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FenceReport {
-    /// One for each resource, in the order in which they were given.
+    /// One outcome for each resource, in the order of the call.
     pub outcomes: Vec<FenceOutcome>,
 }
 
 impl FenceReport {
-    /// Of so many fences, of which none is acknowledged yet.
+    /// A report in which no fence is acknowledged yet.
     pub fn pending(fences: usize) -> Self {
         Self { outcomes: vec![FenceOutcome::Pending; fences] }
     }
 
-    /// Whether Redis acknowledged all of it: then no read that starts from now on gets less.
+    /// Whether Redis acknowledged all fences: then no read that starts from now on returns an older version.
     pub fn is_acknowledged(&self) -> bool {
         self.outcomes.iter().all(|outcome| outcome.is_acknowledged())
     }
 
-    /// Notes what became of some, by their places.
+    /// Sets the outcomes of some fences, by their index.
     pub(super) fn note(&mut self, outcomes: &[(usize, FenceOutcome)]) {
         for (place, outcome) in outcomes {
             if let Some(noted) = self.outcomes.get_mut(*place) {

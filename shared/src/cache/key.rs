@@ -1,4 +1,4 @@
-//! What is cached: a key's kind says under which prefix it lies in Redis, and how its bodies are read from PostgreSQL.
+//! Cache keys. The kind of a key defines its prefix in Redis, and how its bodies are read from PostgreSQL.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,19 +8,19 @@ use futures_util::future::BoxFuture;
 
 use crate::store::{Failure, Loaded, Store};
 
-/// A kind of things that are cached.
+/// A kind of cached resource.
 pub struct Kind {
-    /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without
+    /// The prefix of its keys, after `CACHE_KEY_PREFIX`; for example `resource:`. Unique among kinds, and without
     /// braces.
     pub prefix: &'static str,
-    /// Reads those that exist.
+    /// Reads bodies from PostgreSQL.
     pub load: Load,
 }
 
-/// Reads those with these identifiers that exist.
+/// Reads the resources with these identifiers; those that do not exist are left out.
 pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
 
-/// A thing that is cached: its kind, and its identifier there.
+/// The key of a cached resource: its kind and its identifier.
 #[derive(Clone)]
 pub struct CacheKey {
     kind: &'static Kind,
@@ -28,14 +28,14 @@ pub struct CacheKey {
 }
 
 impl Kind {
-    /// Its name, as in the metrics: the prefix without its colon.
+    /// Its name in the metrics: the prefix without its colon.
     pub fn name(&self) -> &'static str {
         self.prefix.trim_end_matches(':')
     }
 }
 
 impl CacheKey {
-    /// The key of a thing. Its identifier must hold no brace, which would choose the slot in a cluster.
+    /// The key of a resource. The identifier must not contain a brace, which would change the slot in a cluster.
     pub fn new(kind: &'static Kind, id: Arc<str>) -> Self {
         Self { kind, id }
     }
@@ -45,7 +45,7 @@ impl CacheKey {
         self.kind
     }
 
-    /// Its identifier among those of its kind.
+    /// Its identifier, unique within its kind.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -69,7 +69,7 @@ impl Hash for CacheKey {
     }
 }
 
-/// As it stands in Redis, behind `CACHE_KEY_PREFIX`.
+/// The key in Redis, without `CACHE_KEY_PREFIX`.
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (prefix, id) = self.parts();

@@ -23,11 +23,11 @@ use super::trouble::Trouble;
 
 /// The least time between two reconnects because the server is a replica.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
-/// If a server has not answered for so long, or has refused every command, another connection may lead to a working
-/// one. Also the least time between two such connections.
+/// If a server has not answered for this time, or has refused every command, a new connection may reach a working
+/// server. Also the least time between two such connections.
 const WRONG_FOR_LONG: Duration = Duration::from_secs(5);
 
-/// Why a cluster's node is not used: it has some of the keys only.
+/// The error for a cluster's node, which has only some of the keys.
 const OF_CLUSTER: &str = "it is a node of a cluster, and REDIS_CLUSTER is false";
 
 /// A server. Clones share the connection.
@@ -44,14 +44,14 @@ pub(super) struct Node {
     refusals: Arc<Mutex<Refusals>>,
     /// For each kind of command: one kind may fail while the others succeed.
     fails: Arc<[Trouble; 3]>,
-    /// A key that never exists. A replica answers reads too, and lags behind: so each read is sent together with a DEL of
-    /// this key, which changes nothing and which a replica refuses. None in a cluster, whose replicas redirect to their
-    /// primary by themselves.
+    /// A key that never exists. A replica may lag behind, but answers reads too. So each read is sent together with a
+    /// DEL of this key, which changes nothing, and which a replica refuses. `None` in a cluster, whose replicas
+    /// redirect to their primary by themselves.
     absent_key: Option<Arc<str>>,
 }
 
 impl Node {
-    /// Connects at once, in the background, with so many attempts in a row.
+    /// Connects at once, in the background, with `tries` attempts in a row.
     pub(super) fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
         Ok(Self {
             name: info.addr().to_string().into(),
@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// The first bytes of each key's value, at most so many; none if the key does not exist, or holds no string. Only
+    /// The first bytes of each key's value, at most `bytes`; `None` if the key does not exist or is not a string. Only
     /// for a single server.
     pub(super) async fn ask_beginnings(
         &self,
@@ -139,7 +139,7 @@ impl Node {
         self.judged(Does::of(command), until, answer).await
     }
 
-    /// Whether it answers and does what is asked; if not, why.
+    /// Whether it answers and executes commands; if not, why.
     pub(super) async fn ping(&self, until: Instant) -> Result<(), String> {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
             Ok(_) => {}
@@ -178,7 +178,7 @@ impl Node {
         found
     }
 
-    /// Whether `INFO` says so. Not every user may ask.
+    /// Whether `INFO` shows a cluster. Not every user has the permission to run it; then false.
     async fn is_of_cluster(&self, until: Instant) -> bool {
         let answer = self.ask_anyway(redis::cmd("INFO").arg("cluster"), until).await;
         let text = answer.ok().and_then(|answer| String::from_redis_value(answer).ok());
@@ -242,7 +242,7 @@ impl Node {
             self.goes_wrong(does);
         }
         match verdict {
-            // It has some of the keys, and serves those.
+            // A node of a cluster has some of the keys, and serves those.
             _ if is_misled => {
                 self.serves(writes);
                 self.refused(&error);
@@ -256,7 +256,7 @@ impl Node {
             }
             Verdict::Writes if writes => {
                 self.breaker.succeeded();
-                // At once: a script that found nothing to write is no sign that it takes writes again.
+                // Open at once: the success of a script that wrote nothing does not show that writes work again.
                 self.writes.trip();
                 self.refused(&error);
                 return CommandFailure::Refuses(error.to_string().into());

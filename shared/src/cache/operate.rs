@@ -1,4 +1,4 @@
-//! What operators' commands do to the cache. They have more time than a reader, and report the outcome.
+//! Cache operations of operators' commands. They have a longer timeout than a reader, and report the outcome.
 
 use std::time::Duration;
 
@@ -23,13 +23,12 @@ impl Cache {
         self.patient().answering().await.all()
     }
 
-    /// Deletes the entry of what was erased. Call it after the transaction.
+    /// Deletes the entry of an erased resource. Call it after the transaction.
     ///
-    /// The new life begins at version 1, and what is cached may be at a higher one, which no fence
-    /// would replace. After the transaction nothing can put the old body back: a reader needs its
-    /// lease, which is deleted too; and a worker that read the old body for a fence before the
-    /// transaction finds, when it is about to put it in, the mark that is left here beside the key,
-    /// and deletes instead. Where Redis is away, the entry lives until its TTL ends.
+    /// After an erasure the resource starts again at version 1. A cached body may have a higher version, which no fence
+    /// would replace. After the transaction nothing can store the old body again: a reader's lease is deleted too, and
+    /// a worker that read the old body for a fence before the transaction finds the mark that this sets, and deletes
+    /// the entry instead. If Redis is away, the entry lives until its TTL ends.
     pub async fn erase(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::erase();
         call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));
@@ -37,11 +36,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Deletes every entry of every kind, and tells how many: after PostgreSQL was restored to an
-    /// earlier time, cached bodies may have versions that its rows have not reached again, and no
-    /// fence would replace them. The keys are scanned for, never listed at once, and unlinked in
-    /// chunks: on a single node many at a time, in a cluster on each primary, one by one, because
-    /// they lie in different slots. What comes in while it runs may stay.
+    /// Deletes every entry of every kind, and returns their number. After PostgreSQL was restored to an earlier time,
+    /// cached bodies may have versions that its rows have not reached again, and no fence would replace them. The keys
+    /// are found by scanning, never listed at once, and unlinked in chunks on a single node, or one by one on each
+    /// primary of a cluster, because they are in different slots. Entries stored while this runs may stay.
     pub async fn clear(&self) -> anyhow::Result<u64> {
         let patterns: Vec<_> =
             self.kinds.iter().map(|kind| format!("{}*", literally(&[&*self.prefix, kind.prefix].concat()))).collect();
@@ -65,7 +63,7 @@ impl Cache {
             scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(CHUNK);
             let answer = node.ask_anyway(&scan, Instant::now() + OPERATOR_TIMEOUT).await?;
             let (next, keys): (u64, Vec<Vec<u8>>) = understood(answer)?;
-            // Of a cluster one by one, because they lie in different slots.
+            // In a cluster one by one, because the keys are in different slots.
             let size = if self.servers.is_cluster() { 1 } else { CHUNK };
             let mut commands = Vec::with_capacity(keys.len().div_ceil(size));
             for chunk in keys.chunks(size) {
@@ -91,20 +89,20 @@ impl Cache {
         Self { timeout: OPERATOR_TIMEOUT, ..self.clone() }
     }
 
-    /// The key beside another one that says that what it holds was erased: in the same slot of a cluster,
-    /// and never another thing's key, because no identifier holds a brace.
+    /// The key that marks a resource as erased. It is in the same slot of a cluster as the resource's key, and never
+    /// another resource's key, because no identifier contains a brace.
     pub(super) fn mark(&self, key: &CacheKey) -> String {
         format!("{{{}}}forgotten", self.redis_key(key))
     }
 
-    /// A key that is never there, by which a replica is told. None in a cluster, whose nodes send away who asks a
-    /// replica, and whose slots cannot be moved beside a command with an absent key.
+    /// A key that never exists, used to detect a replica. `None` in a cluster: its replicas redirect by themselves, and
+    /// while a slot is being moved, a command with an absent key fails.
     pub(super) fn absent(&self) -> Option<String> {
         (!self.servers.is_cluster()).then(|| absent_key(&self.prefix, &self.kinds))
     }
 }
 
-/// A text as a pattern that matches it alone.
+/// A text as a pattern that matches only this text.
 fn literally(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Fences that were put off, one a resource, and the events that wait for them to be visible.
+//! Postponed fences, one per resource, and the events that become visible with them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::CacheKey;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Resources.
+    /// The most resources with a postponed fence.
     pub(super) fences: usize,
-    /// Events, of all resources together.
+    /// The most events, for all resources together.
     pub(super) events: usize,
-    /// How long something stale may stand in the cache after a fence was put off.
+    /// How long a stale body may stay in the cache after a fence was postponed.
     pub(super) stale: Duration,
 }
 
@@ -19,21 +19,21 @@ pub(super) struct Bounds {
 pub(super) struct Pending {
     bounds: Bounds,
     fences: HashMap<CacheKey, PendingFence>,
-    /// Events in all of them.
+    /// The number of events in all of `fences`.
     events: usize,
 }
 
 #[derive(Debug)]
 struct PendingFence {
     version: i64,
-    /// In the order in which they came.
+    /// In order of arrival.
     events: Vec<Unseen>,
 }
 
-/// An event whose fence was put off.
+/// An event whose fence was postponed.
 #[derive(Debug, Clone, Copy)]
 struct Unseen {
-    /// Since its acceptance, when it was put off.
+    /// The time since its acceptance, when the fence was postponed.
     age: Duration,
     put_off: Duration,
 }
@@ -51,7 +51,7 @@ impl Pending {
         self.fences.iter().map(|(key, kept)| (key, kept.version))
     }
 
-    /// Keeps a resource's fence, or the greater one of two. Says whether there was room.
+    /// Keeps a resource's fence; of two, the greater version. Returns false if there is no room.
     pub(super) fn keep(&mut self, key: &CacheKey, version: i64) -> bool {
         if let Some(kept) = self.fences.get_mut(key) {
             kept.version = kept.version.max(version);
@@ -63,8 +63,8 @@ impl Pending {
         true
     }
 
-    /// Notes an event of such an age whose fence was put off. Where there is no room for it, it counts as visible as
-    /// late as it may be: gives how long that is after its acceptance.
+    /// Adds an event of this age whose fence was postponed. If there is no room, it counts as visible at the latest
+    /// possible time: then this returns that time, since its acceptance.
     pub(super) fn wait(&mut self, key: &CacheKey, age: Duration, now: Duration) -> Option<Duration> {
         let Some(kept) = self.fences.get_mut(key).filter(|_| self.events < self.bounds.events) else {
             return Some(age + self.bounds.stale);
@@ -74,8 +74,8 @@ impl Pending {
         None
     }
 
-    /// Redis acknowledged a resource's fence of this version. If no greater one is kept, gives for each event how long
-    /// after its acceptance it became visible.
+    /// Redis acknowledged a resource's fence of this version. If no greater version is kept, returns for each event the
+    /// time from its acceptance until it became visible.
     pub(super) fn acknowledged(&mut self, key: &CacheKey, version: i64, now: Duration) -> Vec<Duration> {
         if self.fences.get(key).is_none_or(|kept| kept.version > version) {
             return Vec::new();
@@ -85,7 +85,7 @@ impl Pending {
         events.into_iter().map(|event| event.age + now.saturating_sub(event.put_off)).collect()
     }
 
-    /// The same for the events that nothing stale can hide any more, whatever became of their fences.
+    /// The same for events whose stale bodies have expired, whether or not their fences were acknowledged.
     pub(super) fn expired(&mut self, now: Duration) -> Vec<Duration> {
         let mut visible = Vec::new();
         if self.events == 0 {
@@ -117,9 +117,9 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// So many events of a resource are put off with its next version.
+        /// This number of events of a resource are postponed with its next version.
         PutOff(u8, usize),
-        /// What is kept of a resource is acknowledged, or the version before it.
+        /// A resource's kept version is acknowledged, or the version before it.
         Acknowledged(u8, bool),
         Passes(u64),
     }

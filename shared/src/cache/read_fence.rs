@@ -1,13 +1,13 @@
-//! The reader's own fence: after a version was returned, no earlier one is.
+//! The reader's own fence: after a reader returned a version, no earlier one is returned.
 
 use super::{Cache, CacheKey, CommandFailure, millis, scripts};
 
 impl Cache {
-    /// Removes what is older than a body that was read from PostgreSQL and not cached, and keeps older bodies out. Call
-    /// it before the body is returned: until the worker's fence comes, a reader that asked PostgreSQL a moment earlier
-    /// may have cached an older body, or may be about to.
+    /// Fences a resource at a body that was read from PostgreSQL and not cached: removes older bodies, and leases that
+    /// could store one. Call it before the body is returned: until the worker's fence arrives, a reader that asked
+    /// PostgreSQL a moment earlier may have cached an older body, or may be about to.
     ///
-    /// True if Redis did so.
+    /// True if Redis acknowledged it.
     pub async fn at_least(&self, key: &CacheKey, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
         call.key(self.redis_key(key)).keys(self.absent()).arg(version);
@@ -18,7 +18,7 @@ impl Cache {
         }
     }
 
-    /// The second step of a fence, for a key with an older body; without a new one it is deleted.
+    /// The second step of a fence, for a key with an older body. If `body` is empty, the key is deleted.
     pub(super) async fn replace(&self, key: &CacheKey, version: i64, body: &str) -> Result<String, CommandFailure> {
         let mut call = scripts::fence_body();
         call.key(self.redis_key(key)).key(self.mark(key)).keys(self.absent());

@@ -1,11 +1,11 @@
-//! What a server refuses, and when the log reports it.
+//! The refusals of a server, and when the log reports them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the log reports the same refusal: if only some commands are refused, others succeed in between.
+/// The interval at which the log repeats the same refusal. Commands that succeed in between do not reset it.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// For how long after the last refusal readiness reports it.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const MOST: usize = 8;
 pub(super) struct Refusals {
     /// The last refusal: when, and its text.
     last: Option<(Instant, Arc<str>)>,
-    /// What was reported, and when.
+    /// The reported refusals, and when.
     told: Vec<(Instant, Arc<str>)>,
 }
 
@@ -25,7 +25,8 @@ impl Refusals {
         self.last = Some((now, said.into()));
     }
 
-    /// Whether to log it. One missing permission must not hide another one; in which script it was met does not matter.
+    /// Whether to log it. One missing permission must not hide another one; the script in which it occurred does not
+    /// matter.
     pub(super) fn is_to_be_told(&mut self, said: &str, now: Instant) -> bool {
         let said = said.split(" script: ").next().unwrap_or(said).trim_end_matches([' ', '.', ',']);
         self.told.retain(|(at, _)| now.saturating_duration_since(*at) < TELL_AGAIN);

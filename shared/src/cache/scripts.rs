@@ -1,4 +1,4 @@
-//! All the Lua there is. Each script does one thing to each of its keys, atomically.
+//! All Lua scripts. Each script does one thing to each of its keys, atomically.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ impl Lua {
         Self { source, hash: Script::new(source) }
     }
 
-    /// A call of it, without keys and arguments yet.
+    /// Starts a call of the script, without keys and arguments.
     pub(super) const fn call(&'static self) -> Call {
         Call { script: self, keys: Vec::new(), args: Vec::new() }
     }
@@ -42,18 +42,18 @@ impl Call {
         self
     }
 
-    /// The key that decides which node of a cluster is asked.
+    /// The key that decides which node of a cluster gets the call.
     pub(super) fn first_key(&self) -> &str {
         self.keys.first().map_or("", String::as_str)
     }
 
-    /// With the script's hash, which a server knows that has run it since it started.
+    /// The command with the script's hash. A server knows the hash if it has run the script since it started.
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", self.script.hash.get_hash())
     }
 
-    /// With the script itself, to the one server that did not know it. (Loading it first would ask
-    /// every node of a cluster, and fail where any of them is away.)
+    /// The command with the script's source, for a server that does not know the hash. (`SCRIPT LOAD` would go to every
+    /// node of a cluster, and fail if one of them is away.)
     pub(super) fn in_full(&self) -> Cmd {
         self.command("EVAL", self.script.source)
     }
@@ -68,7 +68,7 @@ impl Call {
     }
 }
 
-/// A function that makes a call of a script.
+/// Defines a function that starts a call of a script.
 macro_rules! script {
     ($(#[$doc:meta])* $name:ident = $source:literal) => {
         $(#[$doc])*
@@ -80,19 +80,18 @@ macro_rules! script {
 }
 
 script!(
-    /// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from
-    /// this user.
+    /// KEYS: one that never exists. Changes nothing. A server that refuses writes, or scripts of this user, refuses it.
     role = "return redis.call('DEL', KEYS[1])"
 );
 
-/// Whether a script stores something, by its hash or as a whole.
+/// Whether a script, given by its hash or its source, stores something.
 pub(super) fn stores(script: &[u8]) -> bool {
     let is = |lua: &Lua| lua.hash.get_hash().as_bytes() == script || lua.source.as_bytes() == script;
     is(fill().script) || is(fence_body().script)
 }
 
 script!(
-    /// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
+    /// KEYS: one. ARGV: lease, body, TTL in ms. Stores the body if the key still holds the lease.
     fill = r"
         if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
         redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -100,21 +99,21 @@ script!(
 );
 
 script!(
-    /// KEYS: one. ARGV: lease. Deletes the lease while it stands.
+    /// KEYS: one. ARGV: lease. Deletes the key if it still holds the lease.
     release = r"
         if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
         return redis.call('DEL', KEYS[1])"
 );
 
-/// What [`fence_versions`] answers for a key with an older body, which has to be replaced. Its other letters, and those of
-/// [`fence_body`], are in [`FenceOutcome::from_code`](super::FenceOutcome::from_code).
+/// The answer of [`fence_versions`] for a key with an older body, which has to be replaced. Its other letters, and
+/// those of [`fence_body`], are in [`FenceOutcome::from_code`](super::FenceOutcome::from_code).
 pub(super) const OLDER: u8 = b'o';
 
 script!(
-    /// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and
-    /// bodies that are new enough alone, deletes leases and whatever cannot be understood, and answers with a letter for
-    /// each key: older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a
-    /// key is absent, refuses to delete the one that is never there.
+    /// KEYS: the keys to fence, and optionally one that never exists. ARGV: a version for each key to fence. Leaves
+    /// absent keys and new enough bodies as they are, deletes leases and invalid values, and answers with a letter for
+    /// each key. Older bodies are left to [`fence_body`]. Deleting the key that never exists makes a replica refuse the
+    /// script even if there is nothing to write.
     fence_versions = r#"
         if #KEYS > #ARGV then redis.call('DEL', KEYS[#KEYS]) end
         local codes = {}
@@ -138,10 +137,10 @@ script!(
 );
 
 script!(
-    /// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body,
-    /// keeping its TTL, but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
-    /// Without a body to put there, deletes it; and also while the mark says that the device was erased, because the
-    /// body may have been read before that. Answers with a letter.
+    /// KEYS: one, its mark, and optionally one that never exists. ARGV: version, body, TTL in ms. Replaces an older
+    /// body and keeps its TTL; but if the old body is [`MISSING`](super::MISSING), whose TTL is short, the new body
+    /// gets the TTL of ARGV. Deletes the key if the new body is empty, or if the mark exists: the resource was erased,
+    /// and the new body may have been read before that. Answers with a letter.
     fence_body = r#"
         local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
         local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
@@ -162,8 +161,8 @@ script!(
 );
 
 script!(
-    /// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark: in
-    /// this order, because a Redis without room refuses a script's first write where that takes room.
+    /// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes the key, then sets the mark. In this order, because
+    /// a Redis without free memory refuses a script if its first write needs memory.
     erase = r"
         local deleted = redis.call('DEL', KEYS[1])
         redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])

@@ -1,4 +1,4 @@
-//! One node or a cluster.
+//! A single node or a cluster.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::node::{CommandFailure, Node};
 use crate::cache::RedisConfig;
 use crate::runtime::config::authorities;
 
-/// Where the keys are.
+/// The servers that hold the keys.
 #[derive(Clone)]
 pub(super) enum Servers {
     One(Node),
@@ -21,8 +21,8 @@ pub(super) enum Servers {
 
 const TLS_CA: &str = "REDIS_TLS_CA";
 
-/// The same server, with the authorities that its certificate is verified by; the system's if there are none. Nothing
-/// turns verification off.
+/// The same server, with the certificate authorities to trust; the system's if `trusted` is `None`. Verification cannot
+/// be turned off.
 fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<ConnectionInfo> {
     match (info.addr(), trusted) {
         (ConnectionAddr::TcpTls { insecure: true, .. }, _) => {
@@ -57,7 +57,7 @@ impl Servers {
             let node = Node::open(info(config.url.expose())?, usize::MAX, Some(absent_key.into()));
             return Ok(Self::One(node.ok().context(wrong)?));
         }
-        // A brace would decide the slot: a key and its mark could lie on different nodes.
+        // A brace would decide the slot: a key and its mark could be on different nodes.
         ensure!(!config.key_prefix().contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");
         let seeds: Vec<_> =
             config.url.expose().split(',').map(|url| info(url.trim())).collect::<anyhow::Result<_>>()?;
@@ -65,7 +65,7 @@ impl Servers {
         Ok(Self::Cluster(Cluster::open(seeds)))
     }
 
-    /// Whether keys lie on different nodes: then a command has one key only.
+    /// Whether keys are on different nodes: then a command may have only one key.
     pub(super) const fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }

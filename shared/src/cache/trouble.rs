@@ -1,20 +1,20 @@
-//! For how long a server has not done what it was asked.
+//! Measures how long a server has failed without a success in between.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Begins with the first failure, and is over with the first success.
+/// The time of the first failure since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Trouble(Mutex<Option<Instant>>);
 
 impl Trouble {
-    /// A failure. Says for how long there has been nothing else.
+    /// Notes a failure. Returns the time since the first failure after the last success.
     pub(super) fn failed(&self) -> Duration {
         self.failed_at(Instant::now())
     }
 
-    /// A success.
+    /// Notes a success.
     pub(super) fn succeeded(&self) {
         *self.0.lock() = None;
     }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// It lasts from the first failure behind the last success.
+        /// The time counts from the first failure after the last success.
         #[test]
         fn it_lasts_since_the_last_success(steps in proptest::collection::vec((0_u64..3_000, any::<bool>()), 1..50)) {
             let (trouble, mut now, mut first) = (Trouble::default(), Instant::now(), None);

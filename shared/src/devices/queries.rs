@@ -1,5 +1,5 @@
-//! What is kept of devices, in PostgreSQL: `events` (what happened, and what makes a repeat harmless), `resources` (the
-//! latest state of each) and `forgotten_devices` (the tombstones).
+//! The tables of devices in PostgreSQL: `events` (the history, which also makes a repeat harmless), `resources` (the
+//! latest states) and `forgotten_devices` (the tombstones).
 
 mod applied;
 mod apply;
@@ -19,7 +19,7 @@ use super::{DeviceDelivery, Event};
 use crate::kafka::Delivery;
 use crate::store::{Failure, Journal, Store, Tx, Work};
 
-/// What makes a repeat harmless.
+/// The journal that makes a repeat harmless.
 pub const JOURNAL: Journal = Journal { table: "events", key: "device_id", event_id: "event_id", outcome: "outcome" };
 
 /// Applies a batch in a transaction of its own.
@@ -27,7 +27,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
     store.transact(BEGIN, &Batch(batch)).await
 }
 
-/// Applies an event and takes it back: whether others would be applied now.
+/// Applies an event and rolls it back, to find out whether events could be applied now.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
     let event = Delivery::probe_event(payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await

@@ -1,4 +1,4 @@
-//! An event as its device sends it: what a device may send, and every reason to refuse it.
+//! Parses an event that a device submits, and finds every fault in it.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -10,22 +10,22 @@ use crate::kafka::ids::{EventId, IdError};
 use crate::runtime::json::{BodyError, Faults, Payload, at, each_member, json, text};
 use crate::runtime::rfc3339;
 
-/// What a device submitted, parsed.
+/// A parsed event of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// The device that reports.
     pub device_id: DeviceId,
-    /// What kind of event it is.
+    /// The event's type.
     pub event_type: EventType,
-    /// The device's own id for the event, where it gave one.
+    /// The device's own id for the event, if it gave one.
     pub event_id: Option<EventId>,
-    /// When it happened, where the device said so.
+    /// When it happened, if the device said so.
     pub occurred_at: Option<OffsetDateTime>,
-    /// What it reports.
+    /// The reported state.
     pub payload: Payload,
 }
 
-/// Parses one event; the payload shares the body's memory. Its error has every fault.
+/// Parses one event; the payload shares the body's memory. The error lists every fault.
 pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     parse_value(body, json(body)?)
 }
@@ -96,7 +96,7 @@ fn parsed<T>(
     outcome.map_err(|detail| faults.add(|| at(pointer), detail)).ok()
 }
 
-/// The members of the body's object, each as it stands, and what is wrong with their names.
+/// The members of the body's object, unparsed, and the faults of their names.
 #[derive(Default)]
 struct Fields<'a> {
     device_id: Option<&'a RawValue>,

@@ -1,4 +1,4 @@
-//! What every Kafka client of ours has in common: where the brokers are, and how to log in.
+//! The configuration that all our Kafka clients share: broker addresses and login.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -17,14 +17,14 @@ use super::client_log::{LogContext, log};
 use crate::kafka::KafkaConfig;
 use crate::runtime::lifecycle::no_result;
 
-/// A consumer without a group of its own to look after, or with nothing to do in one.
+/// A consumer that only logs: it needs no callbacks for rebalances or commits.
 pub type PlainConsumer = BaseConsumer<LogContext>;
 
-/// A client's configuration, to be completed by its owner.
+/// The common configuration of a client; the caller adds its own settings.
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     is_ours(rdkafka::util::get_rdkafka_version())?;
     let protocol = config.kafka_security_protocol.to_ascii_uppercase();
-    // librdkafka leaves out a broker that is named with another protocol, and says so in its log alone.
+    // librdkafka ignores a broker with another protocol, and reports that only in its log.
     let named = config.kafka_brokers.split(',').filter_map(|entry| entry.split_once("://"));
     if let Some((other, _)) = named.into_iter().find(|(named, _)| !named.eq_ignore_ascii_case(&protocol)) {
         anyhow::bail!("KAFKA_BROKERS names {other}://, and KAFKA_SECURITY_PROTOCOL is {protocol}");
@@ -32,11 +32,11 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.kafka_brokers)
-        // `worker-service setup` makes topics, and nobody else: a producer's question would make one that is missing
-        // or misspelt, with a broker's own settings.
+        // Only `worker-service setup` creates topics. Otherwise a producer's metadata request would create a missing
+        // or misspelt topic with the broker's defaults.
         .set("allow.auto.create.topics", "false")
         .set("security.protocol", &protocol)
-        // A broker that is back is found within a second, not within ten.
+        // Reconnect within 1 s after a broker is back; the default is up to 10 s.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.nagle.disable", "true")
@@ -55,7 +55,7 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it there is no login");
     }
     if protocol.ends_with("SSL") {
-        // Both are the defaults; said here so that nobody has to look them up.
+        // Both are the defaults, set explicitly to show them.
         client.set("enable.ssl.certificate.verification", "true").set("ssl.endpoint.identification.algorithm", "https");
         if let Some(location) = &config.kafka_ssl_ca_location {
             client.set("ssl.ca.location", location);
@@ -66,8 +66,8 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     Ok(client)
 }
 
-/// Whether the librdkafka that is linked is the one that this was compiled with: how it lays out a header is not a part
-/// of its interface.
+/// Fails if the linked librdkafka is not the version that this was compiled with: `client_headers` depends on the
+/// memory layout of a header, which is not a part of librdkafka's interface.
 fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
     let [major, minor, revision, _] = RD_KAFKA_VERSION.to_be_bytes();
     anyhow::ensure!(
@@ -77,22 +77,22 @@ fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a record with this offset in its delivery report was acknowledged by a broker.
+/// Whether a broker acknowledged a record whose delivery report has this offset.
 ///
-/// librdkafka reports success without an offset where it only concludes that a record was written: a later batch was
-/// acknowledged, or the broker took it for one that it has. Brokers refuse a batch behind a gap in its producer's sequence,
-/// it reasons. They do not where they know nothing of that producer yet: of two first batches the one may have been refused,
-/// while a broker starts, and the other taken.
+/// librdkafka reports success without an offset if it only concludes that a record was written: a later batch was
+/// acknowledged, or the broker took the batch for a duplicate. It assumes that a broker rejects a batch after a gap in
+/// the producer's sequence. That is false while the broker does not know the producer yet: when a broker starts, it can
+/// reject the first batch and accept the second.
 pub const fn is_acknowledged(offset: i64) -> bool {
     offset >= 0
 }
 
-/// Whether a batch is larger than the topic's `max.message.bytes`, or than its `segment.bytes`.
+/// Whether a batch is larger than the topic's `max.message.bytes` or `segment.bytes`.
 pub const fn is_too_large(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
 }
 
-/// Whether the topic is not there, as librdkafka or the broker says it.
+/// Whether the topic does not exist, according to librdkafka or the broker.
 pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
 }
@@ -100,12 +100,12 @@ pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
 #[derive(Debug)]
 pub(super) struct Reached {
     pub(super) brokers: Vec<i32>,
-    /// The topics' names, as far as this user may know of them.
+    /// The names of the topics that this user may see.
     pub(super) topics: BTreeSet<String>,
 }
 
-/// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
-/// operator wants to know that the password is wrong.
+/// Asks Kafka for its brokers and topics. An admin client reports only a timeout; this reports the cause, such as a
+/// wrong password.
 pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let client = client.clone();
     spawn_blocking(move || reach_now(&client)).await.map_err(no_result)?
@@ -122,13 +122,13 @@ fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
         }
         Err(error) => error,
     };
-    // Nobody else takes what the client has to say.
+    // Nothing else polls this client, so its error callbacks run here.
     while consumer.poll(Duration::ZERO).is_some() {}
     let why = consumer.context().0.get().cloned().unwrap_or_else(|| error.to_string());
     anyhow::bail!("Kafka cannot be reached: {why}")
 }
 
-/// What a client met first. The last is often just that no broker is left.
+/// The first error of a client. The last one is often just "all brokers down".
 #[derive(Default)]
 struct Complaint(OnceLock<String>);
 
@@ -144,7 +144,7 @@ impl ClientContext for Complaint {
 
 impl ConsumerContext for Complaint {}
 
-/// How long an administrative question may take.
+/// The timeout of an administrative request.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What librdkafka has to say, in our log. With a broker away each of its clients says the same again and again, so of
-//! each kind there is one warning in a while, with the number of those that were left out.
+//! librdkafka's messages in our log. While a broker is down, each client repeats the same warnings, so each kind is
+//! logged at most once per interval, with the number of suppressed warnings.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-/// One warning of a kind in this time; the others are for who debugs.
+/// One warning of a kind per interval; the others are logged at debug level.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// The most kinds that are told apart: librdkafka has some dozens.
+/// The most kinds that are counted separately: librdkafka has some dozens.
 const MAX_KINDS: usize = 200;
 
-/// The kinds of warnings so far, of all clients of the process.
+/// The kinds of warnings so far, for all clients of the process.
 static WARNINGS: Mutex<Throttle> = Mutex::new(Throttle(BTreeMap::new()));
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct LastLine {
 }
 
 impl Throttle {
-    /// Whether a warning of this kind is to be told now; if so, how many were left out since the last one.
+    /// Returns `Some` if a warning of this kind is to be logged now: the number suppressed since the last one.
     fn tell(&mut self, kind: &str, now: Instant) -> Option<u64> {
         let is_room = self.0.len() < MAX_KINDS || self.0.contains_key(kind);
         let kind = if is_room { kind } else { "" };
@@ -45,7 +45,7 @@ impl Throttle {
     }
 }
 
-/// The context of a client that has no other: its log lines and errors are in ours.
+/// The default context of a client: it forwards the client's log lines and errors to our log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogContext;
 
@@ -61,7 +61,7 @@ impl ClientContext for LogContext {
     }
 }
 
-/// A line of a client's log; `what` is its kind.
+/// Logs a line of a client's log; `what` is its kind.
 pub fn log(level: RDKafkaLogLevel, what: &str, detail: &str) {
     match level {
         RDKafkaLogLevel::Emerg
@@ -75,7 +75,7 @@ pub fn log(level: RDKafkaLogLevel, what: &str, detail: &str) {
     }
 }
 
-/// An error that a client met; its kind is the code.
+/// Logs an error of a client; its kind is the code.
 pub fn log_error(error: &KafkaError, reason: &str) {
     let code = error.rdkafka_error_code().map(|code| code.to_string()).unwrap_or_default();
     warn(&code, reason);
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Each is told, or counted with one that is told later; and never two of a kind within the interval.
+        /// Each warning is logged, or counted in a later one; never two of a kind within the interval.
         #[test]
         fn of_each_kind_one_is_told_in_a_while_with_the_number_of_the_others(
             steps in prop::collection::vec((0..3usize, 0..4_000u64), 0..200),

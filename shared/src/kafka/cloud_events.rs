@@ -1,9 +1,9 @@
-//! An event as a CloudEvent 1.0: in the JSON format (structured and batched mode over HTTP), or as
-//! attributes beside the data (binary mode).
+//! Parses a submitted CloudEvent 1.0: in the JSON format (structured and batched mode over HTTP), or with its
+//! attributes in headers (binary mode).
 //!
-//! `id` is the event's id, `time` when it occurred, `data` the payload. `type` and `subject` are of the domain that takes
-//! the event, which has a type for each. `source` has to be there and is not kept. Extensions have to be well-formed and
-//! are passed over.
+//! `id` is the event's id, `time` when it occurred, `data` the payload. The domain that accepts the event has a Rust
+//! type for its `type` and one for its `subject`. `source` is required but not stored. Extensions must be well-formed
+//! and are ignored.
 
 mod binary;
 mod structured;
@@ -20,12 +20,12 @@ use crate::kafka::ids::EventId;
 use crate::runtime::json::{Fault, Faults, Payload, Pointer};
 use crate::runtime::rfc3339;
 
-/// What every CloudEvent says that was submitted. `T` and `S` are what a domain has as types and as subjects.
+/// A submitted CloudEvent. `T` and `S` are the domain's types for `type` and `subject`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted<T, S> {
     /// CloudEvents `type`.
     pub event_type: T,
-    /// CloudEvents `subject`: what it is about.
+    /// CloudEvents `subject`: what the event is about.
     pub subject: S,
     /// CloudEvents `id`.
     pub id: EventId,
@@ -37,7 +37,7 @@ pub struct Submitted<T, S> {
 
 const SPEC_VERSION: &str = "1.0";
 
-/// What the attributes said, each at its pointer.
+/// The attributes parsed so far, and their faults.
 struct Attributes<T, S> {
     event_type: Option<T>,
     subject: Option<S>,
@@ -74,7 +74,7 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
         }
     }
 
-    /// The event, where nothing was wrong.
+    /// The event, or all faults of the attributes and the payload.
     fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted<T, S>, Vec<Fault>> {
         match (self.event_type, self.subject, self.id, payload) {
             (Some(event_type), Some(subject), Some(id), Some(Ok(data))) if self.faults.is_empty() => {
@@ -85,7 +85,7 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
     }
 }
 
-/// The attributes that have to be there: those that CloudEvents requires, and what the event is about.
+/// The required attributes: those that CloudEvents requires, and `subject`.
 const REQUIRED: [&str; 5] = ["specversion", "type", "source", "id", "subject"];
 
 fn parse<T: FromStr<Err: Display>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
@@ -98,7 +98,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// A media type whose data stands as JSON.
+/// Whether a media type is JSON.
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = essence.split_once('/').map(|(_, subtype)| subtype).unwrap_or_default();
@@ -134,7 +134,7 @@ fn has_uri_characters(text: &str) -> bool {
                 fragments += 1;
                 fragments == 1
             }
-            // Brackets belong to the address of an authority; what stands in them is its business.
+            // Brackets enclose an IPv6 address; their content is not checked.
             _ => byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=".contains(&byte),
         };
         if !good {

@@ -1,4 +1,4 @@
-//! Where Kafka is, and who we are there.
+//! The settings of the connection to Kafka.
 
 use clap::builder::PossibleValuesParser;
 
@@ -28,8 +28,8 @@ pub struct KafkaConfig {
     pub kafka_ssl_ca_location: Option<String>,
 }
 
-/// Servers as librdkafka takes them, each with its port. It leaves out what it cannot read and says so in its own log
-/// alone, and of a list of nothing it only says that all brokers are down.
+/// Checks the broker list for librdkafka; each entry needs a port. librdkafka ignores an entry that it cannot parse and
+/// reports that only in its log; for an empty list it reports only that all brokers are down.
 fn brokers(text: &str) -> Result<String, String> {
     let each = text.split(',').map(str::trim).enumerate().map(|(place, entry)| {
         broker(entry).map_err(|why| format!("entry {} {why}: it must be host:port, separated by commas", place + 1))
@@ -41,10 +41,10 @@ fn broker(entry: &str) -> Result<&str, &'static str> {
     if entry.is_empty() {
         return Err("is empty");
     }
-    // The protocol that some tools put before it is checked when the client is made, against the one that is set.
+    // Some tools put a protocol before the address. `client` compares it with KAFKA_SECURITY_PROTOCOL.
     let address = entry.split_once("://").map_or(entry, |(_, address)| address);
     let Some((host, port)) = address.rsplit_once(':') else { return Err("has no port") };
-    // A colon of an IPv6 address is none before a port.
+    // A colon inside an IPv6 address does not start a port.
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').ok_or("has no port")?,
         None if host.contains(':') => return Err("has more than one colon, and no brackets around an IPv6 address"),
@@ -59,7 +59,7 @@ fn broker(entry: &str) -> Result<&str, &'static str> {
     }
 }
 
-/// Kafka's own rule. A name that begins with `^` would be a pattern to librdkafka.
+/// Kafka's own rule for topic names. librdkafka would treat a name that begins with `^` as a pattern.
 pub(crate) fn topic_name(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !(1..=249).contains(&text.len()) || !text.chars().all(known) || text == "." || text == ".." {
@@ -68,7 +68,7 @@ pub(crate) fn topic_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Kafka takes any name; one of several lines in its tools and in our log is a mistake.
+/// Kafka accepts any name; a very long one, or one with line breaks, is a mistake.
 const LONGEST_GROUP: usize = 249;
 
 pub(super) fn group_name(text: &str) -> Result<String, String> {

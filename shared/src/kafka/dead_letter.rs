@@ -1,4 +1,4 @@
-//! A dead letter: the record as it was, and why it could not be processed.
+//! A dead letter: the original record, and why it could not be processed.
 
 use time::OffsetDateTime;
 
@@ -9,81 +9,82 @@ use crate::runtime::rfc3339;
 named!(
     /// Why a record became a dead letter: the header `dlq.reason`, and a metric's label.
     pub Reason {
-        /// It is no event: undecodable, or its key is not its subject.
+        /// Not an event: undecodable, or its key is not its subject.
         Undecodable = "undecodable",
-        /// Its type is one that this version does not know.
+        /// This version does not know its type.
         UnknownType = "unknown_type",
-        /// PostgreSQL refused its data as such (SQLSTATE classes 21, 22, 44, 54).
+        /// PostgreSQL rejected its data (SQLSTATE classes 21, 22, 44, 54).
         Rejected = "rejected",
-        /// Its processing failed on every try (SQLSTATE classes 23, P0).
+        /// Processing failed on every attempt (SQLSTATE classes 23, P0).
         Failed = "failed",
-        /// Decoding it panicked, or applying it did on every try: a defect of ours.
+        /// Decoding panicked, or applying panicked on every attempt: a bug in this code.
         Panicked = "panicked",
-        /// It alone met what would be an outage of PostgreSQL's, again and again.
+        /// Only this event failed, repeatedly, with an error that otherwise means an outage of PostgreSQL.
         UnknownError = "unknown_error",
-        /// The client cannot take it apart. Its letter has its place alone.
+        /// The client cannot parse the record. The dead letter has only its position.
         Unreadable = "unreadable",
     }
 );
 
-/// Why no event could be had from a record. The text names no part of the payload.
+/// Why a record could not be decoded into an event. The text contains no part of the payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Refusal {
-    /// The kind of it.
+    /// The reason's category.
     pub reason: Reason,
-    /// The first thing found, in words.
+    /// The first fault, in words.
     pub error: String,
 }
 
 impl Refusal {
-    /// It is no event.
+    /// The record is not an event.
     pub fn undecodable(error: impl Into<String>) -> Self {
         Self { reason: Reason::Undecodable, error: error.into() }
     }
 
-    /// It is one of a type that this version does not know.
+    /// The event has a type that this version does not know.
     pub fn unknown_type(error: impl Into<String>) -> Self {
         Self { reason: Reason::UnknownType, error: error.into() }
     }
 }
 
-/// What goes to the dead-letter topic.
+/// A record for the dead-letter topic.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     /// The record, as it was read.
     pub record: Record,
-    /// Why.
+    /// Why it failed.
     pub reason: Reason,
-    /// Why, in words; never a part of the payload.
+    /// Why it failed, in words; contains no part of the payload.
     pub error: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
 /// The longest `dlq.error`, in bytes.
 const MAX_ERROR: usize = 1024;
 const OURS: &str = "dlq.";
-/// The header that holds a record's own headers where they cannot stand for themselves, as Kafka encodes them.
+/// The header that holds all of the record's own headers in Kafka's encoding, if they cannot be copied one by one.
 const ENCODED: &str = "dlq.headers";
-/// The most headers that stand for themselves. A record with too many of them is not read by every client.
+/// The most headers that are copied one by one. Not every client reads a record with too many headers.
 const MAX_HEADERS: usize = 1_000;
 
-/// Headers of a dead letter: names and values, a value that is null being none.
+/// Headers of a dead letter: names and values; `None` is a null value.
 pub type LetterHeaders = Vec<(String, Option<Vec<u8>>)>;
 
 impl DeadLetter {
-    /// The headers to send: the record's own as they were, and the `dlq.` ones, all as text.
+    /// The headers to send: the record's own, unchanged, and the `dlq.` headers. All names are text.
     ///
-    /// Not every client could read every name, and some end their process over it. Where one of the record's own
-    /// is not text, or is one of ours, or there are very many, all of them stand in the one header `dlq.headers`.
+    /// Not every client can read every name, and some crash on it. If one of the record's own names is not text or
+    /// begins with `dlq.`, or if there are more than 1,000 headers, all of them are encoded in the one header
+    /// `dlq.headers`.
     pub fn headers(&self, group: &str, failed_at: OffsetDateTime) -> LetterHeaders {
         let mut headers = own_headers(&self.record);
         headers.extend(self.our_headers(group, failed_at));
         headers
     }
 
-    /// The `dlq.` ones alone.
+    /// Only the `dlq.` headers.
     pub fn our_headers(&self, group: &str, failed_at: OffsetDateTime) -> LetterHeaders {
         let record = &self.record;
         let mut error = self.error.clone();
@@ -123,8 +124,7 @@ pub fn as_text(name: &[u8]) -> Option<&str> {
 }
 
 impl Record {
-    /// Of a dead letter the headers that its record had of its own, as they were. None where `dlq.headers` is not
-    /// what this writes.
+    /// The original headers of a dead letter's record. `None` if `dlq.headers` cannot be decoded.
     pub fn original_headers(&self) -> Option<Vec<Header<'_>>> {
         match self.header(ENCODED) {
             Some(encoded) => encoded_headers::decode(encoded),

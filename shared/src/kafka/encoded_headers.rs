@@ -1,4 +1,4 @@
-//! Headers as a record of Kafka's log holds them (record format 2), for a header's value that holds others.
+//! Encodes headers in the format of Kafka's log (record format 2), so that one header's value can hold other headers.
 //!
 //! A number is a zigzag varint; the headers are their count and then, for each, the name's length, the name, the
 //! value's length (-1 for null) and the value.
@@ -17,7 +17,7 @@ pub(super) fn encode<'a>(headers: impl ExactSizeIterator<Item = Header<'a>>) -> 
     bytes
 }
 
-/// Decodes what [`encode`] made; none where it is anything else.
+/// Decodes the output of [`encode`]; `None` for anything else.
 pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<Header<'_>>> {
     let count = take_length(&mut bytes)??;
     let mut headers = Vec::new();
@@ -43,7 +43,7 @@ fn put_length(bytes: &mut Vec<u8>, length: Option<usize>) {
     bytes.push(left as u8);
 }
 
-/// A length; `Some(None)` is that of null, and `None` is no length.
+/// A length; `Some(None)` is the length of null, and `None` means malformed input.
 fn take_length(bytes: &mut &[u8]) -> Option<Option<usize>> {
     let mut number = 0_u64;
     for shift in (0..35).step_by(7) {

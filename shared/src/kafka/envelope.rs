@@ -1,4 +1,4 @@
-//! From a record to the event in it. Pure.
+//! Decodes a record into the event that it contains. No I/O.
 
 mod origin;
 
@@ -18,18 +18,18 @@ use crate::runtime::json::Payload;
 use crate::runtime::redact::redact;
 use crate::runtime::rfc3339;
 
-/// What every event says, whatever its domain: the attributes of a CloudEvent, and its data.
+/// The parts that the events of all domains have: the attributes of a CloudEvent, and its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// CloudEvents `type`: one of those that its stream has.
+    /// CloudEvents `type`: one of the stream's types.
     pub event_type: &'static str,
     /// The record's key.
     pub key: Key,
-    /// CloudEvents `subject`: what it is about.
+    /// CloudEvents `subject`: what the event is about.
     pub subject: Key,
     /// CloudEvents `id`.
     pub id: EventId,
-    /// When it happened, by the clock of who says so; CloudEvents `time`.
+    /// When it happened, by the sender's clock; CloudEvents `time`.
     pub occurred_at: OffsetDateTime,
     /// When the API accepted it.
     pub accepted_at: OffsetDateTime,
@@ -43,19 +43,19 @@ pub struct Envelope {
     pub data: Bytes,
 }
 
-/// An event of a domain, with what every event says, and where it stands in the log.
+/// An event of a domain, with its envelope and its position in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery<E> {
-    /// What every event says.
+    /// The attributes and the data.
     pub envelope: Envelope,
-    /// Its place: the record's own, or where a redriven one first stood.
+    /// The record's position; for a redriven record, its original position.
     pub position: Position,
     /// The event.
     pub event: E,
 }
 
 impl Envelope {
-    /// What is said of an event where no more is known than its id and when it was accepted: its key is its subject.
+    /// An envelope with only the required attributes: the key is the subject, and it occurred when it was accepted.
     pub fn new(event_type: &'static str, subject: Key, id: EventId, accepted_at: OffsetDateTime, data: Bytes) -> Self {
         Self {
             event_type,
@@ -71,17 +71,17 @@ impl Envelope {
         }
     }
 
-    /// The type, as what a domain has for it.
+    /// The type, parsed into the domain's type for it.
     pub fn type_as<T: FromStr<Err: Into<String>>>(&self) -> Result<T, Refusal> {
         self.event_type.parse().map_err(Refusal::unknown_type)
     }
 
-    /// The subject, as what a domain has for it.
+    /// The subject, parsed into the domain's type for it.
     pub fn subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         parse("subject", self.subject.as_str())
     }
 
-    /// The same, where it has to be the record's key: its events are in order then.
+    /// The same, for a subject that must be the record's key, so that the events of a subject stay in order.
     pub fn keyed_subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         let subject = self.subject_as()?;
         if self.key != self.subject {
@@ -90,18 +90,18 @@ impl Envelope {
         Ok(subject)
     }
 
-    /// The data, where it is an object that PostgreSQL can store.
+    /// The data; an error unless it is a JSON object that PostgreSQL can store.
     pub fn payload(&self) -> Result<Payload, Refusal> {
         Payload::check(self.data.clone(), "").map_err(|faults| {
-            // It quotes keys.
+            // The fault may quote keys of the payload.
             let first = faults.first().map_or_else(String::new, |fault| redact(&fault.detail).into_owned());
             Refusal::undecodable(format!("the payload {first}"))
         })
     }
 }
 
-/// Decodes a record in binary or structured content mode, of a stream that has events of these types; if it is none, or
-/// one of another type, the first reason.
+/// Decodes a record in binary or structured content mode. The error is the first fault, or that the type is not one of
+/// `types`.
 pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
         return poison(format!("{UNREAD}; the dead letter does not have them"));
@@ -123,7 +123,7 @@ fn binary(record: &Record, content_type: &str, types: &[&'static str]) -> Result
         "1.0" => {}
         _ => return poison("ce_specversion is not 1.0"),
     }
-    // Before all else: what an event of another type holds, and how, is not known here.
+    // Check the type first: the format of other types is unknown here.
     let event_type = event_type(header::TYPE, required(record, header::TYPE)?, types)?;
     if !content_type.is_empty() && !content_type.starts_with("application/json") {
         return poison("content-type is not JSON");
@@ -152,7 +152,7 @@ fn binary(record: &Record, content_type: &str, types: &[&'static str]) -> Result
     })
 }
 
-/// The record's key: mostly the same as its subject.
+/// The record's key, usually the same as its subject.
 fn key(record: &Record, subject: &Key) -> Result<Key, Refusal> {
     match record.key() {
         Some(key) if key == subject.as_str().as_bytes() => Ok(subject.clone()),
@@ -161,7 +161,7 @@ fn key(record: &Record, subject: &Key) -> Result<Key, Refusal> {
     }
 }
 
-/// What every CloudEvent has.
+/// The attributes that identify a CloudEvent and its type.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -170,7 +170,7 @@ struct Kind<'a> {
     r#type: Cow<'a, str>,
 }
 
-/// The JSON format of CloudEvents 1.0, as far as it is used here; further attributes are let be.
+/// The JSON format of CloudEvents 1.0, as far as it is used here; other attributes are ignored.
 #[derive(Deserialize)]
 struct Structured<'a> {
     id: String,
@@ -186,7 +186,7 @@ struct Structured<'a> {
 fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refusal> {
     let Some(value) = record.value() else { return poison("it has no value") };
     let text = utf8("value", &value)?;
-    // serde's message could quote a value: its kind and place say enough.
+    // serde's message could quote a value, so only the kind of error and its column are reported.
     let not_one = |error: serde_json::Error| {
         Refusal::undecodable(format!(
             "not a CloudEvent in JSON ({:?} error at column {})",
@@ -194,7 +194,7 @@ fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refus
             error.column()
         ))
     };
-    // As in binary mode: first what makes it an event of a type that is known.
+    // As in binary mode: check the type first.
     let kind: Kind<'_> = serde_json::from_str(text).map_err(not_one)?;
     if kind.specversion != "1.0" {
         return poison("specversion is not 1.0");
@@ -237,7 +237,7 @@ fn position(record: &Record) -> Result<Position, Refusal> {
 }
 
 impl Record {
-    /// Whether it was redriven from the dead-letter topic: it says where it first stood, and that could be so.
+    /// Whether it was redriven from the dead-letter topic: it names a plausible original position.
     pub fn is_redriven(&self) -> bool {
         matches!(origin::of(self), Ok(Some(_)))
     }
@@ -258,7 +258,7 @@ fn storable(name: &str, text: Option<String>) -> Result<Option<String>, Refusal>
     Ok(text)
 }
 
-/// PostgreSQL's text cannot hold it; a header could bring it, and an escape in JSON.
+/// PostgreSQL's `text` cannot store a NUL. A header or a JSON escape can contain one.
 fn without_nul(name: &str, text: &str) -> Result<(), Refusal> {
     if text.contains('\0') { Err(Refusal::undecodable(format!("{name} contains a NUL"))) } else { Ok(()) }
 }
@@ -275,7 +275,7 @@ fn required<'a>(record: &'a Record, name: &str) -> Result<&'a str, Refusal> {
     text(record, name)?.ok_or_else(|| Refusal::undecodable(format!("{name} is missing")))
 }
 
-/// A type that is not known is no fault of the event: a later version may know it.
+/// An unknown type is not undecodable: a later version may know it.
 fn event_type(name: &str, text: &str, types: &[&'static str]) -> Result<&'static str, Refusal> {
     if text.is_empty() {
         return poison(format!("{name} is empty"));

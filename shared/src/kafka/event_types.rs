@@ -2,14 +2,14 @@
 
 use crate::runtime::json::shown;
 
-/// An enum of a domain's event types, each with what CloudEvents has as its `type`, so that a new one does not compile
-/// until every `match` has it.
+/// Defines an enum of a domain's event types, each with its CloudEvents `type`. A new type does not compile until every
+/// `match` handles it.
 macro_rules! event_types {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$of_type:meta])* $type:ident = $text:literal),+ $(,)? }) => {
         $crate::runtime::named::named!($(#[$doc])* $vis $name { $($(#[$of_type])* $type = $text),+ });
 
         impl $name {
-            /// Every type, as CloudEvents has it.
+            /// The CloudEvents `type` of every variant.
             $vis const ALL: &'static [&'static str] = &Self::NAMES;
         }
 
@@ -28,7 +28,7 @@ macro_rules! event_types {
 
 pub(crate) use event_types;
 
-/// Why a type is refused, with those that are accepted.
+/// The error for a rejected type, with the accepted types.
 pub(crate) fn unknown_type(text: &str, accepted: &[&str]) -> String {
     format!("unknown event type {:?}; accepted: {}", shown(text), accepted.join(", "))
 }
@@ -36,7 +36,7 @@ pub(crate) fn unknown_type(text: &str, accepted: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     event_types!(
-        /// Of two.
+        /// Two types.
         Both { One = "one.v1", Two = "two.v1" }
     );
 

@@ -1,6 +1,6 @@
-//! The names of the headers of a record.
+//! The header names of a record.
 
-/// Header names, as the Kafka protocol binding of CloudEvents 1.0 has them.
+/// Header names, as in the Kafka protocol binding of CloudEvents 1.0.
 pub mod header {
     /// CloudEvents `specversion`.
     pub const SPEC_VERSION: &str = "ce_specversion";
@@ -24,15 +24,15 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// W3C Trace Context.
     pub const TRACEPARENT: &str = "traceparent";
-    /// Where a redriven record first stood: topic.
+    /// A redriven record's original topic.
     pub const ORIGIN_TOPIC: &str = "origin.topic";
-    /// Where a redriven record first stood: partition.
+    /// A redriven record's original partition.
     pub const ORIGIN_PARTITION: &str = "origin.partition";
-    /// Where a redriven record first stood: offset.
+    /// A redriven record's original offset.
     pub const ORIGIN_OFFSET: &str = "origin.offset";
-    /// Where a redriven record first stood: append time, milliseconds since the Unix epoch.
+    /// A redriven record's original append time, in milliseconds since the Unix epoch.
     pub const ORIGIN_TIMESTAMP: &str = "origin.timestamp";
-    /// The consumer group whose dead letter was redriven: other groups pass over the record. Empty where no group had
-    /// taken the event: it is for all of them.
+    /// The consumer group whose dead letter was redriven: other groups ignore the record. Empty if no group had
+    /// consumed the event: then it is for all groups.
     pub const REDRIVE_GROUP: &str = "redrive.group";
 }

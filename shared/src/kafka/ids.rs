@@ -1,10 +1,10 @@
 //! Identifiers that every domain has: a record's key, an event's id. No I/O.
 //!
-//! They are parsed once, at the door, into types that cannot hold anything else; nothing behind the door checks again.
+//! They are parsed once, at input, into types that cannot hold invalid values; later code does not check again.
 
 use std::sync::Arc;
 
-/// A newtype of a text, which shows as that.
+/// A newtype of a text; `Display` and `Debug` show the text.
 macro_rules! text {
     ($(#[$doc:meta])* $vis:vis $name:ident) => {
         $(#[$doc])*
@@ -47,7 +47,7 @@ impl<T: Into<Arc<str>>> From<T> for Key {
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Empty, or longer than the limit that is given.
+    /// Empty, or longer than this limit.
     #[error("must be 1 to {0} characters long")]
     Length(usize),
     /// A character outside the allowed set.
@@ -55,7 +55,7 @@ pub enum IdError {
     Character,
 }
 
-/// A newtype of a text of 1 to so many of `A-Z a-z 0-9 . _ : -`.
+/// A newtype of a text of 1 to `$max` characters of `A-Z a-z 0-9 . _ : -`.
 macro_rules! id {
     ($(#[$doc:meta])* $vis:vis $name:ident, $max:literal) => {
         $crate::kafka::ids::text!($(#[$doc])* $vis $name);
@@ -84,7 +84,7 @@ macro_rules! id {
 pub(crate) use id;
 
 id!(
-    /// An event, unique among those of what it is about: 1 to 64 of `A-Z a-z 0-9 . _ : -`.
+    /// An event's id, unique among the events of its subject: 1 to 64 of `A-Z a-z 0-9 . _ : -`.
     pub EventId,
     64
 );
@@ -97,7 +97,7 @@ impl EventId {
     }
 }
 
-/// Whether a text is what most identifiers are: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+/// Whether a text has the form of most identifiers: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
 pub fn is_identifier(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(is_id_byte)
 }

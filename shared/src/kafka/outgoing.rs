@@ -1,4 +1,4 @@
-//! An event on its way to Kafka, and its headers in binary content mode: what the API writes.
+//! An event that the API sends to Kafka, and its headers in binary content mode.
 
 use super::{Envelope, header};
 use crate::runtime::rfc3339;
@@ -6,16 +6,16 @@ use crate::runtime::rfc3339;
 /// The most headers that an event has.
 pub const MAX_HEADERS: usize = 11;
 
-/// An event on its way to Kafka. Its record's key is the envelope's, and its value the data.
+/// An event to send to Kafka. The record's key is the envelope's key, and its value is the envelope's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// What every event says.
+    /// The attributes and the data.
     pub envelope: Envelope,
     /// CloudEvents `source`.
     pub source: String,
 }
 
-/// The headers of an event in binary content mode, one after the other.
+/// Calls `put` for each header of an event in binary content mode.
 pub fn each_header(event: &Outgoing, mut put: impl FnMut(&'static str, &str)) {
     let Outgoing { envelope, source } = event;
     put(header::SPEC_VERSION, "1.0");

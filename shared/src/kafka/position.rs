@@ -1,11 +1,10 @@
-//! Where in the log an event stands: what decides which of two states is the newer one.
+//! The position of an event in the log, which decides which of two states is newer.
 
 use time::{Duration, OffsetDateTime};
 
-/// A record's place: topic, partition, offset, and when the broker appended it.
+/// A record's position: topic, partition, offset, and when the broker appended it.
 ///
-/// A redriven record has the position of its first appearance (its `origin.` headers), not the
-/// one where it lies now.
+/// A redriven record has its original position (its `origin.` headers), not its current one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The topic's name.
@@ -14,31 +13,30 @@ pub struct Position {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// The broker's append time (`LogAppendTime`), or what stands for it ([`crate::kafka::Record`]).
+    /// The broker's append time (`LogAppendTime`), or its substitute ([`crate::kafka::Record::timestamp`]).
     pub appended_at: OffsetDateTime,
-    /// Whether this is where a redriven record first stood, and not where it was read now.
+    /// Whether this is the original position of a redriven record, not the one where it was read.
     pub redriven: bool,
-    /// Whether the time is its producer's word (`CreateTime`), as far as that was not ahead.
+    /// Whether the producer's clock set the time (`CreateTime`), at most the time when the record was read.
     pub create_time: bool,
 }
 
-/// A topic that was made anew starts at offset 0 again; records of the old one were appended at
-/// least this much earlier.
+/// A recreated topic starts at offset 0 again. The records of the old topic are assumed to be more than this much
+/// older.
 pub(crate) const MADE_ANEW: Duration = Duration::minutes(1);
 
 impl Position {
-    /// A record's own place.
+    /// The record's own position.
     pub fn new(topic: impl Into<String>, partition: i32, offset: i64, appended_at: OffsetDateTime) -> Self {
         Self { topic: topic.into(), partition, offset, appended_at, redriven: false, create_time: false }
     }
 
     /// Whether an event here is newer than a state that came from `other`.
     ///
-    /// In one partition the greater offset is newer, and clocks do not matter, with one exception:
-    /// where the later append time is over a minute later and the offset lower, the topic was made
-    /// anew in between. A record that was just read is in today's topic, so only a redriven one
-    /// can be the older of such a pair in spite of its greater offset. Across partitions the later
-    /// append time decides.
+    /// In one partition the greater offset is newer, and clocks do not matter, with one exception: if an event has a
+    /// lower offset and an append time more than a minute later, the topic was recreated in between, and that event is
+    /// newer. A record that was just read is in the current topic, so only a redriven record can be older despite a
+    /// greater offset. Across partitions the later append time decides.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         if self.topic != other.topic || self.partition != other.partition {
             return self.appended_at > other.appended_at;

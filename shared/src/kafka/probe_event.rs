@@ -1,4 +1,4 @@
-//! The event of a probe: it is written and rolled back, to find out whether others would be written.
+//! The event of a probe: it is written and rolled back, to test whether events can be written.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::kafka::position::Position;
 use crate::runtime::json::Payload;
 
 impl<E> Delivery<E> {
-    /// An event that nobody sent, with a payload of about this size; `event` makes it, with its type. What it is about
-    /// cannot exist, since an identifier has no `?`. Each is about another one, so no two transactions with such events
+    /// A synthetic event with a payload of about this size; `event` creates it, with its type. Its subject cannot
+    /// exist, because an identifier has no `?`. Each probe event has another subject, so two such transactions never
     /// wait for each other.
     pub fn probe_event(payload_bytes: usize, event: impl FnOnce(Arc<str>, Payload) -> (&'static str, E)) -> Self {
         let (id, now) = (EventId::generate(), OffsetDateTime::now_utc());

@@ -1,4 +1,4 @@
-//! A record as it was read, held until its event has had its effect.
+//! A record as it was read, kept until its event is processed.
 
 use std::ops::Range;
 
@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 
 use super::client_headers::{self, Header};
 
-/// A record of a topic, in one piece of memory that its parts share.
+/// A record of a topic, in one buffer that its parts share.
 ///
-/// It is kept as it was, because a dead letter carries key, value and headers unchanged.
+/// It is kept unchanged, because a dead letter has the same key, value and headers.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The topic it was read from.
@@ -20,16 +20,16 @@ pub struct Record {
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
-    /// When the broker appended it, by the broker's clock. Where the topic has `CreateTime`, what its producer says,
-    /// and no later than when it was first seen here: a clock that is ahead makes nothing newer than it is.
+    /// When the broker appended it, by the broker's clock. If the topic has `CreateTime`, the producer's time, but no
+    /// later than when the record was read here: a producer's fast clock must not make a record newer.
     pub timestamp: OffsetDateTime,
-    /// Whether that is its producer's word.
+    /// Whether the producer's clock set `timestamp`.
     pub create_time: bool,
     buffer: Bytes,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
-    /// It has headers that the client did not read, or reading them failed, and so none of them is here.
+    /// Whether reading its headers failed, so that `headers` is empty.
     headers_unread: bool,
 }
 
@@ -39,7 +39,7 @@ impl Record {
         Self::read(&mut message)
     }
 
-    /// The same, of a message that is kept.
+    /// The same; the caller keeps the message.
     pub fn read(message: &mut BorrowedMessage<'_>) -> Self {
         let size = message.key_len() + message.payload_len();
         let read = client_headers::headers(message);
@@ -48,7 +48,7 @@ impl Record {
         Self { headers_unread, ..Self::with(parts, message) }
     }
 
-    /// The same without its headers: where reading them failed.
+    /// The same without its headers, if reading them failed.
     pub fn without_headers(message: &BorrowedMessage<'_>) -> Self {
         let parts = Parts::of(&[], message.key_len() + message.payload_len());
         Self { headers_unread: true, ..Self::with(parts, message) }
@@ -61,7 +61,7 @@ impl Record {
         Self { topic, partition, offset, timestamp, create_time, ..parts.end(key, value) }
     }
 
-    /// A record from its parts; its place is `("", 0, 0)` at the Unix epoch, for the caller to set.
+    /// A record from its parts; its position is `("", 0, 0)` at the Unix epoch, for the caller to set.
     pub fn new(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, Option<&[u8]>)]) -> Self {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
         Self::from_bytes(key, value, &headers)
@@ -74,7 +74,7 @@ impl Record {
         parts.end(key, value)
     }
 
-    /// When the broker appended it; none where its time is its producer's word.
+    /// When the broker appended it; `None` if the producer's clock set its time.
     pub fn appended_at(&self) -> Option<OffsetDateTime> {
         (!self.create_time).then_some(self.timestamp)
     }
@@ -84,31 +84,31 @@ impl Record {
         self.key.as_ref().map(|range| self.part(range))
     }
 
-    /// The value; sharing this record's memory. `None` is a tombstone.
+    /// The value, which shares this record's memory. `None` is a tombstone.
     pub fn value(&self) -> Option<Bytes> {
         let range = self.value.clone()?;
         Some(self.buffer.slice(range))
     }
 
-    /// Every header in order, names repeated as they were. A name may be any bytes.
+    /// Every header in order, including repeated names. A name may be any bytes.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         self.headers.iter().map(|(name, value)| (self.part(name), value.as_ref().map(|range| self.part(range))))
     }
 
-    /// The last header of this name, if it has a value: what Kafka clients call `lastHeader`. A null behind a
-    /// value takes the value back.
+    /// The value of the last header with this name, as `lastHeader` of Kafka clients. If the last one is null, there is
+    /// no value, whatever the earlier ones are.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let (_, value) = self.headers.iter().rev().find(|(range, _)| self.part(range) == name.as_bytes())?;
         value.as_ref().map(|range| self.part(range))
     }
 
-    /// Whether it has headers that were not read (over 100,000 of them, or some that the client cannot parse; or reading
-    /// them failed), and that are not here therefore.
+    /// Whether its headers are missing here because they could not be read: there are more than 100,000, the client
+    /// cannot parse them, or reading them failed.
     pub fn headers_are_unread(&self) -> bool {
         self.headers_unread
     }
 
-    /// What it takes in memory, in bytes, nearly.
+    /// Its approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         self.buffer.len() + self.headers.len() * size_of::<(Range<usize>, Option<Range<usize>>)>() + size_of::<Self>()
     }
@@ -118,14 +118,14 @@ impl Record {
     }
 }
 
-/// A record that is being copied together.
+/// A record under construction.
 struct Parts {
     buffer: Vec<u8>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
 }
 
 impl Parts {
-    /// With the headers, and room for so many bytes more.
+    /// Copies the headers, and reserves `more` bytes.
     fn of(headers: &[Header<'_>], more: usize) -> Self {
         let size: usize = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
         let mut parts = Self { buffer: Vec::with_capacity(size + more), headers: Vec::with_capacity(headers.len()) };
@@ -162,19 +162,19 @@ impl Parts {
     }
 }
 
-/// When a record counts as appended, and whether that is its producer's word; `now` is when it is seen.
+/// When a record counts as appended, and whether the producer's clock says so; `now` is when it is read.
 fn time_of(timestamp: Timestamp, now: OffsetDateTime) -> (OffsetDateTime, bool) {
     match timestamp {
         Timestamp::LogAppendTime(millis) => (from_millis(millis), false),
-        // Before it is a time: one beyond all years is ahead, too.
+        // Compared before the conversion: a time beyond the supported years is also in the future.
         Timestamp::CreateTime(millis) if i128::from(millis) * 1_000_000 > now.unix_timestamp_nanos() => (now, true),
         Timestamp::CreateTime(millis) => (from_millis(millis), true),
-        // Its producer says nothing.
+        // The producer set no time.
         Timestamp::NotAvailable => (now, true),
     }
 }
 
-/// Milliseconds since the Unix epoch as a time; outside the years that can be told, the epoch.
+/// Milliseconds since the Unix epoch as a time; outside the supported years, the epoch.
 pub(super) fn from_millis(millis: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// The client does not say why it did not read them.
+    /// The client does not say why it could not read the headers.
     #[test]
     fn of_headers_that_were_not_read_it_is_not_said_that_they_are_too_many() {
         let record = Record { headers_unread: true, ..Record::new(None, None, &[]) };

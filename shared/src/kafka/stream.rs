@@ -1,5 +1,5 @@
-//! A stream: the topic of a domain's events, and that of their dead letters. A domain declares both, with the settings
-//! that name them; commands and services read them from there.
+//! A stream: the topic of a domain's events, and the topic of their dead letters. A domain declares both, with the
+//! settings that name them; commands and services read the names from there.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use super::config::{group_name, topic_name};
 use crate::runtime::config::trimmed;
 
-/// The names of the topics: two of them.
+/// The names of the two topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicConfig {
     /// The topic of accepted events.
@@ -20,21 +20,21 @@ pub struct TopicConfig {
     pub dlq: String,
 }
 
-/// A setting that a domain declares: a variable, a flag of the same name, and what counts where neither is given.
+/// A setting that a domain declares: an environment variable, a flag of the same name, and a default.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The variable.
+    /// The environment variable.
     pub variable: &'static str,
     /// The flag, which is the variable's name in lower case with `-`.
     pub flag: &'static str,
-    /// What counts where it is not given.
+    /// The default.
     pub default: &'static str,
-    /// What it is, for `--help`.
+    /// The description in `--help`.
     pub help: &'static str,
 }
 
 impl Setting {
-    /// A setting: its variable, its flag, what counts where it is not given, and what it is.
+    /// A setting: its environment variable, its flag, its default and its description.
     pub const fn new(variable: &'static str, flag: &'static str, default: &'static str, help: &'static str) -> Self {
         Self { variable, flag, default, help }
     }
@@ -49,9 +49,9 @@ impl Setting {
             .value_parser(parser)
     }
 
-    /// What it was given.
+    /// The value that was given, or the default.
     pub fn read(&self, matches: &ArgMatches) -> String {
-        // It has a default.
+        // clap has the default too, so this fallback is never used.
         matches.get_one(self.variable).cloned().unwrap_or_else(|| self.default.to_owned())
     }
 
@@ -61,7 +61,7 @@ impl Setting {
     }
 }
 
-/// A stream, as its domain declares it.
+/// The declaration of a domain's stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamSpec {
     /// Its name.
@@ -70,7 +70,7 @@ pub struct StreamSpec {
     pub topic: Setting,
     /// The topic of dead letters; must differ from the input topic.
     pub dead_letters: Setting,
-    /// Every CloudEvents type that it has.
+    /// Every CloudEvents `type` of its events.
     pub types: &'static [&'static str],
 }
 
@@ -80,7 +80,7 @@ impl StreamSpec {
         command.arg(self.topic.arg(trimmed(topic_name))).arg(self.dead_letters.arg(trimmed(topic_name)))
     }
 
-    /// The names of its topics, which must be two.
+    /// The names of its topics, which must differ.
     pub fn read(&self, matches: &ArgMatches) -> Result<TopicConfig, Error> {
         let (input, dlq) = (self.topic.read(matches), self.dead_letters.read(matches));
         if input == dlq {
@@ -95,11 +95,11 @@ impl StreamSpec {
 
 /// A stream that a settings struct can name.
 pub trait Stream: 'static {
-    /// What it is.
+    /// The stream's declaration.
     const SPEC: StreamSpec;
 }
 
-/// The names of a stream's topics, as a part of a service's or a command's settings.
+/// The names of a stream's topics, as a part of the settings of a service or a command.
 #[derive(Debug, Clone)]
 pub struct TopicsOf<S> {
     topics: TopicConfig,

@@ -1,4 +1,4 @@
-//! Topics: their settings, which the promises need, and how `setup` makes them.
+//! Topics: the settings that the delivery guarantees need, and how `setup` creates them.
 
 mod replicas;
 pub mod settings;

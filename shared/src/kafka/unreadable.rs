@@ -1,10 +1,10 @@
-//! What the client cannot read, whatever is tried. It fetches it again for ever, and nothing behind it comes in.
+//! Finds records that the client can never read. It would fetch them forever, and never deliver the records after them.
 //!
-//! A batch that unpacks to more than librdkafka takes, or that is damaged, is an error. Where it ends only its header
-//! says, which the client does not show. But each error names the batch's first offset, so whether an offset lies in
-//! the same batch can be asked, and its end be searched for.
+//! librdkafka reports an error for a batch that is damaged, or larger than its limit after decompression. It does not
+//! show the batch's header, which has the last offset. But each error has the batch's first offset, so this can test
+//! whether another offset is in the same batch, and search for the batch's end.
 //!
-//! A single record that librdkafka takes for cut off is no error, but silence: see [`malformed`].
+//! A single record that librdkafka considers truncated causes no error and no message: see [`malformed`].
 
 use std::time::{Duration, Instant};
 
@@ -20,27 +20,27 @@ use self::malformed::Prober;
 
 mod malformed;
 
-/// How long the broker may take to hand out what is at an offset.
+/// How long the broker may take to answer for one offset.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Records that the client cannot read, whatever is tried.
+/// A range of records that the client can never read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The first of them.
+    /// The first offset of the range.
     pub from: i64,
-    /// The first behind them.
+    /// The first offset after the range.
     pub to: i64,
-    /// What librdkafka says of them.
+    /// librdkafka's error.
     pub error: String,
-    /// Whether they are records that were written so: no setting lets the client read them, and no replica has them
-    /// otherwise.
+    /// Whether the records were written malformed: no client setting makes them readable, and all replicas have the
+    /// same bytes.
     pub is_malformed: bool,
 }
 
 const MALFORMED: &str = "the Kafka client cannot parse the record: a length in it is negative, or beyond its end";
 
-/// Whether an error is about what lies in the log, and so comes again however often it is tried.
+/// Whether an error is about the data in the log, so that it repeats on every attempt.
 pub fn is_unreadable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumption(code) if is_of_data(*code))
 }
@@ -50,8 +50,8 @@ const fn is_of_data(code: RDKafkaErrorCode) -> bool {
     matches!(code, BadCompression | BadMessage | MessageSizeTooLarge | NotImplemented)
 }
 
-/// What cannot be read from an offset on, up to the first offset that can be read, or to `end`. Empty where it can be
-/// read. Blocks its thread, until Kafka hands out something or says something, or is given up.
+/// The unreadable ranges from an offset up to the first readable offset, or up to `end`. Empty if the offset is
+/// readable. Blocks the thread until Kafka answers, at most twice `PROBE_TIMEOUT` per offset.
 pub fn from(
     client: &ClientConfig,
     group: &str,
@@ -88,7 +88,7 @@ pub fn from(
     Ok(found)
 }
 
-/// One more record, with those right before it.
+/// Adds one record, merged with the malformed records directly before it.
 fn add_malformed(found: &mut Vec<Unreadable>, offset: i64) {
     match found.last_mut() {
         Some(last) if last.is_malformed && last.to == offset => last.to += 1,
@@ -96,8 +96,8 @@ fn add_malformed(found: &mut Vec<Unreadable>, offset: i64) {
     }
 }
 
-/// The first offset behind the batch that `begin` is in; `end` where it is the last one. Each offset is asked for less
-/// than twice the logarithm of the batch's length, and none is taken to be in the batch that is not.
+/// The first offset after the batch that contains `begin`; `end` if it is the last batch. The number of calls of
+/// `is_same` is at most about twice the binary logarithm of the batch's length.
 fn end_of_batch(begin: i64, end: i64, mut is_same: impl FnMut(i64) -> anyhow::Result<bool>) -> anyhow::Result<i64> {
     let (mut inside, mut behind) = (begin, end.max(begin + 1));
     let mut step = 1;
@@ -120,13 +120,13 @@ fn end_of_batch(begin: i64, end: i64, mut is_same: impl FnMut(i64) -> anyhow::Re
     Ok(behind)
 }
 
-/// What is found at an offset, or behind it.
+/// The result of reading from an offset.
 enum There {
     /// A record, or the end.
     Readable,
-    /// A batch that begins there, or before.
+    /// An unreadable batch that begins at or before the offset.
     Unreadable { base: i64, error: String },
-    /// A record at this offset that cannot be taken apart. The next may be read all the same.
+    /// The record at this offset cannot be parsed. The next one may be readable.
     Malformed(i64),
 }
 
@@ -137,22 +137,22 @@ struct Reader<'a> {
     partition: i32,
 }
 
-/// Of clients that read no more than has to be.
+/// Settings for clients that fetch as little as possible.
 fn settings(client: &ClientConfig, group: &str) -> ClientConfig {
     let mut config = client.clone();
     config
-        // Only a name that the client wants: the group is not joined, and nothing is committed for it.
+        // The client requires a name: it does not join the group, and commits nothing.
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
-        // What is damaged is an error, and not taken for what was written so.
+        // Report a damaged batch as an error, so that it does not look like a malformed one.
         .set("check.crcs", "true")
         .set("queued.max.messages.kbytes", "1024")
         .set("queued.min.messages", "1")
         .set("fetch.wait.max.ms", "100")
-        // Each look at what cannot be read is an error.
+        // Every read of an unreadable offset is an error, so do not wait after one.
         .set("fetch.error.backoff.ms", "10");
     config
 }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         if let Some(there) = self.prober.look_at(offset)? {
             return Ok(there);
         }
-        // Of which batch it is, this one's reader says.
+        // The batch's first offset comes from this consumer's error.
         self.prober.rest()?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// A log of batches, of which the one at `at` cannot be read.
+        /// A log of batches; the one at `at` cannot be read.
         #[test]
         fn the_end_of_a_batch_is_found_exactly(
             lengths in prop::collection::vec(1..5_000_i64, 1..12), at: prop::sample::Index, skipped in 0..5_000_i64,

@@ -1,7 +1,7 @@
-//! Settings: environment variables, one clap struct a concern.
+//! Settings: environment variables, with one clap struct per concern.
 //!
-//! `--help` of each binary is the reference. Secrets are taken as text and checked later, because
-//! clap quotes a value that it cannot parse; see [`Secret`].
+//! `--help` of each binary is the reference. Secrets are read as text and checked later, because clap quotes a value
+//! that it cannot parse; see [`Secret`].
 
 mod access_log;
 mod as_given;
@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::within::within;
 
-/// How long the line about a wrong setting may take, where nobody reads it.
+/// The timeout for writing the line about a wrong setting, in case standard error is not read.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A setting that is never shown: not by `Debug`, not by `--help`, not in an error.
@@ -34,19 +34,19 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// This one.
+    /// Wraps a value.
     pub fn new(value: &str) -> Self {
         Self(value.to_owned().into())
     }
 
-    /// The value, to be handed to the one who needs it.
+    /// The value, for the code that needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
-/// Reads the settings from arguments and environment; a wrong one ends the process with one clear
-/// line on standard error and status 2.
+/// Reads the settings from arguments and environment. A wrong one ends the process with one clear line on standard
+/// error and status 2.
 pub fn read<C: Parser>() -> C {
     C::try_parse().unwrap_or_else(|error| {
         use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
@@ -60,7 +60,7 @@ pub fn read<C: Parser>() -> C {
     })
 }
 
-/// What clap says of an error, without its usage and its advice.
+/// clap's error message, without the usage and the advice.
 fn one_line(message: &str) -> String {
     let said: Vec<_> = message
         .lines()
@@ -72,7 +72,7 @@ fn one_line(message: &str) -> String {
     said.split(" For more information").next().unwrap_or_default().to_owned()
 }
 
-/// Settings by themselves, as a test's command line gives them.
+/// A command line with only these settings, for tests.
 #[cfg(test)]
 #[derive(Debug, Parser)]
 pub(crate) struct Only<T: clap::Args> {

@@ -1,5 +1,4 @@
-//! JSON as it comes from outside: what it has to be so that PostgreSQL can store it, and what is wrong with it, each fault
-//! at its place.
+//! JSON from outside: the checks that PostgreSQL can store it, and the faults, each with its JSON pointer.
 
 mod faults;
 pub mod items;
@@ -22,19 +21,19 @@ pub enum BodyError {
     /// It is not JSON (RFC 8259).
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// It is JSON, but not an event: every fault.
+    /// It is JSON, but not an event; with every fault.
     #[error("not an event")]
     NotAnEvent(Vec<Fault>),
 }
 
-/// The one JSON value that a text is.
+/// Parses a text as one JSON value.
 pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
     let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
     serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
-/// Hands out the members of a JSON object, in their order, each as it stands. Of a name that is no text it says what is
-/// wrong with it: one with a lone surrogate is well-formed, too. Another kind of JSON is [`BodyError::NotAnEvent`].
+/// Calls `take` for each member of a JSON object, in order, with its unparsed value. For a name with a lone surrogate,
+/// which is well-formed JSON, it passes the fault instead. Another kind of JSON is [`BodyError::NotAnEvent`].
 pub(crate) fn each_member<'a>(
     object: &'a RawValue,
     take: impl FnMut(Result<Cow<'a, str>, &'static str>, &'a RawValue),
@@ -64,14 +63,13 @@ pub(crate) fn each_member<'a>(
     deserializer.deserialize_map(Members(take)).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
-/// The text of a JSON string, or what is wrong with it. The only ones that are well-formed and no text have a lone
-/// surrogate.
+/// The text of a JSON string, or its fault. A well-formed string that cannot be decoded has a lone surrogate.
 pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     serde_json::from_str(raw.get())
         .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
 }
 
-/// The start of a text from outside, short enough to be put into a message.
+/// The start of a text from outside, short enough for a message.
 pub(crate) fn shown(text: &str) -> String {
     let as_written = |written: &mut usize, c: char| {
         *written += c.escape_debug().count();

@@ -1,4 +1,4 @@
-//! What a service runs on, and how it is told to end.
+//! The Tokio runtime of a service, and its termination signals.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,12 +8,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinError;
 
-/// tokio's own variable. It is read here, because tokio panics at a value that it does not understand.
+/// Tokio's own variable. It is read here, because Tokio panics on an invalid value.
 const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
-/// More are of no use to anybody.
+/// More threads would be of no use.
 const MOST_THREADS: usize = 1_024;
 
-/// The runtime, with as many threads as `TOKIO_WORKER_THREADS` says, or as there are processors.
+/// The runtime, with `TOKIO_WORKER_THREADS` threads, or one per processor.
 pub fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = worker_threads(std::env::var_os(WORKER_THREADS).as_deref())? {
@@ -30,8 +30,8 @@ fn worker_threads(value: Option<&OsStr>) -> anyhow::Result<Option<usize>> {
     threads.map(Some).with_context(wanted)
 }
 
-/// Waits for SIGTERM or SIGINT, and names it. From this call on neither ends the process by itself: one that comes
-/// before the future is awaited is not lost, so a service calls it before it says that it listens.
+/// Waits for SIGTERM or SIGINT, and returns its name. The handlers are installed by the call itself, so that a signal
+/// before the future is awaited is not lost. A service calls this before it logs that it listens.
 pub fn termination() -> io::Result<impl Future<Output = &'static str> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -43,8 +43,8 @@ pub fn termination() -> io::Result<impl Future<Output = &'static str> + Send> {
     })
 }
 
-/// Why a task of the runtime has no result. tokio's own error quotes what a panic says, which may quote what came from
-/// outside; its place is in the log.
+/// The error for a task without a result. Tokio's own error quotes the panic's message, which may contain data from
+/// outside; the panic's place is in the log.
 pub fn no_result(error: JoinError) -> anyhow::Error {
     anyhow::Error::msg(if error.is_panic() { "a task panicked" } else { "a task was dropped" })
 }
@@ -83,7 +83,7 @@ mod tests {
     #[tokio::test]
     async fn a_signal_before_anybody_waits_is_not_lost() {
         let told = termination().unwrap();
-        // The shell's own `kill`: not every machine has the command.
+        // The shell's builtin `kill`, because not every machine has the command.
         let kill = format!("kill -TERM {}", id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         assert_eq!(told.await, "SIGTERM");

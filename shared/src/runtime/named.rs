@@ -1,6 +1,6 @@
-//! Enums whose variants have names: labels of metrics, fields of the log, values of headers.
+//! Enums whose variants have names, for labels of metrics, fields of the log, and values of headers.
 
-/// An enum, each of its variants with its name.
+/// Defines an enum with a name for each variant.
 macro_rules! named {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$of_variant:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -10,10 +10,10 @@ macro_rules! named {
         }
 
         impl $name {
-            /// The names of all.
+            /// The names of all variants.
             $vis const NAMES: [&'static str; [$($text),+].len()] = [$($text),+];
 
-            /// Its name.
+            /// The variant's name.
             $vis const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text),+

@@ -1,4 +1,4 @@
-//! The internal port: metrics, and health for who has no other port.
+//! The internal port: metrics, and health checks.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,26 +17,26 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// How often what was recorded is put into its buckets.
+/// The interval at which recorded samples are put into histogram buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How many connections there may be; one more waits.
+/// The most connections at once; further ones wait.
 const CONNECTIONS: usize = 64;
-/// How long one may take: it has a single request and its answer, so that is the deadline of both.
+/// The timeout of a connection, which has a single request and its response.
 const WHOLE: Duration = Duration::from_secs(10);
 /// The wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a service says of itself: whether it is ready, and a JSON text with the reasons.
+/// The readiness of a service: whether it is ready, and a JSON document with the reasons.
 pub type Health = (bool, serde_json::Value);
 
-/// Serves `/metrics`, `/health/live` and `/health/ready` until the process ends: whatever becomes of
-/// a connection, the next one is accepted.
+/// Serves `/metrics`, `/health/live` and `/health/ready` until the process ends. An error of a connection never stops
+/// it.
 pub async fn serve<F, H>(listener: TcpListener, metrics: PrometheusHandle, health: F) -> Infallible
 where
     F: Fn() -> H + Send + Sync + 'static,
     H: Future<Output = Health> + Send,
 {
-    // Histograms keep every sample until then, and nobody may ever ask for them.
+    // Histograms keep every sample until the upkeep, even if the metrics are never scraped.
     let recorded = metrics.clone();
     tokio::spawn(async move {
         loop {
@@ -60,7 +60,7 @@ where
         let connection =
             http1::Builder::new().keep_alive(false).half_close(true).serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
-            // Who breaks off, or is late, is no concern of ours.
+            // An aborted or slow connection is not an error of the service.
             let _ = timeout(WHOLE, connection).await;
             drop(place);
         });
@@ -90,7 +90,7 @@ where
         })
 }
 
-/// As the API's own (RFC 9457).
+/// A problem document like the API's (RFC 9457).
 fn problem(status: StatusCode, code: &str, title: &str) -> Response {
     let kind = format!("/problems/{code}");
     let body = serde_json::json!({"type": kind, "title": title, "status": status.as_u16(), "code": code});
@@ -116,7 +116,7 @@ mod tests {
         address
     }
 
-    /// All that comes for this, until the connection is closed.
+    /// The whole response, until the connection is closed.
     async fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();

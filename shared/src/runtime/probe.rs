@@ -1,5 +1,4 @@
-//! How a container asks its own service for its health: an image without a shell has nothing else
-//! to ask with.
+//! The health check that a container runs against its own service: the image has no shell and no HTTP client.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -29,10 +28,10 @@ pub struct HealthConfig {
     pub ops: OpsConfig,
 }
 
-/// How long the service may take for each step of its answer.
+/// The timeout of each step: connect, write and read.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the service that runs beside this process, on its internal port.
+/// Asks the service in the same container or on the same machine, on its internal port.
 pub fn health(config: &HealthConfig) -> anyhow::Result<()> {
     let address = beside(config.ops.bind);
     let path = match config.question {
@@ -44,7 +43,7 @@ pub fn health(config: &HealthConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a service is reached from its own machine that listens there.
+/// The address at which a service that listens on `bind` is reached from its own machine.
 fn beside(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,8 +1,8 @@
-//! Messages without what they quote: that may be a part of a payload.
+//! Removes quoted parts from messages, because they may be parts of a payload.
 
 use std::borrow::Cow;
 
-/// A message, with `…` for all between its first and its last quotation mark.
+/// A message, with `…` instead of everything from its first to its last quotation mark.
 pub(crate) fn redact(message: &str) -> Cow<'_, str> {
     match (message.split_once('"'), message.rsplit_once('"')) {
         (Some((before, _)), Some((_, behind))) => format!("{before}…{behind}").into(),

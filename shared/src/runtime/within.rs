@@ -1,14 +1,13 @@
-//! What could wait for ever, and may not.
+//! Runs work that could block forever, with a timeout.
 
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Does what may wait for a reader who is not there, such as the last word on standard error, and waits so long at
-/// most.
+/// Runs work that may block on a reader, such as the last line on standard error, and waits at most for `at_most`.
 pub(crate) fn within(at_most: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = channel::<()>();
-    // Nothing is sent: the wait ends when the thread drops its end, or could not be started.
+    // Nothing is sent: the wait ends when the thread drops the sender, or if it could not be started.
     let started = thread::Builder::new().spawn(move || {
         work();
         drop(done);

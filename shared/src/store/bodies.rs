@@ -1,4 +1,4 @@
-//! Reads what is to be cached.
+//! Reads bodies for the cache.
 
 use std::sync::Arc;
 
@@ -6,24 +6,24 @@ use sqlx::Row as _;
 
 use super::{Failure, Store, Tx, within_deadline};
 
-/// What PostgreSQL has for a thing that is cached.
+/// A cached resource's body, as read from PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// Its identifier among those of its kind.
+    /// Its identifier, unique within its kind.
     pub id: Arc<str>,
     /// Its version, which only grows.
     pub version: i64,
-    /// The JSON body of the answer, which starts with `{"version":N,`.
+    /// The JSON body of the HTTP response, which starts with `{"version":N,`.
     pub body: String,
 }
 
 impl Store {
-    /// Reads those of these things that exist, by a query of their kind: `$1` are the identifiers, and its columns are
-    /// `read_only`, `id`, `version` and `body`.
+    /// Reads the resources with these identifiers that exist. `query` is the query of their kind: `$1` has the
+    /// identifiers, and the columns are `read_only`, `id`, `version` and `body`.
     ///
-    /// There has to be a row in any case, whose `read_only` says whether the server takes no writes: one that was set so
-    /// under a connection of the pool may be the old side of a switchover. What it has, and that it has nothing, must not
-    /// be cached.
+    /// The query must always return a row, whose `read_only` says whether the server refuses writes: a server that
+    /// became read-only while the pool was connected may be the old side of a switchover. Its rows, or their absence,
+    /// must not be cached.
     pub async fn load(&self, ids: &[Arc<str>], query: &'static str) -> Result<Vec<Loaded>, Failure> {
         within_deadline!(self, |tx| rows(tx, ids, query))
     }

@@ -1,16 +1,16 @@
-//! What an error of PostgreSQL means for the event that met it: decided here, once.
+//! Classifies PostgreSQL errors by what they mean for the event, in one place.
 
 use std::borrow::Cow;
 
 use super::failure::{Class, Failure, IS_READ_ONLY};
 use crate::runtime::redact::redact;
 
-/// What a write is refused with by a server that is set to read-only.
+/// The SQLSTATE of a refused write on a read-only server.
 const READ_ONLY: &str = "25006";
 const ANSWER: &str = "SQLSTATE ";
 
 impl Failure {
-    /// The same with the server that gave no answer. Where it gave one, that is told as it is.
+    /// Adds the server's address to the reason, unless the reason is an answer of the server.
     pub(super) fn of_server(self, server: &str) -> Self {
         if self.reason.starts_with(ANSWER) {
             return self;
@@ -29,7 +29,7 @@ impl From<sqlx::Error> for Failure {
             }
             return Self { class: class(&code), reason };
         }
-        // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.
+        // Errors of the connection, the protocol or our own code: one attempt does not show that an event causes them.
         let class = match &error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Class::Outage,
             _ => Class::OutageMet,
@@ -38,15 +38,15 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// The primary message only, because DETAIL quotes rows; and of errors of data (class 22) without
-/// what it quotes, which may be a value of the payload.
+/// Only the primary message, because DETAIL quotes rows. For data errors (class 22) without the quoted parts, which may
+/// be values of the payload.
 fn told<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
     if sqlstate.starts_with("22") { redact(message) } else { message.into() }
 }
 
-/// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage: waiting loses
-/// nothing. Codes of outages (PostgreSQL's appendix A) are the server's, the session's, the schema's or the rights'
-/// own, as a rule; but a trigger, a policy or a defect may answer so for one record alone.
+/// The class of a SQLSTATE. Everything that is not known to be caused by the data counts as an outage: waiting loses
+/// nothing. These codes (PostgreSQL's appendix A) usually concern the server, the session, the schema or the
+/// permissions; but a trigger, a policy or a bug may cause them for a single record.
 fn class(sqlstate: &str) -> Class {
     match sqlstate {
         "40001" | "40P01" => Class::Again,

@@ -1,4 +1,4 @@
-//! Where PostgreSQL is.
+//! The settings of PostgreSQL.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use clap::value_parser;
 
 use crate::runtime::config::{DATABASE_CONNECTIONS, Secret, duration_in, one_of, trimmed};
 
-/// With less no connection to another machine is made in time; the session has it in milliseconds of 32 bits.
-/// The most is well below what the worker's watchdog takes for standing still.
+/// Below 100 ms, a connection to another machine cannot be made in time. The maximum is well below the worker's
+/// watchdog timeout, and in milliseconds it fits the 32 bits of a session setting.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// What is between a service and PostgreSQL.

@@ -1,7 +1,7 @@
-//! Connections: where they have to lead, and why there is none.
+//! Connections: the check that the server accepts writes, and the reason if there is no connection.
 //!
-//! A pool whose server is away says only that it waited in vain. So the server is tried once more, by a connection of its
-//! own, and its answer is what log and readiness show.
+//! If the server is down, the pool reports only a timeout. So this tries the server again with a separate connection;
+//! the log and readiness show its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use tokio::time::{Instant, timeout};
 use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use super::in_use::InUse;
 
-/// How long a look may take: it comes on top of what was waited for a connection.
+/// The timeout of the separate connection, in addition to the time already spent waiting for the pool.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
-/// What a pooler of transactions says of settings that a session is to have.
+/// The error text of a pooler in transaction mode for session settings.
 const REFUSED_SETTING: &str = "unsupported startup parameter";
-/// For how long its outcome is believed.
+/// How long the outcome is reused.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Refuses a server that takes no writes, as libpq does with `target_session_attrs=read-write`. After a failover or a
-/// switchover a name may lead to one for a while: a standby, or the old primary, which is set to read-only. What it has
-/// lags behind, and must be neither shown nor cached. Who asks has the deadline.
+/// Rejects a server that accepts no writes, as libpq does with `target_session_attrs=read-write`. After a failover or a
+/// switchover the host name may lead to one for a while: a standby, or the old primary, which is read-only. Its data
+/// may be stale, and must be neither returned nor cached. The caller sets the timeout.
 pub(super) async fn takes_writes<'c>(server: impl Executor<'c, Database = Postgres>) -> Result<(), sqlx::Error> {
-    // One message, which a pooler gives to one server.
+    // A single message, so that a pooler sends it to one server.
     let question = sqlx::raw_sql("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'");
     let answer = question.fetch_one(server).await?;
     match (answer.try_get(0)?, answer.try_get(1)?) {
@@ -35,7 +35,7 @@ pub(super) async fn takes_writes<'c>(server: impl Executor<'c, Database = Postgr
     }
 }
 
-/// Finds out why the pool has no connection: it says nothing but that time is up, whatever the server said.
+/// Finds out why the pool has no connection: the pool reports only a timeout, whatever the server answered.
 #[derive(Debug, Clone)]
 pub(super) struct Diagnosis {
     options: Arc<PgConnectOptions>,
@@ -55,7 +55,7 @@ impl Diagnosis {
         }
     }
 
-    /// The error of a pool that gave no connection, with the server and what is wrong.
+    /// The error of a pool without a connection, with the server's address and the reason.
     pub(super) async fn explain(&self, error: sqlx::Error) -> Failure {
         let error = match error {
             sqlx::Error::PoolTimedOut => Failure { reason: self.why().await, ..Failure::before_begin(error) },
@@ -68,7 +68,7 @@ impl Diagnosis {
         Failure { reason, ..error }
     }
 
-    /// One look at a time, for all who ask meanwhile.
+    /// Makes one attempt at a time; concurrent callers share its result.
     async fn why(&self) -> String {
         let mut last = self.last.lock().await;
         if let Some((at, why)) = &*last

@@ -1,4 +1,4 @@
-//! Connections that were idle: whether they may be used again.
+//! Decides whether an idle connection may be used again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,20 +9,21 @@ use tokio::time::timeout;
 
 use super::connect::takes_writes;
 
-/// A connection that was idle for longer is tried before it is used.
+/// A connection that was idle for longer is checked before use.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long it may take to answer: half of what a connection is waited for, so that there is time for another one.
+/// The timeout of the check: half of the time to acquire a connection, so that there is time for another one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is known of connections that were idle: when one of them last gave no answer.
+/// When an idle connection last gave no answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Idle {
     silent: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Idle {
-    /// Tries a connection that was idle. One that gives no answer has company: a firewall, or a server that went, cuts
-    /// all of its time without a word. They are closed without being tried, each a second of somebody's time.
+    /// Checks an idle connection. If one gives no answer, a firewall or a vanished server has probably cut all
+    /// connections of that time silently. Those are then closed without a check, because each check would cost a caller
+    /// a second.
     pub(super) async fn check(
         &self,
         connection: &mut PgConnection,
@@ -42,7 +43,7 @@ impl Idle {
         Err(sqlx::Error::PoolTimedOut)
     }
 
-    /// Whether a connection of this age is from before one gave no answer.
+    /// Whether a connection of this age is older than the last failed check.
     fn is_doubtful(&self, now: Instant, age: Duration) -> bool {
         self.silent.lock().is_some_and(|silent| now.saturating_duration_since(silent) < age)
     }

@@ -1,18 +1,18 @@
-//! The connections that are in use, and for how long: what a pool that has none left can tell of them.
+//! The connections in use, and for how long, to explain why the pool has none left.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Work that has its connection for longer waits for an answer that is overdue: of a statement that is slow, of a lock,
-/// or of a server that a connection no longer leads to.
+/// Work that uses a connection for longer waits for an overdue answer: of a slow statement, a lock, or a server that
+/// the connection no longer reaches.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct InUse(Arc<Mutex<Vec<Weak<Instant>>>>);
 
-/// One that ends when it is dropped.
+/// A use of a connection, which ends when this is dropped.
 pub(super) type Use = Arc<Instant>;
 
 impl InUse {
@@ -24,7 +24,7 @@ impl InUse {
         since
     }
 
-    /// What to say where the server answers, and the pool has no connection.
+    /// The reason if the server answers but the pool has no connection.
     pub(super) fn told(&self) -> String {
         let overdue = |used: &&Weak<Instant>| used.upgrade().is_some_and(|since| since.elapsed() > OVERDUE);
         told(self.0.lock().iter().filter(overdue).count())

@@ -1,7 +1,7 @@
-//! Indexes on tables that may be large: made, and dropped, while the tables are written to.
+//! Indexes on large tables, created and dropped concurrently with writes.
 //!
-//! They are no migrations, because the lock that keeps two setups apart would be waited for by the one and waited with
-//! by the other.
+//! They are not migrations: `CREATE INDEX CONCURRENTLY` waits for older transactions, and a second setup that waits for
+//! the migration lock would be one of them. Both would wait for each other.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use sqlx::PgConnection;
 
 use super::Failure;
 
-/// What is made.
+/// The indexes to create.
 const INDEXES: [(&str, &str); 2] = [
-    // By when a row was written, for the expiry. A batch's rows have one time, so that a row takes but some bytes.
+    // Ordered by the time of writing, for the expiry. All rows of a batch have the same time, so the index is small.
     ("events_written", "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_written ON events (recorded_at)"),
-    // Rows of before migration 0004. Nothing is added any more.
+    // Rows written before migration 0004. No more are added.
     (
         "events_appended",
         "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_appended ON events (appended_at) WHERE recorded_at IS NULL",
     ),
 ];
-/// What the expiry of earlier versions used. A range of BRIN never gets narrower: once its pages were written anew it
-/// fits every time. Whichever version is rolled back to finds the ones above.
+/// The indexes of earlier versions' expiry. BRIN ranges never become narrower: once their pages are reused, they match
+/// every time. After a rollback, the earlier version uses the indexes above.
 const OBSOLETE: [&str; 3] = ["events_accepted_at", "events_appended_at", "events_recorded_at"];
 
-/// Who makes them, of several setups.
+/// Only one of several setups creates them.
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes', 0))";
-/// One takes as long as it takes: a table may be large, and what was made within a limit would be lost with it, each time
-/// anew. It waits for every transaction that is older, for as long as there is one, and keeps no writer out meanwhile.
+/// No timeout: a table may be large, and a timeout would discard the work each time. Creating an index waits for all
+/// older transactions, and does not block writers meanwhile.
 const WITHOUT_LIMIT: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
 
-/// Makes the indexes that are not there, and drops those of before. One that is not made is an error: all would work but
-/// the expiry, and `events` would grow for ever.
+/// Creates the missing indexes, and drops the obsolete ones. A failed creation is an error: without the index
+/// everything works except the expiry, and `events` would grow forever.
 pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
         make(connection, name, sql).await.map_err(Failure::from).with_context(|| {
@@ -54,7 +54,7 @@ async fn make(connection: &mut PgConnection, name: &str, sql: &'static str) -> R
     prepare(connection).await?;
     match sqlx::query_scalar::<_, bool>(VALID).bind(name).fetch_optional(&mut *connection).await? {
         Some(true) => return Ok(()),
-        // Left behind by a setup that was ended in the middle of it.
+        // Left behind by a setup that was interrupted.
         Some(false) => remove(connection, name).await?,
         None => {}
     }
@@ -71,7 +71,7 @@ async fn remove(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::E
 }
 
 async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // Asked for, and not waited for in the server: whoever waits there is waited for by the one that makes it.
+    // Poll, and do not wait in the server: the setup that creates an index would wait for that waiting query.
     while !sqlx::query_scalar::<_, bool>(LOCK).fetch_one(&mut *connection).await? {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -1,5 +1,5 @@
-//! A journal: a table with a row for each event that had its effect, which makes a repeat harmless. Commands for
-//! operators ask it, whatever the domain.
+//! A journal: a table with a row for each event that took effect, so that a repeat is harmless. Operators' commands
+//! query it for every domain.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Failure, Store, within_deadline};
 
-/// A journal, as its domain declares it.
+/// The declaration of a domain's journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Journal {
     /// The table.
@@ -16,7 +16,7 @@ pub struct Journal {
     pub key: &'static str,
     /// Its column with the event's id.
     pub event_id: &'static str,
-    /// What became of the event: a column, or an expression.
+    /// The event's outcome: a column, or an expression.
     pub outcome: &'static str,
 }
 
@@ -24,10 +24,10 @@ pub struct Journal {
 pub type EventName = (String, String);
 
 impl Journal {
-    /// Of these events those that have a row, with what became of each.
+    /// The outcomes of those of these events that have a row.
     pub async fn outcomes(&self, store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
         let Self { table, key, event_id, outcome } = self;
-        // A text of PostgreSQL's holds no NUL, so no row has one.
+        // PostgreSQL's `text` cannot contain a NUL, so no row has one.
         let storable = events.iter().filter(|(key, id)| !key.contains('\0') && !id.contains('\0'));
         let (keys, ids): (Vec<&str>, Vec<&str>) = storable.map(|(key, id)| (key.as_str(), id.as_str())).unzip();
         let query = sqlx::query_as(AssertSqlSafe(format!(

@@ -1,9 +1,9 @@
-//! Partitions that wait for an operator, because they had more dead letters than their budget allows.
+//! Partitions that are paused until an operator resumes them, because they exceeded their dead-letter budget.
 
 use super::{Failure, Store, within_deadline};
 
 impl Store {
-    /// Writes down that a partition waits, and why.
+    /// Records that a partition is paused, and why.
     pub async fn pause(&self, group: &str, topic: &str, partition: i32, reason: &str) -> Result<(), Failure> {
         let query = sqlx::query(
             "INSERT INTO paused_partitions (consumer_group, topic, partition, reason) VALUES ($1, $2, $3, $4)
@@ -13,7 +13,7 @@ impl Store {
         within_deadline!(self, |session| async { Ok(query.execute(session).await.map(drop)?) })
     }
 
-    /// Whether a partition waits.
+    /// Whether a partition is paused.
     pub async fn is_paused(&self, group: &str, topic: &str, partition: i32) -> Result<bool, Failure> {
         let query = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM paused_partitions WHERE (consumer_group, topic, partition) = ($1, $2, $3))",
@@ -22,7 +22,7 @@ impl Store {
         within_deadline!(self, |session| async { Ok(query.fetch_one(session).await?) })
     }
 
-    /// Lets a group's waiting partitions go on, one or all, and tells which they were.
+    /// Resumes one or all paused partitions of a group, and returns them.
     pub async fn resume(&self, group: &str, partition: Option<i32>) -> Result<Vec<(String, i32)>, Failure> {
         let query = sqlx::query_as(
             "DELETE FROM paused_partitions WHERE consumer_group = $1 AND partition = coalesce($2, partition)

@@ -1,4 +1,4 @@
-//! Migrations, and the check that the schema is the one this binary needs.
+//! Migrations, and the check that this binary's schema version is in place.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::connect::takes_writes;
 use super::session::Tx;
 use super::{Failure, Store, indexes, within_deadline};
 
-/// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
-/// PostgreSQL's driver a second time, for the compiler. A test compares the list with the folder.
+/// Each file of `migrations/` with its content, oldest first. Listed by hand, because `sqlx::migrate!` compiles the
+/// PostgreSQL driver a second time, for the macro. A test compares the list with the folder.
 const MIGRATIONS: [(&str, &str); 5] = [
     ("0001_events_and_resources.sql", include_str!("../../../migrations/0001_events_and_resources.sql")),
     ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
@@ -20,25 +20,23 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("0005_events_expiry.sql", include_str!("../../../migrations/0005_events_expiry.sql")),
 ];
 
-/// Migrations that only make an index, and keep writers out for as long as that takes. The index is not needed any more,
-/// so where there may be rows already they are noted as run and not run. Their files stay as they are: their checksums
-/// are in every database.
+/// Migrations that only create an index, and block writers meanwhile. The index is no longer needed, so in an existing
+/// database they are recorded as applied without being run. Their files stay unchanged, because their checksums are in
+/// every database.
 const RETIRED: [i64; 1] = [3];
-/// How long a migration waits for a lock. Writers that come meanwhile wait behind it, and have only to be patient for
-/// so long.
+/// How long a migration waits for a lock. New writers queue behind it, so they wait at most this long.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
-/// How long it then lets them go on, before it tries again.
+/// The pause before the next attempt, during which writers continue.
 const LOCK_PAUSE: Duration = Duration::from_secs(3);
-/// How often. Whatever holds a table for longer than that is to be found and ended by somebody.
+/// The number of attempts. An operator has to find and end a transaction that holds a table for longer.
 const LOCK_TRIES: u32 = 150;
 
-/// The only encoding that holds every text that an event may have.
+/// The only encoding that can store every text of an event.
 const ENCODING: &str = "UTF8";
 
 impl Store {
-    /// Brings the schema up to this binary's version; migrations newer than the binary are let be,
-    /// so that a rollback starts. Only `worker-service setup` does this. A database of another encoding than UTF8 is
-    /// refused.
+    /// Migrates the schema to this binary's version. It ignores migrations newer than the binary, so that a rollback
+    /// can start. Only `worker-service setup` calls this. Fails for a database with an encoding other than UTF8.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
@@ -47,7 +45,7 @@ impl Store {
         );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
-        // A migration may take longer than any request: it has no deadline but the operator's.
+        // A migration may take longer than any request, so it has no timeout.
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection.detach(),
             Err(error) => match refused_login(&error) {
@@ -80,8 +78,8 @@ impl Store {
     }
 }
 
-/// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
-/// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
+/// Rejects a database that cannot store every event. In a smaller encoding, events with missing characters would become
+/// dead letters. `SQL_ASCII` has no character set, and rejects an escape in a payload with an SQLSTATE that looks like
 /// an outage.
 async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), Failure> {
     let (database, encoding): (String, String) =
@@ -98,8 +96,8 @@ async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), Failure> {
     )))
 }
 
-/// Runs the migrations. A lock that is not to be had soon is let go and asked for again, so that nobody stands behind a
-/// migration that itself stands behind somebody's long transaction.
+/// Runs the migrations. If a lock is not available soon, it retries later, so that writers do not queue behind a
+/// migration that waits for a long transaction.
 async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Result<()> {
     sqlx::query(LOCK_TIMEOUT).execute(&mut *connection).await?;
     for attempt in 1.. {
@@ -118,7 +116,7 @@ async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> R
     let found =
         version(&mut Tx::direct(connection, &mut false)).await.map_err(|error| MigrateError::Source(error.into()))?;
     for retired in RETIRED {
-        // On a database that is made anew the table is empty, and has no writers.
+        // In a new database the table is empty and has no writers, so the migration can run.
         if 0 < found && found < retired {
             migrator.run_direct(Some(retired - 1), connection, false).await?;
             migrator.run_direct(Some(retired), connection, true).await?;
@@ -127,17 +125,17 @@ async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> R
     migrator.run_direct(None, connection, false).await
 }
 
-/// Whether a lock was not to be had in time, the one that keeps two setups apart included.
+/// Whether a lock timed out, including the lock that excludes a second setup.
 fn is_lock_timeout(error: &MigrateError) -> bool {
     let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else { return false };
     cause.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some("55P03")
 }
 
-/// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
-/// an earlier version.
+/// The error for a refused login, with its most frequent cause on a developer's machine: an old data volume.
 fn refused_login(error: &sqlx::Error) -> Option<anyhow::Error> {
     let refusal = error.as_database_error().filter(|refusal| {
-        // A wrong password or, where passwords are asked for, an unknown user; an unknown user; an unknown database.
+        // 28P01: a wrong password, or an unknown user with password authentication. 28000: an unknown user. 3D000: an
+        // unknown database.
         matches!(refusal.code().as_deref(), Some("28P01" | "28000" | "3D000"))
     })?;
     Some(anyhow::anyhow!(
@@ -148,7 +146,7 @@ fn refused_login(error: &sqlx::Error) -> Option<anyhow::Error> {
     ))
 }
 
-/// As `sqlx::migrate!` reads a file's name: the version, `_`, and the description with blanks as `_`.
+/// Parses a file's name as `sqlx::migrate!` does: the version, `_`, and the description with `_` for spaces.
 fn migration((name, sql): (&'static str, &'static str)) -> Migration {
     let description = name.trim_end_matches(".sql").split_once('_').map_or("", |(_, description)| description);
     let without_transaction = sql.starts_with("-- no-transaction");

@@ -1,7 +1,7 @@
-//! A connection while a piece of work uses it: directly, or with a pooler of transactions in between.
+//! A connection in use, directly or through a pooler in transaction mode.
 //!
-//! Behind such a pooler each transaction may have another server connection. So nothing may outlive its transaction:
-//! every piece of work is one, its limits are set within it, and its statements have no names.
+//! With such a pooler each transaction may use another server connection. So nothing may outlive its transaction: every
+//! piece of work is one transaction, its limits are set within it, and its prepared statements have no names.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -12,40 +12,41 @@ use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, Sql
 use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use crate::store::Pooler;
 
-/// Divides by zero on a standby, and takes zero's logarithm on another server that takes no writes. A pooler may lead to
-/// one at any time: `takes_writes` is asked but once a connection. An error, because then nobody has to wait for an
-/// answer to it.
+/// Divides by zero on a standby, and takes the logarithm of zero on another read-only server. A pooler may lead to one
+/// at any time, and `takes_writes` is checked only when a connection opens. An error aborts the whole message, so this
+/// needs no extra round trip to check a result.
 const ON_A_PRIMARY: &str =
     "SELECT 1 / (1 - pg_is_in_recovery()::int), ln(1 - (current_setting('transaction_read_only') = 'on')::int)";
 const DIVISION_BY_ZERO: &str = "22012";
 const LOGARITHM_OF_ZERO: &str = "2201E";
 
-/// What each session is given: where it has settings of its own when it is made, else in each transaction.
+/// The settings of each session: set at connect, or behind a pooler in each transaction.
 pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
     [
         ("statement_timeout", server_side),
         ("lock_timeout", server_side),
         ("idle_in_transaction_session_timeout", server_side),
-        // An offset is committed on the strength of a commit here, which must outlive a crash,
-        // whatever the server, the database or the role has as its default.
+        // A Kafka offset is committed after the commit here, which must survive a crash, whatever the default of the
+        // server, the database or the role is.
         ("synchronous_commit", "on"),
     ]
 }
 
-/// The isolation that the store's statements are written for, whatever the server, the database or the role has as its
-/// default: a batch that waits for another's rows goes on with what that has left. A stricter one would fail instead.
+/// The isolation level that the store's statements need, whatever the default of the server, the database or the role
+/// is: a batch that waited for another transaction's rows continues with their new values. A stricter level would fail
+/// instead.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// The same for a statement that is a transaction by itself. Behind a pooler there is none.
+/// The same for a statement outside a transaction block. Behind a pooler there are none.
 pub(super) const ISOLATION: [(&str, &str); 1] = [("default_transaction_isolation", "read committed")];
 
-/// How pieces of work begin.
+/// How a piece of work begins.
 #[derive(Debug, Clone)]
 pub(crate) struct Begin {
     pooler: Pooler,
-    /// What each transaction begins with, behind a pooler.
+    /// The statements at the beginning of each transaction behind a pooler.
     always: String,
-    /// Where PostgreSQL is, or the pooler.
+    /// The address of PostgreSQL or the pooler.
     pub(crate) server: String,
 }
 
@@ -55,8 +56,8 @@ impl Begin {
         Self { pooler, always: [&limits[..], &[ON_A_PRIMARY.to_owned()]].concat().join("; "), server }
     }
 
-    /// The first message of work that wants a transaction which begins with this statement, or does not want one: all
-    /// of it is one round trip.
+    /// The first message of the work, one round trip: `first` is the first statement of its transaction; without it,
+    /// the work needs no transaction.
     fn message(&self, first: Option<&str>) -> Option<String> {
         match (self.pooler, first) {
             (Pooler::None, None) => None,
@@ -71,11 +72,11 @@ impl Begin {
     }
 }
 
-/// A connection in use. It is no `PgConnection`, so that nothing is asked past it.
+/// A connection in use. It does not expose the `PgConnection`, so that every query goes through it.
 #[derive(Debug)]
 pub struct Tx<'a> {
     connection: &'a mut PgConnection,
-    /// Set while a transaction is open, and if it is not known whether it is.
+    /// True while a transaction is open, or if that is unknown.
     open: &'a mut bool,
     named: bool,
 }
@@ -85,12 +86,12 @@ impl<'a> Tx<'a> {
         Self { connection, open, named: !begin.is_pooled() }
     }
 
-    /// One past any pooler, without a transaction.
+    /// A direct connection without a pooler and without a transaction.
     pub(super) fn direct(connection: &'a mut PgConnection, open: &'a mut bool) -> Self {
         Self { connection, open, named: true }
     }
 
-    /// Begins work, with a transaction where there has to be one.
+    /// Begins the work, with a transaction if it needs one.
     pub(crate) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), Failure> {
         let Some(message) = begin.message(first) else { return Ok(()) };
         *self.open = true;
@@ -109,8 +110,8 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// Ends work: its transaction is committed, or taken back where it failed. One whose connection is in doubt is left
-    /// open, and ends with that.
+    /// Ends the work: commits its transaction, or rolls it back after a failure. After an outage the transaction stays
+    /// open, and ends when the connection is closed.
     pub(crate) async fn end<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         if !*self.open {
             return outcome;
@@ -148,7 +149,7 @@ impl<'c> Executor<'c> for &'c mut Tx<'_> {
         (&mut *self.connection).fetch_optional(Statement { query, named })
     }
 
-    /// Nothing here prepares a statement to keep it; and behind a pooler it could not be kept.
+    /// Behind a pooler a prepared statement cannot be kept. (No code here prepares one to keep it.)
     fn prepare_with<'e>(
         self,
         sql: SqlStr,
@@ -164,7 +165,7 @@ impl<'c> Executor<'c> for &'c mut Tx<'_> {
     }
 }
 
-/// A query whose statement may have a name, or not. (sqlx gives it one even where its cache of statements is off.)
+/// A query whose prepared statement has a name only if `named`. (sqlx names it even if its statement cache is off.)
 struct Statement<E> {
     query: E,
     named: bool,

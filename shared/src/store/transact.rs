@@ -1,36 +1,37 @@
-//! Transactions, for those who bring what is to be done in one.
+//! Runs work in a transaction.
 
 use sqlx::Connection as _;
 
 use super::{Failure, Store, Tx, within_deadline};
 
-/// How a transaction begins that takes as long as it takes.
+/// The first statement of a transaction without a timeout.
 const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
 const SAVEPOINT: &str = "SAVEPOINT probe";
-/// What would be checked on the commit is checked before it is taken back.
+/// Deferred constraints are checked before the rollback.
 const TAKE_BACK: &str = "SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO SAVEPOINT probe";
 
-/// What is done in one transaction. It may be done again: a transaction that failed has left nothing.
+/// Work for one transaction. It may run again: a failed transaction leaves no changes.
 pub trait Work: Sync {
-    /// What it comes to.
+    /// The result.
     type Output: Send;
 
-    /// Does it. The transaction is begun before and committed behind it.
+    /// Does the work. The caller begins and commits the transaction.
     fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }
 
 impl Store {
-    /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`. If it
-    /// fails, nothing has changed, or, where the connection was lost on the commit, all.
+    /// Does the work in one transaction, within the store's timeout. `first` is its first statement, sent in one
+    /// message with `BEGIN`. After a failure nothing has changed; but if the connection was lost during the commit, it
+    /// may be committed.
     pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, Failure> {
         within_deadline!(self, Some(first), |tx| work.run(tx))
     }
 
-    /// Does work as [`Self::transact`] does, and takes it back: whether the same would succeed now.
+    /// Does the work as [`Self::transact`] does, and rolls it back, to find out whether the same would succeed now.
     ///
-    /// It commits. So it meets what everybody meets (a server that is read-only, a full disk, a missing right, a trigger
-    /// that refuses all, a deadline), and on its commit too: what it wrote has gone to the log, so the commit waits for
-    /// the disk and for a synchronous standby as any other does. It leaves no row.
+    /// It rolls back to a savepoint and commits. So it meets the errors of all transactions (a read-only server, a full
+    /// disk, a missing permission, a trigger that rejects everything, a timeout), including those of the commit: its
+    /// writes are in the WAL, so the commit waits for the disk and for a synchronous standby. It leaves no row.
     pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
         within_deadline!(self, Some(first), |tx| async {
             sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
@@ -40,7 +41,7 @@ impl Store {
         })
     }
 
-    /// Does work in one transaction that takes as long as it takes, on a connection of its own.
+    /// Does the work in one transaction without a timeout, on a separate connection.
     pub async fn transact_without_limit<W: Work>(&self, work: &W) -> Result<W::Output, Failure> {
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection.detach(),

@@ -1,4 +1,4 @@
-//! Lease, fill and fence: no body that was read before a fence can be put in after it.
+//! Lease, fill and fence: a body that was read before a fence cannot be stored after it.
 
 use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
@@ -15,7 +15,7 @@ async fn a_fill_needs_the_very_lease() {
     lease_fill_and_release(&kit, &id("a"), kit.redis().await).await;
 }
 
-/// What readers do to one key, up to the fence of its first event. The connection is to the server that has it.
+/// A reader's operations on one key, up to the fence of its first event. `redis` is a connection to the key's server.
 pub(crate) async fn lease_fill_and_release(kit: &Kit, device: &DeviceId, mut redis: MultiplexedConnection) {
     let (cache, key, name) = (&kit.cache, device.cache_key(), kit.key(device.as_str()));
     assert_eq!(cache.get(&key).await, Lookup::Miss);
@@ -63,8 +63,8 @@ async fn what_cannot_be_understood_is_deleted() {
     assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
 }
 
-/// A device at version 2 in PostgreSQL, and what a fence at that version makes of what is cached; and a reader that has
-/// seen that version.
+/// A device is at version 2 in PostgreSQL. Checks the effect of a fence at that version on each kind of cache entry,
+/// and of a reader's fence.
 #[tokio::test]
 async fn a_fence_leaves_nothing_older() {
     let kit = Kit::new("fence").await;
@@ -114,7 +114,7 @@ async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     kit.apply([&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await;
     let lease = kit.cache.lease(&key("a")).await.unwrap();
     let read = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
-    // Here the reader stops for a while.
+    // The reader pauses here.
     let applied = kit.apply([&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await;
     assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::LeaseDeleted]);
     assert!(!kit.cache.fill(&key("a"), &lease, Some(&read.body)).await);
@@ -127,7 +127,7 @@ async fn many_resources_are_fenced_at_once() {
     fence_many(&kit, &[kit.redis().await], async |_| 0).await;
 }
 
-/// A thousand resources, on these servers; `owner` says which of them has a key.
+/// Fences a thousand resources on these servers; `owner` returns the index of a key's server.
 pub(crate) async fn fence_many(kit: &Kit, servers: &[MultiplexedConnection], owner: impl AsyncFn(&str) -> usize) {
     let fencer = kit.fencer();
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
@@ -170,8 +170,8 @@ async fn a_dead_cache_costs_little() {
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
-/// One answer has the deadline of a single read, and goes over the connection of all of them: so it has a megabyte at most
-/// where it is for several, also where all that was read before was small.
+/// An answer has the timeout of a single read, and uses the connection that all reads share. So an answer for several
+/// reads has at most a megabyte, even if all earlier bodies were small.
 #[tokio::test]
 async fn an_answer_for_several_reads_is_bounded_whatever_was_read_before() {
     const KEYS: usize = 96;
@@ -201,7 +201,7 @@ async fn an_answer_for_several_reads_is_bounded_whatever_was_read_before() {
     read_all("small", 100).await;
     let done = format!("done-{}", kit.scope.cache_prefix);
     redis::cmd("ECHO").arg(&done).exec_async(&mut connection).await.unwrap();
-    // Of each question: its keys, and the most that its answer may have.
+    // For each request: the number of keys, and the largest possible answer.
     let mut questions: Vec<(usize, usize)> = Vec::new();
     let mut lines = std::pin::pin!(monitor.on_message::<String>());
     while let Some(line) = lines.next().await {

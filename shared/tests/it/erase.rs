@@ -1,4 +1,4 @@
-//! Forgetting a device: nothing of it comes back, whatever is under way at that moment.
+//! Erasing a device: none of its old data comes back, whatever happens concurrently.
 
 use redis::aio::MultiplexedConnection;
 use shared::cache::RedisConfig;
@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 
 use crate::prelude::*;
 
-/// An event of the new life.
+/// Changes an event to one after the erasure.
 fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {
-    // As precise as a broker's time, at most.
+    // Whole seconds, so that it is not more precise than a broker's time.
     let later = OffsetDateTime::now_utc().unix_timestamp() + 60;
     decoded.envelope.accepted_at = OffsetDateTime::from_unix_timestamp(later).unwrap();
     decoded.position.appended_at = decoded.envelope.accepted_at;
@@ -38,7 +38,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     assert_eq!((count(&again, Outcome::Forgotten), again.fences.len()), (3, 0));
     assert_eq!(rows(&kit, "d").await, 0);
 
-    // One batch with an old event, and the device's new one of the same id behind it.
+    // One batch with an old event, followed by the device's new event with the same id.
     let again = new(event("d", "0", r#"{"new":true}"#, at(0, 9)));
     let other = event("e", "0", "{}", at(0, 8));
     let applied = kit.apply([&old[0], &other, &again]).await;
@@ -46,7 +46,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     assert!(applied.fences.contains(&(d.clone().cache_key(), 1)));
     assert!(queries::resource(&kit.store, &d).await.unwrap().unwrap().body.contains(r#"{"new": true}"#));
 
-    // Accepted before and appended after, or the other way about: of the old life both.
+    // Accepted before the erasure and appended after it, or the other way round: both are old.
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.envelope.accepted_at = gone.at;
     assert_eq!(count(&kit.apply([&half]).await, Outcome::Forgotten), 1);
@@ -54,7 +54,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     half.position.appended_at = gone.at;
     assert_eq!(count(&kit.apply([&half]).await, Outcome::Forgotten), 1);
 
-    // A broker whose clock is ahead: its records are forgotten by what they say.
+    // A broker with a fast clock: the tombstone covers its records by their own times.
     let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (1, Some(1)));
     assert_eq!(gone.at.unix_timestamp(), again.position.appended_at.unix_timestamp());
@@ -65,7 +65,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
 async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     let kit = Kit::new("hand").await;
     kit.write("other", 1).await;
-    // Past its question, with a row that nobody else sees.
+    // A worker after its check of the tombstones, with an uncommitted row.
     let mut hand = kit.pool.begin_with("BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE").await.unwrap();
     sqlx::query("INSERT INTO events SELECT 'd', event_id, type, payload, user_id, request_id, accepted_at, occurred_at, topic, partition, \"offset\", appended_at, outcome FROM events")
         .execute(&mut *hand)
@@ -83,7 +83,7 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_under_load_bring_nothing_back() {
     let kit = Kit::new("load").await;
-    // On a busy machine a statement may take too long; a worker tries again after that, too.
+    // On a busy machine a statement may time out; a worker retries after that too.
     let workers = workers(&kit.store, (60, 10, 2), &[Class::Again, Class::Outage, Class::OutageMet]);
     for device in 0..10 {
         queries::erase(&kit.store, &format!("d{device}").parse().unwrap(), None).await.unwrap();
@@ -102,10 +102,10 @@ async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     old_body_stays_away(&kit, &id("a"), kit.redis().await).await;
 }
 
-/// The connection is to the server that has the device's key.
+/// `redis` is a connection to the server that has the device's key.
 pub(crate) async fn old_body_stays_away(kit: &Kit, device: &DeviceId, mut redis: MultiplexedConnection) {
     let (cache, key, name) = (&kit.cache, device.cache_key(), kit.key(device.as_str()));
-    // What the worker reads for its fence is this row, as before the transaction.
+    // The worker reads this row for its fence, as it was before the erasure.
     kit.apply(&[1, 2].map(|n| event(device.as_str(), &n.to_string(), "{}", at(0, n)))).await;
     let deleted = FenceOutcome::Deleted;
     for (cached, outcome) in

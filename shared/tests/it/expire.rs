@@ -1,4 +1,4 @@
-//! The expiry: which rows go, and what it reads to find them.
+//! The expiry: the rows that it deletes, and the pages that it reads to find them.
 
 use sqlx::AssertSqlSafe;
 
@@ -6,7 +6,7 @@ use crate::prelude::*;
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Deletes all that is old enough, in pieces, and tells how many each had.
+/// Deletes all expired rows in pieces, and returns the number of rows of each piece.
 async fn expire(kit: &Kit, age: Age, piece: u32) -> Vec<u64> {
     let mut pieces = Vec::new();
     loop {
@@ -25,7 +25,7 @@ async fn count(kit: &Kit, condition: &'static str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&kit.pool).await.unwrap()
 }
 
-/// Rows as a worker wrote them: `first` to `last`, with a time for each.
+/// Inserts the rows `first` to `last` as a worker does, with the time `recorded_at`.
 async fn fill(kit: &Kit, first: u32, last: u32, recorded_at: &str) {
     let sql = format!(
         r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
@@ -45,8 +45,8 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
         kit.apply(batch).await;
     }
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [0], "their records say 2023, and they were written just now");
-    // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
-    // one that was written today, and one of before that was appended today.
+    // Half of the rows were written long ago, the others by an earlier version, which count by their append time. Two
+    // rows differ: one was written today, and one of the earlier version was appended today.
     kit.sql(
         "UPDATE events SET recorded_at = CASE WHEN event_id::int % 2 = 0 THEN appended_at END;
          UPDATE events SET recorded_at = now() WHERE event_id = '1';
@@ -55,7 +55,7 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
          UPDATE events SET appended_at = now() WHERE event_id = '4'",
     )
     .await;
-    // The last row of a piece stays for the next one, for others may have the same time.
+    // The last row of a piece is left for the next one, because other rows may have the same time.
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [999, 999, 506]);
     assert_eq!(count(&kit, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
     assert_eq!(expire(&kit, Age::Appended, 2_000).await, [1_999, 505]);
@@ -67,7 +67,7 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     );
 }
 
-/// A batch's rows have one time, and a restored table may have it in millions of rows; and a time may be infinite.
+/// All rows of a batch have the same time; in a restored table millions may have it. And a time may be infinite.
 #[tokio::test]
 async fn rows_of_one_time_go_too_however_many_they_are() {
     let kit = Kit::new("expire_ties").await;
@@ -76,7 +76,7 @@ async fn rows_of_one_time_go_too_however_many_they_are() {
     fill(&kit, 251, 270, "'-infinity'").await;
     fill(&kit, 271, 280, "now() - interval '29 days'").await;
     fill(&kit, 281, 290, "'infinity'").await;
-    // How far it is behind is known as soon as there is a finite time.
+    // The delay is known as soon as the next time is finite.
     let expired = queries::expire(&kit.store, Age::Written, MONTH, 10).await.unwrap();
     assert_eq!(expired, Expired::Rows { rows: 10, more: true, behind: None });
     let expired = queries::expire(&kit.store, Age::Written, MONTH, 12).await.unwrap();
@@ -88,8 +88,8 @@ async fn rows_of_one_time_go_too_however_many_they_are() {
     assert_eq!(count(&kit, "true").await, 20);
 }
 
-/// Five thousand pages were emptied, and are still to be vacuumed. A piece reads its own rows: not those pages, and not
-/// the index's part of them.
+/// Five thousand emptied pages are not vacuumed yet. A piece reads only its own rows: not those pages, and not their
+/// index entries.
 #[tokio::test]
 async fn a_piece_reads_nothing_of_what_is_gone() {
     const EMPTIED: u32 = 40_000;
@@ -105,7 +105,7 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     }
     assert_eq!(rows, u64::from(EMPTIED));
     let blocks = async |kit: &Kit| {
-        // Backends that are connected report what they read when they like; those that leave, then.
+        // A connected backend reports its statistics at some later time, a disconnecting one at once.
         let idle =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
         eventually("the others left", async || kit.number(idle).await == 0).await;
@@ -123,7 +123,7 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     assert!(read < 1_000, "one piece of a hundred rows read {read} blocks");
 }
 
-/// A server whose clock was set back writes behind the position.
+/// A server whose clock was set back writes rows before the expiry's position.
 #[tokio::test]
 async fn what_is_behind_the_position_goes_within_the_hour() {
     let kit = Kit::new("expire_rewinds").await;

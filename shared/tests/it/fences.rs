@@ -1,10 +1,11 @@
-//! Fences that are lost, late and repeated, and what a client gave up and Redis does all the same.
+//! Fences that are lost, late or repeated, and commands that Redis executes after the client timed out.
 
 use shared::cache::Fence;
 
 use crate::prelude::*;
 
-/// Redis behind a proxy, for one who is to be cut off; the kit's own cache goes straight there.
+/// A cache and a fencer whose connection to Redis goes through a proxy, so that it can be cut; the kit's own cache
+/// connects directly.
 struct Cut {
     kit: Kit,
     proxy: Proxy,
@@ -19,13 +20,13 @@ impl Cut {
         let mut redis = kit.redis_config(&url);
         redis.timeout = Duration::from_millis(300);
         let cache = Cache::open(&redis, &[&RESOURCE]).unwrap();
-        // Connected, whatever comes.
+        // Connect before the test cuts the connection.
         eventually("it is connected", async || cache.answering().await.all().is_ok()).await;
         let fencer = Fencer::new(cache.clone(), kit.store.clone());
         Self { kit, proxy, cache, fencer }
     }
 
-    /// Writes the device's next event; the fence is still to come.
+    /// Writes the device's next event, without sending the fence.
     async fn write(&self, n: i64) -> Vec<Fence> {
         self.kit.write("a", n).await.fences
     }
@@ -34,7 +35,7 @@ impl Cut {
         self.kit.body("a").await
     }
 
-    /// Reads the device as the API does, and gives the version.
+    /// Reads the device as the API does, and returns the version.
     async fn read(&self) -> i64 {
         match cached(&self.kit.cache, &id("a")).await {
             Some(version) => version,
@@ -79,7 +80,7 @@ async fn a_worker_that_ends_sends_what_it_kept() {
     assert!(!cut.fencer.fence(&cut.write(2).await).await.is_acknowledged());
     assert!(!cut.fencer.finish(Duration::from_millis(300)).await, "it cannot, and says so");
     cut.proxy.mend();
-    // Nobody else sends.
+    // Only `finish` sends the kept fences here.
     assert!(cut.fencer.finish(Duration::from_secs(30)).await);
     assert_eq!((cut.read().await, cut.fencer.pending_len()), (2, 0));
 }
@@ -92,7 +93,7 @@ async fn a_slow_redis_is_not_away() {
     let versions = cut.write(2).await;
     cut.proxy.hold();
     let mending = async {
-        // Longer than one command may take.
+        // Longer than the timeout of a command.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         cut.proxy.mend();
     };
@@ -107,15 +108,15 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     let direct = cut.kit.fencer();
     cut.write(1).await;
     cut.fill().await;
-    // Redis knows the scripts after this: what comes late is done, not refused.
+    // After this Redis knows the scripts, so that it executes late commands.
     assert!(direct.fence(&cut.write(2).await).await.is_acknowledged());
-    // Redis does it, and the answers are lost: it does not count as done, and is repeated.
+    // Redis executes the fence, but the answers are lost: it counts as not acknowledged, and is repeated.
     cut.proxy.hold_answers();
     let third = cut.write(3).await;
     assert!(!cut.fencer.fence(&third).await.is_acknowledged());
     cut.proxy.mend();
-    // A body of version 3 that is on its way to Redis while version 4 is written and fenced: held
-    // between the fence's two steps.
+    // A body of version 3 is on its way to Redis while version 4 is written and fenced: the fence of version 3 is held
+    // between its two steps.
     cut.kit.put("a", r#"{"version":1,"id":"a"}"#).await;
     eventually("Redis is there again", async || cut.cache.get(&key("a")).await != Lookup::Unavailable).await;
     let lock = cut.kit.pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -142,7 +143,7 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Hit(body.into()));
 }
 
-/// The fence of version 3 finds version 1 in Redis, and is given version 2 for it, as by a server that lags behind.
+/// The fence of version 3 finds version 1 in Redis, and loads version 2 for it, as from a lagging replica.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for() {
     let kit = Kit::new("older_body").await;
@@ -217,7 +218,7 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     let applied = kit.write("a", 2).await;
     assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&a.cache_key()).await, Lookup::Miss);
-    // A reader without a lease, or without room for its body, goes without.
+    // A reader that gets no lease, or whose body finds no memory, does not cache.
     assert_eq!(cache.lease(&b.cache_key()).await, None);
     full("0").await;
     let lease = cache.lease(&b.cache_key()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A database and a key prefix of a test's own.
+//! A separate database and key prefix for each test.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -50,12 +50,12 @@ impl Kit {
         Self { scope, pool, store, cache }
     }
 
-    /// The store anew, after it was closed.
+    /// Opens the store again after it was closed.
     pub(crate) fn reopened(&self) -> Store {
         Store::open(&postgres(&self.scope.database_url), "test").unwrap()
     }
 
-    /// Settings of a cache there, under the test's prefix.
+    /// The settings of a cache at `url`, with the test's prefix.
     pub(crate) fn redis_config(&self, url: &str) -> RedisConfig {
         settings(&self.scope.database_url, url, &self.scope.cache_prefix).redis
     }
@@ -76,7 +76,7 @@ impl Kit {
         format!("{}resource:{id}", self.scope.cache_prefix)
     }
 
-    /// Puts a value under a device's key, whatever is there.
+    /// Sets the value of a device's key.
     pub(crate) async fn put(&self, device: &str, value: &str) {
         let () = self.redis().await.set_ex(self.key(device), value, 60).await.unwrap();
     }
@@ -86,17 +86,17 @@ impl Kit {
         queries::apply_batch(&self.store, &events.into_iter().collect::<Vec<_>>()).await.unwrap()
     }
 
-    /// Applies a device's event of this number.
+    /// Applies a device's event number `n`.
     pub(crate) async fn write(&self, device: &str, n: i64) -> Applied {
         write(&self.store, device, n).await.unwrap()
     }
 
-    /// The device as it is rendered now.
+    /// The current body of a device's resource.
     pub(crate) async fn body(&self, device: &str) -> String {
         queries::resource(&self.store, &id(device)).await.unwrap().unwrap().body
     }
 
-    /// Puts a device's body of now into a cache, as a reader does.
+    /// Stores a device's current body in a cache, as a reader does.
     pub(crate) async fn fill(&self, cache: &Cache, device: &DeviceId) {
         let lease = cache.lease(&device.cache_key()).await.unwrap();
         assert!(cache.fill(&device.cache_key(), &lease, Some(&self.body(device.as_str()).await)).await);
@@ -106,19 +106,19 @@ impl Kit {
         sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
     }
 
-    /// What a query for one number gives.
+    /// The result of a query for one number.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
 }
 
-/// Applies a device's event of this number, at this offset.
+/// Applies a device's event number `n`, at the offset `n`.
 pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, Failure> {
     queries::apply_batch(store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await
 }
 
-/// Three workers side by side, with batches of events of the same devices, each event so often. After a failure of these
-/// classes a batch is applied again.
+/// Starts three concurrent workers with batches of events of the same devices, each event `times` times. After a
+/// failure of a class in `again`, a batch is applied again.
 pub(crate) fn workers(
     store: &Store,
     (rounds, devices, times): (i64, u8, i64),
@@ -140,7 +140,7 @@ pub(crate) fn workers(
     })
 }
 
-/// The version that is cached of a device, if one is.
+/// The cached version of a device, if there is one.
 pub(crate) async fn cached(cache: &Cache, device: &DeviceId) -> Option<i64> {
     match cache.get(&device.cache_key()).await {
         Lookup::Hit(body) => shared::cache::version(&body),
@@ -148,12 +148,12 @@ pub(crate) async fn cached(cache: &Cache, device: &DeviceId) -> Option<i64> {
     }
 }
 
-/// How many events of a batch came to this.
+/// The number of a batch's events with this outcome.
 pub(crate) fn count(applied: &Applied, outcome: Outcome) -> usize {
     applied.events.iter().filter(|event| event.outcome == outcome).count()
 }
 
-/// The cache is not well, and says why.
+/// Asserts that not all nodes answer, and that the reason contains `expected`.
 pub(crate) async fn assert_says(cache: &Cache, expected: &str) {
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains(expected), "{why}");
@@ -164,7 +164,7 @@ pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Set
         "test",
         &format!("--database-url={database_url}"),
         &format!("--redis-url={redis_url}"),
-        // Several addresses are those of a cluster.
+        // Several addresses mean a cluster.
         &format!("--redis-cluster={}", redis_url.contains(',')),
         "--redis-timeout=2s",
     ]);
@@ -172,7 +172,7 @@ pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Set
     settings
 }
 
-/// Settings of a store there.
+/// The settings of a store at `url`.
 pub(crate) fn postgres(url: &str) -> PostgresConfig {
     settings(url, "redis://127.0.0.1:1", "p:").postgres
 }
@@ -193,13 +193,13 @@ pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -
     DeviceDelivery { envelope, position, event }
 }
 
-/// A place in the log, a second later for each offset.
+/// A position in the log; each offset is appended a second later.
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
     let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
     Position::new("t", partition, offset, appended_at)
 }
 
-/// A connection to this Redis. On a busy machine it may take longer than the client's half second.
+/// A connection to the Redis at `url`, with a longer timeout than the client's half second, for busy machines.
 pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
     let client = redis::Client::open(url).unwrap();

@@ -1,17 +1,17 @@
-//! Migrations of a database that is written to: nobody waits for long.
+//! Migrations of a database with concurrent writers, which do not wait for long.
 
 use sqlx::AssertSqlSafe;
 use tokio::time::timeout;
 
 use crate::prelude::*;
 
-/// An event as a worker of any version writes it.
+/// Inserts an event as a worker of any version does.
 pub(crate) const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,
     "offset", appended_at, outcome) SELECT 'd', $1, 't', '{}', now(), now(), 't', 0, 0, now(), 'applied'"#;
 
-/// A database as an earlier version left it, after so many migrations.
+/// A database as an earlier version left it, after only these migrations.
 pub(crate) async fn as_of(kit: &Kit, migrations: &[&str]) {
-    // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
+    // Migrate first, so that sqlx writes the checksums, and then undo the migrations.
     kit.store.migrate().await.unwrap();
     kit.sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry").await;
     for name in migrations {
@@ -28,7 +28,7 @@ async fn indexes(kit: &Kit) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(&kit.pool).await.unwrap()
 }
 
-/// Each of the migrations wants a lock that writers keep from it, and each index waits for their transactions.
+/// Each migration needs a lock that writers hold, and each index waits for their transactions.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_lock_timeout() {
     let kit = Kit::without_schema("migrate_locked").await;
@@ -42,7 +42,7 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
     let mut slowest = Duration::ZERO;
     let mut waits = 0;
     let mut number = 0;
-    // It came, was turned away, and came again.
+    // The migration tried the lock, timed out, and tried again.
     while waits < 3 {
         waits += kit.number(is_waiting).await.min(1);
         let from = Instant::now();
@@ -52,7 +52,7 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
         slowest = slowest.max(from.elapsed());
         assert!(!setup.is_finished(), "it cannot have its lock yet");
     }
-    // The timeout, and what a busy machine adds.
+    // The lock timeout, plus a margin for a busy machine.
     assert!(slowest < Duration::from_secs(3), "a writer waited for {slowest:?}");
     holder.commit().await.unwrap();
     timeout(Duration::from_secs(60), setup).await.expect("it can have it now").unwrap().unwrap();
@@ -62,19 +62,19 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
     let applied: Vec<i64> =
         sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&kit.pool).await.unwrap();
     assert_eq!(applied, [1, 2, 3, 4, 5]);
-    // A second time there is nothing to do, and so for a setup that is a version behind: the checksums are the files'.
+    // A second run has nothing to do, and neither has an earlier version's setup: the checksums are those of the files.
     kit.store.migrate().await.unwrap();
 }
 
-/// 0003 makes its index the plain way, and keeps writers out for as long. From whichever version before it, it is noted
-/// as run, also where nothing is in its way.
+/// 0003 creates its index without `CONCURRENTLY`, and blocks writers meanwhile. From every earlier version it is only
+/// recorded as applied, even if nothing blocks it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_that_keeps_writers_out_is_not_run() {
     let files = ["0001_events_and_resources", "0002_forgotten"];
     for found in 1..=files.len() {
         let kit = Kit::without_schema(&format!("migrate_from_{found}")).await;
         as_of(&kit, &files[..found]).await;
-        // Run, it would fail at an index of the name of its own.
+        // If it ran, it would fail, because an index with its name exists.
         kit.sql("CREATE INDEX events_appended_at ON events (appended_at)").await;
         kit.store.migrate().await.unwrap();
         kit.store.check().await.unwrap();
@@ -82,8 +82,8 @@ async fn a_migration_that_keeps_writers_out_is_not_run() {
     }
 }
 
-/// An index is made while a transaction of before goes on and others write: it waits for the one and is waited for by
-/// nobody.
+/// An index is created while an older transaction is open and others write: it waits for the older one, and no writer
+/// waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_an_index_is_made_writers_do_not_wait() {
     let kit = Kit::new("migrate_index").await;
@@ -94,13 +94,13 @@ async fn while_an_index_is_made_writers_do_not_wait() {
         let store = kit.store.clone();
         tokio::spawn(async move { store.migrate().await })
     };
-    // For the transaction, before it makes the index; or before it drops what another one left of it.
+    // Waits for the transaction, before it creates the index or drops an invalid one.
     let is_waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted
                       AND locktype = 'virtualxid' AND datname = current_database()";
     let waits = async || {
         eventually("the index waits for the transaction", async || kit.number(is_waiting).await > 0).await;
     };
-    // One that is ended in the middle of it says so, and is no success: without its index nothing expires.
+    // An interrupted creation fails with its reason: without the index nothing expires.
     let setup = begin();
     waits().await;
     let end = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity

@@ -1,4 +1,4 @@
-//! The store behind a pooler of transactions: PgBouncer, in front of a PostgreSQL of its own where that is moved.
+//! The store behind a pooler in transaction mode: PgBouncer, with a separate PostgreSQL in tests that switch servers.
 
 use devstack::PgBouncer;
 use futures_util::future::join_all;
@@ -7,7 +7,7 @@ use shared::store::Pooler;
 use crate::prelude::*;
 use crate::standby::{read_only, until_refused};
 
-/// What each transaction that inserts has for settings, in a table, on a server whose own are otherwise.
+/// A trigger that records the settings of each inserting transaction in a table; the server's own settings differ.
 const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, synchronous text);
     CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       INSERT INTO seen VALUES (current_setting('statement_timeout'), current_setting('lock_timeout'),
@@ -15,7 +15,7 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
       RETURN NULL; END $$;
     CREATE TRIGGER look AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION look()";
 
-/// A store behind a pooler that has so many connections to it.
+/// A store behind a pooler with this number of server connections and of client connections.
 pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
     let port = devstack::port::of(&direct).unwrap();
@@ -38,7 +38,7 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
     psql(&kit.scope.database_url, &format!("ALTER DATABASE \"{database}\" SET synchronous_commit = off")).unwrap();
     let (bouncer, store) = pooled(&kit, 2, 20).await;
     store.check().await.unwrap();
-    // Each client does all that there is, side by side with the others: a statement that outlived its transaction would
+    // Each client runs all operations concurrently with the others: a statement that outlived its transaction would
     // meet another server connection.
     let work = (0..20).map(async |n: i64| {
         let device = format!("d{n}");
@@ -73,7 +73,7 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
     let expired = queries::expire(&store, Age::Written, Duration::ZERO, 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 114, more: false, .. }), "19 devices: {expired:?}");
 
-    // And nothing of all that is left on the connections: no statement, no transaction, no setting.
+    // The connections have no leftovers: no prepared statement, no transaction, no setting.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     assert_eq!(kit.number(left).await, 0);
     let by_pooler = bouncer.url(&kit.scope.database_url).unwrap();
@@ -90,19 +90,19 @@ async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
     let (_bouncer, store) = pooled(&kit, 1, 4).await;
     write(&store, "a", 1).await.unwrap();
 
-    // What PostgreSQL does not take.
+    // An event that PostgreSQL rejects.
     kit.sql("ALTER TABLE events ADD CONSTRAINT no CHECK (event_id <> 'no')").await;
     let error = queries::apply_batch(&store, &[&event("a", "no", "{}", at(0, 2))]).await.unwrap_err();
     assert_eq!(error.class, Class::Failed, "{error}");
     assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 1);
 
-    // One that is locked: the server gives up first, and says so.
+    // A locked table: the server's timeout is the first, and its error is reported.
     let lock = kit.pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let began = Instant::now();
     let error = write(&store, "a", 3).await.unwrap_err();
     assert!(error.reason.contains("SQLSTATE 55P03") || error.reason.contains("SQLSTATE 57014"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    // And one that nobody waits for any more.
+    // A query whose caller gave up.
     let given_up = tokio::time::timeout(Duration::from_millis(300), queries::resource(&store, &id("a"))).await;
     assert!(given_up.is_err());
     lock.rollback().await.unwrap();
@@ -125,7 +125,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     write(&store, "a", 2).await.unwrap();
     name.lead_to(standby.port);
     name.drop_connections();
-    // The connections to the pooler are as they were, and lead elsewhere.
+    // The connections to the pooler are the same, but lead to another server.
     let is_told = async || match queries::resource(&store, &id("a")).await {
         Ok(found) => panic!("a standby was read: {found:?}"),
         Err(error) => error.class == Class::Outage && error.reason.contains("it accepts no writes: it is a standby"),
@@ -135,11 +135,11 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     assert_eq!(error.class, Class::Outage, "{error}");
     let promoted = blocking(move || standby.promote().map(|()| standby)).await;
     eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
-    // Nor is one that is set to read-only, as the old side of a switchover is.
+    // A read-only server, such as the old side of a switchover, is rejected too.
     let promoted = promoted.unwrap();
     let expected = "it accepts no writes: transaction_read_only is on";
     let url = promoted.url();
-    // A connection that is in use all the time is not tried in between: its next transaction is refused as it begins.
+    // A connection in constant use is not checked in between, but its next transaction is refused at its beginning.
     let read = async || queries::resource(&store, &id("a")).await;
     let (error, ()) = tokio::join!(until_refused(read), read_only(&url, true));
     let error = error.expect("it is read for ever");
@@ -156,7 +156,7 @@ async fn what_a_pooler_needs_is_said() {
     let (bouncer, store) = pooled(&kit, 2, 2).await;
     let error = store.migrate().await.unwrap_err().to_string();
     assert!(error.contains("migrations need sessions") && error.contains("DATABASE_POOLER=transaction"), "{error}");
-    // As one that knows of no pooler.
+    // A store without the pooler setting.
     let config = postgres(&bouncer.url(&kit.scope.database_url).unwrap());
     let unaware = Store::open(&config, "test").unwrap();
     let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);

@@ -1,4 +1,4 @@
-//! What most of these tests use.
+//! Imports for most of these tests.
 
 pub(crate) use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A probe meets what everybody meets, and leaves nothing.
+//! A probe meets the same errors as other transactions, and leaves no rows.
 
 use shared::runtime::json::MAX_PAYLOAD_BYTES;
 
@@ -10,7 +10,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     for bytes in [0, 1_000, MAX_PAYLOAD_BYTES] {
         queries::probe(&kit.store, bytes).await.unwrap();
     }
-    // Side by side, none waits for another.
+    // Concurrent probes do not wait for each other.
     let (one, other) = tokio::join!(queries::probe(&kit.store, 10), queries::probe(&kit.store, 10));
     one.and(other).unwrap();
     let refused = async |make: &'static str, class, code: &str, mend: &'static str| {
@@ -34,11 +34,11 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
 
     let rows = kit.number("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)").await;
     assert_eq!(rows, 0);
-    // The connection is as before.
+    // The connection still works.
     kit.write("a", 1).await;
 }
 
-/// It is taken back, and yet waits on its commit for what every commit waits for.
+/// A probe is rolled back, but its commit waits like every commit.
 #[tokio::test]
 async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
     let server = blocking(Postgres::start).await.unwrap();
@@ -54,7 +54,7 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
         blocking(both).await.unwrap();
     };
     set("nobody").await;
-    // A reload takes a moment.
+    // The reload of the configuration takes a moment.
     let waits = async || queries::probe(&store, 100).await.is_err_and(|error| error.class == Class::OutageMet);
     eventually("a probe waits for it", waits).await;
     let error = write(&store, "a", 1).await.unwrap_err();

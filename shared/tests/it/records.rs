@@ -1,4 +1,4 @@
-//! Records as any client can write them, read as they are.
+//! Records with any bytes that a client can write are read unchanged.
 
 use devstack::Scope;
 use devstack::kit::read_some;
@@ -12,7 +12,7 @@ use shared::kafka::{Fetched, Record, next_fetched};
 
 use crate::prelude::*;
 
-/// Longer than anything here takes, under valgrind too.
+/// Longer than any operation here takes, even under valgrind.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn read(scope: &Scope, count: usize) -> Vec<Record> {
@@ -32,7 +32,7 @@ fn make_topic(scope: &Scope, compression: TopicCompression) {
 
 fn bytes(rng: &mut fastrand::Rng, most: usize) -> Vec<u8> {
     let length = rng.usize(..=most);
-    // Of few kinds, so that NULs and names that are equal are there.
+    // Few different bytes, so that NULs and equal names occur.
     (0..length).map(|_| *rng.choice(b"\0a\xff\xc3\xa9").unwrap()).collect()
 }
 
@@ -87,7 +87,7 @@ fn of_more_headers_than_the_client_reads_none_is_taken_for_all() {
     assert_eq!(found, [(100_000, false), (0, true)]);
 }
 
-/// Of a batch that the client does not unpack, whatever offset in it is asked for.
+/// The error of a batch that the client does not decompress has its first offset, whatever offset in it is read.
 #[test]
 fn an_error_says_where_its_batch_begins() {
     let scope = Scope::new("placed_errors").unwrap();

@@ -1,4 +1,4 @@
-//! The cache on a cluster of three nodes: all that it does on one, wherever a key lies.
+//! The cache on a cluster of three nodes: the same operations as on one node, for keys of every node.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use crate::erase::old_body_stays_away;
 use crate::kit::redis_at;
 use crate::prelude::*;
 
-/// One for all tests that break nothing.
+/// A cluster for all tests that do not break it.
 async fn cluster() -> &'static RedisCluster {
     static CLUSTER: OnceLock<RedisCluster> = OnceLock::new();
     blocking(|| CLUSTER.get_or_init(|| RedisCluster::start().unwrap())).await
@@ -26,13 +26,13 @@ pub(crate) async fn kit(name: &str, cluster: &RedisCluster) -> Kit {
     kit
 }
 
-/// How many nodes answer, of how many.
+/// The number of nodes that answer, and of all nodes.
 pub(crate) async fn counts(cache: &Cache) -> (usize, usize) {
     let asked = cache.answering().await;
     (asked.answering, asked.nodes)
 }
 
-/// One of the nodes, asked directly.
+/// A direct connection to one of the nodes.
 async fn node(cluster: &RedisCluster, number: usize) -> redis::aio::MultiplexedConnection {
     redis_at(&cluster.nodes[number].url()).await
 }
@@ -52,13 +52,13 @@ pub(crate) async fn ask<T: FromRedisValue>(cluster: &RedisCluster, number: usize
     asked.arg(&command[1..]).query_async(&mut node(cluster, number).await).await.unwrap()
 }
 
-/// Puts a value under a device's key, on the node that has it.
+/// Sets the value of a device's key, on the node that has it.
 async fn put(cluster: &RedisCluster, kit: &Kit, device: &str, value: &str) {
     let key = kit.key(device);
     let () = node(cluster, owner(cluster, &key).await).await.set_ex(&key, value, 60).await.unwrap();
 }
 
-/// Devices of which every node has some, one after the other.
+/// Three devices, one for each node, in the order of the nodes.
 pub(crate) async fn one_of_each(cluster: &RedisCluster, kit: &Kit) -> [DeviceId; 3] {
     let mut found = [const { None }; 3];
     for n in 0.. {

@@ -1,4 +1,4 @@
-//! A cluster that changes: slots that move, nodes that are away, restarted or late.
+//! Changes of a cluster: slots that move, and nodes that are down, restarted or late.
 
 use crate::prelude::*;
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};
@@ -28,12 +28,12 @@ async fn slots_that_move_are_followed() {
     version(1).await;
     fill().await;
 
-    // It is on its way: the key is still where it was.
+    // The slot is being moved; the key is still on the old node.
     let _: () = ask(&cluster, to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]).await;
     let _: () = ask(&cluster, from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]).await;
     version(2).await;
     assert!(cached().await.is_none_or(|cached| cached == 2), "replaced, or, on its way, deleted");
-    // Now it is there already, and the slot is not: an ASK for each question.
+    // The key is on the new node already, but the slot is not: each command gets an ASK redirection.
     if cached().await.is_none() {
         fill().await;
     }
@@ -47,7 +47,7 @@ async fn slots_that_move_are_followed() {
     }
     assert_eq!(cached().await, Some(3));
 
-    // The slot follows: MOVED, once.
+    // The slot is moved too: one MOVED redirection.
     for number in [to, from, 2] {
         let _: () = ask(&cluster, number, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]).await;
     }
@@ -75,7 +75,7 @@ async fn who_takes_over_the_slots_of_a_dead_node_is_found() {
     assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&body(1, &device))).await);
 }
 
-/// A node that is away, frozen or killed, costs what it has, and nothing else.
+/// If a node is frozen or killed, only its own keys are affected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_away_costs_its_keys_alone() {
     let cluster = own_cluster().await;
@@ -122,7 +122,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
                 assert_eq!(version(device).await, Some(n), "the others' are fenced, and hits: {device}");
             }
         }
-        // Known to be away, its keys cost nothing any more, and the others' fences go their way.
+        // Once the node is known to be away, its keys cause no delay, and the other keys' fences are sent.
         n += 1;
         assert!(!fencer.fence(&write(n).await).await.is_acknowledged());
         for (device, its) in devices.iter().zip(&its) {
@@ -173,7 +173,7 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
     assert_eq!(kit.cache.get(&away.cache_key()).await, Lookup::Unavailable);
     let _: () = ask(&cluster, 1, &["SCRIPT", "FLUSH"]).await;
     turn().await;
-    // As a restart does, with everything else.
+    // A restart also loses the scripts, and everything else.
     cluster.nodes[1].kill().unwrap();
     cluster.nodes[0].start().unwrap();
     cluster.nodes[1].start().unwrap();
@@ -189,7 +189,7 @@ async fn a_cluster_that_comes_after_its_users_is_found() {
     for node in &cluster.nodes {
         node.kill().unwrap();
     }
-    // Of two addresses one is nobody's for ever.
+    // No server ever listens on the first address.
     let urls = format!("redis://127.0.0.1:{},{}", devstack::port::free(), cluster.nodes[2].url());
     let cache = kit.cache_at(&urls);
     let started = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! `REDIS_CLUSTER` that is not as the server is: its own words are told.
+//! `REDIS_CLUSTER` does not match the server: the error says so.
 
 use crate::prelude::*;
 use crate::redis_cluster::{one_of_each, own_cluster};
@@ -32,7 +32,7 @@ async fn a_node_of_a_cluster_that_is_taken_for_the_only_one_says_so() {
         let why = cache.answering().await.why_not.unwrap_or_default();
         assert!(why.contains("it is a node of a cluster, and REDIS_CLUSTER is false"), "{why}");
     }
-    // One that may not be asked what it is tells by its answers.
+    // Without `answering`, the node's redirections show that it is a cluster's.
     let cache = cache(&kit, &cluster.nodes[0].url(), false);
     let [_, second, third] = one_of_each(&cluster, &kit).await;
     eventually("a key of another node is told", async || {
@@ -41,7 +41,7 @@ async fn a_node_of_a_cluster_that_is_taken_for_the_only_one_says_so() {
             && log.count("it is a node of a cluster, and REDIS_CLUSTER is false") > 0
     })
     .await;
-    // Keys of several slots at once.
+    // A batched read with keys of several slots.
     let keys = [&second, &third, &second].map(DeviceId::cache_key);
     let found = futures_util::future::join_all(keys.iter().map(|key| cache.get(key))).await;
     assert!(found.iter().all(|found| *found == Lookup::Unavailable), "{found:?}");

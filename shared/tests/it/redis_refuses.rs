@@ -1,5 +1,5 @@
-//! A Redis that is there and does not do what it is asked: too many clients, nowhere to save, idle connections
-//! closed. Nobody waits for it, and the log has its own words.
+//! A Redis that is up but refuses: too many clients, failing saves, closed idle connections. No caller waits for it,
+//! and the log has its error text.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tracing::subscriber::DefaultGuard;
 use crate::kit::redis_at;
 use crate::prelude::*;
 
-/// What is logged on this thread, which is all of a test's.
+/// Collects the log of this thread, on which the whole test runs.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -42,7 +42,7 @@ pub(crate) async fn start(more: &'static [&'static str]) -> Redis {
     blocking(|| Redis::start(more).unwrap()).await
 }
 
-/// A cache there, of a reader who waits for 200 ms.
+/// A cache with a timeout of 200 ms.
 fn cache(kit: &Kit, redis: &Redis) -> Cache {
     let mut config = kit.redis_config(&redis.url());
     config.timeout = Duration::from_millis(200);
@@ -74,7 +74,7 @@ async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeou
     const ANSWER: &str = "max number of clients reached";
     eventually("the log has its answer", async || log.count(ANSWER) > 0).await;
     assert_eq!((log.count("Redis is away"), log.count(ANSWER), log.count("no answer")), (1, 1, 0));
-    // The probe of the API, and an operator's command.
+    // The check for the API's readiness, and that of an operator's command.
     assert_says(&cache, ANSWER).await;
     let why = cache.is_there().await.unwrap_err().to_string();
     assert!(why.contains(ANSWER), "{why}");
@@ -107,7 +107,7 @@ async fn looks_again_for_the_reason(cluster: bool, says: &str) {
         log.count(text) > 0
     };
 
-    // As on a machine that is so busy that no connection is made in time.
+    // As on a machine that is too busy to make a connection in time.
     proxy.hold_answers();
     eventually("the log says that it is away", async || logs(says).await).await;
     assert_eq!((log.count("no answer in time"), log.count(REASON)), (1, 0));
@@ -121,7 +121,7 @@ async fn looks_again_for_the_reason(cluster: bool, says: &str) {
 async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     let (log, _guard) = Log::start();
     let kit = Kit::new("misconf").await;
-    // It is to save there, where nobody can make a file.
+    // Redis cannot create files in its directory, so saving fails.
     let redis = start(&["--save", "3600 1", "--dir", "/proc"]).await;
     let cache = cache(&kit, &redis);
     let mut direct = connection(&redis).await;
@@ -136,7 +136,7 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     };
     eventually("it could not save", refuses).await;
 
-    // A reader goes on as before: hits are served, and a miss is not filled.
+    // A reader continues: hits are served, and a miss is not filled.
     for _ in 0..20 {
         let asked = Instant::now();
         assert_eq!(cache.get(&key("a")).await, Lookup::Hit(body.into()));
@@ -175,7 +175,7 @@ async fn one_that_closes_idle_connections_costs_no_read() {
     eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     for n in 1..=3 {
-        // Its own connections of before are closed by then; each look is a new one.
+        // The cache's idle connections are closed by then; each check uses a new connection.
         let alone = async || {
             let mut one = connection(&redis).await;
             let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut one).await.unwrap();

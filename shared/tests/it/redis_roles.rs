@@ -1,15 +1,15 @@
-//! The server that Redis' name leads to changes: what was the primary is a replica now, and lags behind.
+//! The host name of Redis leads to another server: the former primary is now a replica, and lags behind.
 
 use redis::aio::MultiplexedConnection;
 use shared::cache::Fence;
 
 use crate::prelude::*;
 
-/// Two servers, and a name that leads to one of them.
+/// Two servers, and a host name (a proxy) that leads to one of them.
 struct Pair {
     kit: Kit,
     log: Log,
-    /// The primary at first.
+    /// The first primary.
     first: Redis,
     second: Redis,
     name: Proxy,
@@ -25,7 +25,7 @@ impl Pair {
         Self { kit, log, first, second, name, _guard: guard }
     }
 
-    /// A cache of a service of its own.
+    /// A cache as in a separate service.
     async fn cache(&self) -> Cache {
         let url = format!("redis://127.0.0.1:{}", self.name.port);
         let mut config = self.kit.redis_config(&url);
@@ -35,7 +35,7 @@ impl Pair {
         cache
     }
 
-    /// Writes the device's next event, and puts its body into both servers.
+    /// Writes the device's next event, and returns its fences.
     async fn write(&self, device: &str, n: i64) -> Vec<Fence> {
         self.kit.write(device, n).await.fences
     }
@@ -44,7 +44,7 @@ impl Pair {
         self.kit.body(device).await
     }
 
-    /// A reader and a worker, and this device's first event, whose body the reader finds.
+    /// Writes a device's first event, and returns a reader's cache that hits its body, and a worker's fencer.
     async fn services_with_a_cached(&self, device: &str) -> (Cache, Fencer) {
         let (api, worker) = (self.cache().await, self.cache().await);
         self.write(device, 1).await;
@@ -60,7 +60,7 @@ impl Pair {
         }
     }
 
-    /// The second one takes over. The first one is a replica that never hears of anything new; its connections stay.
+    /// The second server takes over. The first one becomes a replica without updates; its connections stay open.
     async fn swap(&self) {
         self.name.lead_to(self.second.port);
         replica_of(&mut connection(&self.first).await, "127.0.0.1", "1").await;
@@ -76,7 +76,7 @@ async fn a_primary_that_becomes_a_replica_is_left_and_answers_no_read() {
     becomes_a_replica("role_swap", "yes").await;
 }
 
-/// It answers `MASTERDOWN` to a script before it looks whether the script writes, and the worker sends nothing else.
+/// Such a replica answers `MASTERDOWN` to every script, even one that does not write; the worker sends only scripts.
 #[tokio::test]
 async fn so_is_one_that_does_not_answer_with_old_data() {
     becomes_a_replica("role_swap_no_stale", "no").await;
@@ -88,12 +88,12 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
     let (api, fencer) = pair.services_with_a_cached("a").await;
     let first_of_b = pair.write("b", 2).await;
     assert_eq!(fencer.fence(&first_of_b).await.outcomes, [FenceOutcome::Absent]);
-    // The new primary has what the old one never had: nothing is known to be absent there.
+    // The new primary has a body that the old one never had, so an absent key on the old one proves nothing.
     let body_of_b = pair.body("b").await;
     let () = connection(&pair.second).await.set_ex(pair.kit.key("b"), body_of_b, 60).await.unwrap();
 
     pair.swap().await;
-    // Nobody wrote since, and the reader finds out all the same. What a replica says counts for nothing.
+    // The reader detects the replica without a write in between, and ignores its answers.
     assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Unavailable);
     let second = pair.write("a", 3).await;
     let second_of_b = pair.write("b", 4).await;
@@ -118,7 +118,7 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
 async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     let pair = Pair::new("role_found").await;
     replica_of(&mut connection(&pair.first).await, "127.0.0.1", "1").await;
-    // A service that starts meanwhile: it is connected, and knows that to whom.
+    // A service that starts meanwhile connects, and detects the replica.
     let cache = pair.kit.cache_at(&format!("redis://127.0.0.1:{}", pair.name.port));
     for _ in 0..5 {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
@@ -129,7 +129,7 @@ async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     assert_eq!(pair.log.count("Redis is a replica now"), 1);
 }
 
-/// An API that nobody reads from, a worker without events.
+/// An API without reads, or a worker without events.
 #[tokio::test]
 async fn a_replica_is_left_by_one_that_only_asks_how_it_is() {
     let pair = Pair::new("role_idle").await;
@@ -152,7 +152,7 @@ async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
     assert_eq!(pair.log.count("NOREPLICAS"), 1);
 }
 
-/// Whatever the old server says: none of these is about its role.
+/// The old server returns errors that say nothing about its role.
 #[tokio::test]
 async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
     for (name, trouble) in [
@@ -165,11 +165,11 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
         let (api, worker) = (pair.cache().await, pair.cache().await);
         let fencer = Fencer::new(worker, pair.kit.store.clone());
         let versions = pair.write("a", 1).await;
-        // A lease that a server of its own must give, each time.
+        // Takes the lease of a new key each time.
         let leased = async || {
             let key = id(&format!("{:x}", fastrand::u64(..))).cache_key();
             let leased = api.lease(&key).await.is_some();
-            // As a reader does that was refused one: it takes no room, and may succeed.
+            // A reader without a lease does this; it needs no memory, and may succeed.
             leased || {
                 api.at_least(&key, 1, r#"{"version":1,"id":"x"}"#).await;
                 false
@@ -183,7 +183,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
         eventually("it refuses", async || !leased().await).await;
         pair.name.lead_to(pair.second.port);
         eventually("the reader gets to the other one", leased).await;
-        // Without room it does what a fence asks of it.
+        // A server without memory still executes fences.
         if !matches!(name, "role_no_room" | "role_no_set") {
             fencer.fence(&versions).await;
             assert!(fencer.finish(Duration::from_secs(30)).await, "{name}: the worker gets there too");
@@ -192,7 +192,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
     }
 }
 
-/// Its kernel acknowledges what is sent to it, for as long as it hangs.
+/// While the process hangs, its kernel still acknowledges data.
 #[tokio::test]
 async fn a_primary_that_hangs_is_left_for_its_successor() {
     let pair = Pair::new("role_hangs").await;

@@ -1,9 +1,9 @@
-//! A Redis that does not let its user do something, or has no room: what is missing is told, and the TTL bounds what is
-//! read.
+//! A Redis whose user lacks a permission, or that has no memory: the error names what is missing, and the TTL limits
+//! how long a stale body is read.
 
 use crate::prelude::*;
 
-/// A cache of a user with these rights.
+/// A cache of a user with these ACL rules.
 async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {
     let mut direct = connection(redis).await;
     let mut setuser = redis::cmd("ACL");
@@ -36,13 +36,13 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
         let versions = kit.write("a", 2).await.fences;
         let outcome = fencer.fence(&versions).await.outcomes;
         if name == "set" {
-            // What it may not replace it deletes.
+            // A body that the user may not replace is deleted.
             assert_eq!(outcome, [FenceOutcome::Deleted]);
             assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
             assert_eq!(cache.lease(&key("a")).await, None);
         } else {
             assert_eq!(outcome, [FenceOutcome::Pending]);
-            // The old one of two is read, and no hit makes it live longer.
+            // The older of two versions is read, and a hit does not extend its TTL.
             eventually("it ends", async || match cache.get(&key("a")).await {
                 Lookup::Miss => true,
                 found => {
@@ -54,12 +54,12 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
             assert!(put.elapsed() >= ttl, "it was there until its TTL ended");
         }
         assert_says(&cache, said).await;
-        // Met by a script, it has other words than met by the command itself.
+        // The error of a script has another text than the error of the command itself.
         assert!((1..=2).contains(&log.count("Redis refuses commands")), "{name}: once, in its own words");
         assert_eq!(log.count(logged), 1, "{name}: once, in its own words");
         assert_eq!(log.count("Redis is away"), 0, "{name}: it is there");
 
-        // The user gets what is missing.
+        // Grant the missing permission.
         let mut direct = connection(&redis).await;
         let () = redis::cmd("ACL").arg("SETUSER").arg("u").arg("+@all").query_async(&mut direct).await.unwrap();
         assert!(fencer.finish(Duration::from_secs(30)).await, "{name}");
@@ -73,7 +73,7 @@ async fn of_a_user_who_may_not_delete_nothing_is_read() {
     let (log, _guard) = Log::start();
     let kit = Kit::new("users_del").await;
     let redis = start(&[]).await;
-    // Whether this is a replica cannot be known so.
+    // Without DEL the client cannot detect a replica.
     let cache = cache_as(&kit, &redis, &["+@all", "-del"]).await;
     for _ in 0..5 {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
@@ -96,7 +96,7 @@ async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_delet
     kit.fill(&cache, &id("a")).await;
     eventually("all is well", async || cache.answering().await.all().is_ok()).await;
     let second = kit.write("a", 2).await.fences;
-    // The mark of a device that was forgotten lies beside the prefix.
+    // The key that marks an erased device does not begin with the prefix, so the script may not read it.
     assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
     assert_eq!(log.count("Redis is away"), 0);

@@ -19,7 +19,7 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     kit.store.check().await.unwrap();
 }
 
-/// A database that was there before, with millions of rows, is not rewritten: what a row had is what it has.
+/// An existing table, which may have millions of rows, is not rewritten by the migration: old rows stay unchanged.
 #[tokio::test]
 async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_get_one() {
     let kit = Kit::without_schema("recorded").await;
@@ -28,7 +28,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
     let file = "SELECT pg_relation_filenode('events')::bigint";
     let node = kit.number(file).await;
 
-    // Two at once, as two workflows may run it.
+    // Two concurrent setups, as from two workflows.
     let (one, other) = tokio::join!(kit.store.migrate(), kit.store.migrate());
     one.unwrap();
     other.unwrap();
@@ -43,7 +43,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
     const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('events_written')";
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 
-    // What a setup leaves behind that ended in the middle of it.
+    // An invalid index, as an interrupted setup leaves it.
     kit.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')").await;
     kit.store.migrate().await.unwrap();
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
@@ -62,7 +62,7 @@ async fn only_a_database_of_unicode_is_taken() {
         let expected = format!("the encoding of the database {other} is {encoding}, and UTF8 is needed");
         let said = [
             store.migrate().await.unwrap_err().to_string(),
-            // Whatever tables there are.
+            // The check does not depend on the tables.
             store.check().await.unwrap_err().to_string(),
         ];
         assert!(said.iter().all(|said| said.contains(&expected)), "{said:?}");
@@ -74,7 +74,7 @@ async fn only_a_database_of_unicode_is_taken() {
     }
 }
 
-/// Where PostgreSQL's data is of an earlier version, as in a volume of Docker Compose.
+/// PostgreSQL's data has other credentials, as in an old volume of Docker Compose.
 #[tokio::test]
 async fn a_login_that_postgres_refuses_is_told_with_what_ends_the_old_data() {
     let kit = Kit::without_schema("login").await;

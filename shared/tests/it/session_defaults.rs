@@ -1,12 +1,12 @@
-//! What a role or a database has as its session's defaults changes nothing of what the store promises, with a pooler of
-//! transactions in between and without.
+//! The session defaults of a role or a database do not affect the store's guarantees, with and without a pooler in
+//! transaction mode.
 
 use shared::kafka::position::Position;
 
 use crate::pooler::pooled;
 use crate::prelude::*;
 
-/// Whatever an operator could have set, for other programs, and the store's promises need otherwise.
+/// Settings that an operator may have changed for other programs, and that conflict with the store's needs.
 const ODD: [(&str, &str); 15] = [
     ("default_transaction_isolation", "serializable"),
     ("default_transaction_deferrable", "on"),
@@ -25,7 +25,7 @@ const ODD: [(&str, &str); 15] = [
     ("client_encoding", "LATIN1"),
 ];
 
-/// What each statement that changes a table finds, in a table of its own.
+/// Triggers that record the settings of each statement that changes a table.
 const WATCH: &str = "CREATE TABLE seen (isolation text, synchronous text);
     CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       INSERT INTO seen VALUES (current_setting('transaction_isolation'), current_setting('synchronous_commit'));
@@ -35,7 +35,7 @@ const WATCH: &str = "CREATE TABLE seen (isolation text, synchronous text);
     CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON paused_partitions
       FOR EACH STATEMENT EXECUTE FUNCTION look()";
 
-/// Both are set: for the role in this database, which counts first, and for the database.
+/// Sets the odd values for the database, and for the role in this database, which has priority.
 fn set_odd(kit: &Kit) {
     let database = kit.scope.database_url.rsplit_once('/').unwrap().1;
     let role = psql(&kit.scope.database_url, "SELECT quote_ident(current_user)").unwrap();
@@ -71,7 +71,7 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     }
 }
 
-/// All that writes, and side by side: under a stricter isolation some of these would fail.
+/// Runs all writing operations, the applies concurrently: a stricter isolation level would make some fail.
 async fn everything(store: &Store, device: &str, place: Position) {
     let events: Vec<_> = (0..8).map(|n| event(device, &n.to_string(), "{}", at(0, place.offset + n))).collect();
     let one_by_one = events.iter().map(async |event| {
@@ -86,7 +86,7 @@ async fn everything(store: &Store, device: &str, place: Position) {
     });
     futures_util::future::join_all(one_by_one).await;
     let version = queries::resource(store, &id(device)).await.unwrap().unwrap().version;
-    // Those that another one overtook are superseded.
+    // Events that a newer one overtook are superseded.
     assert!((1..=8).contains(&version), "{version}");
     store.pause("g", "t", 0, "why").await.unwrap();
     assert_eq!(store.resume("g", None).await.unwrap().len(), 1);

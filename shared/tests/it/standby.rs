@@ -1,4 +1,5 @@
-//! PostgreSQL fails over, and its name leads to a standby for a while: what lags behind is neither shown nor cached.
+//! After a failover the host name of PostgreSQL leads to a standby for a while: its stale data is neither returned nor
+//! cached.
 
 use shared::store::Failure;
 use tokio::time::error::Elapsed;
@@ -17,19 +18,19 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
     write(&store, "a", 1).await.unwrap();
-    // It stays an hour behind.
+    // The standby stays an hour behind.
     let standby = blocking(move || primary.standby(Duration::from_secs(3600)).map(|standby| (primary, standby)));
     let (primary, standby) = standby.await;
     write(&store, "a", 2).await.unwrap();
     let lagging = psql(&standby.url(), "SELECT version FROM resources").unwrap();
     assert_eq!(lagging, "1", "it is behind");
 
-    // The name leads there, and the connections to the old primary end.
+    // The host name leads to the standby, and the connections to the old primary are closed.
     name.lead_to(standby.port);
     name.drop_connections();
     for _ in 0..3 {
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
-        // The first one may have been given a connection that had just ended.
+        // The first query may have got a connection that had just been closed.
         if !error.reason.contains("it accepts no writes") {
             assert_eq!(error.class, Class::Outage, "{error}");
         }
@@ -54,7 +55,7 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     drop(standby);
 }
 
-/// Sets a server to read-only, or back, as far as new transactions know.
+/// Makes a server read-only for new transactions, or writable again.
 pub(crate) async fn read_only(url: &str, on: bool) {
     let url = url.to_owned();
     blocking(move || {
@@ -65,7 +66,7 @@ pub(crate) async fn read_only(url: &str, on: bool) {
     .await;
 }
 
-/// Reads, on a connection that is in use all the time, until a read is refused.
+/// Reads repeatedly, so that the connection is never idle, until a read is refused.
 pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>) -> Result<Failure, Elapsed> {
     let refused = async {
         loop {
@@ -77,8 +78,8 @@ pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>)
     tokio::time::timeout(Duration::from_secs(30), refused).await
 }
 
-/// The old side of a switchover: it is no standby, and takes no writes. A connection of before that is in use all the
-/// time notices it, whatever is read, and none is made anew.
+/// The old side of a switchover is not a standby, but refuses writes. Every kind of read notices that on a connection
+/// in constant use, and a new connection is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_either() {
     const REFUSED: &str = "it accepts no writes: transaction_read_only is on";
@@ -108,7 +109,7 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
         let (error, ()) = tokio::join!(until_refused(read), read_only(&old, true));
         let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).reason;
         assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
-        // Its connection is closed, and another one is refused; so is a write.
+        // The connection is closed, and a new one is refused; so is a write.
         let error = write(&store, "a", 3).await.unwrap_err();
         assert!(error.reason.ends_with(REFUSED), "{error}");
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
@@ -124,7 +125,7 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 2);
 }
 
-/// With three answers for a connection, each takes longer than what somebody waits for one.
+/// A connection needs three answers, which together take longer than a caller waits for a connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     let server = blocking(Postgres::start).await;
@@ -140,8 +141,8 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     }
 }
 
-/// Connections that were silently cut, while new ones are made as ever: those that were idle are found by the
-/// first one, and those in use are not told as a pool that is too small.
+/// Existing connections are cut silently, while new ones work. After the first failed check all idle ones are closed;
+/// and the error for those in use does not look like a pool that is too small.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     let server = blocking(Postgres::start).await;
@@ -160,7 +161,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
         psql(&server.url(), connections).unwrap() == "4"
     })
     .await;
-    // In use: each meets its deadline, and who waits meanwhile is told why.
+    // In use: each query times out, and a caller that waits for a connection gets the reason.
     way.silence_connections();
     let (first, late) = tokio::join!(all(), async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -171,7 +172,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     }
     let expected = "all of DATABASE_MAX_CONNECTIONS are in use, and the answers on 4 of them are overdue";
     assert!(late.contains(expected), "{late}");
-    // Idle: the first one that is tried takes a second, and the others are not.
+    // Idle: the check of the first one takes a second, and the others are closed without a check.
     eventually("all are made anew", async || {
         all().await;
         psql(&server.url(), connections).unwrap().parse::<u32>().unwrap() >= 4
@@ -187,7 +188,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
 async fn why_there_is_no_connection_is_told_with_the_server() {
     let open = |url: &str| {
         let mut config = postgres(url);
-        // A connection is waited for half as long as a statement may take.
+        // More than twice the time that a caller waits for a connection.
         config.timeout = Duration::from_secs(5);
         config.max_connections = 1;
         Store::open(&config, "test").unwrap()
@@ -210,7 +211,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.contains("3D000") && error.contains("\"nothing\" does not exist"), "{error}");
 
-    // All that it may have are in use.
+    // All connections of the pool are in use.
     let store = open(&server.url());
     store.migrate().await.unwrap();
     let lock = sqlx::PgPool::connect(&server.url()).await.unwrap();

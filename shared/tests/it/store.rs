@@ -1,4 +1,4 @@
-//! Applying batches: the outcome depends on the log alone, never on how it is cut into batches.
+//! Applying batches: the outcome depends only on the log, never on how it is cut into batches.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use shared::kafka::position::Position;
 
 use crate::prelude::*;
 
-/// The whole of what should be there, told one event at a time.
+/// A model of the tables, built from one event at a time.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Model {
-    /// By device and event: the outcome.
+    /// The outcome of each event, by device and event id.
     events: BTreeMap<(String, String), String>,
-    /// By device: the version and the payload.
+    /// The version and the payload of each device.
     resources: BTreeMap<String, (i64, String)>,
 }
 
@@ -62,12 +62,12 @@ impl Model {
     }
 }
 
-/// Events that were there already, with the same payload or another.
+/// The number of events that were stored before, with the same payload or another.
 fn repeated(applied: &Applied) -> usize {
     count(applied, Outcome::Repeated) + count(applied, Outcome::Conflicting)
 }
 
-/// A log of one case: devices of its own, repeated ids, places that jump back as redriven ones do.
+/// The log of one case: its own devices, repeated ids, and positions that jump back, as of redriven records.
 fn log(case: usize) -> impl Strategy<Value = Vec<DeviceDelivery>> {
     let record = (0..3u8, 0..12u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
     prop::collection::vec(record, 1..40).prop_map(move |records| {
@@ -92,7 +92,7 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
         for batch in log.chunks(cut) {
             let applied = kit.apply(batch).await;
             assert_eq!(count(&applied, Outcome::Forgotten), 0);
-            // What was lost on the way back and comes again changes nothing.
+            // A repeat after a lost answer changes nothing.
             let again = kit.apply(batch).await;
             assert_eq!(repeated(&again), batch.len());
             assert_eq!(again.fences, applied.fences, "and is fenced at the same versions");
@@ -102,8 +102,8 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
     }
 }
 
-/// A worker that was frozen on its commit, and its successor with the same record: the fence has to be at
-/// the version that the first one left, because nobody else may be there to send it.
+/// A worker is frozen during its commit, and its successor has the same record: the successor's fence must have the
+/// version that the first one wrote, because the first one may never send its fence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     let kit = Kit::new("waited").await;
@@ -136,7 +136,7 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
     assert_eq!(kit.number("SELECT count(*) FROM events").await, 3 * 40 * 5);
 }
 
-/// Numbers have values, however they are written, and all of their digits count. One comparison for both.
+/// Numbers are compared by value, with all digits; the comparison is the same within a batch and with the table.
 #[tokio::test]
 async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
     let kit = Kit::new("conflict_numbers").await;
@@ -146,7 +146,7 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
         ("100", "1e2", false),
         ("0", "-0.0", false),
         ("9007199254740993", "9007199254740993.0", false),
-        // Equal as doubles.
+        // Equal as IEEE 754 doubles, but different.
         ("0.1", "0.1000000000000000055511151231257827021181583404541015625", true),
         ("9007199254740993", "9007199254740992.5", true),
         ("1e-300", "1.00000000000000000000001e-300", true),
@@ -167,7 +167,7 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
             assert_eq!(found, [(1, usize::from(differ)); 2], "{first}, then {again}");
         }
     }
-    // What counts is what is stored, not what came first in the batch.
+    // Compared with the stored event, not with the first copy in the batch.
     let (stored, other) = (event("d", "e", "{}", at(1, 1)), event("d", "e", r#"{"v":1}"#, at(1, 2)));
     kit.apply([&stored]).await;
     let applied = kit.apply([&other, &stored, &other]).await;
@@ -183,7 +183,7 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     };
     let at_place = |device: &str, id: &str, n: i64| event(device, id, &format!(r#"{{"n":{n}}}"#), at(0, n));
     let (b1, a1, b2) = (at_place("b", "1", 1), at_place("a", "1", 2), at_place("b", "2", 3));
-    // Another payload than the first's, and a place before the newest.
+    // One with another payload than the first copy, and one with a position before the newest.
     let (other, late) = (at_place("b", "1", 4), at_place("b", "3", 0));
     use Outcome::{Applied, Conflicting, Forgotten, Repeated, Superseded};
     let expected = [
@@ -250,7 +250,7 @@ async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
     let kit = Kit::new("places").await;
     let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
     kit.apply([&old]).await;
-    // Redriven twice, and in a batch with a record of the topic that was made anew.
+    // Redriven twice, and in a batch with a record of the recreated topic that has the same offset.
     let new = event("new", "e", "{}", at(0, 7));
     let applied = kit.apply([&old, &new]).await;
     assert_eq!((count(&applied, Outcome::Applied), repeated(&applied)), (1, 1));

@@ -1,4 +1,4 @@
-//! Reads that come at the same time are asked together: each gets its own answer all the same.
+//! Reads at the same time share a request, and each gets its own answer.
 
 use crate::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::prelude::*;
 async fn each_gets_its_own() {
     let kit = Kit::new("together").await;
     let mut redis = kit.redis().await;
-    // More than go together; of three devices one is absent, and one holds a list.
+    // More reads than a request has; of every three devices one is absent, and one key holds a list.
     let body = |n: usize| format!(r#"{{"version":{n},"id":"d{n}"}}"#);
     for n in 0..600 {
         match n % 3 {
@@ -25,7 +25,7 @@ async fn each_gets_its_own() {
             going.push(read);
         }
     }
-    // Now they wait. Who goes away leaves the others their answers.
+    // Now the reads wait. Reads that are given up do not affect the others.
     tokio::task::yield_now().await;
     for read in going {
         read.abort();

@@ -1,6 +1,6 @@
-//! Each setting of a binary as environments hold it: with blanks and line feeds around it, empty, and in other case;
-//! and each number and each time outside its bounds.
-//! Generated from clap's own list, so that no setting is forgotten. A module of both services' tests.
+//! Tests each setting of a binary with typical values of environment variables: with spaces and line feeds around the
+//! value, empty, and in another case; and each number and duration outside its bounds. The settings come from clap's
+//! own list, so that none is forgotten. A module of both services' tests.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -12,17 +12,17 @@ use clap::{Arg, ArgMatches, Command};
 use shared::runtime::config::{AccessLog, LogFormat, Secret};
 use shared::store::Pooler;
 
-/// Blanks are a part of these, and only the line feed at the end of a file is not.
+/// Settings whose value may contain spaces at its ends: only a line feed at the end is removed.
 const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];
 
-/// Nothing is a good value of these.
+/// Settings for which 0 is a valid value.
 const NOTHING_IS_GOOD: [&str; 5] =
     ["DRAIN_DELAY", "DRAIN_TIMEOUT", "KAFKA_LINGER", "RATE_LIMIT_EVENTS_PER_SECOND", "RATE_LIMIT_READS_PER_SECOND"];
 
-/// These are bytes, of which four billion are not too many.
+/// Settings in bytes, for which four billion is a valid value.
 const BYTES: [&str; 3] = ["MAX_BYTES_IN_FLIGHT", "MAX_BYTES_IN_HAND", "KAFKA_QUEUE_BYTES"];
 
-/// A value that each setting takes.
+/// A valid value for each setting.
 fn good(variable: &str) -> &'static str {
     match variable {
         "API_BIND" | "OPS_BIND" => "127.0.0.1:8001",
@@ -88,8 +88,8 @@ fn good(variable: &str) -> &'static str {
     }
 }
 
-/// Tries each setting of each command of a binary. `needed` are the arguments without a variable that a command does
-/// not go without, by the command's name; `others` shows values of the binary's own types.
+/// Tests each setting of each command of a binary. `needed` returns a command's required arguments without a variable,
+/// by the command's name; `others` formats values of the binary's own types.
 pub(crate) fn each_means_the_same(
     binary: &Command,
     needed: &dyn Fn(&str) -> &'static [&'static str],
@@ -123,7 +123,7 @@ fn variable(arg: &Arg) -> &str {
 }
 
 impl Leaf<'_> {
-    /// What a value comes to, or what is said of it.
+    /// The parsed value as text, or the error.
     fn parse(&self, arg: &Arg, value: &str) -> Result<String, String> {
         let mut line: Vec<OsString> = self.path.iter().map(OsString::from).collect();
         let required = |other: &&Arg| other.get_env().is_some() && other.is_required_set();
@@ -187,13 +187,13 @@ impl Leaf<'_> {
             let expected = self.parse(arg, possible).unwrap();
             for other in [possible.to_lowercase(), possible.to_uppercase(), format!(" {}\n", possible.to_uppercase())] {
                 let parsed = self.parse(arg, &other).unwrap();
-                // Where it stays a text, whoever reads it takes any case.
+                // A setting that stays text is read later, in any case.
                 assert!(parsed.eq_ignore_ascii_case(&expected), "{name} as {other:?}: {parsed}");
             }
         }
     }
 
-    /// What no server, no machine and no person could mean is refused by the setting's name.
+    /// Absurd values are rejected with the setting's name.
     fn try_bounds(&self, arg: &Arg) {
         let name = variable(arg);
         let is_number = good(name).parse::<u64>().is_ok();
@@ -218,7 +218,7 @@ impl Leaf<'_> {
         self.try_documented_bounds(arg, if is_time { "1000000years" } else { "9999999999999" });
     }
 
-    /// What `--help` says of the least and the most is what is taken, and what is refused beyond it.
+    /// The bounds in `--help` are accepted, and a value beyond the maximum is rejected.
     fn try_documented_bounds(&self, arg: &Arg, too_much: &str) {
         let name = variable(arg);
         let said = self.parse(arg, too_much).unwrap_err();
@@ -240,7 +240,7 @@ impl Leaf<'_> {
     }
 }
 
-/// The least and the most, as a refusal names them: ours, or clap's own.
+/// The minimum and the maximum from an error message, ours or clap's.
 fn bounds(said: &str) -> Option<(String, String)> {
     if let Some((_, told)) = said.split_once("it must be from ") {
         let (least, most) = told.lines().next()?.split_once(" to ")?;
@@ -251,7 +251,7 @@ fn bounds(said: &str) -> Option<(String, String)> {
     Some((least.to_owned(), most.trim_start_matches('=').to_owned()))
 }
 
-/// A value of this type as text, where the argument has one.
+/// The argument's value as text, if it has one of this type.
 pub(crate) fn of<T: Debug + Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<String> {
     matches.try_get_one::<T>(id).ok().flatten().map(|value| format!("{value:?}"))
 }

@@ -1,26 +1,26 @@
-//! What a batch came to, event by event.
+//! The outcome of a batch, for each event.
 
 use crate::cache::Fence;
 use crate::runtime::named::named;
 
 named!(
-    /// What became of an event: a metric's label, and in the log.
+    /// The outcome of an event, as a metric's label and in the log.
     pub Outcome {
         /// It changed its resource.
         Applied = "applied",
-        /// It came behind a newer state: it has its row, and changed nothing else.
+        /// The state was newer already: the event has its row, and changed nothing else.
         Superseded = "superseded",
-        /// It was there already.
+        /// The same event was stored before.
         Repeated = "repeated",
-        /// Its id was there already, with another payload, which is ignored.
+        /// An event with this id but another payload was stored before; the new payload is ignored.
         Conflicting = "conflicting",
-        /// It is of a device that was forgotten since: it has no effect.
+        /// Its device was erased after the event: it has no effect.
         Forgotten = "forgotten",
     }
 );
 
 impl Outcome {
-    /// Whether what was reported counts: now, or, of a repeat, since the first time.
+    /// Whether the event took effect, now or, for a repeat, the first time.
     pub const fn counts(self) -> bool {
         match self {
             Self::Applied | Self::Repeated => true,
@@ -32,26 +32,26 @@ impl Outcome {
 /// An event of a batch that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processed {
-    /// What became of it.
+    /// The event's outcome.
     pub outcome: Outcome,
-    /// The version that it brought its resource to; where it changed nothing, the one that the resource is
-    /// at. None where there is no resource.
+    /// The version of the resource after this event; if the event changed nothing, the resource's current version.
+    /// `None` if there is no resource.
     pub version: Option<i64>,
-    /// Which of the batch's fences is that of its device's resource.
+    /// The index of its resource's fence among the batch's fences.
     pub fence: Option<usize>,
 }
 
-/// What a batch came to.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Each event of the batch, in its order.
+    /// The outcome of each event, in the order of the batch.
     pub events: Vec<Processed>,
-    /// The resource of each device of the batch that has one, with the version it is at now; sorted by device.
+    /// The resources of the batch's devices, with their current versions, sorted by device.
     pub fences: Vec<Fence>,
 }
 
 impl Applied {
-    /// Of a batch of so many events, of which nothing is known yet to have had an effect.
+    /// The initial outcome: no event has had an effect.
     pub(super) fn of(events: usize) -> Self {
         let none = Processed { outcome: Outcome::Forgotten, version: None, fence: None };
         Self { events: vec![none; events], ..Self::default() }
@@ -59,7 +59,7 @@ impl Applied {
 
     pub(super) fn note(&mut self, index: usize, outcome: Outcome, version: Option<i64>) {
         if let Some(event) = self.events.get_mut(index) {
-            // The fence that is added next.
+            // The resource's fence is the next one that is added.
             *event = Processed { outcome, version, fence: version.map(|_| self.fences.len()) };
         }
     }

@@ -1,8 +1,7 @@
-//! Applies a batch of events in one transaction: what happened, then the latest state.
+//! Applies a batch of events in one transaction: first the events, then the latest states.
 //!
-//! The outcome depends on the order of the log alone, never on where one batch ends and the next
-//! begins: each new event is `applied` where it is newer than the state before it, and
-//! `superseded` where it is not.
+//! The outcome depends only on the order of the log, never on the boundaries of batches: each new event is `applied` if
+//! it is newer than the state before it, and otherwise `superseded`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,20 +14,20 @@ use crate::devices::DeviceDelivery;
 use crate::kafka::position::Position;
 use crate::store::{Failure, Tx};
 
-/// An event of a batch, and where it stands there.
+/// An event with its index in the batch.
 #[derive(Clone, Copy)]
 struct Item<'a> {
     index: usize,
     event: &'a DeviceDelivery,
 }
 
-/// Applies a batch, in the order given; of one event twice the first counts. The transaction has to begin with
-/// [`BEGIN`](super::BEGIN). If it fails, nothing of the batch was applied, or, where the connection was lost on the
-/// commit, all of it, and a repeat does no harm.
+/// Applies a batch, in the given order; of copies of an event, the first counts. The transaction must begin with
+/// [`BEGIN`](super::BEGIN). After a failure, nothing of the batch is applied; but if the connection was lost during the
+/// commit, all of it may be. A repeat does no harm.
 pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     let mut outcome = Applied::of(given.len());
 
-    // Before the first of each event is chosen: a forgotten one must not hide that it came again.
+    // Drop events of erased devices before copies are removed: otherwise an old copy would hide a later one.
     let tombstones = tombstones(session, given).await?;
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
     batch.retain(|item| !is_forgotten(&tombstones, item.event));
@@ -41,14 +40,14 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     let events: Vec<&DeviceDelivery> = first.iter().map(|item| item.event).collect();
     let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
-    // Each is taken out when its first event is met.
+    // The loop removes each new event at its first copy.
     let (mut new, states) = insert_events(session, &events, &ids).await?;
     let repeated = first.iter().copied().filter(|item| !new.contains(&key(item.event)));
     let repeated: Vec<_> = twice.into_iter().chain(repeated).collect();
     let conflicting = conflicts(session, &repeated).await?;
 
-    // By device, sorted, so that two transactions lock their rows in the same order; within a
-    // device in the order of the batch.
+    // Sorted by device, so that two transactions lock rows in the same order; a device's events stay in the order of
+    // the batch.
     let mut by_device = batch;
     by_device.sort_by(|a, b| a.event.event.device_id.cmp(&b.event.event.device_id));
 
@@ -91,10 +90,10 @@ fn key(event: &DeviceDelivery) -> (&str, &str) {
     (event.event.device_id.as_str(), event.envelope.id.as_str())
 }
 
-/// Of each event the first, sorted by key, and the others.
+/// The first copy of each event, sorted by key, and the other copies.
 fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
     let mut sorted = batch.to_vec();
-    // Stable: of the same event the first stays the first.
+    // The sort is stable, so the first copy of an event stays first.
     sorted.sort_by(|a, b| key(a.event).cmp(&key(b.event)));
     let mut first: Vec<Item<'_>> = Vec::with_capacity(sorted.len());
     let mut twice = Vec::new();
@@ -107,19 +106,19 @@ fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
     (first, twice)
 }
 
-/// The values of a column, one for each of these.
+/// The values of a column, one for each element.
 macro_rules! column {
     ($all:expr, |$one:pat_param| $value:expr) => {
         $all.iter().map(|$one| $value).collect::<Vec<_>>()
     };
 }
 
-/// Inserts events, and tells which were not there before and what their resources are, in one round trip: the states of
-/// before the insert, which are enough where all events are new, because a write that is not built on them is seen by
-/// its version. Else some may have come by a transaction that was waited for, and what it left was not seen yet: the
-/// fence would be at too low a version. So they are asked for again.
+/// Inserts events, and returns the new ones and the states of their resources, in one round trip. The states are from
+/// before the insert. That is enough if all events are new: [`upsert`] detects a concurrent change by the version.
+/// Otherwise the insert may have waited for another transaction that inserted some of the events, and its states are
+/// not visible to this statement; the fence's version would be too low. Then the states are read again.
 ///
-/// One array a column, so that the statement's text is the same for every size of batch.
+/// One array per column, so that the statement's text is the same for every batch size.
 async fn insert_events<'a>(
     session: &mut Tx<'_>,
     events: &[&'a DeviceDelivery],
@@ -155,7 +154,7 @@ async fn insert_events<'a>(
     .bind(ids)
     .fetch_all(&mut *session)
     .await?;
-    // One row at least, whatever there is.
+    // There is always at least one row.
     let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
     if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
         return Ok((events.iter().map(|event| key(event)).collect(), states(rows)?));
@@ -163,9 +162,9 @@ async fn insert_events<'a>(
     Ok((inserted_now(session, events).await?, current(session, ids).await?))
 }
 
-/// Which of these events this very transaction inserted. A row for each would be a large part of what
-/// the insert costs, and nearly always all of them are new: so it is asked only where not. Under a
-/// savepoint `xmin` would be another one's.
+/// The events that this transaction inserted. Returning a row per event from the insert would be a large part of its
+/// cost, and nearly always all events are new. So this runs only if some are not. It works only outside a savepoint:
+/// within one, `xmin` is the subtransaction's id.
 async fn inserted_now<'a>(
     session: &mut Tx<'_>,
     events: &[&'a DeviceDelivery],
@@ -185,8 +184,8 @@ async fn inserted_now<'a>(
     Ok(events.iter().map(|event| key(event)).filter(|key| found.contains(key)).collect())
 }
 
-/// Of these repeats those that have another payload than the event that is stored, by their places in the batch. It is
-/// stored by now where it came with them. PostgreSQL alone compares: JSON as it is, numbers by all of their digits.
+/// The repeats whose payload differs from the stored event's, by their index in the batch. (An event whose first copy
+/// is in the same batch is stored by now.) PostgreSQL compares the payloads as `jsonb`, with all digits of numbers.
 async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, Failure> {
     if repeated.is_empty() {
         return Ok(HashSet::new());
@@ -201,7 +200,7 @@ async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSe
     .bind(column!(repeated, |item| item.event.event.payload.as_str()))
     .fetch_all(session)
     .await?;
-    // They are counted from 1.
+    // `WITH ORDINALITY` counts from 1.
     let place = |place: i64| repeated.get(usize::try_from(place).ok()?.checked_sub(1)?).map(|item| item.index);
     Ok(found.into_iter().filter_map(place).collect())
 }
@@ -221,7 +220,7 @@ async fn current(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, S
     states(rows)
 }
 
-/// What is in rows of a resource's id, version and position; those without an id say nothing.
+/// The states from rows with a resource's id, version and position; rows without an id are skipped.
 fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, Failure> {
     let mut states = HashMap::with_capacity(rows.len());
     for row in rows {
@@ -233,26 +232,26 @@ fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, Failure> {
     Ok(states)
 }
 
-/// What a batch does to one resource.
+/// The change of one resource by a batch.
 struct Change<'a> {
-    /// The version that the decision was made on; 0 for a resource that was not there.
+    /// The version that was read before the change; 0 if the resource did not exist.
     expected: i64,
-    /// How many events it applies.
+    /// The number of applied events.
     applied: i64,
     /// The newest of them.
     last: Option<&'a DeviceDelivery>,
 }
 
 impl Change<'_> {
-    /// The version that the resource has with it.
+    /// The version of the resource after the change.
     fn version(&self) -> i64 {
         self.expected + self.applied
     }
 }
 
-/// Writes the new states. The rows were read without a lock; that nobody else changed them since is
-/// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
-/// Where one is not, all is done again.
+/// Writes the new states. The rows were read without a lock. A concurrent change since then shows in the versions,
+/// which only grow; so the statement returns only the number of rows with the expected version. If one differs, the
+/// whole batch is applied again.
 async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Failure> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {

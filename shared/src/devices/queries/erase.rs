@@ -1,23 +1,22 @@
-//! Erases a device, and keeps what is left of it in the log from coming back.
+//! Erases a device, and keeps its events in the log from restoring it.
 //!
-//! A row in `forgotten_devices` is the tombstone: an event that was accepted, or appended to the
-//! log, up to `forgotten_at` has no effect any more. What comes later begins a new life at version 1.
-//! Where an event's time is its producer's word, or was once, a clock that is ahead would bring it back: so the
-//! tombstone also holds where the topic ended, and what stands before that is of the old life, whatever its time.
+//! A row in `forgotten_devices` is the tombstone: an event that was accepted, or appended to the log, up to
+//! `forgotten_at` has no effect any more. Later events create the resource again, from version 1. If the producer's
+//! clock set an event's time, or did so originally, a fast clock would make an old event look new. So the tombstone
+//! also has the end offsets of the topic, and events before them are old, whatever their time.
 //!
-//! **The race.** A worker may have a batch in hand, past the question whether its devices are
-//! forgotten, with rows that nobody else sees yet: a transaction that erased beside it would leave
-//! them. So every transaction that [applies](super::apply) begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE`
-//! ([`BEGIN`]: in one message with `BEGIN`, and a lock that such transactions share), and
-//! [`erase`] takes `EXCLUSIVE`, which waits until each of these has ended, and makes the next
-//! ones wait. Under `READ COMMITTED` each statement sees what was committed before it: those that
-//! `erase` runs behind the lock see all that was in hand, and the first question of an `apply` that
-//! waited sees the tombstone. Backups are not in the way: they take `ACCESS SHARE`.
+//! **The race.** A worker may be applying a batch after it checked the tombstones, with rows that are not committed
+//! yet. A concurrent erasure would not see these rows, and leave them. So every transaction that
+//! [applies](super::apply) begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE` ([`BEGIN`]: in one message with
+//! `BEGIN`; such transactions share the lock). [`erase`] takes `EXCLUSIVE`, which waits until all of these have ended,
+//! and blocks new ones. Under `READ COMMITTED` each statement sees the rows committed before it: the statements of
+//! `erase` under the lock see all applied batches, and the first query of an `apply` that waited sees the tombstone.
+//! Backups do not conflict: they take `ACCESS SHARE`.
 //!
-//! A device may have millions of events. They are deleted before the lock is taken, in the same
-//! transaction; behind it only what came in meanwhile, so that ingest stands still for milliseconds.
-//! A worker that is just given one of these events again waits for that, with its lock: a deadlock,
-//! which PostgreSQL ends. After a few of them the lock is taken first, and cannot be in one.
+//! A device may have millions of events. They are deleted before the lock is taken, in the same transaction; under the
+//! lock only rows that arrived since, so that ingest stops for milliseconds only. A worker that applies a repeat of a
+//! deleted event waits for this transaction while it holds its own lock: a deadlock, which PostgreSQL resolves by
+//! aborting one of them. After a few deadlocks the lock is taken first, which excludes them.
 
 use std::collections::HashMap;
 
@@ -28,24 +27,24 @@ use crate::devices::{DeviceDelivery, DeviceId};
 use crate::kafka::position::Position;
 use crate::store::{Class, Failure, Store, Tx, Work, within_deadline};
 
-/// How a transaction begins that must not be overtaken by [`erase`].
+/// The first statement of a transaction that must not run concurrently with [`erase`].
 pub const BEGIN: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
 
-/// Two transactions that waited for each other: how often the erasing one tries to spare the others.
+/// The deadlocks after which the erasing transaction takes the lock first.
 const TRIES: u32 = 3;
 
-/// What was erased.
+/// The result of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erased {
-    /// Rows of `events`.
+    /// The number of erased rows of `events`.
     pub events: i64,
-    /// The version that the resource was at, if there was one.
+    /// The version of the erased resource, if there was one.
     pub version: Option<i64>,
-    /// Events that were accepted or appended up to then have no effect any more.
+    /// Events that were accepted or appended up to this time have no effect any more.
     pub at: OffsetDateTime,
 }
 
-/// Where a topic ends.
+/// The end offsets of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicEnd {
     /// The topic.
@@ -55,16 +54,16 @@ pub struct TopicEnd {
 }
 
 impl TopicEnd {
-    /// Whether a place is before it.
+    /// Whether a position is before the end.
     fn is_behind(&self, position: &Position) -> bool {
         let offset = usize::try_from(position.partition).ok().and_then(|partition| self.offsets.get(partition));
         self.topic == position.topic && offset.is_some_and(|end| position.offset < *end)
     }
 }
 
-/// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
-/// go after that ([`crate::cache::Cache::erase`]). To repeat it erases the new life too. `end` is where the
-/// topic of its events ended just before, if there is one. If it fails, nothing is erased.
+/// Erases a device's rows, and sets its tombstone, in one transaction. After that, erase its cache entry with
+/// [`crate::cache::Cache::erase`]. A repeat also erases the rows that were created since. `end` has the topic's end
+/// offsets just before the call, if the topic exists. If it fails, nothing is erased.
 pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, Failure> {
     let mut tried = 0;
     loop {
@@ -75,7 +74,7 @@ pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Resu
     }
 }
 
-/// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
+/// Removes the end offsets of these topics from the tombstones: the topics were recreated, and start at offset 0 again.
 pub async fn reset_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
     let query =
         sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);
@@ -105,7 +104,7 @@ impl Work for Erasure<'_> {
                 .bind(id.as_str())
                 .fetch_optional(&mut *session)
                 .await?;
-        // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
+        // The broker's clock may be ahead of PostgreSQL's, so use the greatest append time too.
         let at = sqlx::query_scalar(
             "INSERT INTO forgotten_devices AS f (device_id, forgotten_at, topic, end_offsets)
          VALUES ($1, greatest(clock_timestamp(), $2, $3, $4), $5, $6)
@@ -134,14 +133,13 @@ async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Opti
     Ok(query.bind(id.as_str()).fetch_one(session).await?)
 }
 
-/// What is left of a device that was forgotten.
+/// The tombstone of an erased device.
 pub(super) struct Tombstone {
     at: OffsetDateTime,
     end: Option<TopicEnd>,
 }
 
-/// The tombstones of these devices, of those that were ever forgotten: one look into an index, or into a table
-/// that is empty.
+/// The tombstones of the batch's devices: one index lookup, usually in an empty table.
 pub(super) async fn tombstones(
     session: &mut Tx<'_>,
     batch: &[&DeviceDelivery],
@@ -161,9 +159,9 @@ pub(super) async fn tombstones(
     Ok(found)
 }
 
-/// Whether an event is of the life that was forgotten. When it was accepted and when it was appended
-/// are different clocks, and one of them is enough: a record that comes again, or is redriven, has
-/// the times of its first coming. Where neither is the broker's, or that is not known, its place says it too.
+/// Whether an event is older than its device's erasure. The times of acceptance and of the append are from different
+/// clocks; one of them is enough. A redelivered or redriven record has its original times. If the append time is not,
+/// or may not be, the broker's, the position decides too.
 pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, delivery: &DeviceDelivery) -> bool {
     let DeviceDelivery { event, position, envelope } = delivery;
     tombstones.get(event.device_id.as_str()).is_some_and(|Tombstone { at, end }| {

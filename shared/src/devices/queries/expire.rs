@@ -1,4 +1,4 @@
-//! Deletes events after their retention, a piece at a time, the oldest first.
+//! Deletes events after their retention, in pieces, the oldest first.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use sqlx::AssertSqlSafe;
 
 use crate::store::{Failure, Store, Tx, within_deadline};
 
-/// Which rows, and by which of their times.
+/// Which rows to expire, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// By when PostgreSQL wrote the row. When an event was accepted or appended is somebody else's word, and a row
-    /// that goes too early lets its record count again.
+    /// By the time at which PostgreSQL wrote the row. The times of acceptance and append come from other clocks, and if
+    /// a row is deleted too early, its record can be applied again.
     Written,
-    /// Rows of before migration 0004, which have no time of writing, by their append.
+    /// Rows written before migration 0004, which lack that time, by their append time.
     Appended,
 }
 
-/// What became of a piece.
+/// The result of expiring a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expired {
-    /// Another worker is at it.
+    /// Another worker is doing it.
     Elsewhere,
-    /// This many rows were deleted.
+    /// Rows were deleted.
     Rows {
-        /// None where nothing is old enough.
+        /// The number of deleted rows; 0 if none is old enough.
         rows: u64,
         /// Whether more are old enough already.
         more: bool,
-        /// For how long the oldest of these has been old enough, at most. None where that is no finite time.
+        /// For how long the oldest remaining row has been old enough, at most. `None` if its time is infinite.
         behind: Option<Duration>,
     },
 }
 
-/// The rows of one age, and the index in the order of their time.
+/// The rows of one [`Age`], and the index on their time.
 struct Rows {
     /// The name of its row in `event_expiry`.
     age: &'static str,
@@ -47,8 +47,8 @@ const APPENDED: Rows =
     Rows { age: "appended", index: "events_appended", time: "appended_at", condition: "recorded_at IS NULL" };
 
 impl Rows {
-    /// The first and the last time of the next rows, and how many they are: one range of the index, and of the table
-    /// only what vacuum has not yet marked as visible to all.
+    /// The first and the last time of the next rows, and their number. It reads one range of the index, and only those
+    /// pages of the table that vacuum has not yet marked as all-visible.
     fn next(&self) -> AssertSqlSafe<String> {
         let Self { time, condition, .. } = self;
         AssertSqlSafe(format!(
@@ -60,7 +60,7 @@ impl Rows {
         ))
     }
 
-    /// Deletes what lies between two times, read once, in the order of the index: before the last one, or up to it.
+    /// Deletes the rows between two times, in the order of the index: excluding (`<`) or including (`<=`) the last one.
     fn delete(&self, up_to: &str) -> AssertSqlSafe<String> {
         let Self { time, condition, .. } = self;
         AssertSqlSafe(format!(
@@ -68,7 +68,7 @@ impl Rows {
         ))
     }
 
-    /// Some of the rows with one and the same time: more were written in one transaction than fit a piece.
+    /// Deletes some of the rows with the same time: one transaction wrote more rows than a piece has.
     fn delete_at(&self) -> AssertSqlSafe<String> {
         let Self { time, condition, .. } = self;
         AssertSqlSafe(format!(
@@ -78,21 +78,21 @@ impl Rows {
     }
 }
 
-/// A row behind the position can only come from a server whose clock was set back, or from another database. Noted
-/// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again. Not by a
-/// worker whose turn it is not, which would not try it.
+/// Starts again from the beginning once an hour. A row before the position can only come from a server whose clock was
+/// set back, or from another database. The time is stored before the attempt, so that an attempt that times out on the
+/// deleted index entries is not repeated at once. Only the worker that has the lock does this.
 const REWIND: &str = "
 UPDATE event_expiry SET rewound_at = now() WHERE age = $1
   AND CASE WHEN rewound_at < now() - interval '1 hour'
       THEN pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) ELSE false END RETURNING true";
-/// It could not be tried, since it was another worker's turn by then.
+/// Makes [`REWIND`] due again, if another worker had the lock by then.
 const REWIND_LATER: &str = "UPDATE event_expiry SET rewound_at = '-infinity' WHERE age = $1";
 
-/// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
-/// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
+/// Planner settings. The statistics of a table that is written and expired all day are out of date, and a plan with a
+/// sort would read all expired rows for each piece. Times are passed as text, because PostgreSQL's may be infinite.
 const PLANNING: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
     SET LOCAL datestyle = 'ISO'";
-/// Whose turn it is, and whether the index is there. The lock ends with the transaction.
+/// Tries to take the lock of the expiry, and checks that the index exists. The lock ends with the transaction.
 const TURN: &str = "
 SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
        EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
@@ -100,11 +100,12 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
 const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
 const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
 
-/// Deletes about `piece` rows that are older than this, the oldest first, behind those that are gone already. Of
-/// several workers one at a time does it.
+/// Deletes about `piece` rows that are older than `older_than`, the oldest first, from the stored position on. Only one
+/// worker at a time does it.
 ///
-/// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
-/// that is recognised by its position.) Without its index it deletes nothing, and says so.
+/// A record is appended before its row is written, so it has left a log with this retention by the time its row
+/// expires. (A record that is redriven after that is recognised by its position.) Without its index this deletes
+/// nothing, and fails.
 pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, Failure> {
     let rows = match age {
         Age::Written => WRITTEN,
@@ -135,7 +136,7 @@ async fn expire_piece(
     }
     let position: Option<String> = sqlx::query_scalar(POSITION).bind(rows.age).fetch_optional(&mut *session).await?;
     let from = position.filter(|_| !rewinds).unwrap_or_else(|| "-infinity".to_owned());
-    // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
+    // Not a prepared statement: a plan for these exact bounds knows how few rows they contain; a generic plan does not.
     let next = sqlx::query_as(rows.next()).persistent(false);
     let (first, last, found, behind): (Option<String>, Option<String>, i64, Option<f64>) =
         next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *session).await?;
@@ -152,7 +153,7 @@ async fn expire_piece(
     };
     let deleted = delete.persistent(false).execute(&mut *session).await?.rows_affected();
     sqlx::query(ADVANCE).bind(rows.age).bind(&last).execute(&mut *session).await?;
-    // What is left is not older than the last one.
+    // The remaining rows are not older than the last one of this piece.
     let behind = if more {
         behind.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
     } else {

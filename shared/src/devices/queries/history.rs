@@ -1,4 +1,4 @@
-//! Reads what happened to a device, newest first, a page at a time.
+//! Reads the events of a device, newest first, page by page.
 
 use sqlx::Row;
 use time::OffsetDateTime;
@@ -6,15 +6,15 @@ use time::OffsetDateTime;
 use crate::devices::DeviceId;
 use crate::store::{Failure, Store, Tx, within_deadline};
 
-/// How many bytes of events a page holds before it ends early; its first event is always there.
+/// A page ends when its events reach this size, in bytes; it always has at least one event.
 pub const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
-/// A place in a history: events behind it are older. It stays what it is whatever is added.
+/// A position in a history: the next page has the older events. New events do not move it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the event at this place was accepted, in whole microseconds.
+    /// When the event at this position was accepted, in whole microseconds.
     pub accepted_at: OffsetDateTime,
-    /// Its id: of several accepted at once the greater comes first.
+    /// The event's id: of several events accepted at the same time, the greater id comes first.
     pub event_id: String,
 }
 
@@ -23,12 +23,12 @@ pub struct Cursor {
 pub struct Page {
     /// Events as JSON objects, newest first.
     pub items: Vec<String>,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page, if there is one.
     pub next: Option<Cursor>,
 }
 
-/// The event behind a place, rendered: an entry of the index `events_history`, of which the row comparison is the
-/// condition, with and without a cursor. Its limit keeps the planner from rendering it once for each use.
+/// The SQL for the next older event, rendered. The row comparison is a condition on the index `events_history`, with
+/// and without a cursor. The `LIMIT` keeps the planner from rendering the event once for each use.
 macro_rules! behind {
     ($accepted_at:literal, $event_id:literal) => {
         concat!(
@@ -47,8 +47,8 @@ macro_rules! behind {
     };
 }
 
-/// One event after the other, until there are enough or they have enough bytes, so that nothing is rendered that is not
-/// told: what a payload has as text is known only then, and may be a thousand times of what is stored.
+/// Reads one event after the other until there are enough events or bytes, so that no event is rendered in vain: the
+/// size of a payload as text is known only after rendering, and may be a thousand times the stored size.
 const SQL: &str = concat!(
     "WITH RECURSIVE page AS (
        SELECT first.*, 1 AS number, octet_length(body)::bigint AS bytes FROM ",
@@ -83,13 +83,13 @@ async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&C
         .await?;
     let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };
     for row in &rows {
-        // As for a resource: there is always a row, which says whether the server takes writes.
+        // As for a resource, there is always a row, which says whether the server accepts writes.
         if row.try_get("read_only")? {
             return Err(Failure::read_only());
         }
         let Some(body) = row.try_get("body")? else { continue };
         page.items.push(body);
-        // Of the last one alone.
+        // Only the last row has it.
         if row.try_get::<Option<bool>, _>("more")? == Some(true) {
             page.next = Some(Cursor { accepted_at: row.try_get("accepted_at")?, event_id: row.try_get("event_id")? });
         }

@@ -1,14 +1,14 @@
-//! Reads a resource, rendered as the body that a client and the cache get.
+//! Reads a resource, rendered as the body for the client and the cache.
 
 use std::sync::Arc;
 
 use crate::devices::DeviceId;
 use crate::store::{Failure, Loaded, Store};
 
-/// The one place that says how a resource looks: reader and worker use it alike, so that equal
-/// versions are equal bytes. Identifiers need no escaping: their characters allow none.
+/// The only place that renders a resource. The API and the worker both use it, so that equal versions have equal bytes.
+/// Identifiers contain no characters that need escaping.
 ///
-/// There is always a row, as [`Store::load`] wants it.
+/// It always returns a row, as [`Store::load`] requires.
 const SQL: &str = r#"SELECT read_only, id, version,
         '{"version":' || version || ',"id":"' || id || '","payload":' || payload::text
         || ',"event_id":"' || event_id
@@ -18,13 +18,13 @@ const SQL: &str = r#"SELECT read_only, id, version,
     FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
     LEFT JOIN resources ON id = ANY($1)"#;
 
-/// The resource of a device, if there is one.
+/// The resource of a device, if it exists.
 pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, Failure> {
     let loaded = load(store, &[Arc::clone(id.cache_key().id())]).await?;
     Ok(loaded.into_iter().next())
 }
 
-/// Those of these resources that exist.
+/// Reads the resources with these identifiers that exist.
 pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
     store.load(ids, SQL).await
 }

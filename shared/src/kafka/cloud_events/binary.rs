@@ -9,15 +9,14 @@ use bytes::Bytes;
 use super::{Attributes, REQUIRED, Submitted, is_name};
 use crate::runtime::json::{BodyError, Payload, Pointer, at, json};
 
-/// Where faults of an attribute stand: the headers are no part of the body, so a pointer into the
-/// event as a whole names them by themselves.
+/// The pointer for faults of an attribute. The headers are not a part of the body, so they are under `/headers`.
 fn pointer(name: &str) -> Pointer {
     at("/headers").then(&format!("ce-{name}"))
 }
 
-/// Parses one CloudEvent from the headers whose names begin with `ce-` (here without that prefix,
-/// in lower case) and the body, whose memory the payload shares. Faults of an attribute are told
-/// at `/headers/ce-…`, and those of the body at `/data…`: all that there are.
+/// Parses one CloudEvent from the headers whose names begin with `ce-` (here without that prefix, in lower case) and
+/// the body, whose memory the payload shares. The error lists every fault: those of an attribute at `/headers/ce-…`,
+/// those of the body at `/data…`.
 pub fn binary<'a, T, S>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     body: &Bytes,
@@ -55,8 +54,8 @@ where
     attributes.with(Some(payload)).map_err(BodyError::NotAnEvent)
 }
 
-/// A header's value as the HTTP binding has it: a quoted string is unquoted, as older senders
-/// write it, and then one round of percent-decoding.
+/// Decodes a header's value as in the HTTP binding: unquotes a quoted string (older senders write those), then
+/// percent-decodes once.
 fn decoded(value: &[u8]) -> Option<String> {
     let unquoted = unquoted(value.trim_ascii())?;
     let mut bytes = unquoted.iter();
@@ -78,7 +77,7 @@ fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
             &byte => text.push(byte),
         }
     }
-    // Nothing stands behind the closing quote.
+    // Nothing may follow the closing quote.
     bytes.next().is_none().then_some(Cow::Owned(text))
 }
 
@@ -113,7 +112,7 @@ mod tests {
         }
     }
 
-    /// The good ones, with one that is another.
+    /// The good headers with one changed or added.
     fn changed<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
         GOOD.into_iter().filter(|(other, _)| *other != name).chain([(name, value)]).collect()
     }

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::{Attributes, REQUIRED, Submitted, is_name};
 use crate::runtime::json::{BodyError, Payload, at, each_member, text};
 
-/// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
-/// shares. A member that is null counts as absent, as the format says. Its error has every fault.
+/// Parses one CloudEvent in the JSON format. `value` is a part of `body`; the payload shares the memory of `body`. A
+/// member that is null counts as absent, as the format says. The error lists every fault.
 pub fn structured<T, S>(body: &Bytes, value: &RawValue) -> Result<Submitted<T, S>, BodyError>
 where
     T: FromStr<Err: Display>,
@@ -60,21 +60,21 @@ where
     attributes.with(payload).map_err(BodyError::NotAnEvent)
 }
 
-/// Attributes that may be absent, and are strings where they are there.
+/// Optional attributes, which must be strings.
 const OPTIONAL: [&str; 3] = ["time", "datacontenttype", "dataschema"];
 
-/// A boolean, or an integer of 32 bits: what an attribute may be beside a string. `5.0` is one too,
-/// as in JSON Schema.
+/// Whether a value is a boolean or a 32-bit integer, which an attribute may be instead of a string. `5.0` is an integer
+/// too, as in JSON Schema.
 fn is_scalar(json: &str) -> bool {
     let is_integer = |number: f64| number.fract() == 0.0 && (i32::MIN.into()..=i32::MAX.into()).contains(&number);
     matches!(json, "true" | "false") || json.parse().is_ok_and(is_integer)
 }
 
-/// The members of an object, in order, as they stand.
+/// The members of an object, in order.
 #[derive(Default)]
 struct Members<'a> {
     all: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// What is wrong with names that are no text.
+    /// The faults of names that are not valid text.
     names: Vec<&'static str>,
     too_many: bool,
 }
@@ -95,7 +95,7 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// The names that are there more than once.
+    /// The names that occur more than once.
     fn repeated(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.all.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
@@ -104,7 +104,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// More members than any event has; what has more would only cost memory.
+/// More members than any event has; a limit to save memory.
 const MAX_MEMBERS: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Records that are events, and records that are none.
+//! Records that are events, and records that are not.
 
 use super::*;
 use crate::devices::{DeviceDelivery, Event, EventType};
@@ -17,7 +17,7 @@ fn event() -> Outgoing {
     Outgoing { envelope, source: "/devices/device-1".into() }
 }
 
-/// The event of a device in a record.
+/// Decodes the device event of a record.
 fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
     let (envelope, position) = super::decode(record, EventType::ALL)?;
     let event = Event::decode(&envelope)?;
@@ -120,7 +120,7 @@ fn a_type_that_is_not_known_is_no_poison() {
     let error = r#"ce_type: unknown event type "other"; accepted: io.edge.device.reported.v1"#;
     let unknown = Refusal { reason: Reason::UnknownType, error: error.into() };
     assert_eq!(changed("ce_type", Some("other")), Err(unknown.clone()));
-    // What an event of another type holds is not known here.
+    // The format of another type is not known, so it is not checked.
     let mut all = headers(&event());
     all.retain(|(name, _)| *name != "ce_type" && *name != "content-type");
     all.extend([(header::TYPE, "other".to_owned()), (header::CONTENT_TYPE, "application/protobuf".to_owned())]);
@@ -130,7 +130,7 @@ fn a_type_that_is_not_known_is_no_poison() {
     let refusal = decode(&record("device-1", value, &content_type)).unwrap_err();
     let error = r#"type: unknown event type "other"; accepted: io.edge.device.reported.v1"#;
     assert_eq!((refusal.reason, refusal.error.as_str()), (Reason::UnknownType, error));
-    // Of a later type all may be different, but for what makes it one.
+    // A later type may change everything except the attributes that identify it.
     assert_eq!(changed("ce_specversion", Some("2.0")).unwrap_err().reason, Reason::Undecodable);
 }
 
@@ -164,7 +164,7 @@ fn a_structured_record_is_understood() {
     assert_eq!(refused.error, "userid contains a NUL");
 }
 
-/// Written into partition 3 at offset 42, at 03:04:07.
+/// A redriven record in partition 3 at offset 42, appended at 03:04:07.
 fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record {
     let mut all = headers(&event());
     all.extend([
@@ -194,7 +194,7 @@ fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
         ("events-input", 3, i64::MAX, now, Some(beyond)),
         ("events-input", 3, 42, now - 60_000, Some(beyond)),
         ("events-input", 3, 43, now + 60_000, Some(beyond)),
-        // The topic was made anew since then.
+        // The topic was recreated since then.
         ("events-input", 3, i64::MAX, now - 60_001, None),
         ("events-input", 3, 41, now, None),
         ("events-input", 4, i64::MAX, now, None),
@@ -217,7 +217,7 @@ fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
             let record = Record::from_bytes(whole.key(), whole.value().as_deref(), &parts);
             assert!(!record.is_redriven(), "{name}={value:?}");
             match decode(&record) {
-                // Without a topic they are a stranger's headers.
+                // Without a topic they are unrelated headers of the producer.
                 Ok(_) => assert_eq!((name, value), (header::ORIGIN_TOPIC, None)),
                 Err(refusal) if value.is_none() => assert_eq!(refusal, poisoned(&format!("{name} is missing"))),
                 Err(_) => {}
@@ -227,7 +227,7 @@ fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
 }
 
 proptest! {
-    /// Whatever a producer writes there, what is appended behind it is newer.
+    /// Whatever origin headers a producer writes, a record appended later is newer.
     #[test]
     fn no_first_place_holds_up_what_comes_later(
         topic in "events-input|another",

@@ -1,5 +1,5 @@
-//! On how many brokers a topic lies. Its settings do not tell that: `min.insync.replicas=1` with one replica says all is
-//! well, on one disk.
+//! The number of replicas of a topic. The topic's settings do not show it: with one replica and `min.insync.replicas=1`
+//! every write succeeds, on one disk.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::kafka::{ADMIN_TIMEOUT, LogContext, PlainConsumer};
 
-/// What stands for their number where others stand by their names.
+/// The name of the replica count in the list of faults, where other faults have a setting's name.
 pub(super) const REPLICAS: &str = "replicas";
 
-/// Which brokers have which partition.
+/// The brokers of each partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Replicas {
     topic: String,
@@ -24,7 +24,7 @@ pub(super) struct Replicas {
 
 impl Replicas {
     pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
-        // A consumer's question makes no topic.
+        // A consumer's metadata request does not create the topic.
         let consumer: PlainConsumer = client.create_with_context(LogContext).context("cannot create a Kafka client")?;
         let topic = topic.to_owned();
         let ask = move || {
@@ -40,13 +40,13 @@ impl Replicas {
         tokio::task::spawn_blocking(ask).await.map_err(crate::runtime::lifecycle::no_result)?
     }
 
-    /// How many has the partition that has the fewest.
+    /// The smallest number of replicas of any partition.
     pub(super) fn fewest(&self) -> Option<usize> {
         self.partitions.values().map(Vec::len).min()
     }
 
-    /// What `kafka-reassign-partitions.sh` has to do so that each partition has so many, and one more, where there are
-    /// brokers for it, so that one may be away. None where there are too few brokers.
+    /// The input of `kafka-reassign-partitions.sh` that gives each partition `least` replicas, and one more if there
+    /// are enough brokers, so that one may be down. `None` if there are fewer than `least` brokers.
     pub(super) fn reassignment(&self, least: usize) -> Option<String> {
         if self.brokers.len() < least {
             return None;
@@ -54,7 +54,7 @@ impl Replicas {
         let wanted = self.brokers.len().min(least + 1);
         let few = self.partitions.iter().filter(|(_, replicas)| replicas.len() < least);
         let changed = few.map(|(partition, replicas)| {
-            // Each partition begins with another broker.
+            // Start at another broker for each partition, to spread the load.
             let others = self.brokers.iter().cycle().skip(usize::try_from(*partition).unwrap_or(0));
             let others = others.take(self.brokers.len()).filter(|broker| !replicas.contains(broker));
             let replicas: Vec<_> = replicas.iter().chain(others).take(wanted).collect();
@@ -64,7 +64,7 @@ impl Replicas {
     }
 }
 
-/// The command of such a reassignment.
+/// The shell command for such a reassignment.
 pub(super) fn command(reassignment: &str, brokers: &str) -> String {
     if reassignment.is_empty() {
         return "the cluster has too few brokers: add brokers first".to_owned();

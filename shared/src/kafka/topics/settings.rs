@@ -1,4 +1,4 @@
-//! What the promises need of a topic's settings, and where one does not have it.
+//! The topic settings that the delivery guarantees need, and the faults of a topic.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::kafka::{ADMIN_TIMEOUT, LogContext};
 
 /// The largest record of the input topic, in bytes.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// What a dead letter takes more than its record: room for the `dlq.` headers.
+/// The additional bytes of a dead letter, for the `dlq.` headers.
 const LETTER_BYTES: usize = 64 * 1024;
 /// The largest record of the dead-letter topic.
 pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + LETTER_BYTES;
@@ -22,11 +22,11 @@ const MAX_EVENT_BYTES: usize = crate::runtime::json::MAX_PAYLOAD_BYTES + 32 * 10
 
 /// How long the input topic keeps records: a week, in milliseconds.
 pub(super) const RETENTION_MS: &str = "604800000";
-/// The least that it may: what an outage of PostgreSQL may last with time left to mend it.
+/// The least allowed retention: an outage of PostgreSQL, and the time to repair it.
 const LEAST_RETENTION_MS: i64 = 24 * 3600 * 1000;
-/// By how much a producer's clock may be off before the broker refuses what it sends.
+/// The least clock error of a producer that the broker must accept.
 const LEAST_DIFFERENCE_MS: i64 = 3600 * 1000;
-/// The settings that say how much that is. They mean nothing where the broker's own clock counts.
+/// The settings that limit this error. They have no effect with `LogAppendTime`.
 const DIFFERENCES: [&str; 3] =
     ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms", "message.timestamp.difference.max.ms"];
 
@@ -38,45 +38,45 @@ pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 pub(super) const COMPRESSION: &str = "compression.type";
 pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
 pub(super) const UNCLEAN: &str = "unclean.leader.election.enable";
-/// The broker unpacks what producers compressed, and then looks at its size.
+/// The broker decompresses batches before it checks their size.
 pub(super) const UNCOMPRESSED: &str = "uncompressed";
-/// The broker's clock says when a record was appended.
+/// The broker's clock sets a record's time.
 pub(super) const LOG_APPEND_TIME: &str = "LogAppendTime";
 
 /// Which of the two topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// That of accepted events.
+    /// The topic of accepted events.
     Input,
-    /// That of dead letters.
+    /// The topic of dead letters.
     DeadLetters,
 }
 
-/// A topic's settings, as the brokers tell them: its own, and their defaults.
+/// A topic's settings, as the brokers return them: its own, and the brokers' defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicSettings {
     all: BTreeMap<String, String>,
-    /// The names of those that are the topic's own.
+    /// The names of the topic's own settings.
     own: Vec<String>,
-    /// And of those that are or may be, and that the brokers do not tell in full: a secret, or one of which they do not
-    /// say whose it is.
+    /// The names of settings that are or may be the topic's own and that the brokers do not return in full: the value
+    /// is hidden, or the source is unknown.
     pub(super) untold: Vec<String>,
-    /// Who has its partitions; none where that is not told.
+    /// The replicas of its partitions; `None` if unknown.
     replicas: Option<Replicas>,
 }
 
-/// A setting that a topic should not have.
+/// A setting with a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Its name.
+    /// The setting's name.
     pub setting: &'static str,
-    /// What it is.
+    /// The value found.
     pub found: String,
-    /// What it has to be, in words.
+    /// The required value, in words.
     pub needed: String,
-    /// A value that is good.
+    /// A value that satisfies the requirement.
     pub good: String,
-    /// What it does.
+    /// The consequence of the wrong value.
     pub harm: &'static str,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The command that mends it.
+    /// The shell command that corrects it.
     pub fn command(&self, brokers: &str, topic: &str) -> String {
         if self.setting == REPLICAS {
             return replicas::command(&self.good, brokers);
@@ -113,49 +113,49 @@ impl TopicSettings {
         Ok(settings)
     }
 
-    /// The value of one.
+    /// The value of a setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all.get(name).map(String::as_str)
     }
 
-    /// The value of one that every broker has.
+    /// The parsed value of a setting that every broker has.
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> anyhow::Result<T> {
         let value = self.get(name).with_context(|| format!("Kafka does not return {name}"))?;
         value.parse().ok().with_context(|| format!("{name}={value}"))
     }
 
-    /// Those that are the topic's own, and no default.
+    /// The topic's own settings, without the brokers' defaults.
     pub(super) fn own(&self) -> impl Iterator<Item = (&str, &str)> {
         self.own.iter().filter_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 
-    /// The same with another value.
+    /// The same with another value of one setting.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.all.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// How many replicas the partition has that has the fewest; none where that is not told.
+    /// The smallest number of replicas of any partition; `None` if unknown.
     pub fn replicas(&self) -> Option<usize> {
         self.replicas.as_ref().and_then(Replicas::fewest)
     }
 
-    /// How long the topic keeps records; none where it keeps them for ever, or that is not told.
+    /// How long the topic keeps records; `None` if it keeps them forever, or if that is unknown.
     pub fn retention(&self) -> Option<Duration> {
         self.number(RETENTION).and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis)
     }
 
-    /// Whether a record's time is its producer's word.
+    /// Whether the producers' clocks set the records' times.
     pub fn has_create_time(&self) -> bool {
         self.get(TIMESTAMP_TYPE).is_some_and(|kind| kind != LOG_APPEND_TIME)
     }
 
-    /// Each setting that the promises do not bear. Those that are not told count as good: a broker that does not
-    /// know them does not do them either.
+    /// Each setting that violates the delivery guarantees. A setting that the brokers do not return counts as good: a
+    /// broker that does not know it does not act on it.
     ///
-    /// `min_insync` is what `min.insync.replicas` has to be, and `input` the other topic's settings, where this is that
-    /// of its dead letters.
+    /// `min_insync` is the least `min.insync.replicas`. `input` has the settings of the input topic, if this is its
+    /// dead-letter topic.
     pub fn faults(&self, role: Role, min_insync: i32, input: Option<&Self>) -> Vec<Fault> {
         let mut faults = Faults { settings: self, found: Vec::new() };
         faults.text(CLEANUP_POLICY, "delete", "compaction deletes all records of a key but its last");
@@ -211,7 +211,7 @@ impl TopicSettings {
             }
         }
         let (least, needed) = (i64::from(min_insync), format!("at least {min_insync}"));
-        // As many as have to hold a record, by what is needed and by what the topic says itself.
+        // The replicas that must hold a record: the greater of the required number and the topic's own.
         let holders = usize::try_from(least.max(self.number(MIN_INSYNC).unwrap_or(1))).unwrap_or(1);
         if let Some(replicas) = &self.replicas
             && let Some(found) = replicas.fewest().filter(|found| *found < holders)
@@ -249,7 +249,7 @@ struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// A setting that has to be just that.
+    /// Checks a setting that must have exactly this value.
     fn text(&mut self, setting: &'static str, needed: &str, harm: &'static str) {
         if let Some(found) = self.settings.get(setting).filter(|found| *found != needed) {
             let (found, needed) = (found.to_owned(), needed.to_owned());
@@ -257,7 +257,7 @@ impl Faults<'_> {
         }
     }
 
-    /// One that has to be so much, or without a limit.
+    /// Checks a setting that must be at least `least`, or -1 (no limit).
     fn least(&mut self, setting: &'static str, (least, needed): (i64, &str), good: &str, harm: &'static str) {
         if let Some(found) = self.settings.number(setting).filter(|found| (0..least).contains(found)) {
             let (needed, good) = (needed.to_owned(), good.to_owned());
@@ -271,7 +271,7 @@ impl From<ConfigResource> for TopicSettings {
         let mut settings = Self::default();
         for entry in told.entries {
             let is_own = entry.source == ConfigSource::DynamicTopic;
-            // A broker that does not say whose it is.
+            // The broker does not say whether the setting is the topic's own.
             let may_be = entry.source == ConfigSource::Unknown && !entry.is_default;
             if may_be || is_own && entry.value.is_none() {
                 settings.untold.push(entry.name.clone());
@@ -293,7 +293,7 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
     described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
 }
 
-/// A client that changes and asks what belongs to the cluster.
+/// A client for requests that read or change the cluster's configuration.
 pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
     client.create_with_context(LogContext).context("cannot create a Kafka client")
 }

@@ -1,4 +1,4 @@
-//! Makes both topics, and looks whether they are as they should be.
+//! Creates both topics, and checks their settings.
 
 mod check;
 
@@ -21,16 +21,16 @@ use crate::kafka::client::reach;
 use crate::kafka::{ADMIN_TIMEOUT, TopicConfig};
 use crate::runtime::config::{one_of, trimmed};
 
-/// How long the brokers may take to know a topic that was just made.
+/// How long the brokers may take to know a topic that was just created.
 const APPEAR_TIMEOUT: Duration = Duration::from_secs(10);
-/// And to answer with a setting that was just changed.
+/// The wait between two requests for its settings.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// As many as Kafka makes in one request.
+/// The most partitions that Kafka creates in one request.
 const MOST_PARTITIONS: i64 = 10_000;
 const MOST_REPLICAS: i64 = 100;
 
-/// Partitions of a topic where nothing is said.
+/// The default number of partitions of a topic.
 pub const DEFAULT_PARTITIONS: i32 = 6;
 
 /// How the topics are made.
@@ -81,13 +81,13 @@ impl TopicShape {
     }
 }
 
-/// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
+/// Creates the missing topics, and checks the settings of both, including topics that existed before.
 pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     make(client, topics, shape).await?;
     check(client, topics, shape).await
 }
 
-/// Makes the topics that are not there yet, and gives their names.
+/// Creates the missing topics, and returns their names.
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
     let defaults = defaults(client, &reach(client).await?.brokers).await;
@@ -111,7 +111,7 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
     };
     let new = [
         topic(topics.input.as_str(), [(MAX_MESSAGE, input_bytes.as_str()), (RETENTION, RETENTION_MS)]),
-        // A dead letter stays until somebody has looked at it.
+        // No retention limit: a dead letter stays until an operator has handled it.
         topic(topics.dlq.as_str(), [(MAX_MESSAGE, dlq_bytes.as_str()), (RETENTION, "-1")]),
     ];
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
@@ -137,8 +137,8 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
     Ok(made)
 }
 
-/// What a topic gets that is made without settings: as all brokers say, or, where they do not, as Kafka's own defaults
-/// are. A topic that gets something else is found out behind its making.
+/// The defaults for a new topic: those that all brokers agree on, or Kafka's own defaults if a broker does not return
+/// its settings. `check` finds a topic whose actual settings differ.
 async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static str, String> {
     let mut common: Option<BTreeMap<&'static str, String>> = None;
     for broker in brokers {
@@ -174,7 +174,7 @@ async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static s
     })
 }
 
-/// A broker's settings by the names that they have of a topic.
+/// A broker's settings under the names of the corresponding topic settings.
 fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
     let value = |name: &str| told.get(name).and_then(|entry| entry.value.clone()).filter(|value| !value.is_empty());
     let times =
@@ -199,19 +199,19 @@ fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
     .collect()
 }
 
-/// The settings of a topic that a producer has to know.
+/// The settings of a topic that a producer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteLimits {
-    /// `min.insync.replicas`: with less than 2, an acknowledgement is one disk's word.
+    /// `min.insync.replicas`: with less than 2, an acknowledged record may exist on one disk only.
     pub min_insync_replicas: i32,
-    /// How many replicas the partition has that has the fewest; none where that is not told.
+    /// The smallest number of replicas of any partition; `None` if unknown.
     pub replicas: Option<usize>,
-    /// `max.message.bytes`, the topic's own or the broker's: what one batch may have as it lies in the log, which is
-    /// after the broker unpacked it where the topic's `compression.type` is `uncompressed`.
+    /// `max.message.bytes`, the topic's own or the broker's: the size limit of one batch in the log. If the topic's
+    /// `compression.type` is `uncompressed`, it applies to the decompressed batch.
     pub max_message_bytes: usize,
 }
 
-/// What a topic asks of those who write to it.
+/// Asks Kafka for a topic's limits for producers.
 pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
     let settings = TopicSettings::of(client, topic).await?;
     Ok(WriteLimits {

@@ -1,13 +1,13 @@
-//! Single records that librdkafka cannot take apart, and says nothing of.
+//! Finds single records that librdkafka cannot parse and does not report.
 //!
-//! A key or a value whose length is -2, say: brokers take it for a null one. librdkafka takes the record for the end of
-//! an answer that was cut off, which is no error for it, and fetches from its offset again, for ever. From the next
-//! offset on it reads, also within the same batch, because it leaves out the records before by their length.
+//! An example is a key or a value with the length -2: brokers accept it as null. librdkafka takes the record for the
+//! end of a truncated response, which is not an error, and fetches the same offset again, forever. It can read from the
+//! next offset on, even in the same batch, because it skips earlier records by their length.
 //!
-//! Silence alone proves nothing: a broker may be slow, or hold its answers back. But the client counts the answers that
-//! it took for cut off, and brokers hand out a first batch whole, whatever was asked for. So where a client of one
-//! partition counts one after the other, without a record in any of them, the record there is malformed. Its batch has
-//! the checksum that its broker computed (`check.crcs`), so it was written so, and is the same on each replica.
+//! Missing records alone prove nothing: a broker may be slow. But the client counts truncated responses, and brokers
+//! return the first batch as a whole, whatever the size limit. So if a client of one partition counts several truncated
+//! responses in a row without any record, the record is malformed. Its batch has a valid checksum (`check.crcs`), so it
+//! was written malformed, and all replicas have the same bytes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,11 +25,11 @@ use serde::Deserialize;
 
 use super::{PROBE_TIMEOUT, There, is_unreadable};
 
-/// So many answers in a row are cut off. With each the client asks for twice as much, should the broker be one that
-/// does not hand out a batch whole: from a kilobyte to more than a batch may have.
+/// The truncated responses in a row that prove a malformed record. The client doubles the fetch size each time, from
+/// 1 KiB to more than the largest batch, in case a broker does not return a batch as a whole.
 const CUT: u64 = 16;
 const FIRST_BYTES: &str = "1024";
-/// How often the client tells its counts.
+/// How often the client reports its statistics.
 const TELL_MILLIS: &str = "100";
 const POLL: Duration = Duration::from_millis(20);
 
@@ -42,9 +42,9 @@ pub(super) struct Prober<'a> {
 #[derive(Debug, Default)]
 struct Counts {
     told: AtomicU64,
-    /// The answers that it took for cut off.
+    /// The responses that the client considered truncated.
     cut: AtomicU64,
-    /// The offset from which it fetches. It goes past what is no record by itself.
+    /// The offset from which the client fetches next. The client itself skips offsets without records.
     next: AtomicI64,
 }
 
@@ -59,7 +59,7 @@ struct Topic {
     partitions: HashMap<String, Partition>,
 }
 
-/// It has one of the number -1 beside the one that is read, which fetches nothing.
+/// The statistics also have a partition -1, which fetches nothing.
 #[derive(Deserialize)]
 struct Partition {
     next_offset: i64,
@@ -105,13 +105,13 @@ impl<'a> Prober<'a> {
         Ok(Self { consumer, topic, partition })
     }
 
-    /// What there is from an offset on; none where the client says that it cannot read it.
+    /// Reads from an offset; `None` if the client reports that it cannot read it.
     pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<Option<There>> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;
         let counts = self.consumer.context();
-        // What it tells first may be older than the assignment.
+        // The first statistics may be older than the assignment.
         let mut count = Count::new(counts.told.load(Ordering::Relaxed) + 2);
         let (deadline, mut trouble) = (Instant::now() + PROBE_TIMEOUT, None);
         while Instant::now() < deadline {
@@ -131,13 +131,13 @@ impl<'a> Prober<'a> {
         anyhow::bail!("reading {} [{}] at {offset}: {why}", self.topic, self.partition)
     }
 
-    /// Fetches nothing until it is asked again.
+    /// Stops fetching until the next `look_at`.
     pub(super) fn rest(&self) -> anyhow::Result<()> {
         Ok(self.consumer.unassign()?)
     }
 }
 
-/// The answers that were cut off since the client told its counts so often, and fetched from the same offset. Pure.
+/// Counts the truncated responses for one offset, from the client's report number `from` on. No I/O.
 struct Count {
     from: u64,
     before: Option<(i64, u64)>,

@@ -1,8 +1,8 @@
-//! Which requests and events leave a line in the log: `ACCESS_LOG`, read by both services.
+//! Which requests and events are logged: `ACCESS_LOG`, read by both services.
 //!
-//! The API has a line for each request and for each event of a batch, the worker one for each event. Where only a share of
-//! them is logged, a hash of the request id decides, which the record carries on: so a request that the API logs is one
-//! whose events the worker logs, whatever instance has them.
+//! The API logs a line for each request and each event of a batch, the worker one for each event. If only a share is
+//! logged, a hash of the request id decides, and the record contains this id. So every instance of the worker logs the
+//! events of exactly those requests that the API logs.
 
 use std::str::FromStr;
 
@@ -21,19 +21,19 @@ pub struct AccessLogConfig {
     pub access_log: AccessLog,
 }
 
-/// Which requests and events are logged that were no errors (errors always are): those whose hash of 64 bits is below
-/// this.
+/// The threshold for requests and events without an error: one is logged if the 64-bit hash of its request id is below
+/// it. Errors are always logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccessLog(u128);
 
 impl AccessLog {
-    /// Every one.
+    /// Log everything.
     pub const ALL: Self = Self(1 << 64);
-    /// Errors alone.
+    /// Log only errors.
     pub const ERRORS: Self = Self(0);
 
-    /// Whether to log what this request id stands for, though it was no error. The answer is the same
-    /// in every process: the hash (XXH3) is specified, and has no seed.
+    /// Whether to log the request or event with this request id if it was not an error. The answer is the same in every
+    /// process: the hash (XXH3) is specified, and has no seed.
     pub fn takes(self, request_id: &str) -> bool {
         u128::from(xxh3_64(request_id.as_bytes())) < self.0
     }
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// Both services, and every version of them, have to choose the same.
+    /// Both services, in every version, must choose the same ids.
     #[test]
     fn the_choice_is_fixed() {
         let chosen: Vec<_> = (0..100).map(|n| format!("r-{n}")).filter(|id| of("0.1").takes(id)).collect();
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_share_is_that_large_and_a_larger_one_has_the_smaller_one_in_it() {
-        // Ids that differ in little, as those of one moment do.
+        // Ids that differ only slightly, like UUIDv7 ids of the same moment.
         let ids: Vec<_> = (0..100_000).map(|n| format!("0191f3c4-7a{n:06x}-7000-8000-00000000")).collect();
         for (share, expected) in [("0.01", 1_000.0), ("0.1", 10_000.0), ("0.5", 50_000.0)] {
             let count = ids.iter().filter(|id| of(share).takes(id)).count();

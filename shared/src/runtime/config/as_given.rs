@@ -1,8 +1,8 @@
-//! Values as environments hold them: a mounted file ends with a line feed, a template leaves blanks, or nothing at all,
-//! and enumerations come in capitals.
+//! Parsers that tolerate typical values of environment variables: a mounted file ends with a line feed, a template
+//! leaves spaces or nothing at all, and enumerations may be in capitals.
 //!
-//! Every setting that has a variable is parsed by one of these; a test of each service goes through clap's list of
-//! them.
+//! Every setting with an environment variable uses one of these; a test in each service checks this for clap's list of
+//! settings.
 
 use std::ffi::OsStr;
 
@@ -15,12 +15,12 @@ use clap::{Arg, Command, Error, ValueEnum};
 
 use super::Secret;
 
-/// A parser of what is left when blanks and line feeds around a value are cut off, in any case where its values are
-/// enumerated. An empty one is refused by the name of its variable.
+/// A parser that first trims whitespace around the value, and ignores the case of enumerated values. The error for an
+/// empty value names its variable.
 #[derive(Debug, Clone)]
 pub struct Trimmed<P>(P);
 
-/// The same parser, for a value without what is around it.
+/// The same parser, for the trimmed value.
 pub const fn trimmed<P: TypedValueParser>(parser: P) -> Trimmed<P> {
     Trimmed(parser)
 }
@@ -35,18 +35,18 @@ pub fn yes_or_no() -> Trimmed<BoolishValueParser> {
     Trimmed(BoolishValueParser::new())
 }
 
-/// One of an enumeration.
+/// A value of an enumeration.
 pub fn one_of<E: ValueEnum + Clone + Send + Sync + 'static>() -> Trimmed<EnumValueParser<E>> {
     Trimmed(EnumValueParser::new())
 }
 
-/// A setting of OpenTelemetry's, for which an empty variable is one that is not set, and a wrong one does not stop the
-/// start: it is given on as it is, without what is around it. What is not UTF-8 becomes a text that means nothing.
+/// A parser for OpenTelemetry settings, for which an empty variable counts as not set, and a wrong value does not stop
+/// the start: it returns any value, trimmed. A value that is not UTF-8 becomes an invalid text.
 pub fn foreign() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|value| value.to_string_lossy().trim().to_owned())
 }
 
-/// The same, never to be shown.
+/// The same for a secret.
 pub fn foreign_secret() -> impl TypedValueParser<Value = Secret> {
     foreign().map(|text| Secret::new(&text))
 }
@@ -55,7 +55,7 @@ impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {
     type Value = P::Value;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<P::Value, Error> {
-        // What is no text is told by the parser, as of its own.
+        // The inner parser reports a value that is not UTF-8.
         let trimmed = value.to_str().map_or(value, |text| OsStr::new(text.trim()));
         if trimmed.is_empty() {
             return Err(empty(command, arg));
@@ -76,7 +76,7 @@ fn empty(command: &Command, arg: Option<&Arg>) -> Error {
     Error::raw(ErrorKind::InvalidValue, message).with_cmd(command)
 }
 
-/// Takes a secret as it is, without the line feed that a file has at its end; blanks may be a part of it.
+/// Parses a secret: removes only line feeds at its end, as files have; spaces may be a part of it.
 #[derive(Debug, Clone)]
 pub struct SecretParser;
 

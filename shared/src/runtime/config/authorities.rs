@@ -1,11 +1,11 @@
-//! Certificate authorities that a setting names.
+//! Certificate authorities from a setting.
 
 use anyhow::{Context as _, ensure};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
-/// The certificates of a setting, as PEM: those in the file that it names, or in itself, for where there is no file to
-/// mount.
+/// The certificates of a setting, as PEM. The value is a file's path or, if no file can be mounted, the certificates
+/// themselves.
 pub fn authorities(setting: &str, value: &str) -> anyhow::Result<String> {
     let value = value.trim();
     if value.starts_with("-----BEGIN") {

@@ -1,5 +1,5 @@
-//! How long, how much and how many: what is outside its bounds is refused by name. A time of nothing never succeeds, and
-//! one of a million years is refused later, by a server, as if that were an outage.
+//! Bounds of settings: a value outside its bounds is rejected at the start. A timeout of zero would never succeed, and
+//! a server would reject one of a million years later, which would look like an outage.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use clap::builder::TypedValueParser;
 
 use super::as_given::{Trimmed, trimmed};
 
-/// How long what a connection is asked for may take, of the API's own and to Kafka.
+/// The bounds of timeouts of the API's connections and of requests to Kafka.
 pub const CONNECTION_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
-/// Connections to PostgreSQL: it has a hundred for everybody by default, and each costs it a process.
+/// The bounds of the number of connections to PostgreSQL, whose default limit is 100 in total; each costs it a process.
 pub const DATABASE_CONNECTIONS: RangeInclusive<i64> = 1..=1_000;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A span of time as people write it, `250ms`, `60s` or `30days`, from the first to the last of these.
+/// A parser for durations such as `250ms`, `60s` or `30days`, within these bounds.
 pub fn duration_in(bounds: RangeInclusive<Duration>) -> Trimmed<impl TypedValueParser<Value = Duration>> {
     trimmed(move |text: &str| within(text, &bounds))
 }

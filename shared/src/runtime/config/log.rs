@@ -1,4 +1,4 @@
-//! How the log is written.
+//! The settings of the log.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ pub struct LogConfig {
     pub filter: String,
 }
 
-/// Without a setting, and with an empty one, as other programs take it.
+/// The default, also for an empty value, as in other programs.
 const FILTER: &str = "info";
 
 fn filter(text: &str) -> Result<String, Infallible> {

@@ -1,8 +1,8 @@
-//! Where traces go.
+//! The settings of traces.
 //!
-//! The names and the rules are OpenTelemetry's: an empty variable is one that is not set, enumerations come in any
-//! case, and what is not understood or not supported is told in a warning and does not stop the start. So these are
-//! texts here; [`crate::runtime::telemetry::traces`] reads them.
+//! The names and the rules are OpenTelemetry's: an empty variable counts as not set, enumerations may be in any case,
+//! and a value that is invalid or not supported causes a warning and does not stop the start. So they are kept as text
+//! here; [`crate::runtime::telemetry::traces`] parses them.
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
 use super::{Secret, foreign, foreign_secret};

@@ -1,28 +1,28 @@
-//! What is wrong with a body, told so that the answer stays small: a bounded number of faults, at
-//! pointers of a bounded length. A pointer is never cut: it ends at an ancestor instead.
+//! The faults of a body, limited so that the response stays small: a limited number of faults, with pointers of limited
+//! length. A pointer is never cut: one that is too long ends at an ancestor instead.
 
-/// One thing that is wrong with a body.
+/// One fault of a body.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
-    /// Where: a JSON pointer (RFC 6901).
+    /// The place: a JSON pointer (RFC 6901).
     pub pointer: String,
-    /// What, in words that follow the name of the place.
+    /// The fault, as a predicate of which the place is the subject.
     pub detail: String,
 }
 
 impl Fault {
-    /// What stands for so many that are not told.
+    /// A fault that stands for `count` more faults.
     pub fn more(pointer: String, count: usize) -> Self {
         Self { pointer, detail: format!("has {count} more fault{}", if count == 1 { "" } else { "s" }) }
     }
 }
 
-/// The most faults that a list tells: a hostile body could have a hundred thousand.
+/// The most faults in a list: a hostile body could have a hundred thousand.
 pub(crate) const MOST: usize = 20;
 /// The longest pointer, in bytes.
 const LONGEST: usize = 256;
 
-/// The first faults that were found, and how many more there are.
+/// The first faults, and the number of further ones.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     told: Vec<Fault>,
@@ -42,7 +42,7 @@ impl Faults {
         }
     }
 
-    /// All of them; what is not told is counted at the place that they have in common.
+    /// The list, with the number of further faults at `at`, their common ancestor.
     pub(crate) fn list(mut self, at: &str) -> Vec<Fault> {
         if self.more > 0 {
             self.told.push(Fault::more(at.to_owned(), self.more));
@@ -51,7 +51,7 @@ impl Faults {
     }
 }
 
-/// A place, as far as a pointer leads to it.
+/// A pointer to a place or, if that would be too long, to an ancestor.
 pub(crate) struct Pointer {
     text: String,
     /// Whether it ends at an ancestor.
@@ -64,7 +64,7 @@ pub(crate) fn at(pointer: &str) -> Pointer {
 }
 
 impl Pointer {
-    /// The member of that name.
+    /// Appends a member's name.
     pub(crate) fn then(mut self, name: &str) -> Self {
         self.short |= self.text.len() + name.len() >= LONGEST;
         if !self.short {

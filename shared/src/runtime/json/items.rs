@@ -12,21 +12,20 @@ pub enum BatchError {
     /// It is not JSON (RFC 8259).
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// It is JSON, but no array.
+    /// It is JSON, but not an array.
     #[error("not an array")]
     NotAnArray,
-    /// It holds more than the limit that is given.
+    /// It has more events than this limit.
     #[error("more than {0} events")]
     TooMany(usize),
 }
 
-/// The items of an array of at most `max`, each as it stands in the body. Where that is not JSON, the error has the line
-/// and the column.
+/// The items of an array of at most `max`, unparsed. If the body is not JSON, the error has the line and the column.
 pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
     let text = std::str::from_utf8(body).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
     let first = text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     if first != Some(b'[') {
-        // It may be no JSON at all, which is another mistake.
+        // If it is not JSON at all, that is the error to report.
         let json = serde_json::from_str::<IgnoredAny>(text);
         return Err(json.map_or_else(|error| BatchError::NotJson(error.to_string()), |_| BatchError::NotAnArray));
     }
@@ -38,7 +37,7 @@ pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
     if count > max { Err(BatchError::TooMany(max)) } else { Ok(items) }
 }
 
-/// The first `max` items, and how many there are.
+/// Reads the first `max` items, and counts all.
 struct Items {
     max: usize,
 }
@@ -57,7 +56,7 @@ impl<'de> Visitor<'de> for Items {
             kept.push(item);
             count += 1;
         }
-        // They are not kept, but broken JSON is not taken for a long array.
+        // Parse the others without keeping them, so that malformed JSON is not reported as a long array.
         while items.next_element::<IgnoredAny>()?.is_some() {
             count += 1;
         }
@@ -68,14 +67,14 @@ impl<'de> Visitor<'de> for Items {
 /// A line of NDJSON that is not blank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Its number in the body, from 1, blank lines counted.
+    /// Its number in the body, from 1, including blank lines.
     pub number: usize,
-    /// Its text without the line's end, sharing the body's memory.
+    /// Its text without the line ending, which shares the body's memory.
     pub text: Bytes,
 }
 
-/// The lines of a body that are not blank, at most `max` of them; whether they are JSON is not
-/// looked at, so that a bad line costs no other.
+/// The lines of a body that are not blank, at most `max`. They are not parsed here, so that a bad line does not affect
+/// the others.
 pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {

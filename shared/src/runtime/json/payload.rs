@@ -1,8 +1,8 @@
-//! A payload: a JSON object that PostgreSQL can store, and give back, without surprise.
+//! A payload: a JSON object that PostgreSQL can store and return without changes in its meaning.
 //!
-//! `jsonb` refuses `\u0000` and lone surrogates, silently keeps only the last of duplicate keys,
-//! writes every number out (`1e300` becomes 301 digits), and has no room for some. All that is decided here, so that
-//! what was accepted can also be stored, and read again at about the size at which it came.
+//! `jsonb` rejects `\u0000` and lone surrogates, silently keeps only the last of duplicate keys, writes every number
+//! out (`1e300` becomes 301 digits), and cannot store some numbers. All that is checked here, so that an accepted
+//! payload can be stored, and read again at about the same size.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,16 +15,16 @@ use super::faults::{Fault, Faults, Pointer, at};
 pub const MAX_BYTES: usize = 256 * 1024;
 /// The greatest size of a payload with its numbers written out as `jsonb` does, in bytes.
 pub const MAX_BYTES_WRITTEN_OUT: usize = 512 * 1024;
-/// The deepest nesting; the payload itself is the first level.
+/// The maximum nesting depth; the payload itself is the first level.
 pub const MAX_DEPTH: usize = 64;
 /// The most significant digits of a number.
 pub const MAX_DIGITS: usize = 64;
-/// The greatest exponent of a number, either way.
+/// The greatest absolute value of a number's exponent.
 pub const MAX_EXPONENT: i64 = 308;
-/// The longest number, in characters as it is sent: zeros are not significant, and `numeric` still
-/// has no room for more than 16,383 of them behind the point.
+/// The longest number, in characters as it is sent. Needed because zeros are not significant digits, but `numeric`
+/// allows at most 16,383 of them after the decimal point.
 pub const MAX_NUMBER: usize = 512;
-/// Around the text of a probe.
+/// The bytes around the text in a probe's payload.
 const AROUND: usize = r#"{"probe":""}"#.len();
 
 /// A JSON object within the limits of this module, byte for byte as the device sent it.
@@ -32,9 +32,9 @@ const AROUND: usize = r#"{"probe":""}"#.len();
 pub struct Payload(Bytes);
 
 impl Payload {
-    /// Checks a text that is known to be one well-formed JSON value (RFC 8259), as a
-    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands. Gives every fault, up to a
-    /// bound, with its JSON pointer.
+    /// Checks a text that is known to be one well-formed JSON value (RFC 8259), such as a
+    /// [`serde_json::value::RawValue`]; `at` is its JSON pointer. The error lists every fault with its JSON pointer, up
+    /// to a limit.
     pub fn check(json: Bytes, at: &str) -> Result<Self, Vec<Fault>> {
         let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Faults::default() };
         scan.run();
@@ -42,10 +42,10 @@ impl Payload {
         if faults.is_empty() { Ok(Self(json)) } else { Err(faults.list(at)) }
     }
 
-    /// That of a probe, of about so many bytes.
+    /// The payload of a probe, of about this size.
     pub(crate) fn of_probe(bytes: usize) -> Self {
         let length = bytes.min(MAX_BYTES).saturating_sub(AROUND);
-        // By chance: what can be compressed takes less of everything than an event does.
+        // Random text: a compressible one would use fewer resources than a real event.
         let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
         Self(Bytes::from(format!(r#"{{"probe":"{text}"}}"#)))
     }
@@ -57,25 +57,24 @@ impl Payload {
 
     /// The JSON text.
     pub fn as_str(&self) -> &str {
-        // Checked on construction; `unsafe` would save a scan that costs less than it is worth.
+        // It is UTF-8, as checked on construction. Avoiding this second check is not worth `unsafe`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-/// An object or array that is open.
+/// An object or array that is not closed yet.
 enum Level<'a> {
     Object { keys: Vec<Cow<'a, str>> },
     Array { index: usize },
 }
 
-/// One pass over well-formed JSON. Because it is well-formed, the scan may look at single bytes
-/// where a parser would have to ask for grammar.
+/// One pass over well-formed JSON. Because it is well-formed, the scan can look at single bytes and needs no grammar.
 struct Scan<'a> {
     text: &'a [u8],
     at: &'a str,
     place: usize,
     levels: Vec<Level<'a>>,
-    /// The size with numbers written out, and a space behind each colon and comma.
+    /// The size with numbers written out, and a space after each colon and comma.
     written: usize,
     faults: Faults,
 }
@@ -95,7 +94,7 @@ impl<'a> Scan<'a> {
                     let level =
                         if byte == b'{' { Level::Object { keys: Vec::new() } } else { Level::Array { index: 0 } };
                     if self.levels.len() == MAX_DEPTH {
-                        // Nothing below is worth a word, and keeping the path would cost memory.
+                        // Deeper faults are not reported, because keeping the path would cost memory.
                         return self.fault(format!("is nested more than {MAX_DEPTH} deep"));
                     }
                     self.levels.push(level);
@@ -121,7 +120,7 @@ impl<'a> Scan<'a> {
                 b'"' => {
                     let (string, wrong) = self.string();
                     match self.levels.last_mut() {
-                        // No pointer leads to such a key: its object is told.
+                        // No pointer can name such a key, so the fault is reported at its object.
                         Some(Level::Object { keys }) if key_next => {
                             keys.push(string);
                             wrong.into_iter().for_each(|wrong| self.fault_above(format!("has a key that {wrong}")));
@@ -139,7 +138,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// One byte on, which takes `written` bytes when PostgreSQL writes it.
+    /// Skips one byte, which takes `written` bytes in PostgreSQL's text.
     fn step(&mut self, written: usize) {
         self.place += 1;
         self.written += written;
@@ -151,12 +150,12 @@ impl<'a> Scan<'a> {
             _ => None,
         };
         if let Some(key) = repeated {
-            // Long keys are cut: the answer must not be larger than the question.
+            // Long keys are cut: the response must not be larger than the request.
             self.fault(format!("has the key {:?} more than once", crate::runtime::json::shown(&key)));
         }
     }
 
-    /// Reads the string at this place, with what is wrong with it, and steps behind it.
+    /// Reads the string at this place, with its fault if it has one, and moves past it.
     fn string(&mut self) -> (Cow<'a, str>, Option<&'static str>) {
         let start = self.place + 1;
         let mut end = start;
@@ -177,7 +176,7 @@ impl<'a> Scan<'a> {
         if !escaped {
             return (String::from_utf8_lossy(inner), None);
         }
-        // serde_json knows surrogates; that it fails can only mean a lone one.
+        // serde_json decodes surrogate pairs, so it fails only for a lone surrogate.
         let quoted = self.text.get(start - 1..=end).unwrap_or_default();
         match serde_json::from_slice::<String>(quoted) {
             Ok(text) => {
@@ -188,7 +187,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the number at this place, and steps behind it.
+    /// Reads the number at this place, and moves past it.
     fn number(&mut self) {
         let rest = self.text.get(self.place..).unwrap_or_default();
         let length = rest
@@ -200,11 +199,11 @@ impl<'a> Scan<'a> {
 
         let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|&digit| digit == b'0').count();
-        // An exponent too long for an integer is beyond any limit.
+        // An exponent that overflows an i64 exceeds the limit.
         let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX).saturating_abs();
         // A greater exponent is a fault by itself.
         let written = usize::try_from(exponent.min(MAX_EXPONENT)).unwrap_or(0);
-        // It comes to no more than this: `1e-2` is `0.01`.
+        // An upper bound of its written size: `1e-2` is `0.01`.
         self.written += token.len() + written;
 
         if length > MAX_NUMBER {
@@ -222,7 +221,7 @@ impl<'a> Scan<'a> {
         self.faults.add(|| pointer(self.at, &self.levels), detail);
     }
 
-    /// A fault of the object or array that is open.
+    /// Adds a fault of the innermost open object or array.
     fn fault_above(&mut self, detail: String) {
         let levels = self.levels.get(..self.levels.len().saturating_sub(1)).unwrap_or_default();
         self.faults.add(|| pointer(self.at, levels), detail);
@@ -239,7 +238,7 @@ fn pointer(start: &str, levels: &[Level<'_>]) -> Pointer {
     })
 }
 
-/// The first key that is there twice. Few keys are compared with each other: most objects have few.
+/// The first key that occurs twice. Up to 8 keys are compared pairwise without a set, because most objects have few.
 fn repeated(keys: &[Cow<'_, str>]) -> Option<String> {
     if keys.len() <= 8 {
         keys.iter().enumerate().find(|(i, key)| keys.iter().take(*i).any(|k| k == *key)).map(|(_, key)| key.to_string())
@@ -341,7 +340,7 @@ mod tests {
         let key = "k".repeat(1000);
         let found = faults(&format!(r#"{{"a":{{"{key}":{{"b":"\u0000"}}}}}}"#));
         assert_eq!(found, [("/payload/a".into(), "has something deeper in it that contains \\u0000".into())]);
-        // Keys of 250 bytes, 60 deep, around many faults: 25 KB became 480 KB.
+        // Keys of 250 bytes, 60 deep, around many faults. Without the limit, 25 KB caused a response of 480 KB.
         let deep = format!(r#"{{"{}":"#, "k".repeat(250)).repeat(60);
         let found = faults(&format!("{deep}[{}]{}", vec![r#""\u0000""#; 1000].join(","), "}".repeat(60)));
         let told: usize = found.iter().map(|(pointer, detail)| pointer.len() + detail.len()).sum();

@@ -1,11 +1,10 @@
-//! The way of a log line: into a queue in memory, and from there to the descriptor by a thread of its own.
+//! The queue of log lines in memory; a separate thread writes them to the file descriptor.
 //!
-//! Nothing that logs ever waits for who reads the log: a stuck log driver would stop requests, batches and the end of
-//! the process with it. A line that finds no room is dropped and counted. Errors and metrics have room kept for them,
-//! which ordinary lines cannot take: the first are wanted most when much is logged, and scaling reads the second.
+//! Code that logs never waits for the reader of the log: otherwise a stuck log driver would block requests, batches and
+//! the end of the process. If there is no room, a line is dropped and counted. Ordinary lines cannot use the room
+//! reserved for errors and metrics: errors matter most when much is logged, and scaling uses the metrics.
 //!
-//! tracing-appender's non-blocking writer bounds the number of its lines and not their bytes, and keeps no room for
-//! some of them.
+//! tracing-appender's non-blocking writer limits the number of lines but not their bytes, and cannot reserve room.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -21,12 +20,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::runtime::named::named;
 
 named!(
-    /// What a line is, as far as its room is concerned.
+    /// The kind of a line, which decides how much room it has.
     pub(super) Kind { Ordinary = "ordinary", Error = "error", Metrics = "metrics" }
 );
 
 impl Kind {
-    /// How many bytes may wait, this line included.
+    /// The most waiting bytes, including this line.
     const fn limit(self) -> usize {
         match self {
             Self::Ordinary => 3 * 1024 * 1024,
@@ -37,18 +36,18 @@ impl Kind {
 }
 
 const DROPPED: &str = "log_lines_dropped_total";
-/// Of lines that could not be written.
+/// The `kind` label for lines that could not be written.
 const UNWRITABLE: &str = "unwritable";
-/// What is said when somebody reads again; an alarm looks for it.
+/// The log message when lines can be written again; an alarm matches it.
 const SAID: &str = "log lines were dropped: nobody read the log in time";
-/// Written at once, so that room is made in steps where the reader is slow.
+/// The bytes per write, so that a slow reader frees room in steps.
 const PIECE: usize = 64 * 1024;
-/// What a buffer keeps of its memory when it is empty.
+/// The capacity that an empty buffer keeps.
 const KEPT: usize = 2 * PIECE;
-/// How soon a descriptor that does not block is tried again.
+/// The pause before the next attempt on a non-blocking descriptor.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Says of the counter what it counts, and begins it with 0: alerts look at its increase.
+/// Describes the counter and starts it at 0: alerts look at its increase.
 pub(super) fn describe() {
     metrics::describe_counter!(DROPPED, "Log lines that were dropped, because nobody read the log in time, by kind.");
     for kind in Kind::NAMES.into_iter().chain([UNWRITABLE]) {
@@ -67,19 +66,19 @@ struct Shared {
     filled: Condvar,
     /// Everything is written.
     emptied: Condvar,
-    /// Lines that were dropped so far, for whatever reason.
+    /// The lines dropped so far, for any reason.
     lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whole lines that wait.
+    /// The waiting lines, all complete.
     waiting: Vec<u8>,
-    /// Bytes that the thread has taken, and not written yet.
+    /// The bytes that the thread has taken but not written yet.
     in_hand: usize,
     /// Whether the thread has nothing to do.
     is_idle: bool,
-    /// Lines that were dropped since the thread last said so.
+    /// The lines dropped since the thread last logged their number.
     dropped: u64,
 }
 
@@ -91,7 +90,7 @@ impl Shared {
 }
 
 impl LogQueue {
-    /// Starts the thread that writes into this.
+    /// Starts the thread that writes to `out`.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
@@ -99,7 +98,7 @@ impl LogQueue {
         Ok(Self(shared))
     }
 
-    /// Takes a whole line in, or drops it, and says whether it did; never waits for who reads the log.
+    /// Adds a complete line, or drops it and returns false. Never waits for the reader of the log.
     pub(super) fn push(&self, kind: Kind, line: &[u8]) -> bool {
         let mut state = self.0.state.lock();
         if state.waiting.len() + state.in_hand + line.len() > kind.limit() {
@@ -115,12 +114,12 @@ impl LogQueue {
         true
     }
 
-    /// How many lines were dropped so far, for want of room or because they could not be written.
+    /// The number of lines dropped so far because there was no room or they could not be written.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is written, and so long at most; says whether it is.
+    /// Waits until everything is written, at most for `at_most`; returns whether it is.
     pub(super) fn flush(&self, at_most: Duration) -> bool {
         let is_left = |state: &mut State| !state.waiting.is_empty() || state.in_hand > 0;
         let mut state = self.0.state.lock();
@@ -129,7 +128,7 @@ impl LogQueue {
     }
 }
 
-/// The thread: writes whatever comes, for ever.
+/// The thread's loop: writes lines forever.
 fn write_all(shared: &Shared, mut out: impl Write) {
     let mut taken = Vec::new();
     loop {
@@ -145,7 +144,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
         write_pieces(shared, &mut out, &taken);
         taken.clear();
         taken.shrink_to(KEPT);
-        // Only now somebody reads again.
+        // A write succeeded, so the log can be read again: report the dropped lines.
         let dropped = std::mem::take(&mut shared.state.lock().dropped);
         if dropped > 0 {
             tracing::error!(dropped, "{SAID}");
@@ -158,12 +157,12 @@ fn write_pieces(shared: &Shared, out: &mut impl Write, mut left: &[u8]) {
         let written = match out.write(piece) {
             Ok(written) if written > 0 => written,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            // Whoever has the same terminal or pipe open may have made it so.
+            // Another process with the same terminal or pipe may have made the descriptor non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 thread::sleep(AGAIN);
                 continue;
             }
-            // Nobody reads it any more, or its disk is full: nobody is there to tell.
+            // The reader is gone or the disk is full, so this cannot be logged.
             Ok(_) | Err(_) => {
                 let lines = left.iter().filter(|byte| **byte == b'\n').count();
                 shared.lose(lines as u64, UNWRITABLE);
@@ -189,7 +188,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// Takes one line: the formatter writes each as a whole.
+/// Writes one line: the formatter writes each line with one call.
 #[derive(Debug)]
 pub(super) struct LineWriter<'a> {
     queue: &'a LogQueue,

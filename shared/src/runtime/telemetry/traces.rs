@@ -1,8 +1,7 @@
-//! Traces: off, unless a collector is named.
+//! Traces: off unless a collector is configured.
 //!
-//! Spans are made by hand, at the few places that have one, and only where the trace is sampled. They
-//! are handed to a thread of the SDK, which sends them in batches; where the collector is away they
-//! are dropped, and nobody waits.
+//! Spans are created by hand at a few places, and only if the trace is sampled. A thread of the SDK sends them in
+//! batches. If the collector is down, spans are dropped, and no code waits.
 
 mod collector;
 mod settings;
@@ -30,11 +29,11 @@ pub type RecordedSpan = opentelemetry_sdk::trace::Span;
 
 static TRACES: OnceLock<(SdkTracerProvider, SdkTracer)> = OnceLock::new();
 
-/// How long the last spans may take on their way at the end.
+/// The timeout for sending the last spans at the end of the process.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Starts traces, where a collector is named. To be called in a tokio runtime, once. What is wrong with a setting is a
-/// warning in the log, which does not repeat it.
+/// Starts traces if a collector is configured. Call it once, in a Tokio runtime. A wrong setting causes a warning in
+/// the log, without the setting's value.
 pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> {
     let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));
@@ -50,7 +49,7 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
         .with_timeout(timeout)
         .with_endpoint(endpoint)
         .build();
-    // Its text may quote the endpoint, which may hold a secret.
+    // The error may quote the endpoint, which may contain a secret.
     let Ok(exporter) = exporter else {
         tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not valid: there are no traces");
         return Ok(());
@@ -73,8 +72,8 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What is said of this service: its own name is the least of it. The SDK's detector of the environment is left out,
-/// because we have read that.
+/// The resource attributes of this service. A service name from the settings has priority, then the attributes, then
+/// `service`. The SDK's environment detector is left out, because the settings are read here.
 fn resource(service: &'static str, named: Option<String>, attributes: Vec<KeyValue>) -> Resource {
     let resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
@@ -86,27 +85,27 @@ fn resource(service: &'static str, named: Option<String>, attributes: Vec<KeyVal
     }
 }
 
-/// What makes spans, where traces are on.
+/// The tracer that creates spans, if traces are on.
 pub fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|(_, tracer)| tracer)
 }
 
-/// Sends what is left, within a bound.
+/// Sends the remaining spans, within a timeout.
 pub async fn stop() {
     let Some((provider, _)) = TRACES.get() else { return };
-    // It waits for its thread, which needs this runtime.
+    // The shutdown blocks until the SDK's thread ends, which needs this runtime for its requests.
     let stopped = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(FLUSH)).await;
     if !matches!(stopped, Ok(Ok(()))) {
         tracing::warn!("the last traces were not exported");
     }
 }
 
-/// The context of a parent that is elsewhere, for [`SpanBuilder::start_with_context`].
+/// The context of a remote parent, for [`SpanBuilder::start_with_context`].
 pub fn under(parent: SpanContext) -> Context {
     Context::new().with_remote_span_context(parent)
 }
 
-/// A `traceparent` as its sender meant it; `None` where the SDK takes it for none. It takes ids that are too short.
+/// Parses a `traceparent`; `None` if the SDK rejects it. The SDK accepts ids that are too short.
 pub fn parse(text: &str) -> Option<SpanContext> {
     let headers = HashMap::from([("traceparent".to_owned(), text.to_owned())]);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
@@ -114,7 +113,7 @@ pub fn parse(text: &str) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// A `traceparent` for what comes after this span.
+/// The `traceparent` for children of this span.
 pub fn format(context: &SpanContext) -> String {
     format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags() & TraceFlags::SAMPLED)
 }

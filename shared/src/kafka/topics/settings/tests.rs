@@ -38,7 +38,7 @@ fn the_replicas_are_counted_whatever_the_settings_say() {
         ..settings(&GOOD).with(MIN_INSYNC, min_insync)
     };
     let found = |settings: &TopicSettings, needed| named(&settings.faults(Role::Input, needed, None));
-    // As `setup` itself says to set it, with one disk.
+    // A good `min.insync.replicas`, but one partition has only one replica.
     let one = on(&[1, 2, 3], &[&[1, 2], &[2]], "2");
     assert_eq!(found(&one, 2), [REPLICAS]);
     let fault = &one.faults(Role::DeadLetters, 2, None).into_iter().find(|fault| fault.setting == REPLICAS).unwrap();
@@ -46,7 +46,7 @@ fn the_replicas_are_counted_whatever_the_settings_say() {
     let command = fault.command("b:1", "t");
     assert!(command.contains(r#"{"partition":1,"replicas":[2,3,1],"topic":"t"}"#), "{command}");
     assert!(command.contains("kafka-reassign-partitions.sh --bootstrap-server b:1 "), "{command}");
-    // Whatever is needed, the topic itself has to have as many as it asks for.
+    // A topic needs at least as many replicas as its own `min.insync.replicas`.
     assert_eq!(found(&one, 1), [REPLICAS]);
     assert_eq!(found(&on(&[1], &[&[1]], "1"), 2), [REPLICAS, MIN_INSYNC]);
     assert_eq!(found(&on(&[1], &[&[1]], "1"), 1), [""; 0], "a set-up for development");
@@ -94,13 +94,13 @@ fn each_setting_is_named_with_what_it_has_to_be() {
 
 #[test]
 fn what_does_not_matter_is_no_fault() {
-    // As it was told by a broker that knows nothing of it.
+    // Settings that an older broker does not know.
     assert_eq!(settings(&[(CLEANUP_POLICY, "delete")]).faults(Role::Input, 2, None), []);
     let input = settings(&GOOD).with(RETENTION, "-1").with(MAX_MESSAGE, "400000").with(MIN_INSYNC, "3");
     assert_eq!(input.faults(Role::Input, 2, None), [], "more is good too");
     let letters = good_letters().with(MAX_MESSAGE, "465536").with(TIMESTAMP_TYPE, "CreateTime");
     assert_eq!(letters.faults(Role::DeadLetters, 2, Some(&input)), [], "room for what may come, and no more");
-    // What the broker's own clock says is never refused.
+    // The broker never rejects a time of its own clock.
     for name in DIFFERENCES {
         let input = settings(&GOOD).with(name, "1000");
         assert_eq!(input.faults(Role::Input, 2, None), []);

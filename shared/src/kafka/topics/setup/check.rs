@@ -1,5 +1,5 @@
-//! Whether the topics' settings are as they have to be. All of both topics is looked at before anything is changed, so
-//! that a `setup` that fails has changed none of them.
+//! Checks the settings of the topics. Both topics are checked before anything is changed, so that a failing `setup`
+//! changes neither.
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
@@ -19,7 +19,7 @@ struct CheckedTopic<'a> {
     settings: TopicSettings,
 }
 
-/// Looks at the settings of those of both topics that are there already, before anything is done.
+/// Checks the settings of the topics that exist already, before anything is changed.
 pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     shape.check()?;
     let present = reach(client).await?.topics;
@@ -31,8 +31,8 @@ pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &
     all_good(&wrong(&found, shape, brokers(client)))
 }
 
-/// Looks at the settings of both topics. `message.timestamp.type` alone is changed where it is not as it has to be,
-/// and only where all others are: some of those delete records when they are changed.
+/// Checks the settings of both topics. It corrects only `message.timestamp.type`, and only if all other settings are
+/// right: changing some of those deletes records.
 pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     let mut found = Vec::new();
     for (topic, role) in both(topics) {
@@ -76,20 +76,20 @@ fn told(topic: &str, fault: &Fault, why: &str, brokers: &str) -> String {
     format!("{topic}: {fault}{why}\n  {}", fault.command(brokers, topic))
 }
 
-/// The fault that is mended here.
+/// The fault that this module corrects.
 fn clock(settings: &TopicSettings, role: Role) -> Option<Fault> {
-    // It is a fault whatever the number of replicas.
+    // This fault does not depend on the number of replicas.
     settings.faults(role, 1, None).into_iter().find(|fault| fault.setting == TIMESTAMP_TYPE)
 }
 
-/// What is wrong, and is not mended here.
+/// The faults that this module does not correct.
 fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> {
     let input = found.iter().find(|found| found.role == Role::Input).map(|found| &found.settings);
     let mut wrong = Vec::new();
     for CheckedTopic { topic, role, settings } in found {
         let other = input.filter(|_| *role != Role::Input);
         let can_mend = kept(settings);
-        // As it will be.
+        // The settings after the correction.
         let settings = match &can_mend {
             Ok(()) => settings.clone().with(TIMESTAMP_TYPE, LOG_APPEND_TIME),
             Err(_) => settings.clone(),
@@ -112,8 +112,8 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
     wrong
 }
 
-/// A topic's settings are replaced as a whole, because the client has no other way. One whose value the brokers do not
-/// tell would be lost.
+/// Fails if the brokers hide the value of one of the topic's own settings: the client can only replace all settings of
+/// a topic, so a hidden one would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
     let untold = &settings.untold;
     anyhow::ensure!(
@@ -124,7 +124,7 @@ fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has the broker's clock count from now on. The settings that are the topic's own go along, as they are this moment.
+/// Sets `message.timestamp.type` to the broker's clock, together with the topic's own settings at this moment.
 async fn mend(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
     let now = TopicSettings::of(client, topic).await?;
     kept(&now)?;
@@ -139,7 +139,7 @@ async fn mend(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The settings of a topic that may have been made this moment.
+/// The settings of a topic that may have just been created: retries until the brokers know it.
 async fn settings_of_new(client: &ClientConfig, topic: &str) -> anyhow::Result<TopicSettings> {
     let until = Instant::now() + APPEAR_TIMEOUT;
     loop {

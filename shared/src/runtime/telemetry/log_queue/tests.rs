@@ -1,4 +1,4 @@
-//! The queue on a real pipe that nobody reads, and then somebody does.
+//! Tests of the queue on a real pipe that is not read at first.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, pipe};
 use std::time::Instant;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A queue into a pipe, and the end that is not read yet.
+/// A queue that writes into a pipe, and the pipe's reader.
 fn unread() -> (LogQueue, PipeReader) {
     let (reader, writer) = pipe().unwrap();
     (LogQueue::start(writer).unwrap(), reader)
@@ -19,7 +19,7 @@ fn line(number: usize, length: usize) -> Vec<u8> {
     line
 }
 
-/// The numbers of the lines that come, up to this one; each has to be whole.
+/// The numbers of the received lines, up to `last`; each line must be complete.
 fn numbers_up_to(reader: PipeReader, last: usize) -> Vec<usize> {
     let mut numbers = Vec::new();
     for line in BufReader::new(reader).lines() {
@@ -44,7 +44,7 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
     let (queue, reader) = unread();
     let mut number = 0;
     let mut taken = Vec::new();
-    // Each kind in turn, far beyond what there is room for, and the later ones find room nevertheless.
+    // Push far more lines of each kind in turn than there is room for; the later kinds still find room.
     for kind in [Kind::Ordinary, Kind::Error, Kind::Metrics] {
         let before = taken.len();
         for _ in 0..10_000 {
@@ -61,7 +61,7 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
     assert!(!queue.flush(Duration::from_millis(300)), "nobody reads");
     assert!((300..2_000).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
 
-    // Somebody reads: what was taken comes whole and in order, and there is room again.
+    // When the pipe is read, the accepted lines come complete and in order, and there is room again.
     let last = *taken.last().unwrap();
     assert_eq!(numbers_up_to(reader.try_clone().unwrap(), last), taken);
     assert!(queue.flush(Duration::from_secs(10)));
@@ -72,11 +72,11 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
 
 #[test]
 fn a_flush_waits_for_a_writer_that_is_stuck_for_so_long_and_no_longer() {
-    /// Takes nothing until it is let.
+    /// Blocks until the test allows the write.
     struct Stuck(std::sync::mpsc::Receiver<()>);
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Whoever lets it may be gone.
+            // The sender may be dropped, which also allows the write.
             let _ = self.0.recv();
             Ok(bytes.len())
         }
@@ -122,7 +122,7 @@ fn a_reader_that_is_gone_stops_nobody() {
 
 #[test]
 fn a_writer_that_does_not_block_is_tried_again() {
-    /// Takes one byte every other time.
+    /// Accepts one byte on every other call.
     struct Reluctant(PipeWriter, bool);
     impl Write for Reluctant {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -161,8 +161,8 @@ fn an_errors_line_is_known_by_its_level() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
 
-    /// The model: a line is taken where it and what waits stay within its kind's limit. Nothing else is lost, torn or
-    /// out of order, and what waits never grows beyond the limit.
+    /// The model: a line is accepted if it and the waiting bytes are within its kind's limit. Nothing else is lost,
+    /// torn or out of order, and the waiting bytes never exceed the limit.
     #[test]
     fn what_is_taken_comes_out(
         lines in prop::collection::vec((0..3usize, 0..200_000usize), 1..60), reads_at in 0..60usize
@@ -179,7 +179,7 @@ proptest! {
             let before = waiting(&queue);
             let is_taken = queue.push(kind, &line);
             prop_assert!(waiting(&queue) <= kind.limit().max(before));
-            // Whoever reads, and the pipe itself, make room meanwhile.
+            // The reader and the pipe itself make room meanwhile.
             prop_assert!(is_taken || before + line.len() > kind.limit());
             taken.extend(is_taken.then_some(number));
         }

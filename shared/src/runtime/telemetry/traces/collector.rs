@@ -1,4 +1,4 @@
-//! The way to the collector of traces.
+//! The HTTP client for the trace collector.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
 use tokio::runtime::Handle;
 
-/// Sends on our runtime what the SDK's thread hands it.
+/// Sends the requests of the SDK's thread on our runtime.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     headers: HeaderMap,
     runtime: Handle,
-    /// A collector that is away is one line in the log, and its return another.
+    /// Whether the last export failed: the log has one line when exports begin to fail, and one when they succeed
+    /// again.
     away: AtomicBool,
 }
 
@@ -29,7 +30,8 @@ impl Client {
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut parts, body) = request.into_parts();
-        // The exporter adds what it finds in the environment itself, even where the setting as a whole is wrong.
+        // Use only our headers: the exporter also adds those that it reads from the environment itself, even if the
+        // setting as a whole is wrong.
         let mut headers = self.headers.clone();
         for name in [CONTENT_TYPE, USER_AGENT] {
             if let Some(value) = parts.headers.remove(&name) {
@@ -44,7 +46,7 @@ impl Client {
             let (status, headers) = (response.status(), response.headers().clone());
             Ok::<_, reqwest::Error>((status, headers, response.bytes().await?))
         });
-        // The URL and the headers may hold a secret: neither is named.
+        // The URL and the headers may contain a secret, so the error has neither.
         let (status, headers, body) = sent.await?.map_err(reqwest::Error::without_url)?;
         let mut answer = Response::new(body);
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);

@@ -1,5 +1,5 @@
-//! OpenTelemetry's settings, read as its specification says: what cannot be understood or is not supported is warned
-//! of, and the default counts.
+//! OpenTelemetry's settings, read as its specification says: for a value that is invalid or not supported, there is a
+//! warning, and the default applies.
 
 mod pairs;
 mod spans;
@@ -15,15 +15,14 @@ use reqwest::header::HeaderMap;
 use self::spans::Spans;
 use crate::runtime::config::{Secret, TraceConfig};
 
-/// What becomes of the settings: how traces are sent, unless they are off, and what to warn of. No warning repeats a
-/// value that may be a secret.
+/// Reads the settings: `None` if traces are off, and the warnings. No warning contains a value that may be a secret.
 pub(super) fn read(config: &TraceConfig, environment: impl Iterator<Item = String>) -> (Option<Settings>, Vec<String>) {
     let mut warnings: Vec<_> = unsupported(environment).into_iter().collect();
     let settings = settings(config, &mut warnings);
     (settings, warnings)
 }
 
-/// How traces are sent.
+/// The settings of the trace export.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) endpoint: String,
@@ -80,7 +79,7 @@ fn settings(config: &TraceConfig, warnings: &mut Vec<String>) -> Option<Settings
     Some(Settings { endpoint, headers, timeout, sampler, service_name, attributes, spans })
 }
 
-/// A text that is not empty.
+/// The text of a setting, unless it is empty.
 fn given(secret: Option<&Secret>) -> Option<&str> {
     secret.map(Secret::expose).filter(|text| !text.is_empty())
 }
@@ -115,8 +114,7 @@ fn ratio(config: &TraceConfig, mut warn: impl FnMut(&str, &str)) -> f64 {
     })
 }
 
-/// A warning that names the variables of OpenTelemetry's that are set here and that nobody reads.
-/// The SDK says nothing of what it cannot read.
+/// A warning with the OpenTelemetry variables that are set but not read. The SDK does not warn of them.
 fn unsupported(environment: impl Iterator<Item = String>) -> Option<String> {
     let settings = TraceConfig::augment_args(Command::new("settings"));
     let ours: Vec<_> = settings.get_arguments().filter_map(Arg::get_env).collect();

@@ -1,10 +1,10 @@
-//! Settings that are lists: `name=value`, separated by commas, percent-encoded.
+//! List settings: `name=value`, separated by commas, percent-encoded.
 
 use opentelemetry::KeyValue;
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// What a list holds; none where any of it is wrong, as OpenTelemetry's specification has it.
+/// Parses a list; `None` if any part is wrong, as OpenTelemetry's specification requires.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let decoded = |part: &str| Some(percent_decode_str(part.trim()).decode_utf8().ok()?.into_owned());
@@ -16,7 +16,7 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     parsed.collect()
 }
 
-/// Headers of HTTP. Their values are never shown.
+/// HTTP headers. Their values are marked as sensitive, so that they are never shown.
 pub(super) fn headers(text: &str) -> Option<HeaderMap> {
     let pairs = pairs(text)?.into_iter().map(|(name, value)| {
         let mut value = HeaderValue::try_from(value).ok()?;
@@ -26,7 +26,7 @@ pub(super) fn headers(text: &str) -> Option<HeaderMap> {
     pairs.collect()
 }
 
-/// Attributes of the resource, which is this service.
+/// Attributes of OpenTelemetry's resource, which is this service.
 pub(super) fn attributes(text: &str) -> Option<Vec<KeyValue>> {
     Some(pairs(text)?.into_iter().map(|(name, value)| KeyValue::new(name, value)).collect())
 }

@@ -1,12 +1,12 @@
-//! How spans are gathered and what one may hold: numbers, which the SDK would read by itself, without a word of what is
-//! wrong, and without a bound. A queue of 10^14 spans is memory that no machine has.
+//! The numeric settings of span batches and limits. The SDK would read them itself, but without warnings and without an
+//! upper bound: a queue of 10^14 spans needs more memory than any machine has.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::runtime::config::SpanConfig;
 
-/// Spans on their way to the collector, and the most of each span.
+/// The settings of the export queue, and the limits of a span.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) struct Spans {
     pub(in super::super) schedule_delay: Duration,
@@ -18,20 +18,20 @@ pub(in super::super) struct Spans {
     pub(in super::super) links: u32,
 }
 
-/// An hour. With nothing the SDK's thread would never rest.
+/// Up to an hour. With 0 the SDK's thread would loop without a pause.
 const MILLIS: RangeInclusive<u64> = 1..=3_600_000;
-/// The SDK takes the memory for all of them at its start.
+/// Limited because the SDK allocates the whole queue at its start.
 const SIZES: RangeInclusive<u32> = 1..=65_536;
-/// As other SDKs have it, whose numbers have 32 bits and a sign.
+/// The range of other SDKs, which use signed 32-bit integers.
 const COUNTS: RangeInclusive<u32> = 0..=2_147_483_647;
 
-/// The settings, with a warning for each that is not as it should be.
+/// Reads the settings, with a warning for each wrong one.
 pub(super) fn read(config: &SpanConfig, warnings: &mut Vec<String>) -> Spans {
     let mut size = |name, text, default| number(name, text, &SIZES, default, "", warnings);
     let queue_size = size("OTEL_BSP_MAX_QUEUE_SIZE", &config.otel_bsp_max_queue_size, 2_048);
     let mut batch_size = size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &config.otel_bsp_max_export_batch_size, 512);
     if batch_size > queue_size {
-        // The default is no more than a default: it follows.
+        // If the batch size is the default, lower it without a warning.
         if batch_size != 512 {
             warnings.push(format!(
                 "OTEL_BSP_MAX_EXPORT_BATCH_SIZE is more than OTEL_BSP_MAX_QUEUE_SIZE: it counts as {queue_size}"
@@ -55,7 +55,7 @@ pub(super) fn read(config: &SpanConfig, warnings: &mut Vec<String>) -> Spans {
     }
 }
 
-/// What a number counts as: the default where it is empty, and where it is wrong, with a warning then.
+/// Parses a number. If it is empty, the default applies; if it is wrong, the default applies with a warning.
 pub(super) fn number<N>(
     name: &str,
     text: &str,

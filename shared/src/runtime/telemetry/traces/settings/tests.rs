@@ -11,14 +11,14 @@ fn with(more: &[&str]) -> (Option<Settings>, Vec<String>) {
     read(&Cli::try_parse_from(args).unwrap().settings, std::iter::empty())
 }
 
-/// Every setting but the collector itself.
+/// Every setting except the collector's address.
 fn names() -> Vec<String> {
     let command = <Cli as clap::CommandFactory>::command();
     let names = command.get_arguments().filter(|arg| arg.get_env().is_some()).filter_map(Arg::get_long);
     names.filter(|name| !ENDPOINT.starts_with(&format!("--{name}="))).map(str::to_owned).collect()
 }
 
-/// What the settings come to, where nothing has to be warned of.
+/// Reads settings that must cause no warning.
 fn good(more: &[&str]) -> Settings {
     let (settings, warnings) = with(&[&[ENDPOINT], more].concat());
     assert_eq!(warnings, [""; 0], "{more:?}");
@@ -88,7 +88,7 @@ fn what_is_not_supported_is_a_warning_and_the_default_counts() {
     assert_eq!(warnings, ["OTEL_EXPORTER_OTLP_ENDPOINT is not an http or https URL: there are no traces"]);
 }
 
-/// What each of these counts as, `None` for the default and a warning.
+/// A number outside its bounds, or that is not a number, causes a warning, and the default or the bound applies.
 #[test]
 fn a_number_is_within_its_bounds_or_a_warning_and_the_default_counts() {
     let default = format!("{:?}", good(&[]));
@@ -153,7 +153,7 @@ fn lists_are_percent_encoded_and_those_for_traces_count_first() {
     assert_eq!(settings.headers.iter().map(|(_, value)| value.as_bytes()).collect::<Vec<_>>(), [b"of traces"]);
 }
 
-/// Nor does what is no text stop the start.
+/// A value that is not UTF-8 does not stop the start.
 #[test]
 fn what_is_not_unicode_is_a_warning() {
     use std::ffi::OsString;
