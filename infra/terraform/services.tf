@@ -63,8 +63,7 @@ locals {
 
   # The worker services. `only` is WORKER_ONLY, empty for all. `groups` are the consumer groups of its handlers
   # (KAFKA_GROUP's default, and those of further domains): the service scales by the lag of each, and each has alarms
-  # (alarms.tf).
-  # More tasks than partitions would be idle.
+  # (alarms.tf). More tasks than partitions would be idle.
   worker_services = {
     worker-service = {
       only  = "", groups = ["events-processor"], cpu = 512, memory = 1024
