@@ -1,4 +1,4 @@
-//! What the figures are taken on: servers, and the services of one row.
+//! The environment of the measurements: servers, and the services of one row.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -31,13 +31,12 @@ impl Bed {
             folder: folder.to_owned(),
             token: token::hs256(SECRET, "bench", &["admin"], &[], Duration::from_secs(24 * 3600))?,
         };
-        // When each transaction was committed: so the moment at which an event counts is known of all
-        // events, and none has to be asked for.
+        // PostgreSQL then records the commit time of every event, so that no event has to be polled for.
         bed.tune(&["track_commit_timestamp = on"])?;
         Ok(bed)
     }
 
-    /// Changes settings of PostgreSQL, which starts anew.
+    /// Changes settings of PostgreSQL and restarts it.
     pub(crate) fn tune(&self, settings: &[&str]) -> anyhow::Result<()> {
         for setting in settings {
             psql(&self.stack.postgres.url(), &format!("ALTER SYSTEM SET {setting}"))?;
@@ -45,7 +44,7 @@ impl Bed {
         self.stack.postgres.restart()
     }
 
-    /// Of the servers, and of these services.
+    /// Meters for the servers and for these services.
     pub(crate) fn meters(&self, services: &[&Service]) -> Vec<Meter> {
         let servers = [
             ("kafka", self.stack.kafka.pid()),
@@ -57,7 +56,7 @@ impl Bed {
     }
 }
 
-/// The services of one row: topics, a database and keys of their own.
+/// The services of one row, with their own topics, database and cache keys.
 pub(crate) struct Site<'a> {
     pub(crate) bed: &'a Bed,
     pub(crate) scope: Scope,
@@ -74,7 +73,7 @@ impl<'a> Site<'a> {
 
     fn spawn(&self, program: Program, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Service> {
         let mut env = self.scope.env();
-        // A hit stays a hit for as long as a row takes.
+        // Cached bodies must not expire during a row.
         let ops = format!("127.0.0.1:{}", port::free());
         let own = [("JWT_SECRET", SECRET), ("CACHE_TTL", "1h"), ("OPS_BIND", &ops), ("RUST_LOG", "info")];
         env.extend(own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -105,7 +104,7 @@ impl<'a> Site<'a> {
         psql(&self.scope.database_url, statement)
     }
 
-    /// The same, for numbers: of a row, in its order.
+    /// The same for a row of numbers, in the order of its columns.
     pub(crate) fn numbers<const N: usize>(&self, statement: &str) -> anyhow::Result<[f64; N]> {
         let text = self.sql(statement)?;
         let all: Result<Vec<f64>, _> = text.split('|').map(str::parse).collect();
@@ -115,8 +114,8 @@ impl<'a> Site<'a> {
 }
 
 impl Drop for Site<'_> {
-    /// The next row is not to wait for PostgreSQL's cleaning up what this one left, nor for the disk, which
-    /// is given what Kafka wrote half a minute later.
+    /// Cleans up now, so that the next row is not slowed down by autovacuum of this row's tables, or by Kafka's
+    /// writes, which reach the disk half a minute later.
     fn drop(&mut self) {
         let url = self.bed.stack.postgres.url();
         let database = self.scope.database_url.rsplit('/').next().unwrap_or_default();
@@ -144,7 +143,7 @@ pub(crate) fn end(service: &Service) -> anyhow::Result<ExitStatus> {
     service.wait(PATIENCE)
 }
 
-/// A running ceiling: one of our own servers, in a process of its own.
+/// A running ceiling: one of our bare servers, in its own process.
 pub(crate) struct Bare {
     _process: Process,
     pub(crate) url: String,

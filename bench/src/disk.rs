@@ -1,5 +1,5 @@
-//! What the disk alone takes to hold a commit: 8 KiB, as a small transaction writes into PostgreSQL's log,
-//! and `fdatasync`. No event is visible sooner, and where this one stalls, so does every commit.
+//! The disk's own latency of a commit: it writes 8 KiB, as a small transaction does to PostgreSQL's WAL, and
+//! calls `fdatasync`. No event is visible sooner; when this write stalls, so does every commit.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::load::Latency;
 
 pub(crate) const WHAT: &str = "the disk alone: 8 KiB and fdatasync, 20 times a second meanwhile";
-/// As a page of PostgreSQL's log.
+/// The size of a WAL page of PostgreSQL.
 const PAGE: [u8; 8192] = [1; 8192];
-/// Pages of the file, which is written over and over: PostgreSQL uses its segments again, too.
+/// The file's size in pages. The probe overwrites them again and again, as PostgreSQL recycles its segments.
 const PAGES: u64 = 1024;
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Asks the disk below a folder twenty times a second, for so long.
+/// Probes the disk of a folder twenty times a second for this time.
 pub(crate) fn probe(folder: &Path, time: Duration) -> anyhow::Result<Latency> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(folder.join("disk.probe"))?;
     for page in 0..PAGES {

@@ -1,4 +1,4 @@
-//! The load: wrk where the question is how much, oha where it is how long (why: `docs/performance.md`).
+//! The load generators: wrk measures throughput, oha measures latency (why: `docs/performance.md`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,11 +14,11 @@ use crate::usage::{self, Usage};
 pub(crate) struct Load<'a> {
     /// Scheme, host and port.
     pub(crate) base: &'a str,
-    /// The path that bodies are posted to; paths to be read come from the file.
+    /// The path for posts; for reads the paths come from the file.
     pub(crate) path: &'a str,
-    /// A file with a body, or a path, a line.
+    /// A file with one body or one path per line.
     pub(crate) lines: &'a Path,
-    /// What bodies are; none where paths are read.
+    /// The content type of the bodies; `None` for reads.
     pub(crate) content_type: Option<&'a str>,
     pub(crate) token: &'a str,
     pub(crate) connections: u32,
@@ -67,17 +67,17 @@ struct Told {
 }
 
 impl<'a> Load<'a> {
-    /// One that posts the lines to this path, as JSON.
+    /// A load that posts the lines to this path as JSON.
     pub(crate) fn posts(base: &'a str, path: &'a str, lines: &'a Path, token: &'a str, connections: u32) -> Self {
         Self { base, path, lines, content_type: Some("application/json"), token, connections }
     }
 
-    /// As fast as answers come, with wrk.
+    /// As fast as the server answers, with wrk.
     pub(crate) fn saturate(&self, time: Duration) -> anyhow::Result<Outcome> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk.lua");
         let mut command = Command::new("wrk");
         command
-            // One thread: it drives more than these servers can answer.
+            // One thread is enough: it sends more than these servers can answer.
             .args(["-t1", "--timeout", "30s", "-c", &self.connections.to_string()])
             .args(["-d", &format!("{}s", time.as_secs().max(1)), "-s"])
             .arg(script)
@@ -97,12 +97,12 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// So many requests a second, with oha.
+    /// At this many requests a second, with oha.
     pub(crate) fn at_rate(&self, rate: u32, time: Duration) -> anyhow::Result<Outcome> {
         let mut command = Command::new(devstack::target_dir().join("tools/bin/oha"));
         command
             .args(["--no-tui", "--output-format", "json", "--latency-correction", "--disable-compression"])
-            // A request that is under way at the end is waited for, not counted as failed.
+            // Wait for requests in flight at the end instead of counting them as failed.
             .args(["--wait-ongoing-requests-after-deadline"])
             .args(["-q", &rate.to_string(), "-c", &self.connections.to_string()])
             .args(["-z", &format!("{}s", time.as_secs().max(1))])
@@ -113,7 +113,7 @@ impl<'a> Load<'a> {
                 command.arg(format!("{}{}", self.base, self.path));
             }
             None => {
-                // It takes whole addresses.
+                // oha needs full URLs.
                 let paths = std::fs::read_to_string(self.lines)?;
                 let urls: String = paths.lines().map(|path| format!("{}{path}\n", self.base)).collect();
                 let file = self.lines.with_extension("urls");
@@ -134,14 +134,14 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Runs a generator to its end, with an eye on what it uses.
+/// Runs a generator to its end and measures its resource usage.
 fn run(name: &str, mut command: Command) -> anyhow::Result<(String, Usage)> {
     let before = usage::ended_children();
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot run {name}: `make bench` installs it"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{name} failed ({}): {text}", output.status);
-    // Nobody else's child ends meanwhile.
+    // Valid because no other child process ends meanwhile.
     let cpu_seconds = usage::ended_children() - before;
     Ok((text, Usage { name: name.to_owned(), cpu_seconds, resident_mib: 0.0, peak_mib: 0.0 }))
 }

@@ -21,7 +21,7 @@ use crate::bed::Bed;
 use crate::report::Report;
 use crate::rows::Row;
 
-/// The ceilings have the services' allocator.
+/// The ceilings use the same allocator as the services.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -104,7 +104,7 @@ fn measure(settings: Settings, folder: &Path) -> anyhow::Result<ExitCode> {
         println!("\n{row:?}: {}", row.what());
         report.rows.extend(row.measure()(&bed, &settings.scale)?);
         println!("  took {:.0} s", from.elapsed().as_secs_f64());
-        // What was measured is kept, whatever becomes of the next row.
+        // Save the results after each row, in case the next one fails.
         report.seconds = began.elapsed().as_secs();
         report.write(folder)?;
     }

@@ -1,4 +1,4 @@
-//! Events as devices send them, and as they lie in Kafka and in memory.
+//! Events as devices send them, as records in Kafka, and decoded in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use crate::bed::Site;
 
-/// A payload of about so many bytes, and not less than 60.
+/// A payload of about this many bytes, at least 60.
 pub(crate) fn payload(number: usize, bytes: usize) -> String {
     let start = format!(r#"{{"status":"online","temp_c":{}.{},"seq":{number},"note":""#, number % 60, number % 10);
     let padding = bytes.saturating_sub(start.len() + 2);
@@ -42,12 +42,12 @@ pub(crate) fn lines(folder: &Path, name: &str, lines: impl Iterator<Item = Strin
     Ok(file)
 }
 
-/// The event of a number, as the API would make it; `tag` is the request's name.
+/// The event with this number, as the API would produce it; `tag` is its request id.
 pub(crate) fn event(number: usize, devices: usize, tag: &str) -> anyhow::Result<Outgoing> {
     event_of(number % devices, number, tag)
 }
 
-/// The same of this device.
+/// The same for a given device.
 pub(crate) fn event_of(device: usize, number: usize, tag: &str) -> anyhow::Result<Outgoing> {
     let (envelope, event) = parts(device, number, tag)?;
     Ok(Outgoing { envelope, source: Event::source(&event.device_id) })
@@ -64,7 +64,7 @@ fn parts(of: usize, number: usize, tag: &str) -> anyhow::Result<(Envelope, Event
     Ok((envelope, event))
 }
 
-/// The event of a number as the worker would have it, at that offset of a partition.
+/// The event with this number as the worker decodes it, at that offset of a partition.
 pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) -> anyhow::Result<DeviceDelivery> {
     let (envelope, event) = parts(number % devices, number, tag)?;
     let position = Position::new("bench", partition, i64::try_from(number)?, envelope.accepted_at);
@@ -105,7 +105,7 @@ impl ProducerContext for Counter {
 }
 
 pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
-    // What is needed to have settings at all, and plays no part.
+    // Required settings that are not used here.
     let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];
     let settings = ["api-service", "--kafka-brokers", brokers].into_iter().chain(others);
     let config = api_service::config::Config::try_parse_from(settings)?;
@@ -149,13 +149,13 @@ impl Bare {
         Ok(counter.delivered.load(Ordering::Relaxed))
     }
 
-    /// Sends these records in turn for so long; gives the records acknowledged a second.
+    /// Sends these records in rotation for this time; returns the records acknowledged per second.
     pub(crate) fn saturate(&self, records: &[Ready], time: Duration) -> anyhow::Result<f64> {
         let before = self.settle()?;
         let began = Instant::now();
         let mut records = records.iter().cycle();
         while began.elapsed() < time {
-            // As many as a batch has, between two looks at the clock.
+            // Check the clock only once per batch's worth of records.
             for record in records.by_ref().take(1_000) {
                 self.send(record, None)?;
             }
@@ -166,7 +166,7 @@ impl Bare {
         Ok(sent as f64 / began.elapsed().as_secs_f64())
     }
 
-    /// Sends events once each, to a partition or to that of their device.
+    /// Sends each event once, to this partition or else to its device's.
     pub(crate) fn fill(
         &self,
         events: impl Iterator<Item = anyhow::Result<Outgoing>>,

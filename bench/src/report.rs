@@ -1,4 +1,4 @@
-//! What was measured: a table for people, and `report.json` for machines.
+//! The results: a table for people, and `report.json` for machines.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
     pub(crate) figure: Series,
     pub(crate) ceilings: Vec<(&'static str, Series)>,
-    /// Round by round, of the first ceiling.
+    /// The ratio to the first ceiling, round by round.
     pub(crate) ratio: Option<Series>,
     pub(crate) bound: Option<Bound>,
     pub(crate) latencies: Vec<(String, Latency)>,
@@ -43,7 +43,7 @@ impl Figure {
         Self { name: name.into(), unit, figure, ..Self::default() }
     }
 
-    /// A figure against ceilings, the first of which counts.
+    /// Compares the figure with ceilings; the floor applies to the first.
     pub(crate) fn against(mut self, ceilings: Vec<(&'static str, Series)>, floor: f64) -> Self {
         self.ratio = ceilings.first().map(|(_, first)| self.figure.over(first));
         self.ceilings = ceilings;

@@ -1,4 +1,4 @@
-//! Figures of several rounds: their median and their spread.
+//! Figures of several rounds: the median and the spread.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Of what is measured once.
+    /// A figure that is measured once.
     pub(crate) fn once(figure: f64) -> Self {
         Self { rounds: vec![figure] }
     }
@@ -17,7 +17,7 @@ impl Series {
         self.rounds.push(figure);
     }
 
-    /// The middle one, or the mean of the two in the middle; 0 where there is none.
+    /// The median; 0 without rounds.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.rounds.clone();
         sorted.sort_by(f64::total_cmp);
@@ -37,7 +37,7 @@ impl Series {
         self.rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// Round by round the ratio to another figure: both had the machine in the same state.
+    /// The ratio to another figure, round by round, because within a round the machine was in the same state.
     pub(crate) fn over(&self, other: &Self) -> Self {
         Self { rounds: self.rounds.iter().zip(&other.rounds).map(|(one, other)| one / other).collect() }
     }

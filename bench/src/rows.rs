@@ -47,11 +47,11 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    /// Those that fit into ten minutes together.
+    /// The rows that together take at most ten minutes.
     pub(crate) const IN_TEN_MINUTES: [Self; 7] =
         [Self::Post, Self::Batch, Self::Read, Self::Worker, Self::Visible, Self::Backlog, Self::Api];
 
-    /// As `--help` has it.
+    /// The row's text in `--help`.
     pub(crate) fn what(self) -> String {
         let value = self.to_possible_value();
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
@@ -73,7 +73,7 @@ impl Row {
     }
 }
 
-/// As fast as the API answers, with what every process used meanwhile.
+/// Loads the API as fast as it answers, and measures the usage of every process.
 fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Result<(Outcome, Vec<Usage>)> {
     let meters = bed.meters(&[&api.service]);
     let outcome = load.saturate(time)?;
@@ -82,8 +82,8 @@ fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Re
     Ok((outcome, usages))
 }
 
-/// The API beside two bare servers under the same load, each as fast as it answers; and for the latency that a caller
-/// sees while there is room, the API at a rate.
+/// Measures the API and two bare servers under the same saturating load; then the API's latency at a rate below
+/// saturation.
 fn beside<'a>(
     bed: &Bed,
     scale: &Scale,
@@ -116,8 +116,8 @@ fn beside<'a>(
     Ok((row, [first, second]))
 }
 
-/// Lets several things take turns, each by its place, and says how it goes. The first one is what is measured, the others
-/// are its ceilings; a first round for getting warm does not count.
+/// Runs several measurements in turn, identified by their index, and prints the progress. The first is the subject,
+/// the others are its ceilings. The first round is a warm-up and does not count.
 fn take_turns<const N: usize>(
     rounds: u32,
     names: [&str; N],

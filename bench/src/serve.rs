@@ -1,4 +1,4 @@
-//! The ceilings that are servers: what axum does where nothing is promised.
+//! The ceilings that are servers: bare axum without any of the API's guarantees.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     Ok(axum::serve(listener, routes).await?)
 }
 
-/// The least that parsing an event can be: well-formed JSON, and its two required members.
+/// The minimal parse of an event: well-formed JSON with the two required members.
 #[derive(Deserialize)]
 struct Event<'a> {
     device_id: &'a str,

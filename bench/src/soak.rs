@@ -1,4 +1,4 @@
-//! `make soak`: a long run at 1,000 events a second with short retention. What grows there, grows for ever.
+//! `make soak`: a long run at 1,000 events a second with short retention. Whatever grows there would grow forever.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
 
-/// So many samples a run: of one that takes an hour, one a minute.
+/// Samples per run: one a minute in a run of an hour.
 const SAMPLES: usize = 60;
-/// The sample that the end is compared with, and as many around it as at the end.
+/// The sample that the end is compared with; both are medians of [`AROUND`] samples.
 const TENTH: usize = 10;
 const AROUND: usize = 5;
-/// Events are kept so long: of a run of an hour three minutes, and never less than the worker takes.
+/// The retention in samples: three minutes in a run of an hour, but at least the worker's minimum.
 const RETENTION_SAMPLES: u32 = 3;
 const LEAST_RETENTION: Duration = Duration::from_secs(60);
 
@@ -28,9 +28,9 @@ pub(crate) struct Settings {
     seconds: u32,
 }
 
-/// What is looked at, once a sample: its name in the report and on the terminal, and what the end may have beside a tenth
-/// more than the tenth sample. That is what comes and goes between two runs of autovacuum, between two batches, or in a
-/// disk's bad moment, whatever there was at first.
+/// A measured value: its name in the report, its name on the terminal, and its slack. The end may exceed the tenth
+/// sample by a tenth plus the slack, which covers changes between two runs of autovacuum, between two batches, or
+/// while the disk stalls.
 type Measure = (&'static str, &'static str, f64);
 
 const MEASURES: [Measure; 10] = [
@@ -45,9 +45,9 @@ const MEASURES: [Measure; 10] = [
     ("api_memory", "api-service, MiB", 4.0),
     ("worker_memory", "worker-service, MiB", 4.0),
 ];
-/// Autovacuum comes once a minute: how much room rows take that are expired and not removed, and pages of indexes that are
-/// emptied and not used again, is a matter of its rhythm against that of the expiry. So of these the end may have as much
-/// more as a sample wrote, before anything expired.
+/// Measures with more slack. Autovacuum runs once a minute: the space of expired rows not yet removed, and of emptied
+/// index pages not yet reused, depends on its phase relative to the expiry. So the end may exceed by as much as one
+/// sample wrote before anything expired.
 const EXPIRING: [&str; 2] = ["events", "events_indexes"];
 
 #[derive(Debug, Serialize)]
@@ -62,7 +62,7 @@ struct Course {
 }
 
 impl Course {
-    /// Its middle around the tenth sample, against its middle at the end.
+    /// Compares the median around the tenth sample with the median at the end.
     fn of((measure, name, slack): Measure, samples: Vec<f64>) -> Self {
         let middle =
             |from: usize| Series { rounds: samples.iter().skip(from).take(AROUND).copied().collect() }.median();
@@ -75,7 +75,7 @@ impl Course {
     }
 }
 
-/// Runs it; tells whether all of it is at the end what it was at its tenth part.
+/// Runs the soak; returns whether every measure has held its level since the tenth sample.
 pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Result<bool> {
     let time = Duration::from_secs(settings.seconds.into()) / u32::try_from(SAMPLES)?;
     let retention = (time * RETENTION_SAMPLES).max(LEAST_RETENTION);
@@ -154,13 +154,13 @@ mod tests {
         assert_eq!((steady.at_the_tenth, steady.at_the_end, steady.holds), (100.0, 100.0, true));
         let growing = course("events", |n| 100.0 + n as f64);
         assert_eq!((growing.at_the_tenth, growing.at_the_end, growing.holds), (110.0, 158.0, false));
-        // What a sample writes may wait for autovacuum, and no more.
+        // One sample's writes may wait for autovacuum, but no more.
         assert!(course("events", |n| (n as f64 * 20.0).min(if n > 30 { 100.0 } else { 80.0 })).holds);
         assert!(!course("events", |n| (n as f64 * 20.0).min(80.0 + n as f64)).holds);
-        // Until it is full; and one that is short of its usual at the end.
+        // It may grow until it is full, and may be lower than usual at the end.
         assert!(course("events", |n| (n as f64 * 50.0).min(400.0)).holds);
         assert!(course("worker_memory", |n| if n > 55 { 20.0 } else { 40.0 }).holds);
-        // A single stall is no growth.
+        // A single stall does not count as growth.
         assert!(course("committed", |n| if n == 58 { 5_000.0 } else { 30.0 }).holds);
         assert!(!course("lag", |n| if n > 50 { 9_000.0 } else { 30.0 }).holds);
     }

@@ -1,20 +1,20 @@
-//! What processes use, as `/proc` tells it.
+//! The resource usage of processes, from `/proc`.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// Clock ticks a second in `/proc/PID/stat`: the same on every Linux of our time.
+/// Clock ticks a second in `/proc/PID/stat`: 100 on every current Linux.
 const TICKS: f64 = 100.0;
 
-/// What a process, with all below it, used during a measurement.
+/// The usage of a process and its descendants during a measurement.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Usage {
     pub(crate) name: String,
     pub(crate) cpu_seconds: f64,
-    /// Resident memory at the end, in MiB; what processes share is counted once.
+    /// Resident memory at the end, in MiB; shared memory is counted once.
     pub(crate) resident_mib: f64,
-    /// The most that the one process had, in MiB.
+    /// The peak memory of the process itself, in MiB.
     pub(crate) peak_mib: f64,
 }
 
@@ -40,17 +40,17 @@ impl Meter {
     }
 }
 
-/// Processor time of a process, of those below it, and of those that were.
+/// CPU time of a process, its children, and its ended children.
 fn cpu(pid: u32) -> f64 {
     family(pid).iter().map(|pid| times(*pid).iter().sum::<f64>()).sum()
 }
 
-/// Processor time of this process's children that have ended.
+/// CPU time of this process's ended children.
 pub(crate) fn ended_children() -> f64 {
     times(std::process::id()).iter().skip(2).sum()
 }
 
-/// In seconds: user and system time, and those of children that have ended.
+/// User and system time of the process and of its ended children, in seconds.
 fn times(pid: u32) -> Vec<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let (_, rest) = text.rsplit_once(") ").unwrap_or_default();
@@ -71,7 +71,7 @@ fn field(text: &str, name: &str) -> f64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
-/// A process and its children: PostgreSQL's are one deep, the others have none.
+/// A process and its children: PostgreSQL has one level, the others have none.
 fn family(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()

@@ -1,12 +1,14 @@
-//! Decides the five promises from what clients saw and what is there at the end. Pure.
+//! Checks the five promises against the clients' observations and the final state. Pure.
 //!
-//! The log is what all is measured by: that it holds what was acknowledged, in the order in which it
-//! was sent, is the API's part, and that its events had their effect in its order the worker's.
+//! The log is the reference. The API's part: it holds all acknowledged events, in the order in which they
+//! were sent. The worker's part: the events have their effects in the order of the log.
 //!
-//! What it cannot see: that an event was tried before an earlier one of its device, where that one
-//! became a dead letter in the end; whether a state was passed over rightly at each moment, where a
-//! device's events came from two partitions at once; and, of what was read from Redis while fences were
-//! put off, more than that it was not older than what had been fenced before.
+//! It cannot see:
+//! - that an event was tried before an earlier one of its device, if the earlier one became a dead letter;
+//! - whether each event that changed nothing was rightly skipped, if a device's events came from two
+//!   partitions at once;
+//! - how stale a read from Redis was while fences were deferred, beyond that it was not older than the
+//!   last state fenced before.
 
 mod effects;
 mod order;
@@ -23,7 +25,7 @@ use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// Which of the five.
+    /// The number of the promise, 1 to 5.
     pub promise: u8,
     pub device: String,
     pub what: String,
@@ -32,13 +34,13 @@ pub struct Broken {
 #[derive(Debug)]
 pub struct Verdict {
     pub broken: Vec<Broken>,
-    /// Reads that had to show everything that was fenced when they began, where something was.
+    /// Reads that began when something was fenced, and had to show all of it.
     pub strict: usize,
-    /// Reads of which less was asked, because fences were put off then.
+    /// Reads that could be older, because fences were deferred then.
     pub excused: usize,
 }
 
-/// When no read is excused any more by what has happened so far.
+/// The time after which nothing that has happened so far excuses a stale read.
 pub fn excused_until(history: &History) -> Duration {
     StalenessAllowance::all(history).iter().map(StalenessAllowance::end).max().unwrap_or_default()
 }
@@ -78,21 +80,21 @@ struct Device<'a> {
     sent: &'a [Sent],
     /// The copies of each event in the log, as the broker appended them.
     copies: BTreeMap<&'a str, Vec<&'a Record>>,
-    /// Within each partition, in the order in which they had their effect.
+    /// In the order of their effects within each partition.
     rows: Vec<&'a Row>,
     resource: Option<&'a Resource>,
-    /// Events that are dead letters, whether they may be or not.
+    /// Events that are dead letters, rightly or not.
     letters: BTreeSet<&'a str>,
 }
 
 impl<'a> Device<'a> {
-    /// Its events that changed it.
+    /// The events that changed its resource.
     fn applied(&self) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().copied().filter(|row| row.applied)
     }
 
-    /// Whether its events lie in one partition alone. In several, because partitions were added, they
-    /// have their effects side by side.
+    /// Whether its events are all in one partition. They are in several after partitions were added, and then
+    /// have their effects concurrently.
     fn in_one_partition(&self) -> bool {
         self.rows.windows(2).all(|pair| matches!(pair, [a, b] if a.partition == b.partition))
     }
@@ -119,7 +121,7 @@ fn devices<'a>(history: &'a History, end: &'a End) -> BTreeMap<&'a str, Device<'
     }
     for (name, device) in &mut devices {
         device.name = name;
-        // A transaction's events are of one partition, and in its order.
+        // A transaction has events of one partition only, in the partition's order.
         device.rows.sort_by_key(|row| (row.transaction, row.offset));
         for copies in device.copies.values_mut() {
             copies.sort_by_key(|copy| (copy.appended, copy.offset));
@@ -128,8 +130,7 @@ fn devices<'a>(history: &'a History, end: &'a End) -> BTreeMap<&'a str, Device<'
     devices
 }
 
-/// Whether this letter is there because PostgreSQL refused the event as data, and not for anything
-/// else that went wrong meanwhile.
+/// Whether this letter exists because PostgreSQL refused the event as data, not because of another fault.
 fn is_refusal(history: &History, letter: &Letter) -> bool {
     history.refused.contains(&letter.key) && letter.reason == "failed" && letter.error.contains("SQLSTATE P0001")
 }

@@ -1,4 +1,4 @@
-//! What each fault does, and how it is mended.
+//! The effect of each fault, and how it is undone.
 
 mod failover;
 mod kafka;
@@ -36,24 +36,24 @@ pub const BOUNDS: Bounds = Bounds {
 pub struct Happened {
     #[serde(flatten)]
     pub step: Step,
-    /// When it began: nothing else was wrong with its server any more.
+    /// When it began: its server had no other fault any more.
     pub began: Duration,
     pub ended: Duration,
-    /// Why it had no effect, where it had none: such a fault tries nothing.
+    /// Why it had no effect, if it had none: such a fault tests nothing.
     pub missed: Option<String>,
 }
 
-/// Does one fault, waits for as long as it lasts, and mends it. Blocks.
+/// Injects one fault, waits as long as it lasts, and undoes it. Blocks.
 ///
 /// # Errors
-/// It could not be done, or not be mended: the run says nothing then.
+/// The fault could not be injected or not be undone: the run is then void.
 pub fn happen(
     step: Step,
     world: &World,
     history: &Arc<Mutex<History>>,
     run_began: Instant,
 ) -> anyhow::Result<Happened> {
-    // Of one server only one thing goes wrong at a time; different ones may go wrong together.
+    // One server has only one fault at a time; different servers may fail together.
     let _turn = world.turn(step.fault);
     let began = run_began.elapsed();
     let missed = Injection { step, world, history, began: run_began }.inject()?;
@@ -68,7 +68,7 @@ struct Injection<'a> {
 }
 
 impl Injection<'_> {
-    /// Tells why it had no effect, where it had none.
+    /// Returns the reason if it had no effect.
     fn inject(&self) -> anyhow::Result<Option<String>> {
         let Self { step, world, history, .. } = self;
         let kafka = &world.stack.kafka;
@@ -98,7 +98,7 @@ impl Injection<'_> {
             Fault::CutPostgres => self.postgres_away(|| self.cut(|way| &way.postgres)),
             Fault::SlowPostgres => self.slow(|way| &way.postgres, Duration::from_millis(50)),
             Fault::FailOverPostgres => self.fail_over_postgres(),
-            // It is read no more than one that is away.
+            // The services do not read from a read-only server either.
             Fault::ReadOnlyPostgres => self.postgres_away(|| {
                 until_done(|| postgres::read_only(world, true))?;
                 self.lasts();
@@ -114,9 +114,9 @@ impl Injection<'_> {
             Fault::StopRedis => self.redis_away(|| self.restart(world.redis().0, Server::stop)),
             Fault::FreezeRedis => self.redis_away(|| self.freeze(world.redis().0)),
             Fault::CutRedis if step.whom.has_workers() => self.redis_away(|| self.cut(|way| &way.redis)),
-            // Only workers put fences off.
+            // Only workers defer fences.
             Fault::CutRedis => self.cut(|way| &way.redis),
-            // Nothing is put off because it takes longer.
+            // A slow Redis does not make a worker defer fences.
             Fault::SlowRedis => self.slow(|way| &way.redis, Duration::from_millis(30)),
             Fault::SwapRedis => self.swap_redis(),
             Fault::Poison => kafka::poison(world, history, step.choice),
@@ -141,12 +141,13 @@ impl Injection<'_> {
         sleep(self.step.lasts);
     }
 
-    /// Nobody reads what the services write, also those that start meanwhile. Tells where no log was full.
+    /// Stops reading the services' logs, including those of services that start meanwhile. Returns a reason if no log
+    /// pipe was full.
     fn unread_logs(&self) -> anyhow::Result<Option<String>> {
         let reader = &self.world.log_reader;
         let before = reader.full();
         reader.read(false);
-        // Long enough for a pipe to be full.
+        // Long enough for a pipe to fill up.
         sleep(self.step.lasts * 3);
         reader.read(true);
         let read = within(Duration::from_secs(5), || {
@@ -192,7 +193,7 @@ impl Injection<'_> {
         Ok(())
     }
 
-    /// Does something between a server and those whom the fault concerns.
+    /// Does this to the proxies between a server and the affected services.
     fn between(&self, proxy: fn(&Way) -> &Proxy, work: impl Fn(&Proxy)) {
         self.world.ways_of(self.step.whom).for_each(|way| work(proxy(way)));
     }
@@ -216,7 +217,7 @@ impl Injection<'_> {
         done
     }
 
-    /// Notes that a worker ended, or stood still, while this was done.
+    /// Records that a worker ended, or was frozen, during this work.
     fn worker_away(
         &self,
         worker: &Service,
@@ -231,7 +232,7 @@ impl Injection<'_> {
     }
 }
 
-/// A service's orderly end, as soon as it hears the signal: what has just begun to run has nothing to end yet.
+/// Stops a service in order, once it handles SIGTERM: a process that has just started has no handler yet.
 fn end(service: &Service) -> anyhow::Result<()> {
     within(ORDERLY_END, || {
         anyhow::ensure!(hears_sigterm(service)?, "{} does not wait for SIGTERM", service.program().name());
@@ -254,12 +255,12 @@ fn hears_sigterm(service: &Service) -> anyhow::Result<bool> {
     Ok(caught >> 14 & 1 == 1)
 }
 
-/// Again until it works: another fault may be in the way.
+/// Repeats the work until it succeeds: another fault may prevent it for a while.
 fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     within(Duration::from_secs(60), work)
 }
 
-/// Again until it works, for so long.
+/// Repeats the work until it succeeds, or returns the last error after this time.
 fn within<T>(patience: Duration, work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + patience;
     loop {

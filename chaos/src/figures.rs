@@ -1,4 +1,4 @@
-//! What a run counted: how much there was to be judged.
+//! The counts of a run: how much the checker had to judge.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::load::Counts;
 /// The counts of a run, each with its row in the table.
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident: $row:literal,)*) => {
-        /// The counts of a run; in [`least`](crate::least), what they have to be at least.
+        /// The counts of a run; in [`least`](crate::least), their minimum.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
         pub struct Figures {
             $($(#[$doc])* pub $name: usize,)*
@@ -43,26 +43,26 @@ figures! {
     superseded: "  superseded",
     refusals: "refusals",
     dead_letters: "dead letters",
-    /// Of these, events that PostgreSQL refused for too long; the others are no events.
+    /// Of these, events that PostgreSQL refused for too long; the other letters are not of events.
     refused_letters: "  of refused devices",
-    /// Events of transactions of another producer that are in the log.
+    /// Events in the log that another producer wrote in transactions.
     committed_events: "events in transactions",
     aborted_events: "  aborted",
     assignments: "partitions assigned",
-    /// How often it was seen what is committed, and so fenced.
+    /// How often the committed offsets, and so the fenced events, were read.
     commits: "commits seen",
     reads: "reads",
     reads_at_last: "  after all events",
-    /// Of all reads, those that had to show all that was fenced when they began, where something was.
+    /// Reads that began when something was fenced, and had to show all of it.
     strict_reads: "  judged strictly",
-    /// And reads that had to show only what was fenced before Redis was away from a worker.
+    /// Reads that only had to show what was fenced before a worker lost Redis.
     excused_reads: "  excused",
     /// Bodies in the cache at the end, each compared with its row.
     cached: "cached bodies at last",
 }
 
 impl Figures {
-    /// Counts what a run left behind. Of refusals, assignments and what came at last it tells nothing.
+    /// Counts what a run left behind, except refusals, assignments and the figures of the last phase.
     pub fn of(history: &History, end: &End, verdict: &Verdict, counts: &Counts) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let is_of_transaction = |it: &&Record| it.id.is_some() && it.device.starts_with(TRANSACTIONS_DEVICE);

@@ -1,4 +1,4 @@
-//! What the log, the stores and the dead-letter topic hold when all is quiet.
+//! Reads the contents of the log, the stores and the dead-letter topic once the workers are idle.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,11 +16,12 @@ use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
 use crate::world::World;
 
-/// Faults are over: all that a partition can wait for are backoffs, and sessions that time out.
+/// A partition without progress for this long is stuck: after the faults only backoffs and session timeouts can
+/// delay it.
 const QUIET: Duration = Duration::from_secs(120);
 
-/// Waits until the group has committed all there is, however long that takes a busy machine; tells what
-/// is left where a partition does not move any more. Blocks.
+/// Waits until the group has committed the whole log, however long a busy machine takes. Returns the
+/// partitions that no longer make progress. Blocks.
 pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let scope = &world.scope;
     let mut told = Instant::now();
@@ -45,10 +46,10 @@ pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     }
 }
 
-/// Gathers it all, beside the services.
+/// Reads everything directly from the servers, past the services.
 pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)>) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
-    // At once: what nobody reads any more expires.
+    // First: without readers, the cached bodies expire.
     let cached = cached(world, resources.keys()).await?;
     Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left })
 }
@@ -95,7 +96,7 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
     for id in ids {
         let key = format!("{}resource:{id}", world.scope.cache_prefix);
         let value: Option<String> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
-        // A lease is no body.
+        // Skip leases: only bodies are JSON objects.
         cached.extend(value.filter(|value| value.starts_with('{')).map(|value| (id.clone(), value)));
     }
     Ok(cached)
@@ -131,7 +132,7 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
             attempts: number(message, "dlq.attempts")?,
             print: wire.is_some().then(print),
             wire,
-            // A record's own of that name stands in `dlq.headers`.
+            // A header of this name on the original record would be in `dlq.headers`.
             cut: message.header("dlq.truncated").is_some(),
             partition: number(message, "dlq.partition")?,
             offset: number(message, "dlq.offset")?,
@@ -146,12 +147,12 @@ fn read<T>(world: &World, topic: &str, each: impl Fn(&KafkaRecord) -> anyhow::Re
     read?.into_iter().collect()
 }
 
-/// An event's id; what came from the wire is no event, whatever its headers are.
+/// An event's id; `None` for a raw record, which is not an event whatever its headers are.
 fn id(message: &KafkaRecord, is_from_the_wire: bool) -> Option<String> {
     if is_from_the_wire { None } else { header(message, "ce_id") }
 }
 
-/// The mark that a record from the wire has in a header of its own.
+/// The mark that a raw record carries in a header.
 fn mark(own: &[Header<'_>]) -> Option<String> {
     own.iter().find(|(name, _)| *name == MARK.as_bytes()).map(|(_, value)| text(*value))
 }
@@ -164,7 +165,7 @@ fn millis(message: &KafkaRecord) -> anyhow::Result<i64> {
     Ok(i64::try_from(message.timestamp.unix_timestamp_nanos() / 1_000_000)?)
 }
 
-/// A letter's value, which may be anything.
+/// A letter's value, shortened; it may be any text.
 fn in_brief(value: String) -> String {
     match serde_json::from_str(&value) {
         Ok(payload) => brief(payload).to_string(),
@@ -172,7 +173,7 @@ fn in_brief(value: String) -> String {
     }
 }
 
-/// What nobody compares is kept short: a key may have a megabyte.
+/// Shortens text that is not compared: a key may have a megabyte.
 fn short(text: String) -> String {
     const LONGEST: usize = 1_000;
     if text.len() > LONGEST { format!("{} bytes", text.len()) } else { text }
@@ -187,7 +188,7 @@ fn text(bytes: Option<&[u8]>) -> String {
     String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }
 
-/// The store, beside the proxies.
+/// The store, reached past the proxies.
 pub fn store(world: &World) -> anyhow::Result<Store> {
     let url = Secret::new(&world.scope.database_url);
     let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };

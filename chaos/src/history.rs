@@ -1,7 +1,7 @@
-//! What clients saw while it ran, and what the log and the stores hold at the end: all that the
-//! checker knows. [`file`] writes it down and reads it again.
+//! What clients observed during the run, and the final contents of the log and the stores: the only input of
+//! the checker. [`file`] saves and loads it.
 //!
-//! Times are spans since the beginning of the run.
+//! Times are durations since the start of the run.
 
 pub mod file;
 mod fingerprint;
@@ -16,13 +16,13 @@ use serde_json::Value;
 
 pub use self::fingerprint::fingerprint;
 
-/// What the names of devices begin with whose events come in transactions, beside the API.
+/// The prefix of the devices whose events another producer writes in transactions.
 pub const TRANSACTIONS_DEVICE: &str = "transactions-";
 
-/// The longest text that is kept as it is.
+/// The longest text that is kept unchanged, in bytes.
 const BRIEF: usize = 100;
 
-/// A payload to keep and to compare: of a long text its length and a hash of it.
+/// A payload for storage and comparison: a long text is replaced by its length and hash.
 pub fn brief(mut payload: Value) -> Value {
     if let Value::Object(fields) = &mut payload {
         for field in fields.values_mut() {
@@ -38,14 +38,14 @@ pub fn brief(mut payload: Value) -> Value {
     payload
 }
 
-/// Where a copy of an event was sent. A device's posts are numbered in the order in which it sent
-/// them, each after the answer to the last or after waiting for it in vain, and an event has its
-/// place in a post: so these compare as they were sent.
+/// Where a copy of an event was sent. A device numbers its posts in sending order, each sent after the answer to
+/// the previous one or its timeout. The index is the event's position in the post. So places compare in
+/// sending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     pub post: usize,
     pub index: usize,
-    /// When it was sent, or, of an acknowledged one, answered.
+    /// When it was sent; for an acknowledgement, when it was answered.
     #[serde(with = "micros")]
     pub at: Duration,
 }
@@ -57,7 +57,7 @@ pub struct Sent {
     /// Its payload, [in brief](brief).
     pub payload: Value,
     pub first: Place,
-    /// The first copy that was answered 202; an event without one may be there or not.
+    /// The first copy that was answered 202; without one the event may or may not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Place>,
     pub times: u32,
@@ -66,10 +66,10 @@ pub struct Sent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Read {
     pub device: String,
-    /// When it was asked for.
+    /// When the request was sent.
     #[serde(with = "micros")]
     pub from: Duration,
-    /// When the answer was there.
+    /// When the response had arrived.
     #[serde(with = "micros")]
     pub to: Duration,
     /// The version; 0 for a resource that does not exist.
@@ -78,52 +78,51 @@ pub struct Read {
     pub event: String,
     /// The state, [in brief](brief).
     pub payload: Value,
-    /// Whether the API said that Redis gave it no answer: it may have been ahead of the fence then.
-    /// It came from PostgreSQL, and is never older than the fence.
+    /// Whether the API reported that Redis did not answer. The state then came from PostgreSQL: it may be
+    /// ahead of the fence, and is never older.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bypass: bool,
 }
 
-/// How far the group had committed at a moment: everything before has had its effect, fence
-/// included.
+/// The group's committed offsets at a moment: every earlier event has had its effect, and its fence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
-    /// When it was known.
+    /// When the answer to the query arrived.
     #[serde(with = "micros")]
     pub at: Duration,
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// What clients saw, and what was done to the system.
+/// What clients observed, and what was done to the system.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
-    /// By device, in the order in which they were first sent.
+    /// By device, in the order of first sending.
     pub sent: BTreeMap<String, Vec<Sent>>,
     pub reads: Vec<Read>,
     pub commits: Vec<Commit>,
-    /// Values of records that are no events, put on the topic beside the API.
+    /// Values of records that are not events, written to the topic past the API.
     pub poison: BTreeSet<String>,
-    /// Records that no client library writes, put on the topic byte by byte, by the mark in a header of theirs.
+    /// Raw records, written to the topic past any client library; the key is the mark in one of their headers.
     pub wire: BTreeMap<String, Written>,
-    /// When the dead-letter topic took no letter, because of its size: a large one may have been cut.
+    /// When the dead-letter topic refused letters for their size: large ones may have been truncated.
     pub letters_refused: Vec<Span>,
-    /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
+    /// Devices whose events PostgreSQL refused for a while: they may have dead letters with that error.
     pub refused: BTreeSet<String>,
-    /// By device, events of transactions that were aborted: none of them ever was.
+    /// By device, events of aborted transactions: none of them may have an effect.
     pub aborted: BTreeMap<String, BTreeSet<String>>,
-    /// When Redis was away from a worker: fences were put off.
+    /// When a worker could not reach Redis and deferred its fences.
     pub redis_away: Vec<Span>,
-    /// When PostgreSQL was away from somebody: a fence that is put off waits for it, too.
+    /// When a service could not reach PostgreSQL: a deferred fence waits for PostgreSQL, too.
     pub postgres_away: Vec<Span>,
-    /// When a worker ended, or stood still: the fences that it had put off are lost, or come late.
+    /// When a worker ended or was frozen: its deferred fences are lost or late.
     pub workers_away: Vec<WorkerAway>,
     pub bounds: Bounds,
 }
 
-/// A record that no client library writes.
+/// A raw record, which no client library writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// Whether Kafka acknowledged it: it is a dead letter then.
+    /// Whether Kafka acknowledged it: then it must be a dead letter.
     pub acknowledged: bool,
     /// The [fingerprint] of its key, value and headers.
     pub print: String,
@@ -138,36 +137,36 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether the two share a moment. Those that abut do.
+    /// Whether the two overlap or touch.
     pub fn meets(&self, other: &Self) -> bool {
         self.from <= other.to && self.to >= other.from
     }
 }
 
-/// A worker that was ended, or did not run for a while.
+/// A worker that ended, or was frozen for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerAway {
-    /// Its process.
+    /// Its process id.
     pub worker: u32,
-    /// Whether it ended, and did not just stand still.
+    /// Whether it ended; otherwise it was frozen.
     pub ended: bool,
-    /// When; of one that ended, until it was gone.
+    /// The period; for an ended worker, until its process was gone.
     #[serde(flatten)]
     pub span: Span,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// How long a body stays in the cache at most.
+    /// The longest life of a body in the cache.
     #[serde(with = "micros")]
     pub ttl: Duration,
-    /// How much earlier than it was put there a body can have been read from PostgreSQL.
+    /// The longest time between reading a body from PostgreSQL and storing it in the cache.
     #[serde(with = "micros")]
     pub fill_delay: Duration,
-    /// Fences that were put off are sent within this after Redis is back.
+    /// The longest time from Redis's return until deferred fences are sent.
     #[serde(with = "micros")]
     pub fences_sent: Duration,
-    /// And within this more, where PostgreSQL was away meanwhile.
+    /// The time to add to that if PostgreSQL was away meanwhile.
     #[serde(with = "micros")]
     pub store_timeout: Duration,
 }
@@ -177,10 +176,10 @@ pub struct Record {
     pub device: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its value, where it is no event.
+    /// Its value, if it is not an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// The mark of one that no client library writes.
+    /// The mark, if it is a raw record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
     pub partition: i32,
@@ -193,7 +192,7 @@ pub struct Record {
 pub struct Row {
     pub device: String,
     pub id: String,
-    /// The transaction that wrote it: those that follow each other have growing numbers.
+    /// The transaction that wrote it; later transactions have greater numbers.
     pub transaction: i64,
     /// Whether it changed its resource.
     pub applied: bool,
@@ -201,7 +200,7 @@ pub struct Row {
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
-    /// What it reported, [in brief](brief).
+    /// Its payload, [in brief](brief).
     pub payload: Value,
 }
 
@@ -215,25 +214,25 @@ pub struct Resource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Letter {
     pub key: String,
-    /// Its value; that of an event [in brief](brief).
+    /// Its value; [in brief](brief) if it is an event.
     pub value: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     pub reason: String,
     pub error: String,
     pub attempts: u32,
-    /// The mark of a record that no client library writes.
+    /// The mark of the record, if that is a raw one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
     /// The [fingerprint] of that record's key, value and own headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub print: Option<String>,
-    /// Whether it was cut, because it was too large.
+    /// Whether it was truncated because it was too large.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
     /// The record's partition, its `dlq.partition`.
     pub partition: i32,
-    /// Where the record stands there, its `dlq.offset`.
+    /// The record's offset there, its `dlq.offset`.
     pub offset: i64,
     /// When the broker appended the record, its `dlq.timestamp`, in milliseconds.
     pub appended: i64,
@@ -241,7 +240,7 @@ pub struct Letter {
     pub died: i64,
 }
 
-/// What the log, the stores and the dead-letter topic hold when all is quiet.
+/// The contents of the log, the stores and the dead-letter topic once the workers are idle.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct End {
     pub log: Vec<Record>,
@@ -249,7 +248,6 @@ pub struct End {
     pub resources: BTreeMap<String, Resource>,
     pub letters: Vec<Letter>,
     pub cached: BTreeMap<String, String>,
-    /// Partitions that the group did not come to the end of, though it was given the time: how far it
-    /// had committed, and where they end.
+    /// Partitions that the group did not finish in time: the committed offset and the end offset.
     pub left: BTreeMap<i32, (i64, i64)>,
 }

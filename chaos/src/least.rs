@@ -1,5 +1,5 @@
-//! The least that a run has to have tried for its verdict to say anything. Whoever breaks nothing finds
-//! nothing broken.
+//! The minimum of faults and load for which a run's verdict is meaningful. A run without faults finds nothing
+//! broken.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,12 @@ use crate::faults::{Happened, POISON, TRANSACTION, WIRE_RECORDS};
 use crate::figures::Figures;
 use crate::plan::{Fault, OUTLASTS_RETRIES, Plan, WHOLE};
 
-/// Events that have to be accepted when all faults are over, and reads to be answered when all events are
-/// sent: a load that died before has none.
+/// The minimum of events accepted after all faults, and of reads answered after all events: a load that
+/// died earlier has none.
 pub const AT_LAST: usize = 20;
 
-/// What the load does in two minutes at least. A fifth or less of what it did in the leanest honest run,
-/// one of several side by side on two cores that compiled meanwhile; an idle machine does three times as
-/// much as that.
+/// The minimum load of two minutes: at most a fifth of the slowest valid run, which was one of several at
+/// once on two cores that also compiled. An idle machine does three times as much as that run.
 const TWO_MINUTES: Figures = Figures {
     accepted: 2_000,
     accepted_at_last: AT_LAST,
@@ -32,8 +31,8 @@ const TWO_MINUTES: Figures = Figures {
     ..Figures::NONE
 };
 
-/// The least of each figure: of what the load does, in proportion to the length of the run and to its pace; of what comes
-/// of faults, in proportion to those of the plan.
+/// The minimum of each figure. Figures of the load are proportional to the length and pace of the run, figures of
+/// faults to the number of faults in the plan.
 pub fn figures(plan: &Plan) -> Figures {
     let in_time = |of_two_minutes: usize| {
         let share = of_two_minutes as u128 * plan.length.as_millis() / WHOLE.as_millis();
@@ -69,8 +68,8 @@ pub fn figures(plan: &Plan) -> Figures {
     }
 }
 
-/// How often each kind of fault has to have happened: half as often as the plan says, and once in each
-/// two minutes, whatever the plan says.
+/// The minimum count of each kind of fault: half of the plan's count, and at least one in every two
+/// minutes whatever the plan says.
 pub fn faults(plan: &Plan) -> BTreeMap<Fault, usize> {
     let mut least = plan.times();
     least.values_mut().for_each(|times| *times = times.div_ceil(2));
@@ -85,7 +84,7 @@ pub fn faults(plan: &Plan) -> BTreeMap<Fault, usize> {
     least
 }
 
-/// What fell short; a run of which anything did is void.
+/// The faults and figures below the minimum; a run with any of them is void.
 pub fn fell_short(plan: &Plan, happened: &[Happened], counted: &Figures) -> Vec<String> {
     let faults = faults(plan).into_iter().filter_map(|(kind, least)| {
         let (missed, done): (Vec<_>, Vec<_>) = happened

@@ -1,10 +1,10 @@
-//! Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
+//! Injects faults while load runs, and checks that nothing was lost, duplicated or stale.
 //!
-//! The way of a run: [`plan`] (a seed becomes a schedule; pure) → [`world`] (servers, services,
-//! proxies) under [`load`] (devices and readers, who write down what they see) while [`faults`]
-//! happen → [`gather`] (what the log and the stores hold when all is quiet) → [`history`] (a file, which
-//! can be judged again) → [`checker`] (pure) → [`least`] (whether there was enough to be judged) →
-//! [`report`].
+//! The steps of a run: [`plan`] (a seed becomes a schedule; pure) → [`world`] (servers, services,
+//! proxies) under [`load`] (devices and readers, which record what they observe) while [`faults`]
+//! happen → [`gather`] (the final contents of the log and the stores) → [`history`] (a file, which can be
+//! checked again) → [`checker`] (pure) → [`least`] (whether there were enough faults and load for a
+//! verdict) → [`report`].
 
 pub mod checker;
 pub mod faults;

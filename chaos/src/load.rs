@@ -1,4 +1,4 @@
-//! Devices that send and readers that poll, and what they saw.
+//! Devices that send events and readers that poll resources; both record their observations in the history.
 
 mod device;
 mod reader;
@@ -18,13 +18,13 @@ use crate::world::World;
 
 pub const DEVICES: usize = 24;
 const READERS: usize = 6;
-/// Every other reader gives up after so long, and reads something else: what hits is read also while
-/// misses wait for PostgreSQL.
+/// The client timeout of half the readers: they give up and read another resource, so that cache hits are
+/// read even while misses wait for PostgreSQL.
 const HASTY: Duration = Duration::from_millis(500);
-/// A request that takes longer has failed, for the client.
+/// The client timeout of the devices and of the other readers.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What runs against the world, and writes the history.
+/// The running devices and readers, and the history that they write.
 pub struct Load {
     pub history: Arc<Mutex<History>>,
     /// For the progress line and the report.
@@ -54,17 +54,17 @@ impl Tasks {
     }
 }
 
-/// What the history does not tell.
+/// Counts that the history does not contain.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub accepted: AtomicUsize,
-    /// Posts of several events at once.
+    /// Batch posts.
     pub batches: AtomicUsize,
-    /// Of these, answered 207: some of their events were taken, and some were not.
+    /// Of these, the ones answered 207: only some of their events were accepted.
     pub partial: AtomicUsize,
     /// Events sent again although they had been acknowledged.
     pub duplicates: AtomicUsize,
-    /// Posts that were answered otherwise than 202 and 207, or not at all.
+    /// Posts with a status other than 202 and 207, or without an answer.
     pub failed: AtomicUsize,
     pub reads: AtomicUsize,
 }
@@ -114,7 +114,7 @@ impl Load {
         self.began.elapsed()
     }
 
-    /// Ends the devices; readers go on.
+    /// Stops the devices; the readers continue.
     pub async fn end_sending(&mut self) -> anyhow::Result<()> {
         std::mem::take(&mut self.sending).end().await
     }
@@ -131,7 +131,7 @@ impl Client {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Any pause of a range of milliseconds, at the pace of the run.
+    /// A random pause from a range of milliseconds, times the pace of the run.
     fn pause(&self, random: &mut fastrand::Rng, millis: Range<u64>) -> Duration {
         Duration::from_millis(random.u64(millis)) * self.pace
     }
@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-/// What is in it, whatever became of whoever held it.
+/// Locks the mutex, also if a thread panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

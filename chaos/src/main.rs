@@ -52,7 +52,7 @@ impl RunSettings {
         let times = plan.times();
         for fault in &self.only {
             let is_at_last = *fault == Fault::CutRedis && plan.cut_at_last.is_some();
-            // A run without it would hold, and say nothing.
+            // A run without the fault would pass and prove nothing.
             anyhow::ensure!(
                 times.contains_key(fault) || is_at_last,
                 "the schedule of seed {seed} has no {}: choose another --seed, or more --seconds",
@@ -121,7 +121,7 @@ fn check(files: &[PathBuf]) -> anyhow::Result<bool> {
     Ok(holds)
 }
 
-/// The first of each kind that a device met.
+/// Prints the first violation of each promise per device, at most 20.
 fn tell(broken: &[Broken]) {
     let mut met = BTreeSet::new();
     for broken in broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {

@@ -1,5 +1,5 @@
-//! What is to happen when: the schedule of a seed, or the one that is written by hand. Pure: the same
-//! seed and the same length are the same schedule.
+//! The schedule of a run: drawn from a seed, or written by hand. Pure: the same seed and length give the
+//! same schedule.
 
 mod by_hand;
 mod fault;
@@ -16,12 +16,12 @@ pub use self::fault::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub fault: Fault,
-    /// When it begins, or begins to wait until nothing else is wrong with its server.
+    /// When it begins, or when it begins to wait for its turn because its server has another fault.
     pub at: Duration,
     pub lasts: Duration,
-    /// Whom it concerns, where it happens between services and a server.
+    /// The services it affects, if it is a fault of the connection to a server.
     pub whom: Whom,
-    /// Any number, to choose one of several by.
+    /// A random number that selects one of several targets.
     pub choice: usize,
 }
 
@@ -38,38 +38,38 @@ impl fmt::Display for Step {
     }
 }
 
-/// The quiet before the first fault.
+/// The time without faults at the start.
 const WARM: Duration = Duration::from_secs(3);
-/// Longer than all tries of an event that fails, and the waits between them.
+/// Longer than all attempts of a failing event with the delays between them.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
-/// How long the name of PostgreSQL leads to the standby that is to take over.
+/// How long PostgreSQL's name resolves to the standby before the failover.
 const FAILS_OVER: Duration = Duration::from_secs(3);
-/// Long enough for events to have their effect while Redis is away.
+/// Long enough for events to have their effects while Redis is away.
 const CUT_AT_LAST: Duration = Duration::from_secs(2);
-/// A run of this length has room for an outage that long.
+/// The minimum length of a run with an outage longer than all retries.
 const LONG: Duration = Duration::from_secs(60);
-/// A run of this length has every kind of fault that comes again and again.
+/// A run of this length has every recurring kind of fault.
 pub const WHOLE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What it is made from, and what the devices and readers choose by.
+    /// The seed of the schedule, and of the random choices of devices and readers.
     pub seed: u64,
-    /// How long the load runs at least.
+    /// The minimum duration of the load.
     pub length: Duration,
-    /// In the order of their beginnings.
+    /// Ordered by start.
     pub steps: Vec<Step>,
-    /// How long Redis is cut from the workers before the devices end, and as long after that.
+    /// How long Redis is cut off from the workers before the devices stop, and again after that.
     pub cut_at_last: Option<Duration>,
-    /// How many times longer than usual devices and readers pause.
+    /// The factor by which devices and readers pause longer than usual.
     pub pace: u32,
     /// Whether kinds of faults were left out.
     pub is_part: bool,
 }
 
 impl Plan {
-    /// A seed's schedule for a run of this length: every kind of fault comes before one comes again, and
-    /// the last ones end with it.
+    /// The schedule of a seed for a run of this length: each kind of fault occurs before any is repeated, and
+    /// the last ones end with the run.
     pub fn drawn(seed: u64, length: Duration) -> Self {
         let mut random = Rng::with_seed(seed);
         let mut steps = Vec::new();
@@ -83,7 +83,7 @@ impl Plan {
             let Some(fault) = bag.pop() else { break };
             let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
             steps.push(Step::draw(fault, at, lasts, &mut random));
-            // Sometimes one comes before the last is over.
+            // A fault sometimes begins before the previous one is over.
             at += Duration::from_millis(random.u64(500..5_000));
         }
         let somewhere =
@@ -93,11 +93,11 @@ impl Plan {
             steps.push(Step::draw(Fault::LosePostgres, at, OUTLASTS_RETRIES, &mut random));
             let at = somewhere(&mut random, FAILS_OVER);
             steps.push(Step::draw(Fault::FailOverPostgres, at, FAILS_OVER, &mut random));
-            // Half of it is for devices that are refused beside other faults: those alone come to an end.
+            // The refusal has two phases of about this length: first during other faults, then without.
             let at = somewhere(&mut random, OUTLASTS_RETRIES * 2);
             steps.push(Step::draw(Fault::RefuseDevices, at, OUTLASTS_RETRIES, &mut random));
         }
-        // In half of the runs.
+        // Only in half of the runs.
         if random.bool() {
             let at = somewhere(&mut random, Duration::ZERO);
             steps.push(Step::draw(Fault::AddPartitions, at, Duration::ZERO, &mut random));
@@ -114,7 +114,7 @@ impl Plan {
         times
     }
 
-    /// What it has of these faults alone, or all of it where none are named.
+    /// The plan with these faults only; unchanged if the list is empty.
     pub fn only(mut self, faults: &[Fault]) -> Self {
         if !faults.is_empty() {
             self.steps.retain(|step| faults.contains(&step.fault));

@@ -24,25 +24,25 @@ const PROMISES: [&str; 5] = [
 pub struct Report {
     pub seed: u64,
     pub seconds: f64,
-    /// Whether a disk was really full, and not a trigger said so.
+    /// Whether a real disk was full; otherwise a trigger raised the error.
     pub real_disk: bool,
-    /// The schedule: the same for the same seed and length.
+    /// The schedule, which depends only on the seed and the length.
     pub planned: Vec<Step>,
     pub happened: Vec<Happened>,
     #[serde(flatten)]
     pub figures: Figures,
     pub least: Figures,
-    /// Faults and figures that fell short of that: the run says nothing then.
+    /// Faults and figures below the minimum: with any of them the run is void.
     pub fell_short: Vec<String>,
-    /// Services that ended by themselves, and were started again.
+    /// Services that ended by themselves and were restarted.
     pub ended: Vec<String>,
-    /// Panics that the services wrote down.
+    /// Panics in the services' logs.
     pub panics: Vec<String>,
     pub broken: Vec<Broken>,
 }
 
 impl Report {
-    /// Whether every promise held, no service panicked or ended by itself, and that says something.
+    /// Whether every promise held, no service panicked or ended by itself, and the run is not void.
     pub fn holds(&self) -> bool {
         self.broken.is_empty() && self.ended.is_empty() && self.panics.is_empty() && self.fell_short.is_empty()
     }
@@ -86,7 +86,7 @@ impl Report {
             if times == 0 && least == 0 {
                 continue;
             }
-            // Killing and starting again takes what it takes.
+            // An instantaneous fault, such as a kill, has no meaningful duration.
             let lasted: Duration = done.iter().map(|happened| happened.step.lasts).sum();
             let seconds = if kind.lasts() { format!("{:.1}", lasted.as_secs_f64()) } else { "-".to_owned() };
             let short = if times < least { "  TOO FEW" } else { "" };
@@ -97,7 +97,7 @@ impl Report {
         text
     }
 
-    /// Writes the report as JSON, in one step: nobody finds half of one.
+    /// Writes the report as JSON, atomically: a reader never sees an incomplete file.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let unfinished = file.with_extension(format!("{}.json", std::process::id()));
         std::fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;

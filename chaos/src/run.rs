@@ -1,4 +1,4 @@
-//! One run: load, faults, quiet, verdict.
+//! One run: load, faults, the wait until the workers are idle, the verdict.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::report::Report;
 use crate::world::{ASSIGNED, World};
 use crate::{checker, faults, gather, least};
 
-/// How often a line says how it goes.
+/// The interval of the progress lines.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// How long devices may need after the last fault until their events are accepted again.
+/// The timeout for events to be accepted again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(30);
-/// How long readers go on when no read is excused any more.
+/// How long the readers continue after the last allowance for stale reads has ended.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
 pub fn history_file(out: &Path, seed: u64) -> PathBuf {
@@ -31,11 +31,11 @@ pub fn logs(out: &Path, seed: u64) -> PathBuf {
     out.join(format!("{seed}-{}", std::process::id()))
 }
 
-/// Carries a plan out. Its [history](history_file) and, while it runs, the [logs] of its services are in
-/// this folder; the logs go if the run [holds](Report::holds).
+/// Executes a plan. This folder gets its [history](history_file) and the [logs] of its services; the logs are
+/// deleted if the run [holds](Report::holds).
 ///
 /// # Errors
-/// The run could not be carried out: it says nothing then, and the logs stay.
+/// The run could not be completed: there is no verdict, and the logs stay.
 pub async fn run(plan: &Plan, out: &Path) -> anyhow::Result<Report> {
     let logs = logs(out, plan.seed);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
@@ -68,7 +68,7 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     world.tend()?;
     say(&load, "all of them had their effect");
-    // Readers go on until nothing excuses an old answer any more, and leave a full cache behind.
+    // Readers continue until no stale read is excused any more, and leave a full cache behind.
     let excused_until = checker::excused_until(&lock(&load.history)).max(load.elapsed());
     tokio::time::sleep(excused_until.saturating_sub(load.elapsed()) + AFTERWARDS).await;
     say(&load, "no read is excused any more");
@@ -76,7 +76,7 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let end = gather::gather(&world, &gather::store(&world)?, left).await?;
     world.tend()?;
     file::save(history_file, history, end)?;
-    // What was written is what is judged: who judges it again gets the same.
+    // Check the saved file, so that checking it again gives the same result.
     let (history, end) = file::load(history_file)?;
     let verdict = checker::check(&history, &end);
     let figures = Figures {
@@ -130,7 +130,7 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
     Ok(happened)
 }
 
-/// Ends the devices when some of their events were accepted after all faults.
+/// Stops the devices once some of their events were accepted after the last fault.
 async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
     let accepted = |load: &Load| load.counts.accepted.load(Ordering::Relaxed);
     let (before, deadline) = (accepted(load), Instant::now() + RECOVERY);
@@ -140,8 +140,8 @@ async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
     load.end_sending().await
 }
 
-/// Ends the devices while Redis is away from the workers: no event comes behind theirs whose fence
-/// would make up for one that was put off and is never sent.
+/// Stops the devices while the workers cannot reach Redis: no later event's fence then makes up for a deferred
+/// fence that is never sent.
 async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> anyhow::Result<()> {
     let whom = Whom::Workers;
     let from = load.elapsed();
@@ -159,7 +159,7 @@ fn say(load: &Load, what: &str) {
     println!("{:>6.1} s  {what}", load.elapsed().as_secs_f64());
 }
 
-/// The lines that have something in them, of all that the services wrote.
+/// The lines of all service logs that contain this text.
 fn in_logs(folder: &Path, text: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! The system that is to be broken: servers, proxies in front of them, two APIs and some workers.
+//! The system under test: servers, proxies in front of them, two APIs and some workers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,15 +16,15 @@ use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
-/// What a worker logs of each partition that it is given.
+/// A worker's log line for each partition that it is assigned.
 pub const ASSIGNED: &str = r#""message":"assigned""#;
-/// Much longer than a fence that was put off takes: one that is never sent leaves something stale
-/// behind for long enough to be seen.
+/// The cache's TTL. Much longer than a deferred fence takes, so that a fence that is never sent leaves a stale
+/// body for long enough to be noticed.
 pub const TTL: Duration = Duration::from_secs(20);
-/// How long a worker waits for PostgreSQL.
+/// A worker's timeout for PostgreSQL.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How some of the services come to the servers.
+/// The proxies through which some of the services reach the servers.
 pub struct Way {
     pub kafka: Proxy,
     pub postgres: Proxy,
@@ -32,23 +32,23 @@ pub struct Way {
 }
 
 pub struct World {
-    // What is dropped first ends first.
+    // Fields are dropped in this order, so the services stop before the servers.
     apis: Vec<Mutex<Service>>,
-    /// In the order in which they came.
+    /// In the order in which they started.
     workers: Mutex<Vec<Service>>,
     pub urls: Vec<String>,
     pub token: String,
     pub scope: Scope,
-    /// One for each API, and then those that the workers share.
+    /// First one for each API, then the ones that the workers share.
     pub ways: Vec<Way>,
-    /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
+    /// The small disk of PostgreSQL's tables, if this machine may mount one; a fault fills it.
     pub disk: Option<SmallDisk>,
-    /// Takes turns with the stack's Redis.
+    /// Alternates with the stack's Redis as primary.
     second_redis: Redis,
     redis_is_second: AtomicBool,
-    /// Took over from the stack's PostgreSQL.
+    /// The PostgreSQL that took over from the stack's.
     successor: OnceLock<Postgres>,
-    /// The harness' own way to PostgreSQL, which no fault touches.
+    /// The harness's own proxy to PostgreSQL, which no fault affects.
     database: Proxy,
     pub stack: Stack,
     pub log_reader: LogReader,
@@ -59,7 +59,7 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it all, with two workers; what they write goes into files in this folder.
+    /// Starts everything, with two workers; the services' logs go into files in this folder.
     pub fn start(logs: &Path) -> anyhow::Result<World> {
         let stack = Stack::start()?;
         let mut ways = Vec::new();
@@ -106,13 +106,13 @@ impl World {
         Ok(world)
     }
 
-    /// The primary of Redis, and the server that may take over.
+    /// The primary Redis, and the one that may take over.
     pub fn redis(&self) -> (&Redis, &Redis) {
         let (first, second) = (&self.stack.redis, &self.second_redis);
         if self.redis_is_second.load(Ordering::SeqCst) { (second, first) } else { (first, second) }
     }
 
-    /// Notes that the servers of Redis have changed roles.
+    /// Records that the two Redis servers have swapped roles.
     pub fn swap_redis(&self) {
         self.redis_is_second.fetch_xor(true, Ordering::SeqCst);
     }
@@ -126,22 +126,22 @@ impl World {
         self.successor.get().is_some()
     }
 
-    /// Notes who took over from the stack's PostgreSQL.
+    /// Records the server that took over from the stack's PostgreSQL.
     pub fn fail_over_postgres(&self, successor: Postgres) {
         self.database.lead_to(successor.port);
         self.database.drop_connections();
-        // A plan has it once at most.
+        // A plan has this fault at most once.
         let _ = self.successor.set(successor);
     }
 
-    /// Waits until each worker has partitions: a fault that meets nobody at work tries nothing.
+    /// Waits until each worker has partitions: a fault tests nothing while the workers are idle.
     fn until_assigned(&self) -> anyhow::Result<()> {
         let all = || Ok(lock(&self.workers).iter().all(|worker| worker.log().contains(ASSIGNED)).then_some(()));
         let assigned = asked(SETUP, Duration::from_millis(100), all)?;
         assigned.with_context(|| format!("the workers have no partitions after {SETUP:?}"))
     }
 
-    /// What the services of a way read: the servers are behind its proxies.
+    /// The environment of the services that use these proxies.
     fn env(&self, way: usize) -> anyhow::Result<Vec<(String, String)>> {
         let way = self.ways.get(way).context("there is no such way")?;
         let mut env = self.scope.env();
@@ -152,7 +152,7 @@ impl World {
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
             ("DATABASE_TIMEOUT", &format!("{}s", STORE_TIMEOUT.as_secs())),
-            // Much to write, for the time in which nobody reads it.
+            // Many log lines, to fill the pipe while the harness does not read it.
             ("ACCESS_LOG", "all"),
         ]));
         Ok(env)
@@ -164,7 +164,7 @@ impl World {
         Service::spawn_read_by(&self.log_reader, program, args, env, &log)
     }
 
-    /// The ways of those whom a fault concerns.
+    /// The proxies that a fault affects.
     pub fn ways_of(&self, whom: Whom) -> impl Iterator<Item = &Way> {
         self.ways.iter().enumerate().filter(move |(way, _)| whom.has(*way)).map(|(_, way)| way)
     }
@@ -176,7 +176,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes a worker out, by chance, if there is one; it runs on until it is told otherwise.
+    /// Removes a worker from the list, chosen by this number, if there is one; the process keeps running.
     pub fn take_worker(&self, choice: usize) -> Option<Service> {
         let mut workers = lock(&self.workers);
         let place = choice.checked_rem(workers.len())?;
@@ -191,7 +191,7 @@ impl World {
         lock(&self.workers).len()
     }
 
-    /// Starts what ended by itself anew, as a platform does. What a fault has in hand is left to it.
+    /// Restarts services that ended by themselves, as a platform does, except those that a fault holds.
     pub fn tend(&self) -> anyhow::Result<()> {
         let ended: Vec<_> = lock(&self.workers).extract_if(.., |worker| !worker.is_running()).collect();
         for worker in ended {
@@ -208,7 +208,7 @@ impl World {
         Ok(())
     }
 
-    /// Says whether a service still runs that nobody has told to end, and notes where it does not.
+    /// Whether a service still runs that was not stopped on purpose; records it if it does not.
     pub fn still_runs(&self, service: &Service) -> bool {
         if service.is_running() {
             return true;
@@ -237,7 +237,7 @@ impl World {
         self.spawn(Program::Api, &[], &env)
     }
 
-    /// The right to do something to the server of a fault.
+    /// The lock on the server that a fault affects.
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
         fault.turn().and_then(|turn| self.turns.get(turn as usize)).map(lock)
     }

@@ -1,4 +1,4 @@
-//! Building our own binaries, so that a test never runs an old one.
+//! Builds the services' binaries, so that a test never runs an outdated one.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::dir;
 
-/// Builds `api-service` and `worker-service` with the profile of this executable, once in a
-/// process; gives their folder. `DEVSTACK_BINARIES` names one that holds them already.
+/// Builds `api-service` and `worker-service` with the profile of this executable, once per process,
+/// and returns their folder. `DEVSTACK_BINARIES` names a folder that already has them.
 pub fn binaries() -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
@@ -26,7 +26,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let release = exe.strip_prefix(&target).is_ok_and(|rest| rest.iter().any(|part| part == "release"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        // With devstack, as the Makefile has it: cargo then chooses the same features and compiles nothing twice.
+        // Include devstack, as the Makefile does: cargo then resolves the same features and compiles nothing twice.
         .args(["build", "-p", "devstack", "-p", "api-service", "-p", "worker-service", "--bins"])
         .arg("--target-dir")
         .arg(&target)

@@ -1,4 +1,4 @@
-//! What the command does, a file for each part.
+//! The subcommands, one file each.
 
 pub(crate) mod dev;
 pub(crate) mod exec;

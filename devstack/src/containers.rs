@@ -1,5 +1,5 @@
-//! The servers that all tests share, as containers of the official images: what `devstack exec` starts where
-//! `DEVSTACK_SERVERS` is `containers`. They listen on the host's network, with the settings of the processes.
+//! The servers that all tests share, as containers of the official images: `devstack exec` starts them if
+//! `DEVSTACK_SERVERS` is `containers`. They use the host's network and the same settings as the processes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::kafka::{JVM, Place};
 use crate::postgres::SETTINGS;
 use crate::{Endpoints, Ports, port};
 
-/// What `docker-compose.yml` has, too.
+/// The same version as in `docker-compose.yml`.
 const POSTGRES: (&str, &str) = ("postgres", "17.11-bookworm");
 /// Likewise.
 const REDIS: (&str, &str) = ("redis", "7.4.11-bookworm");
-/// Likewise; the version is that of `kafka/pom.xml`.
+/// Likewise, and as in `kafka/pom.xml`.
 const KAFKA: (&str, &str) = ("apache/kafka", "4.3.1");
-/// With the download of an image.
+/// Includes the download of an image.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// As in `docker-compose.yml`: PostgreSQL takes more than the 64 MiB that a container has.
+/// As in `docker-compose.yml`: PostgreSQL needs more than a container's default of 64 MiB.
 const SHARED_MEMORY: u64 = 128 << 20;
 
-/// Three running containers. Dropped, they are removed with their data. They cannot be broken, and have nothing
-/// beside: a test that needs that starts servers of its own, which are processes.
+/// Three running containers. Dropping them removes them with their data. Tests cannot inject faults into them: such
+/// a test starts its own servers, as processes.
 #[derive(Debug)]
 pub struct Containers {
     ports: Ports,
@@ -32,7 +32,7 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Starts them, one after the other; returns when each takes connections.
+    /// Starts them one after the other; returns when all accept connections.
     pub fn start() -> anyhow::Result<Containers> {
         let ports = Ports::free();
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>().into_iter();
@@ -41,7 +41,7 @@ impl Containers {
             .with_cmd(words(&["redis-server", "--bind", "127.0.0.1", "--port", &ports.redis.to_string(), "--save", ""]))
             .start()?;
 
-        // What it says on its standard output while it makes its tables is said of a server that nobody reaches.
+        // On stdout the image logs the same message for a temporary server during initdb, which is not reachable.
         let postgres = image(POSTGRES, WaitFor::message_on_stderr("database system is ready to accept connections"))
             .with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust")
             .with_env_var("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8 --locale=C")
@@ -76,7 +76,7 @@ fn image((name, tag): (&str, &str), ready: WaitFor) -> ContainerRequest<GenericI
     image.with_network("host").with_shm_size(SHARED_MEMORY).with_startup_timeout(START_TIMEOUT)
 }
 
-/// A broker's settings as the image takes them, each in a variable.
+/// A broker's settings as environment variables, the form that the image takes.
 fn environment(properties: &str) -> impl Iterator<Item = (String, String)> {
     let settings = properties.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     let variable = |setting: &str| setting.to_uppercase().replace('_', "__").replace('-', "___").replace('.', "_");

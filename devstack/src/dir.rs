@@ -1,4 +1,4 @@
-//! Where things lie on disk, and the tidying up after owners that were killed.
+//! The folders on disk, and the cleanup after owners that were killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::process::{everyone, owner_is_dead, send, this};
 
 /// A file in a stack's folder that keeps it from being removed.
 const KEEP: &str = "keep";
-/// In a stack's folder, a link to data that had to lie elsewhere.
+/// A link in a stack's folder to data that had to be placed elsewhere.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
 pub(crate) fn workspace() -> PathBuf {
@@ -20,7 +20,7 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// Cargo's target folder, which this executable lies in.
+/// Cargo's target folder, which contains this executable.
 pub fn target() -> PathBuf {
     std::env::current_exe()
         .ok()
@@ -28,14 +28,14 @@ pub fn target() -> PathBuf {
         .unwrap_or_else(|| workspace().join("target"))
 }
 
-/// The folder of one server, or of several; it goes with the last of them.
+/// The folder of one or several servers; it is removed with the last of them.
 #[derive(Debug)]
 pub(crate) struct StackDir {
     path: PathBuf,
 }
 
 impl StackDir {
-    /// A new folder, named for this process, after removing those of dead ones.
+    /// Removes the folders of dead processes, then creates one named after this process.
     pub(crate) fn create() -> anyhow::Result<Arc<StackDir>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let root = target().join("devstack");
@@ -72,7 +72,7 @@ impl Drop for StackDir {
     }
 }
 
-/// Removes the folders of stacks whose owner is dead, and what still runs in them: a frozen
+/// Removes the folders of stacks whose owner is dead, and kills processes that still run in them: a frozen
 /// backend does not notice that its postmaster died.
 fn tidy(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };
@@ -102,8 +102,8 @@ fn remove(path: &Path) {
     }
 }
 
-/// Makes a folder that later processes look for, under its name only once it is complete. If another process was
-/// quicker, its one is as good.
+/// Creates a folder that later processes reuse. It gets its name only once it is complete. If another process
+/// was faster, that folder is equally good.
 pub(crate) fn keep(kept: &Path, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let new = kept.with_extension(format!("new-{}-{:08x}", std::process::id(), fastrand::u32(..)));
     make(&new).and_then(|()| Ok(fs::rename(&new, kept)?)).inspect_err(|_| {

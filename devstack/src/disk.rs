@@ -1,7 +1,6 @@
-//! A small disk that can be filled up: a file system in memory, whose size is that of what it holds
-//! while it is full.
+//! A disk that a test can fill: a tmpfs that is shrunk to the size of its contents to make it full.
 //!
-//! To mount it takes the rights of an administrator.
+//! Mounting it requires root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +11,19 @@ use anyhow::Context as _;
 use crate::process::{owner_is_dead, this};
 use crate::spawn::{Account, output};
 
-/// What it holds at most while it is not full: a bound, taken from memory only as it is used.
+/// Its size while it is not full. Memory is used only for the actual contents.
 const ROOM: u64 = 4 << 30;
-/// What it is mounted from: this, and the number and the start of the process that owns it.
+/// The mount's source name: this prefix, then the pid and the start time of the owning process.
 const SOURCE: &str = "devstack-disk-";
 
-/// A mounted disk; dropped, it is gone with all that is on it.
+/// A mounted disk. Dropping it unmounts it and discards its contents.
 #[derive(Debug)]
 pub struct SmallDisk {
     path: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts one for this account, after removing those of dead owners.
+    /// Unmounts the disks of dead owners, then mounts one for this account.
     pub(crate) fn mount(account: Option<Account>) -> anyhow::Result<SmallDisk> {
         tidy();
         let (pid, started) = this();
@@ -45,7 +44,7 @@ impl SmallDisk {
         &self.path
     }
 
-    /// Leaves no room on it beside what it holds.
+    /// Leaves no free space on it.
     pub fn fill(&self) -> anyhow::Result<()> {
         let mut filled = Ok(());
         for _ in 0..20 {
@@ -73,7 +72,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Removes the disks whose owner is dead.
+/// Unmounts the disks whose owner is dead.
 fn tidy() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines() {
@@ -85,7 +84,7 @@ fn tidy() {
     }
 }
 
-/// At once for those who look for it, and for those who have files of it open when they close them.
+/// Unmounts lazily: the path is free at once, and open files stay valid until they are closed.
 fn unmount(path: &Path) {
     let unmounted = output(Command::new("umount").arg("-l").arg(path)).and_then(|_| Ok(fs::remove_dir(path)?));
     if let Err(error) = unmounted {

@@ -1,4 +1,4 @@
-//! Where the servers are, and the stack that all tests of a process share.
+//! The servers' addresses, and the stack that all tests of a process share.
 
 use std::sync::OnceLock;
 
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secured, Stack};
 
-/// The environment variable through which `devstack exec` hands its servers on.
+/// The environment variable in which `devstack exec` passes its servers to the command.
 pub(crate) const VARIABLE: &str = "DEVSTACK";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// `host:port`.
     pub kafka_brokers: String,
-    /// The superuser's way to the database `postgres`.
+    /// The URL of the database `postgres`, as superuser.
     pub postgres_url: String,
     /// `redis://host:port`.
     pub redis_url: String,
-    /// Kafka's secured listener, where it has one.
+    /// Kafka's secured listener, if it has one.
     pub kafka_secured: Option<Secured>,
 }
 
 impl Endpoints {
-    /// The variable that hands these on to a child's [`endpoints`].
+    /// The variable that passes these to a child's [`endpoints`].
     pub fn env(&self) -> anyhow::Result<(String, String)> {
         Ok((VARIABLE.to_owned(), serde_json::to_string(self)?))
     }
 }
 
-/// The servers that this process's tests share: those of the `devstack exec` that it runs under,
-/// else ones of its own, started here and now, that end with the process.
+/// The servers that this process's tests share: those of the surrounding `devstack exec`, or else its own,
+/// which the first call starts and which end with the process.
 pub fn endpoints() -> &'static Endpoints {
     static SHARED: OnceLock<(Endpoints, Option<Stack>)> = OnceLock::new();
     let (endpoints, _) = SHARED.get_or_init(|| match shared() {

@@ -1,4 +1,4 @@
-//! How far a consumer group is.
+//! The progress of a consumer group.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use crate::process::{STEP, asked};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// By partition: what the group has committed, and where the log ends, behind transactions that are open too.
+/// By partition: the group's committed offset and the end of the log, including open transactions.
 pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", group).set("isolation.level", "read_uncommitted");
@@ -28,25 +28,25 @@ pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTre
     let mut offsets = BTreeMap::new();
     for element in asked_of_coordinator(&consumer, &list)?.elements() {
         let (_, end) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?;
-        // Nothing committed is a negative number.
+        // A negative offset means that nothing is committed.
         offsets.insert(element.partition(), (element.offset().to_raw().unwrap_or(0).max(0), end));
     }
     Ok(offsets)
 }
 
-/// Waits until the group has a coordinator. The first question for one makes a new broker create its topic of
-/// offsets, so that a member that joins later need not wait for that.
+/// Waits until the group has a coordinator. The first request makes a new broker create its offsets topic, so
+/// that a member that joins later does not wait for it.
 pub fn await_coordinator(brokers: &str, group: &str) -> anyhow::Result<()> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create()?;
-    // Of no topic that there is: what is asked for does not matter.
+    // The topic need not exist: only the request matters.
     let mut list = TopicPartitionList::new();
     list.add_partition("none", 0);
     asked_of_coordinator(&consumer, &list)?;
     Ok(())
 }
 
-/// A group's coordinator that has just come, or reads what was committed, says so, and is asked again.
+/// Repeats the request while the group's coordinator is new or still loads its offsets.
 fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -63,7 +63,7 @@ fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> K
     }
 }
 
-/// Waits until the group has committed all there is.
+/// Waits until the group has committed the whole log.
 pub fn until_caught_up(brokers: &str, topic: &str, group: &str, patience: Duration) -> anyhow::Result<()> {
     let is_caught_up = || Ok(committed(brokers, topic, group)?.values().all(|(at, end)| at >= end).then_some(()));
     let caught_up = asked(patience, Duration::from_millis(200), is_caught_up)?;

@@ -1,4 +1,4 @@
-//! Apache Kafka, one node or three, as processes of our own.
+//! Apache Kafka with one node or three, as child processes.
 
 mod cluster;
 mod java;
@@ -27,10 +27,10 @@ use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
 use crate::{Proxy, port, spawn};
 
-/// No pauses for a large heap, no compiler that works for later at the cost of now.
+/// A small heap without long pauses, and only the quick compiler: a fast start matters more than peak speed.
 const HEAP: &str = "-Xmx512m";
 pub(crate) const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
-/// An id for the cluster: 16 bytes in base 64, any.
+/// The cluster's id: any 16 bytes in base64.
 const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
 
 #[derive(Debug)]
@@ -38,21 +38,20 @@ pub struct Kafka {
     pub(crate) server: Server,
     brokers: String,
     secured: Option<Secured>,
-    /// Its settings, to be changed while it is stopped.
+    /// Its settings file; change it only while the broker is stopped.
     config: PathBuf,
-    /// Where this one saves its classes at its end, and where the next ones look for them.
+    /// The class archive (AppCDS) that this broker writes at exit, and the path from which later brokers load it.
     classes: Option<(PathBuf, PathBuf)>,
 }
 
 impl Kafka {
-    /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
-    /// it is killed.
+    /// Starts a broker without the other servers; see [`Kafka::secured`] for the password. Dropping it kills
+    /// it.
     pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
         Kafka::start_in(&StackDir::create()?, port::free(), secured)
     }
 
-    /// Starts it with its files in `dir`, and with a secured listener beside the usual one where a password for it is
-    /// given.
+    /// Starts it with its files in `dir`; with a password it also has a secured listener.
     pub(crate) fn start_in(dir: &Arc<StackDir>, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
         Kafka::start_as(dir, dir.path(), Place { id: 1, port, controller: port::free() }, secured)
     }
@@ -73,7 +72,7 @@ impl Kafka {
         let server = Server::launch(Recipe {
             name: "Kafka",
             port,
-            // It saves its classes at an orderly end.
+            // It saves the class archive only at a graceful exit.
             discard: if jvm.archive_to.is_some() { Signal::TERM } else { Signal::KILL },
             command: Box::new(move || {
                 let mut command = jvm.command("kafka.Kafka", true);
@@ -97,9 +96,9 @@ impl Kafka {
         self.secured.as_ref()
     }
 
-    /// Ways into the broker that can be cut and slowed, each by itself. A client is told where to find
-    /// the broker by the listener that it asks, so each way has a listener of its own that names its
-    /// proxy. The broker is started anew for it.
+    /// Proxies to the broker that can be cut and slowed individually. A client learns the broker's address from
+    /// the listener that it contacts, so each proxy has its own listener that advertises it. The broker is
+    /// restarted for this.
     pub fn proxies(&self, count: usize) -> anyhow::Result<Vec<Proxy>> {
         let ports: Vec<_> = std::iter::repeat_with(port::free).take(count).collect();
         let proxies = ports.iter().map(|port| Ok(Proxy::to(*port)?)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -108,7 +107,7 @@ impl Kafka {
         Ok(proxies)
     }
 
-    /// Gives the broker these settings, over those that it has, and starts it anew.
+    /// Adds or replaces these settings and restarts the broker.
     pub fn set(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
         self.change(|properties| changed(properties, changes))
     }
@@ -119,7 +118,7 @@ impl Kafka {
         self.server.restart()
     }
 
-    /// Hands the classes that it saved at its end, if it did, to the brokers after it.
+    /// Makes the class archive that it saved at exit, if any, available to later brokers.
     pub(crate) fn keep_classes(&self) {
         if let Some((from, to)) = &self.classes
             && from.exists()
@@ -128,8 +127,8 @@ impl Kafka {
         }
     }
 
-    /// Where it is the first broker that saves its classes, does so now, by a restart: those that come while it
-    /// runs start in half the time.
+    /// If no class archive exists yet, restarts this broker to save one now: brokers that start while it runs then
+    /// need half the time.
     pub(crate) fn hand_classes_on(&self) -> anyhow::Result<()> {
         if self.classes.as_ref().is_none_or(|(_, archive)| archive.exists()) {
             return Ok(());
@@ -144,10 +143,10 @@ struct Jvm {
     java: &'static Path,
     class_path: String,
     logging: PathBuf,
-    /// Loaded classes, saved by the first broker that ended in an orderly way: the later ones
-    /// start in half the time.
+    /// The archive of loaded classes, saved by the first broker that exited gracefully: later ones start in half
+    /// the time.
     archive: PathBuf,
-    /// Where this broker saves them, if none did.
+    /// Where this broker saves it, if it does not exist yet.
     archive_to: Option<PathBuf>,
 }
 
@@ -167,7 +166,7 @@ impl Jvm {
         command.arg(HEAP).args(JVM);
         if self.archive.exists() {
             command.arg(format!("-XX:SharedArchiveFile={}", self.archive.display()));
-            // One that another Java wrote is passed over without a word.
+            // Java silently ignores an archive of another version.
             command.arg("-Xshare:auto").arg("-Xlog:disable");
         } else if let (true, Some(file)) = (save_classes, &self.archive_to) {
             command.arg(format!("-XX:ArchiveClassesAtExit={}", file.display()));
@@ -182,7 +181,7 @@ impl Jvm {
     }
 }
 
-/// Whether it serves: a broker registered, and a leader for each partition there is.
+/// Whether it serves: a broker is registered and each partition has a leader.
 fn answers(port: u16) -> anyhow::Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", format!("127.0.0.1:{port}"))

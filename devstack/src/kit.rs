@@ -1,5 +1,5 @@
-//! What the tests of all crates have in common: waiting, events, records, a service, and what it says of its faults.
-//! Whatever does not come or cannot be done panics, for a test cannot go on then.
+//! Helpers for the tests of all crates: waiting, events, records, running services, and checks of their fault reports.
+//! They panic on a timeout or an error, because a test cannot continue then.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,7 +23,7 @@ pub use self::wait::{PATIENCE, found, until, until_blocking};
 pub use crate::runbook::Report;
 pub use crate::said::{json_lines, logged, sample, samples};
 
-/// Does what blocks, on a thread of its own.
+/// Runs blocking work on its own thread.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
@@ -33,18 +33,18 @@ pub async fn scope(name: &str) -> Scope {
     blocking(move || Scope::new(&name).unwrap()).await
 }
 
-/// Names and values, to be kept.
+/// Names and values as owned strings.
 pub fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// An address where nobody listens.
+/// An address on which nothing listens.
 pub fn nobody() -> String {
     format!("127.0.0.1:{}", crate::port::free())
 }
 
-/// Lets this process's log, whole and as JSON, go into a file that `make test` looks through (see
-/// [`logs`](crate::logs)). Gives the file, made anew, once; `start` has the log written there.
+/// Writes this process's complete log as JSON to a file that `make test` searches (see [`logs`](crate::logs)).
+/// Creates the file once and passes it to `start`, which directs the log there; returns its path.
 pub fn keep_log(name: &str, start: impl FnOnce(std::fs::File)) -> &'static std::path::Path {
     static KEPT: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
     KEPT.get_or_init(|| {
@@ -54,7 +54,7 @@ pub fn keep_log(name: &str, start: impl FnOnce(std::fs::File)) -> &'static std::
     })
 }
 
-/// What a worker's health says of its only group.
+/// The report on the worker's only group, from its health.
 pub fn only_group(report: &serde_json::Value) -> &serde_json::Value {
     report["groups"].as_object().and_then(|groups| groups.values().next()).unwrap_or(&serde_json::Value::Null)
 }

@@ -1,5 +1,5 @@
-//! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free
-//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone.
+//! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free ports of
+//! 127.0.0.1, with their data under `target/devstack`. They are removed when their owner ends.
 //!
 //! A test asks for a [`Scope`], which is its own database, topic names, group and key prefix on
 //! the servers that all tests share ([`endpoints`]). A test that breaks servers starts its own

@@ -1,5 +1,5 @@
-//! Services' output on its way into files, through pipes that are not always read: what a log driver does that is
-//! stuck.
+//! Copies the services' output into files through pipes. It can stop reading the pipes, to simulate a log driver that
+//! is stuck.
 
 use std::fs::File;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _, pipe};
@@ -12,12 +12,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::pipe::fcntl_setpipe_size;
 
-/// What fits into a pipe, the least there is: a few lines, and it is full.
+/// The capacity of a pipe. This is the smallest possible, so that a few lines fill it.
 const ROOM: usize = 4096;
-/// A pipe with less room than this is full: it does not take a part of a line.
+/// A pipe with less free space than this counts as full, because it does not take part of a line.
 const LONG_LINE: usize = 1024;
 
-/// Reads what services write, unless it is told to stop; cloning shares it.
+/// Reads the services' output unless it is stopped; clones share the state.
 #[derive(Debug, Default, Clone)]
 pub struct LogReader(Arc<Reading>);
 
@@ -28,7 +28,7 @@ struct Reading {
 }
 
 impl LogReader {
-    /// One that does not read until it is told to: a service that starts then finds its pipe full.
+    /// A reader that is stopped at first: a service that starts then has a full pipe.
     pub fn stopped() -> Self {
         let reader = Self::default();
         reader.read(false);
@@ -39,19 +39,19 @@ impl LogReader {
         self.0.is_stopped.store(!on, Ordering::Relaxed);
     }
 
-    /// How many pipes were full so far when the reading went on.
+    /// The number of pipes so far that were full when reading resumed.
     pub fn full(&self) -> usize {
         self.0.full.load(Ordering::Relaxed)
     }
 
-    /// A pipe into this file: the end to write to.
+    /// The writing end of a pipe into this file.
     pub(crate) fn pipe_into(&self, log: &Path) -> anyhow::Result<PipeWriter> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         let (reader, mut writer) = pipe().context("no pipe")?;
         fcntl_setpipe_size(&writer, ROOM).context("a pipe of another size")?;
         if self.is_stopped() {
-            // So much there is room for: it waits for nobody.
+            // This does not block: the pipe has exactly this capacity.
             writer.write_all(&[b'\n'; ROOM])?;
         }
         let of_thread = self.clone();
@@ -59,7 +59,7 @@ impl LogReader {
         Ok(writer)
     }
 
-    /// Until the last writer is gone.
+    /// Copies until the last writer has closed the pipe.
     fn copy(&self, mut reader: PipeReader, mut file: File) {
         let mut piece = [0; ROOM];
         loop {

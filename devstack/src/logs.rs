@@ -1,9 +1,9 @@
-//! What was logged in a test run, all in one place, and looked through in the end: no line may hold
-//! a payload, a token or a secret, nor its message twice.
+//! Collects all logs of a test run in one folder and searches them at the end: no line may contain a payload, a
+//! token or a secret, or have two messages.
 //!
-//! Every [`Service`](crate::Service) leaves its log here by itself, and so do tests that run a
-//! service in their own process. What must not be there is planted: in payloads, in the secrets of
-//! tokens, in passwords. Tokens are known by their beginning.
+//! Every [`Service`](crate::Service) puts its log here, and so do tests that run a service in their own
+//! process. The tests put a marker ([`PLANTED`]) into payloads, token secrets and passwords. Tokens are
+//! recognised by their prefix.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -14,11 +14,11 @@ use anyhow::{Context as _, ensure};
 
 use crate::dir::target;
 
-/// What tests put wherever a payload, a token or a secret is.
+/// The marker that tests put into payloads, tokens and secrets.
 pub const PLANTED: &str = "planted-7f3a";
-/// What every JWT begins with: `{"` in base64url.
+/// The prefix of every JWT: `{"` in base64url.
 const TOKEN: &str = "eyJ";
-/// Whose logs there have to be, or somebody's were not looked at.
+/// The sources whose logs must exist; otherwise the search would miss one.
 const WHOSE: [&str; 4] = ["api-service", "worker-service", "api-tests", "worker-tests"];
 
 fn folder() -> anyhow::Result<PathBuf> {
@@ -33,13 +33,13 @@ pub fn file(whose: &str) -> anyhow::Result<PathBuf> {
     Ok(folder()?.join(format!("{whose}.{}.{count}.log", std::process::id())))
 }
 
-/// Keeps a log that somebody else writes, and may remove.
+/// Keeps a log by a hard link, because its writer may delete it.
 pub(crate) fn keep(log: &Path, whose: &str) -> anyhow::Result<()> {
     let kept = file(whose)?;
     fs::hard_link(log, &kept).with_context(|| format!("cannot keep {} as {}", log.display(), kept.display()))
 }
 
-/// Looks through all of them; says how many lines there were.
+/// Searches all logs; returns a summary with the number of lines.
 pub fn look_through() -> anyhow::Result<String> {
     let (mut files, mut lines, mut found) = (Vec::new(), 0, Vec::new());
     for entry in fs::read_dir(folder()?)? {
@@ -59,12 +59,12 @@ pub fn look_through() -> anyhow::Result<String> {
     Ok(format!("{lines} lines in {} logs, and no payload, token or secret in them", files.len()))
 }
 
-/// What a line tells that it must not.
+/// The kind of forbidden content in a line, if any.
 pub fn told(line: &str) -> Option<&'static str> {
     if line.contains(PLANTED) {
         return Some("what was planted");
     }
-    // A field of that name, beside the event's own: whoever reads JSON keeps one of them.
+    // A field named `message` beside the event's own message: a JSON parser keeps only one of them.
     if line.matches(r#""message":"#).count() > 1 {
         return Some("two messages");
     }

@@ -1,4 +1,4 @@
-//! PgBouncer in front of a PostgreSQL, as a pooler of transactions.
+//! PgBouncer in front of a PostgreSQL, as a transaction pooler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::postgres::{account, data_dir, hand_over, psql};
 use crate::server::{Recipe, Server};
 use crate::spawn::{self, Account};
 
-/// Debian's place for it, which is not in everybody's `PATH`.
+/// Debian's path; its folder is often not in a user's `PATH`.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one that leads to the PostgreSQL on this port, with so many connections to each of its databases.
+    /// Starts a pooler for the PostgreSQL on this port, with this many connections to each database.
     pub fn start(postgres: u16, connections: u32) -> anyhow::Result<PgBouncer> {
         let (dir, port, account) = (StackDir::create()?, port::free(), account()?);
         let program = spawn::in_path("pgbouncer").unwrap_or_else(|| PathBuf::from(PROGRAM));
@@ -30,7 +30,7 @@ impl PgBouncer {
         let folder = data_dir(dir.path(), account)?;
         let users = folder.join("users.txt");
         let settings = folder.join("pgbouncer.ini");
-        // It asks nobody for a password, and is reached from this machine only, as the server behind it.
+        // No password: like its server, it only listens on this machine.
         write(&users, "\"postgres\" \"\"\n", account)?;
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={postgres}\n\
@@ -59,13 +59,13 @@ impl PgBouncer {
         Ok(PgBouncer { server, port })
     }
 
-    /// The URL of a database behind it, of the URL that leads past it.
+    /// The pooler's URL of a database, from its direct URL.
     pub fn url(&self, direct: &str) -> anyhow::Result<String> {
         port::replaced(direct, self.port)
     }
 }
 
-/// A file that its user can read.
+/// Writes a file that only the pooler's user can read.
 fn write(file: &Path, text: &str, account: Option<Account>) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     hand_over(file, 0o600, account)

@@ -1,12 +1,12 @@
-//! Ports for servers that go away and come back.
+//! Ports for servers that are stopped and restarted.
 //!
-//! They are taken from below the kernel's ephemeral range: a client that keeps trying to reach a
-//! stopped server there could be given the server's own port for its end of the connection, and
-//! then speak to itself or keep the server from coming back.
+//! They are below the kernel's ephemeral range. Otherwise a client that keeps reconnecting to a stopped server
+//! could get the server's own port as its local port, and then talk to itself or keep the server from
+//! restarting.
 //!
-//! A port that was handed out is marked for as long as this process lives: by a socket of UDP with its
-//! number, which no server here uses. So another process is not given it while its server is still to
-//! come, or is stopped; and the mark is gone with us, however we end.
+//! A port that was handed out is reserved while this process lives, by a UDP socket with the same number; no
+//! server here uses UDP. So no other process gets the port before its server starts or while it is stopped.
+//! The kernel removes the reservation however this process ends.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,8 +20,8 @@ const RANGE: Range<u16> = 18_000..32_000;
 
 static MARKS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// A port of 127.0.0.1 that nobody listens on. It is not handed out again, here or in another process,
-/// while this one lives.
+/// A free port of 127.0.0.1. It is not handed out again, here or in another process, while this process
+/// lives.
 pub fn free() -> u16 {
     loop {
         let port = fastrand::u16(RANGE);
@@ -31,12 +31,12 @@ pub fn free() -> u16 {
     }
 }
 
-/// Whether something listens on this port of 127.0.0.1 (or on all addresses) already.
+/// Whether something already listens on this port of 127.0.0.1 or of all addresses.
 pub fn in_use(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
 }
 
-/// The port of a URL, with or without a path behind it.
+/// The port of a URL, with or without a path.
 pub fn of(url: &str) -> anyhow::Result<u16> {
     let address = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
     let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
@@ -48,7 +48,7 @@ pub fn replaced(url: &str, port: u16) -> anyhow::Result<String> {
     Ok(url.replacen(&format!(":{}", of(url)?), &format!(":{port}"), 1))
 }
 
-/// Sends this to a port of 127.0.0.1, and gives all that comes back until the other side closes.
+/// Sends this to a port of 127.0.0.1 and returns the whole answer until the other side closes.
 pub fn ask(port: u16, question: &str, patience: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
     stream.set_read_timeout(Some(patience))?;
@@ -58,7 +58,7 @@ pub fn ask(port: u16, question: &str, patience: Duration) -> std::io::Result<Str
     Ok(answer)
 }
 
-/// Takes this very port, where nobody listens on it and it was not handed out before.
+/// Reserves this port if nothing listens on it and it was not handed out before.
 pub fn claim(port: u16) -> bool {
     let Ok(mark) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { return false };
     if in_use(port) {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_another_process_was_given_is_not_given_again() {
-        // Marks are all that one process knows of another.
+        // Simulate another process: processes see only each other's UDP sockets.
         let (mark, port) = loop {
             let port = fastrand::u16(RANGE);
             if let Ok(mark) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {

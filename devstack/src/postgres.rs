@@ -1,4 +1,4 @@
-//! PostgreSQL, with its durability as it is by default: what was committed survives a crash.
+//! PostgreSQL with its default durability: committed data survives a crash.
 
 mod cluster;
 mod standby;
@@ -20,14 +20,13 @@ use crate::server::{Recipe, Server};
 use crate::spawn::{self, Account};
 use crate::tls::Certificates;
 
-/// Of every cluster here.
+/// Shared by all test clusters.
 pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
 
-/// In its folder, all that it writes.
+/// Its log file, in its folder.
 const LOG: &str = "postgres.log";
 
-/// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
-/// backends.
+/// A running, separate PostgreSQL cluster. `freeze` and `kill` apply to the postmaster and all its backends.
 #[derive(Debug)]
 pub struct Postgres {
     pub(crate) server: Server,
@@ -35,17 +34,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one of one's own, without the other servers. Dropped, it ends.
+    /// Starts a PostgreSQL without the other servers. Dropping it stops it.
     pub fn start() -> anyhow::Result<Postgres> {
         Postgres::start_in(&StackDir::create()?, port::free(), None)
     }
 
-    /// The same with TLS, under the name `localhost`; without it, it answers too.
+    /// The same with TLS for the name `localhost`; it also accepts connections without TLS.
     pub fn start_with_tls(certificates: &Certificates) -> anyhow::Result<Postgres> {
         Postgres::start_in(&StackDir::create()?, port::free(), Some(certificates))
     }
 
-    /// Creates a cluster under `dir`, and starts it on this port.
+    /// Creates a cluster under `dir` and starts it on this port.
     pub(crate) fn start_in(dir: &Arc<StackDir>, port: u16, tls: Option<&Certificates>) -> anyhow::Result<Postgres> {
         let bin = bin_dir()?;
         let account = account()?;
@@ -57,25 +56,25 @@ impl Postgres {
         Ok(Postgres { server: run(&bin, account, data, dir, port)?, port })
     }
 
-    /// A disk that its user owns, for a tablespace that can run out of room; an error where none may be mounted.
+    /// A disk owned by the server's user, for a tablespace that can become full; an error without the right to mount.
     pub fn small_disk(&self) -> anyhow::Result<SmallDisk> {
         SmallDisk::mount(account()?)
     }
 
-    /// Its database `postgres`, as its superuser.
+    /// The URL of its database `postgres`, as superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 }
 
 impl Drop for Postgres {
-    /// With its process alone it would leave a segment of shared memory behind.
+    /// Ends it properly: if only its process were killed, it would leave a shared memory segment.
     fn drop(&mut self) {
         self.server.dismiss();
     }
 }
 
-/// Has a cluster offer TLS. Its key has to be its own user's.
+/// Enables TLS in a cluster. The server's user must own the key.
 fn offer_tls(data: &Path, account: Option<Account>, files: &Certificates) -> anyhow::Result<()> {
     for (from, name) in [(&files.certificate, "server.crt"), (&files.key, "server.key")] {
         let to = data.join(name);
@@ -95,14 +94,14 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, dir: &Arc<StackDir>,
         command: Box::new(move || {
             let mut command = spawn::command(&postgres, account);
             command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
-            // Its socket's path may be longer than a socket's may be.
+            // No Unix socket: its path could exceed the length limit of socket paths.
             for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="].iter().chain(&SETTINGS) {
                 command.args(["-c", setting]);
             }
             command
         }),
         stop: Signal::INT,
-        // At once and without a checkpoint; killed, it would leave a shared memory segment.
+        // Immediate, without a checkpoint. After SIGKILL it would leave a shared memory segment.
         discard: Signal::QUIT,
         ready: Box::new(move || {
             let answer = client(&pg_isready)
@@ -118,23 +117,23 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, dir: &Arc<StackDir>,
     })
 }
 
-/// Creates an empty database beside the one of `url`; gives its URL.
+/// Creates an empty database on the server of `url`; returns its URL.
 pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
     let (server, _) = url.rsplit_once('/').with_context(|| format!("no database in {url}"))?;
-    // Not template1: somebody's connection to it would be in the way.
+    // Not template1: CREATE DATABASE fails while anyone is connected to its template.
     psql(url, &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))
         .with_context(|| format!("cannot create database {name}"))?;
     Ok(format!("{server}/{name}"))
 }
 
-/// Runs one statement; gives what it returns, a line a row.
+/// Runs one statement; returns its result with one line per row.
 pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
     let mut psql = client(&psql_program()?);
     psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement]);
     spawn::output(&mut psql)
 }
 
-/// A program that speaks to a server of ours, whatever the environment says of others: that they want TLS, say.
+/// A client program for our servers. It ignores libpq's variables, which may require TLS, for example.
 fn client(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
@@ -143,16 +142,16 @@ fn client(program: &Path) -> Command {
     command
 }
 
-/// The one beside the server, where it is. Debian's in `PATH` is a script in Perl that looks for a version first,
-/// and takes several times as long.
+/// The `psql` beside the server, if it exists. Debian's `psql` in `PATH` is a Perl script that first selects a
+/// version, and takes several times as long.
 fn psql_program() -> anyhow::Result<PathBuf> {
     let beside = bin_dir().map(|bin| bin.join("psql")).ok().filter(|psql| psql.is_file());
     beside.or_else(|| spawn::in_path("psql")).context("psql is not installed (devstack/install does that)")
 }
 
-/// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.
+/// The folder of initdb and postgres: `PG_BIN`, a folder of `PATH`, or the system's newest version.
 pub(crate) fn bin_dir() -> anyhow::Result<PathBuf> {
-    // Some put links to a few of them into PATH; we need these three, of one version.
+    // Some systems link only a few of them into PATH; we need all three of the same version.
     let complete = |bin: &Path| ["initdb", "postgres", "pg_isready"].iter().all(|program| bin.join(program).is_file());
     if let Some(bin) = std::env::var_os("PG_BIN").map(PathBuf::from) {
         ensure!(complete(&bin), "no initdb and postgres in PG_BIN");
@@ -176,7 +175,7 @@ pub(crate) fn bin_dir() -> anyhow::Result<PathBuf> {
         .context("the PostgreSQL server is not installed (devstack/install does that)")
 }
 
-/// PostgreSQL refuses to run as root: its own user then, or nobody.
+/// The account to run PostgreSQL as, because it refuses to run as root: `postgres` or `nobody`.
 pub(crate) fn account() -> anyhow::Result<Option<Account>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -193,9 +192,9 @@ pub(crate) fn account() -> anyhow::Result<Option<Account>> {
         .context("PostgreSQL does not run as root, and there is no user postgres or nobody")
 }
 
-/// A folder that `account` owns and can reach. Where the repository lies under a folder closed to
-/// it, such as /root, the data goes to the system's folder for temporary files: less than giving
-/// a server that trusts every local caller the right to read all files.
+/// A folder that `account` owns and can reach. If the repository is in a folder closed to it, such as /root,
+/// the data goes to the system's temporary folder. The alternative would be to give read access to all files to
+/// a server that trusts every local client.
 pub(crate) fn data_dir(dir: &Path, account: Option<Account>) -> anyhow::Result<PathBuf> {
     let here = dir.join("postgres");
     own(&here, account)?;
@@ -218,7 +217,7 @@ fn own(dir: &Path, account: Option<Account>) -> anyhow::Result<()> {
     hand_over(dir, 0o700, account).context("cannot give PostgreSQL its data directory")
 }
 
-/// Makes a file or a folder a server's own.
+/// Sets the mode of a file or folder, and makes the account its owner.
 pub(crate) fn hand_over(path: &Path, mode: u32, account: Option<Account>) -> anyhow::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     if let Some(Account { uid, gid }) = account {

@@ -1,4 +1,4 @@
-//! One child process and the signals that it can be sent.
+//! A child process, and signals to it.
 
 use std::fs;
 use std::process::{Child, ExitStatus};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often a wait looks again: well below what a test would notice.
+/// The polling interval of waits, short enough not to delay a test noticeably.
 pub(crate) const STEP: Duration = Duration::from_millis(5);
 
-/// A child process. Its number stays its own, as long as this lives: signals go out under the
-/// lock under which it is reaped.
+/// A child process. Its pid is not reused while it can be signalled: signals are sent under the lock
+/// under which it is reaped.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
@@ -29,7 +29,7 @@ impl Process {
         self.pid
     }
 
-    /// Sends it a signal; to one that has ended, nothing.
+    /// Sends it a signal, unless it has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let mut child = self.lock();
         if child.try_wait()?.is_none() {
@@ -48,12 +48,12 @@ impl Process {
         Ok(self.lock().try_wait()?)
     }
 
-    /// Waits for its end, for so long; `None` if it still runs.
+    /// Waits for its end for this time; `None` if it still runs.
     pub fn wait(&self, timeout: Duration) -> anyhow::Result<Option<ExitStatus>> {
         asked(timeout, STEP, || self.ended())
     }
 
-    /// Stops it and all below it from running. The parent first: it cannot start more of them.
+    /// Freezes it and all its descendants; the parent first, so that it cannot start more.
     pub fn freeze(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
             return Ok(()); // its number may be another's by now
@@ -67,7 +67,7 @@ impl Process {
         Ok(())
     }
 
-    /// Lets it and all below it run again.
+    /// Resumes it and all its descendants.
     pub fn thaw(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
             return Ok(()); // its number may be another's by now
@@ -78,7 +78,7 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    /// Kills it and all below it at once, as a crash of the machine would, and waits.
+    /// Kills it and all its descendants at once, like a crash of the machine, and waits.
     pub(crate) fn kill_tree(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
             return Ok(()); // its number may be another's by now
@@ -104,7 +104,7 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal; that the process is gone already is no error.
+/// Sends a signal; it is not an error if the process has already gone.
 pub(crate) fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(());
@@ -115,7 +115,7 @@ pub(crate) fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
     }
 }
 
-/// A process and all below it, each named so that a later one with its number is not meant.
+/// A process and its descendants, each identified by pid and start time, since a pid may be reused.
 #[derive(Debug)]
 pub struct Family(Vec<(u32, u64)>);
 
@@ -124,7 +124,7 @@ pub fn family(pid: u32) -> Family {
     Family(members.filter_map(|pid| Some((pid, stat(pid)?.started))).collect())
 }
 
-/// Asks those of a family that are left to end (SIGTERM), or kills them.
+/// Sends SIGTERM or SIGKILL to the remaining processes of a family.
 pub fn tell_family(family: &Family, kill: bool) {
     let signal = if kill { Signal::KILL } else { Signal::TERM };
     for (pid, started) in &family.0 {
@@ -134,7 +134,7 @@ pub fn tell_family(family: &Family, kill: bool) {
     }
 }
 
-/// All that it started, and they started, and still runs.
+/// Its running descendants.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let everyone = everyone();
     let mut found = vec![];
@@ -150,18 +150,18 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// What `/proc/PID/stat` says of a process, as far as it matters here.
+/// The relevant fields of `/proc/PID/stat`.
 pub(crate) struct Stat {
     pub(crate) pid: u32,
     pub(crate) state: char,
     pub(crate) parent: u32,
-    /// In clock ticks since the boot: with the number, this names a process for ever.
+    /// The start time in clock ticks since boot; with the pid it identifies a process uniquely.
     pub(crate) started: u64,
 }
 
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from its end.
+    // The name in parentheses may contain any character, so parse after its end.
     let (_, rest) = text.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     Some(Stat {
@@ -179,31 +179,31 @@ pub(crate) fn everyone() -> Vec<Stat> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
 }
 
-/// This process, by its number and its start.
+/// The pid and start time of this process.
 pub(crate) fn this() -> (u32, u64) {
     let pid = std::process::id();
     (pid, stat(pid).map_or(0, |stat| stat.started))
 }
 
-/// Whether a process is gone that something has in its name: `pid-start`, and perhaps more behind another dash.
+/// Whether the owner in a name has ended: the name is `pid-start`, possibly with more after another dash.
 pub(crate) fn owner_is_dead(name: &str) -> bool {
     let mut parts = name.split('-').map(str::parse::<u64>);
     let (Some(Ok(pid)), Some(Ok(started))) = (parts.next(), parts.next()) else { return false };
     u32::try_from(pid).ok().and_then(stat).is_none_or(|stat| stat.started != started)
 }
 
-/// Whether it runs: a dead one that nobody has reaped does not.
+/// Whether it runs; a zombie does not.
 fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
 
-/// A signal to stop is taken soon, not at once; this waits for it.
+/// Waits until SIGSTOP has taken effect, which is not immediate.
 fn settle(pid: u32) {
     let is_stopped = || Ok(stat(pid).is_none_or(|stat| matches!(stat.state, 'T' | 't' | 'Z' | 'X')).then_some(()));
     let _ = asked(Duration::from_secs(1), Duration::from_millis(1), is_stopped);
 }
 
-/// Asks again and again for an answer, for so long; the last time when the time is over.
+/// Polls for an answer until the timeout; the last attempt is after the timeout.
 pub fn asked<T>(
     timeout: Duration,
     step: Duration,

@@ -1,4 +1,4 @@
-//! A TCP proxy between a service and a server, to cut and to slow what passes.
+//! A TCP proxy between a service and a server, which can cut or delay the traffic.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use crate::port;
 
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Passes everything on, until told otherwise. Its threads end with their connections.
+/// Forwards everything by default. Its threads end with their connections.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens, on 127.0.0.1.
+    /// The port on which it listens, on 127.0.0.1.
     pub port: u16,
     shared: Arc<Shared>,
 }
@@ -26,7 +26,7 @@ struct Shared {
     hold_questions: AtomicBool,
     hold_answers: AtomicBool,
     delay_micros: AtomicU64,
-    /// How often the connections that were there fell silent.
+    /// How often the open connections were silenced.
     silences: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -40,33 +40,33 @@ impl Proxy {
         let accepting = Arc::clone(&shared);
         thread::Builder::new().name("proxy".into()).spawn(move || {
             for client in listener.incoming().flatten() {
-                // One that cannot be passed on is closed, as a cut one is.
+                // A connection that cannot be forwarded is closed, like a cut one.
                 let _ = accepting.pass(client);
             }
         })?;
         Ok(Proxy { port, shared })
     }
 
-    /// A proxy in front of the server of a URL, and the URL that leads there through it.
+    /// A proxy in front of the server of a URL, and the URL that leads through it.
     pub fn before(url: &str) -> anyhow::Result<(Proxy, String)> {
         let proxy = Proxy::to(port::of(url)?)?;
         let url = port::replaced(url, proxy.port)?;
         Ok((proxy, url))
     }
 
-    /// Closes every connection, and every new one at once.
+    /// Closes every connection, and each new one immediately.
     pub fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
         self.drop_connections();
     }
 
-    /// Closes every connection; new ones are passed on.
+    /// Closes every connection; new ones are forwarded.
     pub fn drop_connections(&self) {
         self.shared.drop_connections();
     }
 
-    /// Leads new connections to this port of 127.0.0.1, as a name does that another server took over; those that are
-    /// there stay where they are.
+    /// Forwards new connections to this port of 127.0.0.1, like a DNS name that now resolves to another server. Open
+    /// connections stay as they are.
     pub fn lead_to(&self, server: u16) {
         self.shared.server.store(server, Ordering::SeqCst);
     }
@@ -75,24 +75,24 @@ impl Proxy {
         self.shared.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
-    /// Holds what comes from either side from now on; connections stay open. What is held passes when
-    /// it is mended, to a server also where the client has given up by then.
+    /// Holds the data of both sides from now on; connections stay open. `mend` forwards the held data, to the
+    /// server even if the client has given up by then.
     pub fn hold(&self) {
         self.shared.hold_questions.store(true, Ordering::SeqCst);
         self.hold_answers();
     }
 
-    /// Holds what comes from the server: it does what it is asked, and nobody hears of it.
+    /// Holds the server's answers: it executes requests, but the client gets no response.
     pub fn hold_answers(&self) {
         self.shared.hold_answers.store(true, Ordering::SeqCst);
     }
 
-    /// Passes nothing more on those connections that are there, for good: as a firewall that forgot them. New ones pass.
+    /// Permanently drops all data on the open connections, like a firewall that lost their state. New ones work.
     pub fn silence_connections(&self) {
         self.shared.silences.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Passes everything on again, at once, but for what fell silent.
+    /// Forwards everything again without delay, except on silenced connections.
     pub fn mend(&self) {
         self.shared.hold_questions.store(false, Ordering::SeqCst);
         self.shared.hold_answers.store(false, Ordering::SeqCst);
@@ -124,7 +124,7 @@ impl Shared {
         server.set_nodelay(true)?;
         {
             let mut connections = self.connections();
-            // Those that have ended are forgotten when a new one comes.
+            // Remove ended connections whenever a new one arrives.
             connections.retain(|connection| connection.peer_addr().is_ok());
             connections.extend([client.try_clone()?, server.try_clone()?]);
         }
@@ -138,7 +138,7 @@ impl Shared {
                 let _ = to.shutdown(Shutdown::Both);
             })?;
         }
-        // It was cut while we connected.
+        // The proxy may have been cut while this connected.
         if self.cut.load(Ordering::SeqCst) {
             self.drop_connections();
         }
@@ -154,7 +154,7 @@ impl Shared {
             if delay > 0 {
                 thread::sleep(Duration::from_micros(delay));
             }
-            // What fell silent is read on, so that its end is seen, and passed to nobody.
+            // Keep reading a silenced connection to notice its end, but discard the data.
             if self.silences.load(Ordering::SeqCst) > silences {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Redis, without persistence: what it held is gone after a restart.
+//! Redis without persistence: a restart loses its data.
 
 mod replica;
 
@@ -14,27 +14,26 @@ use crate::server::{Recipe, Server};
 use crate::tls::Certificates;
 use crate::{port, spawn};
 
-/// Nothing is kept.
+/// Arguments that disable persistence.
 const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
 #[derive(Debug)]
 pub struct Redis {
     pub(crate) server: Server,
     pub port: u16,
-    /// Where it does so with TLS, if it does.
+    /// The TLS port, if it has one.
     pub tls_port: Option<u16>,
 }
 
 impl Redis {
-    /// Starts one of one's own, without the other servers, with these arguments more. Dropped, it is
-    /// killed.
+    /// Starts a Redis without the other servers, with these additional arguments. Dropping it kills it.
     pub fn start(more: &[&str]) -> anyhow::Result<Redis> {
         let dir = StackDir::create()?;
         let more = more.iter().map(|&arg| arg.to_owned()).collect();
         Redis::start_with(&dir, dir.path(), port::free(), more)
     }
 
-    /// The same with TLS on a port beside its own, under the name `localhost`.
+    /// The same with an additional TLS port, for the name `localhost`.
     pub fn start_with_tls(certificates: &Certificates, more: &[&str]) -> anyhow::Result<Redis> {
         let port = port::free();
         let Certificates { authority, certificate, key, .. } = certificates;
@@ -46,7 +45,7 @@ impl Redis {
         Ok(Redis { tls_port: Some(port), ..Redis::start(&all)? })
     }
 
-    /// Starts it with its files in a folder of `of`, which is there.
+    /// Starts it with its files in an existing folder inside `of`.
     pub(crate) fn start_with(of: &Arc<StackDir>, dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
         let program =
             spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
@@ -77,9 +76,9 @@ impl Redis {
     }
 }
 
-/// Sends one command, and gives what comes back, as it stands on the wire, up to its end.
+/// Sends one command and returns the raw answer.
 pub(crate) fn ask(port: u16, command: &str) -> std::io::Result<String> {
-    // The server closes behind its answer to the second.
+    // The server closes the connection after its answer to QUIT.
     let answer = port::ask(port, &format!("{command}\r\nQUIT\r\n"), Duration::from_millis(500))?;
     Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
 }

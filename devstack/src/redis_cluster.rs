@@ -12,19 +12,19 @@ use crate::redis::ask;
 use crate::{Redis, port};
 
 const NODES: [Range<u16>; 3] = [0..5461, 5461..10923, 10923..16384];
-/// A node waits two seconds before it believes in its cluster; the rest is for a busy machine.
+/// A node waits two seconds before it considers its cluster usable; the rest is slack for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running cluster. Dropped, it ends its nodes and removes their data.
+/// A running cluster. Dropping it stops its nodes and removes their data.
 #[derive(Debug)]
 pub struct RedisCluster {
-    /// The nodes, in the order of their slots. One that was stopped and started again is the same
-    /// node, with the same slots, and without what it held.
+    /// The nodes, in the order of their slots. A restarted node keeps its identity and slots, and loses its
+    /// data.
     pub nodes: [Redis; 3],
 }
 
 impl RedisCluster {
-    /// Starts three nodes on free ports; returns when each takes commands for its slots.
+    /// Starts three nodes on free ports; returns when each accepts commands for its slots.
     pub fn start() -> anyhow::Result<RedisCluster> {
         let dir = StackDir::create()?;
         let node = |number: usize| -> anyhow::Result<(Redis, u16)> {
@@ -35,7 +35,7 @@ impl RedisCluster {
                 ("--cluster-enabled", "yes"),
                 ("--cluster-config-file", "nodes.conf"),
                 ("--cluster-node-timeout", "5000"),
-                // Without a node, the others go on serving what is theirs.
+                // While a node is down, the others still serve their slots.
                 ("--cluster-require-full-coverage", "no"),
                 ("--cluster-port", &bus.to_string()),
                 ("--cluster-announce-ip", "127.0.0.1"),
@@ -57,12 +57,12 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// Its nodes' addresses, as the services take them.
+    /// The nodes' addresses in the form of the services' setting.
     pub fn url(&self) -> String {
         self.nodes.each_ref().map(Redis::url).join(",")
     }
 
-    /// Waits until every node knows of every slot's owner, and takes commands.
+    /// Waits until every node knows the owner of every slot and accepts commands.
     pub fn until_ok(&self) -> anyhow::Result<()> {
         let ok = |node: &Redis| {
             ask(node.port, "CLUSTER INFO").is_ok_and(|info| {

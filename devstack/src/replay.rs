@@ -1,5 +1,5 @@
-//! Replays a file of events over HTTP, as the devices that they came from would send them: one
-//! connection a device, one event after the other, the line's number as `event_id`.
+//! Replays a file of events over HTTP as their devices would send them: one connection per device, one event
+//! after the other, the line number as `event_id`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +21,7 @@ struct Device {
 #[derive(Debug)]
 pub struct Replay(BTreeMap<String, Device>);
 
-/// How many posts were answered with each status.
+/// The number of posts per response status.
 pub type Posted = BTreeMap<u16, usize>;
 
 #[derive(Deserialize)]
@@ -32,7 +32,7 @@ struct Line<'a> {
 }
 
 impl Replay {
-    /// Reads a file of JSON lines, gzipped or not: those whose numbers, from 1 on, are chosen.
+    /// Reads a file of JSON lines, gzipped or not; keeps the lines whose number, from 1 on, is chosen.
     pub fn read(path: &Path, chosen: impl Fn(usize) -> bool) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let zipped = path.extension().is_some_and(|extension| extension == "gz");
@@ -72,7 +72,7 @@ impl Replay {
                     let request = client.post(&url).bearer_auth(&token).header("content-type", "application/json");
                     let response = request.body(body).send().await?;
                     *posted.entry(response.status().as_u16()).or_default() += 1;
-                    // Read to its end, so that the connection is used again.
+                    // Read the whole body, so that the connection can be reused.
                     response.bytes().await?;
                 }
                 anyhow::Ok(posted)
@@ -87,7 +87,7 @@ impl Replay {
         Ok(all)
     }
 
-    /// Waits until each resource is its device's last event, at the version of all its events.
+    /// Waits until each resource shows its device's last event, with the number of its events as version.
     pub async fn verify(&self, api: &str, token: &str, within: Duration) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let deadline = Instant::now() + within;

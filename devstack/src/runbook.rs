@@ -1,6 +1,6 @@
-//! The worker's faults as `docs/operations.md` tells them, to be compared with what a worker says that has one.
+//! The worker's faults from the table in `docs/operations.md`, for comparison with the output of a faulty worker.
 //!
-//! The table there is what counts: a test that makes a fault takes its row, and waits until the worker says all of it.
+//! The table is authoritative: a test that causes a fault waits until the worker reports everything in the fault's row.
 
 use std::fs;
 use std::path::Path;
@@ -17,14 +17,14 @@ pub(crate) struct Fault {
     pub(crate) name: String,
     log: Vec<Line>,
     metrics: Vec<Metric>,
-    /// Status and `status` of the readiness.
+    /// The HTTP status of the readiness report and its field `status`.
     ready: (u16, String),
-    /// What is in the readiness besides, of the worker or of one of its partitions.
+    /// Further fields of the readiness report, of the worker or of one of its partitions.
     fields: Vec<String>,
     end: Vec<Line>,
 }
 
-/// How a line's message begins, and what stands in a field of it.
+/// The beginning of a log message, and the value of one of its fields.
 #[derive(Debug, PartialEq)]
 struct Line {
     message: String,
@@ -33,7 +33,7 @@ struct Line {
 
 #[derive(Debug, PartialEq)]
 struct Metric {
-    /// With its labels, or any of this name.
+    /// A metric with labels, or just a name that matches any labels.
     series: String,
     wanted: Wanted,
 }
@@ -44,12 +44,12 @@ enum Wanted {
     AboveZero,
 }
 
-/// What a worker says.
+/// A worker's log, metrics and readiness.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub log: String,
     pub metrics: String,
-    /// Status and body of the readiness.
+    /// HTTP status and body of the readiness report.
     pub ready: (u16, Value),
 }
 
@@ -65,7 +65,7 @@ impl Fault {
         found.with_context(|| format!("docs/operations.md tells of no fault {name:?}"))
     }
 
-    /// What the document tells and the worker does not say, while it has the fault.
+    /// The items of the row that the worker does not report during the fault.
     pub(crate) fn unsaid(&self, said: &Report) -> Vec<String> {
         let metrics = self.metrics.iter().filter(|metric| !metric.is_in(&said.metrics));
         let metrics = metrics.map(|metric| format!("metrics: {metric:?}"));
@@ -74,7 +74,7 @@ impl Fault {
         unsaid(&self.log, (self.ready.0, &self.ready.1), said).chain(metrics).chain(fields).collect()
     }
 
-    /// What it does not say yet, or says still, when the fault is over.
+    /// The items that it does not report yet, or still reports, after the fault.
     pub(crate) fn unsaid_of_end(&self, said: &Report) -> Vec<String> {
         let metrics = self.metrics.iter().filter(|metric| metric.is_gauge_of_fault() && metric.is_in(&said.metrics));
         let metrics = metrics.map(|metric| format!("metrics, still: {metric:?}"));
@@ -84,7 +84,7 @@ impl Fault {
     }
 }
 
-/// These lines, where they are not in the log, and this readiness, where it is another.
+/// The lines that are missing in the log, and the readiness if it differs.
 fn unsaid(lines: &[Line], wanted: (u16, &str), said: &Report) -> impl Iterator<Item = String> {
     let lines = lines.iter().filter(|line| !line.is_in(&said.log)).map(|line| format!("log: {line:?}"));
     let (status, body) = &said.ready;
@@ -112,7 +112,7 @@ impl Metric {
     }
 }
 
-/// Whether the worker, or a partition of one of its groups, has something there.
+/// Whether this field of the worker, or of a partition of one of its groups, is set.
 fn has_field(ready: &Value, field: &str) -> bool {
     let is_something = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
     let groups = ready["groups"].as_object().into_iter().flat_map(serde_json::Map::values);
@@ -144,7 +144,7 @@ fn row(line: &str) -> anyhow::Result<Fault> {
     })
 }
 
-/// Each `code` of a cell, and what stands behind it; none where nothing but a dash is there.
+/// Each `code` of a cell and the text after it; empty if the cell is only a dash.
 fn codes(cell: &str) -> anyhow::Result<Vec<(&str, &str)>> {
     if cell == "–" {
         return Ok(Vec::new());

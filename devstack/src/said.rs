@@ -1,4 +1,4 @@
-//! What services say: the lines of a log, and the samples of metrics.
+//! Parses the services' output: log lines and metric samples.
 
 use serde_json::Value;
 
@@ -6,13 +6,13 @@ pub fn json_lines(log: &str) -> impl Iterator<Item = Value> {
     log.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// The lines whose message begins so and that hold this text.
+/// The log lines whose message begins with `message` and that contain `text`.
 pub fn logged<'a>(log: &'a str, message: &'a str, text: &'a str) -> impl Iterator<Item = Value> + 'a {
     let begins = move |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
     json_lines(log).filter(move |line| begins(line) && line.to_string().contains(text))
 }
 
-/// The samples of a metric on a page, each with its labels and its value.
+/// The samples of a metric on a page, with labels and value.
 pub fn samples<'a>(page: &'a str, metric: &str) -> impl Iterator<Item = (&'a str, f64)> {
     page.lines().filter_map(move |line| {
         let (labels, value) = line.strip_prefix(metric)?.rsplit_once(' ')?;
@@ -21,13 +21,13 @@ pub fn samples<'a>(page: &'a str, metric: &str) -> impl Iterator<Item = (&'a str
     })
 }
 
-/// The sum of the samples that have these labels at least: `events_total{outcome="applied"}` is of all groups. None where
-/// there is no such sample.
+/// The sum of all samples with at least these labels: `events_total{outcome="applied"}` sums over all groups. `None`
+/// without such a sample.
 pub fn sample(page: &str, series: &str) -> Option<f64> {
     values(page, series).reduce(|sum, value| sum + value)
 }
 
-/// Each of them.
+/// The value of each such sample.
 pub(crate) fn values<'a>(page: &'a str, series: &'a str) -> impl Iterator<Item = f64> + 'a {
     let (metric, wanted) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
     let wanted: Vec<_> = labels(wanted).collect();
@@ -35,7 +35,7 @@ pub(crate) fn values<'a>(page: &'a str, series: &'a str) -> impl Iterator<Item =
     samples(page, metric).filter(move |(found, _)| has_all(found)).map(|(_, value)| value)
 }
 
-/// `name="value` of each; a value holds no `",`.
+/// Each label as `name="value`; a value must not contain `",`.
 fn labels(all: &str) -> impl Iterator<Item = &str> {
     all.trim_end_matches('"').split("\",").filter(|label| !label.is_empty())
 }

@@ -1,11 +1,11 @@
-//! What one test owns on servers that it shares.
+//! The private resources of one test on shared servers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::logs::PLANTED;
 use crate::{Endpoints, endpoints, postgres};
 
-/// A database of its own, and names that nobody else uses. Topics are named, not created.
+/// A test's own database, and unique names. The topics are not created.
 #[derive(Debug, Clone)]
 pub struct Scope {
     pub endpoints: Endpoints,
@@ -14,11 +14,11 @@ pub struct Scope {
     pub input_topic: String,
     pub dlq_topic: String,
     pub group: String,
-    /// What its Redis keys start with.
+    /// The prefix of its Redis keys.
     pub cache_prefix: String,
 }
 
-/// With a password that the server does not ask for: it must not show up anywhere.
+/// Adds a password that the server ignores: it is a marker that must not appear in any log.
 fn with_password(url: &str, user: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let host = rest.split_once('@').map_or(rest, |(_, host)| host);
@@ -31,7 +31,7 @@ impl Scope {
         Scope::on(endpoints(), name)
     }
 
-    /// A scope on these servers. The name is for humans who look at them; it need not be unique.
+    /// A scope on these servers. The name helps people to recognise it; it need not be unique.
     pub fn on(endpoints: &Endpoints, name: &str) -> anyhow::Result<Scope> {
         let name = unique(name);
         Ok(Scope {
@@ -44,7 +44,7 @@ impl Scope {
         })
     }
 
-    /// The settings by which a service works in this scope.
+    /// The settings of a service in this scope.
     pub fn env(&self) -> Vec<(String, String)> {
         [
             ("KAFKA_BROKERS", &self.endpoints.kafka_brokers),
@@ -62,12 +62,12 @@ impl Scope {
     }
 }
 
-/// What `worker-service setup` has to know of a Kafka with a single node.
+/// The settings of `worker-service setup` for a Kafka with a single node.
 pub fn one_node() -> [(String, String); 2] {
     ["TOPIC_REPLICATION", "TOPIC_MIN_INSYNC_REPLICAS"].map(|key| (key.to_owned(), "1".to_owned()))
 }
 
-/// Good as the name of a database (63 bytes at most) and of a topic.
+/// A unique name that is valid for a database (at most 63 bytes) and a topic.
 fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let plain: String =

@@ -1,4 +1,4 @@
-//! The handle on one server, a child process of ours: break it, mend it.
+//! A handle on one server, a child process: stop, kill, freeze and restart it.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
@@ -15,30 +15,30 @@ use crate::dir::StackDir;
 use crate::process::{Process, STEP, asked};
 use crate::spawn;
 
-/// Long enough for a cold start beside a compiler on a small machine.
+/// The timeout of a start: enough for a cold start on a small machine that also compiles.
 const START: Duration = Duration::from_secs(180);
-/// After this a server that was asked to stop is killed.
+/// The timeout of a graceful stop; then the server is killed.
 const STOP: Duration = Duration::from_secs(20);
 
-/// How a server is run, and asked whether it answers.
+/// How to run a server and how to check that it answers.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
     pub(crate) stop: Signal,
-    /// The signal for the quickest end that leaves nothing outside its data directory.
+    /// The signal for the fastest stop that leaves nothing outside the data directory.
     pub(crate) discard: Signal,
-    /// Whether it answers now, or why not. Asked often, so it is quick to say no.
+    /// Checks whether it answers; the error is the reason why not. It is called often, so it fails quickly.
     pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
-    /// Where its files lie.
+    /// The folder of its files.
     pub(crate) dir: Arc<StackDir>,
 }
 
-/// One server of a stack. All of it takes `&self`, so that a test can break a server while other
-/// threads use it. After [`start`](Server::start) it has its old port and its old data.
+/// One server of a stack. All methods take `&self`, so that a test can stop a server while other threads use
+/// it. [`start`](Server::start) restarts it with the same port and data.
 pub struct Server {
-    /// Locked while anything is done to it. It goes before the folder that its recipe holds.
+    /// Locked during every operation. Dropped before the recipe, which holds the folder.
     process: Mutex<Option<Process>>,
     recipe: Recipe,
 }
@@ -50,8 +50,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts it, on the port and the data that it had; returns when it answers. Nothing to do
-    /// for one that runs.
+    /// Starts it with the same port and data; returns when it answers. Does nothing if it already runs.
     pub fn start(&self) -> anyhow::Result<()> {
         let Recipe { name, command, log, .. } = &self.recipe;
         let mut there = self.process();
@@ -63,7 +62,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it in its orderly way, and waits; kills it where that takes too long.
+    /// Stops it gracefully and waits; kills it if that takes too long.
     pub fn stop(&self) -> anyhow::Result<()> {
         self.end(self.recipe.stop)
     }
@@ -73,7 +72,7 @@ impl Server {
         there.take().map_or(Ok(()), |process| process.kill_tree())
     }
 
-    /// Stops it from running (SIGSTOP), with all its processes; its connections stay open.
+    /// Freezes all its processes (SIGSTOP); its connections stay open.
     pub fn freeze(&self) -> anyhow::Result<()> {
         self.told(Process::freeze)
     }
@@ -87,18 +86,18 @@ impl Server {
         self.start()
     }
 
-    /// How it ended, where it did so by itself.
+    /// How it ended, if it ended by itself.
     pub fn casualty(&self) -> Option<Casualty> {
         let how = ended(self.process().as_ref()).unwrap_or_else(|error| Some(format!("{error:#}")))?;
         Some(Casualty { name: self.recipe.name, how, log: self.recipe.log.clone() })
     }
 
-    /// The number of its process, of PostgreSQL its first one; none while it is stopped.
+    /// Its pid, for PostgreSQL the postmaster's; `None` while it is stopped.
     pub fn pid(&self) -> Option<u32> {
         self.process().as_ref().map(Process::pid)
     }
 
-    /// Ends it for good: in its orderly way where its folder is kept.
+    /// Ends it for good; gracefully only if its folder is kept.
     pub(crate) fn dismiss(&self) {
         let _ = if self.recipe.dir.is_kept() { self.stop() } else { self.end(self.recipe.discard) };
     }
@@ -106,7 +105,7 @@ impl Server {
     fn end(&self, signal: Signal) -> anyhow::Result<()> {
         let mut there = self.process();
         let Some(process) = there.take() else { return Ok(()) };
-        // A frozen process takes no signal but these two.
+        // A frozen process handles no signal except SIGCONT and SIGKILL.
         process.thaw()?;
         process.signal(signal)?;
         if process.wait(STOP)?.is_none() { process.kill_tree() } else { Ok(()) }
@@ -121,7 +120,7 @@ impl Server {
     }
 }
 
-/// How it ended; nothing while it is there, frozen or not.
+/// How it ended; `None` while it exists, frozen or not.
 fn ended(process: Option<&Process>) -> anyhow::Result<Option<String>> {
     match process {
         Some(process) => Ok(process.ended()?.map(|status| status.to_string())),
@@ -138,10 +137,10 @@ impl Recipe {
         let mut why = None;
         let ready = asked(START, 2 * STEP, || {
             still_there()?;
-            // To connect is much cheaper than a client, while nothing listens.
+            // While nothing listens, a plain connect is much cheaper than starting a client.
             let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).map(drop).map_err(anyhow::Error::from);
             why = listens.and_then(|()| (self.ready)()).err();
-            // Only an answer from a server that still lives is its own, not a stranger's.
+            // Check that the server still runs: otherwise another process answered on its port.
             if why.is_none() { still_there().map(Some) } else { Ok(None) }
         })?;
         ready.with_context(|| {
@@ -151,7 +150,7 @@ impl Recipe {
     }
 }
 
-/// What has a server can be told all that a server can.
+/// Types that own a server dereference to it.
 macro_rules! servers {
     ($($name:ident),*) => {$(
         impl Deref for crate::$name {
@@ -188,14 +187,14 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Runs a program to its end; what it writes is appended to `log`, whose end is told where it fails.
+/// Runs a program to its end and appends its output to `log`; an error has the last lines of the log.
 pub(crate) fn run(command: Command, log: &Path, failed: &str) -> anyhow::Result<()> {
     let status = spawn::background(command, log)?.wait(Duration::from_secs(60))?;
     ensure!(status.is_some_and(|status| status.success()), "{failed}:\n{}", last_lines(log, 15));
     Ok(())
 }
 
-/// The last lines of a log file, or a word on why there are none.
+/// The last lines of a log file, or the reason why they are missing.
 fn last_lines(log: &Path, count: usize) -> String {
     match fs::read(log) {
         Ok(bytes) => {

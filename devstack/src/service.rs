@@ -1,4 +1,4 @@
-//! One running binary of ours.
+//! A running `api-service` or `worker-service`.
 
 use std::fs;
 use std::ops::Deref;
@@ -29,7 +29,7 @@ impl Program {
     }
 }
 
-/// Our environment without these variables, and with these.
+/// A command with our environment, without some variables and with additional ones.
 fn command(program: Program, without: &[&str], args: &[&str], env: &[(String, String)]) -> anyhow::Result<Command> {
     let mut command = spawn::command(&binaries()?.join(program.name()), None);
     for variable in without {
@@ -56,12 +56,12 @@ impl Deref for Service {
 }
 
 impl Service {
-    /// Starts it with our environment and `env`; what it writes is appended to `log`.
+    /// Starts it with our environment and `env`; its output is appended to `log`.
     pub fn spawn(program: Program, args: &[&str], env: &[(String, String)], log: &Path) -> anyhow::Result<Service> {
         Service::spawn_without(&[], program, args, env, log)
     }
 
-    /// The same, without these variables of our environment.
+    /// The same without these variables of our environment.
     pub fn spawn_without(
         variables: &[&str],
         program: Program,
@@ -77,7 +77,7 @@ impl Service {
         Ok(Service { program, process, log: log.to_path_buf() })
     }
 
-    /// The same with a pipe between it and its log, which this one reads, or does not.
+    /// The same with a pipe between it and its log; `reader` controls whether the pipe is read.
     pub fn spawn_read_by(
         reader: &LogReader,
         program: Program,
@@ -93,12 +93,12 @@ impl Service {
         self.program
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Sends SIGTERM.
     pub fn terminate(&self) -> anyhow::Result<()> {
         self.process.signal(Signal::TERM)
     }
 
-    /// Waits for its end; that it still runs after `timeout` is an error.
+    /// Waits for its end; an error if it still runs after `timeout`.
     pub fn wait(&self, timeout: Duration) -> anyhow::Result<ExitStatus> {
         self.process.wait(timeout)?.with_context(|| format!("{} still runs after {timeout:?}", self.program.name()))
     }

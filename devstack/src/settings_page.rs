@@ -1,4 +1,4 @@
-//! `docs/settings.md`: its table is what the services' `--help` says.
+//! `docs/settings.md`: its table is generated from the services' `--help`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{binaries, dir};
 
-/// The commands that are told by settings, and their names in the table.
+/// The commands that read settings, and their names in the table.
 const READERS: [(&str, &[&str], &str); 3] = [
     ("api-service", &["--help"], "api"),
     ("worker-service", &["run", "--help"], "worker"),
@@ -15,7 +15,7 @@ const READERS: [(&str, &[&str], &str); 3] = [
 ];
 const BEGIN: &str = "<!-- from here on written by `make settings` -->\n";
 
-/// One setting, as a `--help` tells it.
+/// One setting from a `--help`.
 #[derive(PartialEq)]
 struct Setting {
     variable: String,
@@ -23,7 +23,7 @@ struct Setting {
     text: String,
 }
 
-/// Where the page is, and what has to stand there.
+/// The page's path and its up-to-date text.
 pub fn renewed() -> anyhow::Result<(PathBuf, String)> {
     let (file, bin) = (dir::workspace().join("docs/settings.md"), binaries()?);
     let page = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -38,14 +38,14 @@ pub fn renewed() -> anyhow::Result<(PathBuf, String)> {
 }
 
 fn help(program: &Path, args: &[&str]) -> anyhow::Result<String> {
-    // What the environment sets would be told, too.
+    // Without the environment, because `--help` prints current values of variables.
     let output = Command::new(program).args(args).env_clear().output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(output.status.success(), "{} {args:?}: {}", program.display(), output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The settings of a `--help`: the flags that can be set by a variable.
+/// The settings in a `--help`: the flags with an environment variable.
 fn parse(help: &str) -> Vec<Setting> {
     help.split("\n      --").skip(1).filter_map(|option| parse_option(option, help)).collect()
 }
@@ -81,7 +81,7 @@ fn parse_option(option: &str, help: &str) -> Option<Setting> {
     })
 }
 
-/// A line for each setting, in the order in which they come; one that several read says so.
+/// One row per setting, in the order of first appearance; a row names all commands that read the setting.
 fn table(read: Vec<(Setting, &str)>) -> String {
     let mut rows: Vec<(Setting, Vec<&str>)> = vec![];
     for (setting, reader) in read {

@@ -1,8 +1,8 @@
-//! Starting child processes so that none outlives us.
+//! Starts child processes so that none outlives this process.
 //!
-//! Every child runs under `setpriv --pdeathsig KILL`: when we die, however suddenly, the kernel
-//! kills it. The kernel takes the death of the *thread* that started it for the parent's death,
-//! and tests run on threads that end, so one thread that never ends starts them all.
+//! Every child runs under `setpriv --pdeathsig KILL`: the kernel kills it whenever this process dies. The
+//! kernel treats the end of the *thread* that started a child as the parent's death, and test threads end.
+//! So one thread that never ends starts all children.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,14 +19,14 @@ use crate::process::Process;
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// Whom a server runs as, where that is not us.
+/// The account that a server runs as, if it is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// `program` as a command that dies with us, run as `account` where one is given.
+/// A command for `program` that dies with this process, and runs as `account` if there is one.
 pub(crate) fn command(program: &Path, account: Option<Account>) -> Command {
     let Some(setpriv) = in_path("setpriv") else {
         return Command::new(program);
@@ -41,8 +41,8 @@ pub(crate) fn command(program: &Path, account: Option<Account>) -> Command {
     command
 }
 
-/// Starts a server or service: no input, all output appended to `log`, in a process group of its
-/// own, so that a Ctrl-C in the terminal reaches us alone and we end things in their order.
+/// Starts a server or service without input and with all output appended to `log`. It has its own process
+/// group, so that Ctrl-C in the terminal reaches only us, and we stop everything in the right order.
 pub(crate) fn background(command: Command, log: &Path) -> anyhow::Result<Process> {
     let out = std::fs::File::options()
         .create(true)
@@ -58,14 +58,14 @@ pub(crate) fn background_into(mut command: Command, out: OwnedFd) -> anyhow::Res
     start(command)
 }
 
-/// Starts a command in the terminal's foreground: our input and output, our process group.
+/// Starts a command in the terminal's foreground, with our input, output and process group.
 pub fn foreground(program: &OsStr, args: &[impl AsRef<OsStr>], env: &[(String, String)]) -> anyhow::Result<Process> {
     let mut command = command(Path::new(program), None);
     command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
     start(command)
 }
 
-/// Runs a command to its end; gives what it wrote, or, where it failed, an error with its complaint.
+/// Runs a command to its end; returns its output, or an error with its error output if it failed.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
@@ -86,7 +86,7 @@ fn spawner() -> &'static Sender<Job> {
     static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
     SPAWNER.get_or_init(|| {
         let (jobs, inbox) = channel::<Job>();
-        // Never joined and never ending: the static keeps the sender.
+        // The thread never ends, because the static keeps the sender.
         std::thread::spawn(move || {
             for (mut command, reply) in inbox {
                 let _ = reply.send(command.spawn());

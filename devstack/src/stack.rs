@@ -1,4 +1,4 @@
-//! Three servers that belong together.
+//! A stack of the three servers.
 
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::process::asked;
 use crate::server::{Casualty, Server};
 use crate::{Endpoints, Kafka, Postgres, Redis, port};
 
-/// How soon a server that ended is seen to have ended, on a busy machine.
+/// The longest delay until the end of a server is noticed on a busy machine.
 const SEEN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ impl Ports {
     }
 }
 
-/// A server that answers by now, while others may still be on their way.
+/// A server that answers, while others may still be starting.
 #[derive(Debug, Clone, Copy)]
 pub enum Up<'a> {
     Kafka(&'a Kafka),
@@ -35,8 +35,8 @@ pub enum Up<'a> {
     Redis(&'a Redis),
 }
 
-/// Servers of one's own. Dropped, it ends them and removes their data, unless `DEVSTACK_KEEP` is
-/// set: then it says where the data is.
+/// Private servers. Dropping it stops them and removes their data, unless `DEVSTACK_KEEP` is set: then it
+/// prints where the data is.
 #[derive(Debug)]
 pub struct Stack {
     pub kafka: Kafka,
@@ -45,13 +45,12 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts all three side by side on free ports; returns when each answers.
+    /// Starts all three in parallel on free ports; returns when all answer.
     pub fn start() -> anyhow::Result<Stack> {
         Stack::start_as(Ports::free(), None, |_| Ok(()))
     }
 
-    /// The same with all that tests share: a secured listener of Kafka's beside the usual one; see
-    /// [`Kafka::secured`].
+    /// The same for the shared stack of tests: Kafka also has a secured listener; see [`Kafka::secured`].
     pub fn start_shared() -> anyhow::Result<Stack> {
         let secured = format!("{PLANTED}-kafka");
         let stack = Stack::start_as(Ports::free(), Some(&secured), |_| Ok(()))?;
@@ -59,8 +58,8 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The same as [`start`](Stack::start) on these ports, which nobody else listens on. As soon as a server
-    /// answers `then` is called with it, on a thread of its own.
+    /// The same as [`start`](Stack::start) on these ports, which must be free. As soon as a server answers,
+    /// `then` is called with it on a separate thread.
     pub fn start_on(ports: Ports, then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync) -> anyhow::Result<Stack> {
         Stack::start_as(ports, None, then)
     }
@@ -107,9 +106,9 @@ impl Stack {
     }
 }
 
-/// Why something did not work on a server: that it is no more, if so.
+/// The reason for an error on a server: that the server has ended, if it has, or else the error.
 fn why(server: &Server, error: anyhow::Error) -> anyhow::Error {
-    // Its clients learn of its end a moment before it can be seen here.
+    // Clients notice the server's end a moment before its exit status is available here.
     let casualty = asked(SEEN, Duration::from_millis(20), || Ok(server.casualty()));
     casualty.ok().flatten().map_or(error, |casualty| anyhow!("{casualty}"))
 }

@@ -1,4 +1,4 @@
-//! Certificates for a server's name, and the authority that signs them.
+//! A server certificate, and the CA that signs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use anyhow::Context as _;
 use crate::dir::StackDir;
 use crate::spawn::output;
 
-/// What servers with TLS need: a certificate for `localhost`, signed by an authority of its own.
+/// The files of a TLS server: a certificate for `localhost`, signed by its own CA.
 #[derive(Debug)]
 pub struct Certificates {
     pub authority: PathBuf,
-    /// The certificate of another authority of the same name.
+    /// The certificate of another CA with the same name.
     pub other_authority: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Where somebody else does not look after the files, they go with this.
+    /// The folder of the files, if this value owns it; it is then removed with this value.
     _dir: Option<Arc<StackDir>>,
 }
 
@@ -41,14 +41,14 @@ impl Certificates {
         Ok(Certificates { authority, other_authority, certificate, key, _dir: None })
     }
 
-    /// Puts key and certificate into one file, as Kafka wants them.
+    /// Writes key and certificate into one file, the form that Kafka expects.
     pub(crate) fn write_keystore(&self, keystore: &Path) -> anyhow::Result<()> {
         let both = [fs::read_to_string(&self.key)?, fs::read_to_string(&self.certificate)?].concat();
         fs::write(keystore, both).with_context(|| format!("cannot write {}", keystore.display()))
     }
 }
 
-/// A certificate authority of its own: its certificate, and its key.
+/// Creates a CA; returns the paths of its certificate and its key.
 fn make_authority(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let mut command = new_key(&key);
@@ -58,7 +58,7 @@ fn make_authority(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> 
     Ok((certificate, key))
 }
 
-/// `openssl req` with a new key, not encrypted.
+/// `openssl req` with a new, unencrypted key.
 fn new_key(key: &Path) -> Command {
     let mut command = Command::new("openssl");
     command.args(["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]).arg(key);

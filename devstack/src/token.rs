@@ -1,4 +1,4 @@
-//! Tokens as the API accepts them, and keys to sign them with.
+//! Tokens for the API, and keys to sign them.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -32,18 +32,18 @@ pub struct Claims<'a> {
     pub iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<&'a str>,
-    /// Since when it is good, in seconds since the Unix epoch.
+    /// Not valid before this time, in seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// When it was made, likewise.
+    /// Issued at this time, likewise.
     pub iat: u64,
-    /// Until when it is good, likewise.
+    /// Expires at this time, likewise.
     pub exp: u64,
 }
 
 impl<'a> Claims<'a> {
-    /// Those of a token that is good from now on; `device_id` where devices are named (one: a
-    /// string; several: a list).
+    /// The claims of a token that is valid from now on. With devices it has `device_id`: a string for one
+    /// device, a list for several.
     pub fn new(sub: &'a str, roles: &'a [&'a str], devices: &'a [&'a str], lifetime: Duration) -> anyhow::Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let device_id = match devices {
@@ -84,7 +84,7 @@ impl Signer {
         Ok(Signer { algorithm, kid: kid.map(ToOwned::to_owned), key })
     }
 
-    /// With a private key in a file (PKCS #8 in PEM).
+    /// The same with a private key in a file (PKCS #8 in PEM).
     pub fn file(algorithm: &str, file: &Path, kid: Option<&str>) -> anyhow::Result<Signer> {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let inside = text.trim().strip_prefix(BEGIN).and_then(|text| text.strip_suffix(END));
@@ -94,7 +94,7 @@ impl Signer {
         Signer::private(algorithm, &der, kid)
     }
 
-    /// A new key, and its PKCS #8 in DER.
+    /// A signer with a new key, and the key as PKCS #8 in DER.
     pub fn generate(algorithm: &str, kid: Option<&str>) -> anyhow::Result<(Signer, Vec<u8>)> {
         let random = SystemRandom::new();
         let failed = |_| anyhow!("cannot make a key");
@@ -108,7 +108,7 @@ impl Signer {
                 let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(failed)?;
                 key.as_ref().to_vec()
             }
-            // Version 1, without the public key: what the helpers of JWK understand.
+            // Version 1, without the public key: the JWK helpers do not support version 2.
             _ => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
         };
         Ok((Signer::private(algorithm, &der, kid)?, der))
@@ -134,14 +134,14 @@ impl Signer {
     }
 }
 
-/// What an attacker makes of a token: the same claims, without a signature (`alg` is `none`).
+/// A forged token: the same claims without a signature (`alg` is `none`).
 pub fn unsigned(token: &str) -> Option<String> {
     let (message, _) = token.rsplit_once('.')?;
     let (_, claims) = message.split_once('.')?;
     Some(format!("{}.{claims}.", BASE64_URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"none"}"#)))
 }
 
-/// Likewise: another signature, of the same length.
+/// A forged token: the same claims with another signature of the same length.
 pub fn tampered(token: &str) -> Option<String> {
     let (message, signature) = token.rsplit_once('.')?;
     let rest = signature.get(1..)?;
@@ -153,7 +153,7 @@ pub fn jwks(signers: &[&Signer]) -> anyhow::Result<String> {
     serde_json::to_string_pretty(&JwkSet { keys }).context("cannot write the JWKS")
 }
 
-/// What PKCS #8 is wrapped around: version, algorithm, and then the key itself, for RSA as PKCS #1.
+/// The key inside PKCS #8, after version and algorithm; for RSA it is PKCS #1.
 fn inner(der: &[u8]) -> Option<&[u8]> {
     let (whole, _) = element(der)?;
     let (_version, rest) = element(whole)?;
@@ -161,7 +161,7 @@ fn inner(der: &[u8]) -> Option<&[u8]> {
     element(rest).map(|(key, _)| key)
 }
 
-/// The contents of the first element of some DER, and what comes after it.
+/// The contents of the first element of some DER, and the rest.
 fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -174,15 +174,15 @@ fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// Makes a key pair: the private half as PKCS #8 in PEM, readable by its owner alone, in a file that is not
-/// there before; and the public half in a JWKS, which is made, or gets one key more.
+/// Creates a key pair. The private key goes to a new file as PKCS #8 in PEM, readable only by its owner. The
+/// public key is added to a JWKS, which is created if it does not exist.
 ///
 /// # Errors
-/// Neither file is changed where one of them cannot be written, or the JWKS has a key of this name.
+/// A file cannot be written, or the JWKS already has a key of this name; then neither file is changed.
 pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) -> anyhow::Result<()> {
     let (signer, der) = Signer::generate(algorithm, Some(kid))?;
     let jwks = with_key(published, kid, &signer.public()?)?;
-    // First what can be taken back: another file beside the JWKS, which shows that it can be replaced.
+    // First the step that can be undone: a draft beside the JWKS, which proves that the JWKS can be replaced.
     let not_written = |file: &Path| format!("cannot write {}", file.display());
     let (draft, file) = draft(published, jwks.as_bytes()).with_context(|| not_written(published))?;
     create(private, 0o600, pem(&der).as_bytes()).with_context(|| not_written(private))?;
@@ -191,14 +191,14 @@ pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) ->
     })
 }
 
-/// The text of the JWKS in this file, if there is one, with one key more.
+/// The JWKS of this file, or an empty one, with this key added.
 fn with_key(file: &Path, kid: &str, key: &Jwk) -> anyhow::Result<String> {
     let mut whole = match fs::read_to_string(file) {
         Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?,
         Err(error) if error.kind() == ErrorKind::NotFound => json!({"keys": []}),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
-    // As text, so that nothing is lost of keys that others put there.
+    // Edit the plain JSON, so that unknown members of other keys are kept.
     let keys = whole.get_mut("keys").and_then(Value::as_array_mut);
     let keys = keys.with_context(|| format!("{} is not a JWKS: it has no array `keys`", file.display()))?;
     let is_there = keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(kid));
@@ -207,7 +207,8 @@ fn with_key(file: &Path, kid: &str, key: &Jwk) -> anyhow::Result<String> {
     serde_json::to_string_pretty(&whole).context("cannot write the JWKS")
 }
 
-/// What is to replace a file, already written beside it; and that file, or what it leads to where it is a link.
+/// A temporary file with the new contents, beside the file that it will replace, and that file's real path (symbolic
+/// links resolved).
 fn draft(file: &Path, bytes: &[u8]) -> anyhow::Result<(NamedTempFile, PathBuf)> {
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
     let mode = fs::metadata(&file).map_or(0o644, |old| old.permissions().mode() & 0o777);
@@ -217,7 +218,7 @@ fn draft(file: &Path, bytes: &[u8]) -> anyhow::Result<(NamedTempFile, PathBuf)> 
     Ok((draft, file))
 }
 
-/// A file that is not there yet, whole or not at all.
+/// Creates a new file with these contents; removes it again if the write fails.
 fn create(path: &Path, mode: u32, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes).inspect_err(|_| {
@@ -231,7 +232,7 @@ fn pem(der: &[u8]) -> String {
     format!("{BEGIN}\n{}{END}\n", lines.collect::<String>())
 }
 
-/// A JWT signed with HS256, see [`Signer::token`].
+/// A JWT signed with HS256; see [`Signer::token`].
 pub fn hs256(
     secret: &str,
     subject: &str,

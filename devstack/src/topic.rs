@@ -1,4 +1,4 @@
-//! Reading what is in a topic, without a group.
+//! Reads a topic without a consumer group.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads all that is there now.
+/// Reads all records that exist now.
 pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>) -> T) -> anyhow::Result<Vec<T>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -21,7 +21,7 @@ pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let mut list = TopicPartitionList::new();
-    // The client says where one ends: the last offsets may be a transaction's marker, or missing.
+    // Rely on the client's end-of-partition event: the last offsets may be transaction markers, or missing.
     let mut left = BTreeSet::new();
     for partition in metadata.topics().first().context("no such topic")?.partitions() {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
@@ -34,7 +34,7 @@ pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-            // Of a broker that was started just now; the client tries again.
+            // Errors of a broker that has just started; the client retries by itself.
             Some(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
             ))) => {}

@@ -1,7 +1,7 @@
-//! Records as any client of Kafka's can write them: the produce request itself, byte by byte.
+//! Writes raw records to Kafka: builds the produce request byte by byte.
 //!
-//! Every client library keeps some records from being written: a name that is no text, a NUL in it, sizes. What
-//! reads a topic meets them all the same, because the broker takes them. Blocks its thread.
+//! Every client library refuses some records, for example for a header name that is not UTF-8 or contains a NUL, or
+//! for sizes. The broker accepts them, so a consumer must handle them. These functions block.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,16 +11,16 @@ use std::time::Duration;
 pub struct WireRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    /// Names and values; a value may be null.
+    /// Header names and values; a value may be null.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// What a record says of itself where that is not so. Brokers take much of it.
+/// False statements of a record about itself. Brokers accept many of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claims {
     pub key_length: Option<i64>,
     pub value_length: Option<i64>,
-    /// Its offset, from the first one of its batch.
+    /// Its offset relative to the first of its batch.
     pub offset_delta: Option<i64>,
 }
 
@@ -28,27 +28,27 @@ pub struct Claims {
 pub enum Packing {
     None,
     Gzip,
-    /// With gzip, in several members, which is one stream all the same.
+    /// gzip with several members, which still form one stream.
     GzipMembers,
-    /// With Zstandard; its frame says how much it unpacks to.
+    /// Zstandard; the frame states its decompressed size.
     Zstd,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// `Produce`, in the oldest version that may bring Zstandard; it is simple.
+/// API key and version of `Produce`: the oldest, and so simplest, version that supports Zstandard.
 const PRODUCE: (i16, i16) = (0, 7);
 
-/// Puts numbers behind what is there, as Kafka has them.
+/// Appends numbers in Kafka's byte order.
 macro_rules! put {
     ($bytes:ident: $($number:expr),*) => { $($bytes.extend(($number).to_be_bytes());)* };
 }
 
-/// Writes records as one batch, unpacked, and gives the offset of the first. `broker` is the partition's leader.
+/// Writes records as one uncompressed batch; returns the offset of the first. `broker` is the partition's leader.
 pub fn produce(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
     produce_as(broker, topic, partition, records, Packing::None, 0)
 }
 
-/// The same, packed: a little of it may be a lot of record. The records have this time, in milliseconds since 1970.
+/// The same with compression, so that few bytes can be a large record. `millis` is the records' timestamp.
 pub fn produce_as(
     broker: &str,
     topic: &str,
@@ -61,7 +61,7 @@ pub fn produce_as(
     send(broker, topic, partition, &batch(&records, packing, millis)?)
 }
 
-/// The same, unpacked, of records that are not what they say.
+/// The same, uncompressed, for records with false statements.
 pub fn produce_claiming(
     broker: &str,
     topic: &str,
@@ -71,7 +71,7 @@ pub fn produce_claiming(
     send(broker, topic, partition, &batch(records, Packing::None, 0)?)
 }
 
-/// Packs, and gives Kafka's number of the codec with it.
+/// Compresses the records; returns Kafka's codec number with them.
 fn pack(records: Vec<u8>, packing: Packing) -> io::Result<(i16, Vec<u8>)> {
     let member = |of: &[u8]| -> io::Result<Vec<u8>> {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -93,7 +93,7 @@ fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i
     let mut request = Vec::new();
     put!(request: PRODUCE.0, PRODUCE.1, 1_i32);
     put_text(&mut request, Some("wire"));
-    // No transaction; all in-sync replicas; how long they may take; one topic.
+    // No transactional id; acks of all in-sync replicas; the timeout in ms; one topic.
     put_text(&mut request, None);
     put!(request: -1_i16, 10_000_i32, 1_i32);
     put_text(&mut request, Some(topic));
@@ -108,7 +108,7 @@ fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i
     stream.read_exact(&mut size)?;
     let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap_or(0)];
     stream.read_exact(&mut answer)?;
-    // Behind the correlation, one topic's name and one partition's number: the error, and the offset.
+    // After the correlation id, one topic's name and one partition's number: the error and the offset.
     let at = 4 + 4 + 2 + topic.len() + 4 + 4;
     let told = answer.get(at..at + 10).and_then(|told| Some((told.first_chunk()?, told.last_chunk()?)));
     let (error, offset) = told.ok_or_else(|| io::Error::other("an answer that is too short"))?;
@@ -132,7 +132,7 @@ pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
 fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io::Result<Vec<u8>> {
     let mut whole = Vec::new();
     for (offset, (record, claims)) in records.iter().enumerate() {
-        // No attributes, at the batch's own time.
+        // No attributes; timestamp delta 0.
         let mut bytes = vec![0, 0];
         put_varint(&mut bytes, claims.offset_delta.unwrap_or(i64::try_from(offset).unwrap_or(0)));
         put_bytes_as(&mut bytes, record.key.as_deref(), claims.key_length);
@@ -141,13 +141,13 @@ fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io:
         put_bytes(&mut whole, Some(&bytes));
     }
     let (codec, packed) = pack(whole, packing)?;
-    // What the checksum covers: the codec, the last offset, two times, no producer, and the records.
+    // The part under the checksum: codec, last offset delta, two timestamps, no producer, the records.
     let mut covered = Vec::new();
     put!(covered: codec, length(records) - 1, millis, millis, -1_i64, -1_i16, -1_i32, length(records));
     covered.extend(packed);
 
     let mut batch = Vec::new();
-    // Behind the length stand an epoch, the format and the checksum.
+    // After the length: the leader epoch, the format version and the checksum.
     put!(batch: 0_i64, length(&covered) + 4 + 1 + 4, -1_i32, 2_u8, crc32c(&covered));
     batch.extend(covered);
     Ok(batch)
@@ -167,7 +167,7 @@ fn put_bytes(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
     put_bytes_as(bytes, part, None);
 }
 
-/// The same where another length may be claimed.
+/// The same with an optional false length.
 fn put_bytes_as(bytes: &mut Vec<u8>, part: Option<&[u8]>, claimed: Option<i64>) {
     let true_length = part.map_or(-1, |part| i64::from(length(part)));
     put_varint(bytes, claimed.unwrap_or(true_length));
@@ -183,7 +183,7 @@ fn put_varint(bytes: &mut Vec<u8>, number: i64) {
     bytes.push(left as u8);
 }
 
-/// CRC-32C (Castagnoli), bit by bit: what is sent here is small.
+/// CRC-32C (Castagnoli), bit by bit, which is fast enough for these small requests.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes
         .iter()

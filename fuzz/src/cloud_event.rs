@@ -1,4 +1,4 @@
-//! CloudEvents over HTTP: attributes in headers, whole in the body, and many of them.
+//! CloudEvents over HTTP in binary, structured and batched mode.
 
 use bytes::Bytes;
 use shared::devices::submission as parse;
@@ -6,7 +6,7 @@ use shared::runtime::json::{items, json};
 
 use crate::{headers_and_body, oracle};
 
-/// Parses it in all three modes; in binary mode the lines before the first empty one are headers.
+/// Parses the input in all three modes; in binary mode the lines before the first empty line are headers.
 pub fn cloud_event(input: &[u8]) {
     let body = Bytes::copy_from_slice(input);
     if let Ok(value) = json(&body)

@@ -1,4 +1,4 @@
-//! Packed bodies.
+//! Compressed bodies.
 
 use std::io::Read;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use hyper::body::Frame;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-/// What may come out, and what may go in.
+/// The size limit of the body, before and after decompression.
 const LIMIT: usize = 64 * 1024;
-/// Room for that, and for the largest window to unpack it in.
+/// Memory for the body and for the largest decompression window.
 const ROOM: usize = 16 * 1024 * 1024;
-/// The most members of gzip, or frames of zstd.
+/// The maximum number of gzip members or zstd frames.
 const MEMBERS: usize = 1024;
 
-/// Unpacks the input in pieces: its first byte tells how it is packed and how large the pieces are.
+/// Decompresses the input in pieces: the first byte selects the encoding and the size of the pieces.
 pub fn content(input: &[u8]) {
     let Some((&first, packed)) = input.split_first() else { return };
     let gzip = first.is_multiple_of(2);
@@ -43,7 +43,7 @@ pub fn content(input: &[u8]) {
     });
     assert_eq!(in_flight.left(), ROOM, "room is given back");
 
-    // The same by the libraries' own readers, at once.
+    // The expected result: the libraries' own readers, on the whole input.
     let mut expected = Vec::new();
     let most = u64::try_from(LIMIT + 1).expect("small");
     let good = if gzip {
@@ -62,14 +62,14 @@ pub fn content(input: &[u8]) {
             assert!(bytes == expected, "something else came out");
         }
         Err(problem) if problem.code == Code::BODY_TOO_LARGE => {
-            // What is broken behind the limit may be told as either.
+            // If the input is invalid only after the limit, either error is correct.
             assert!(expected.len() > LIMIT || packed.len() > LIMIT || !good, "not too large");
         }
         Err(problem) => {
             assert_eq!(problem.code, Code::BAD_REQUEST);
             let begins = if gzip { &[0x1f, 0x8b, 8][..] } else { &[0x28, 0xb5, 0x2f, 0xfd] };
             let many = packed.windows(begins.len()).filter(|bytes| *bytes == begins).count() > MEMBERS;
-            // A body that is empty is nobody's archive, whatever a reader makes of it.
+            // An empty body is always invalid, even if a library's reader accepts it.
             assert!(!good || expected.len() > LIMIT || packed.is_empty() || many, "refused, and it is good");
         }
     }

@@ -1,4 +1,4 @@
-//! The body of `POST /events`, and the same as a batch of either form.
+//! The body of `POST /events`, and the same input as a batch in both forms.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use shared::runtime::json::{BodyError, items};
 
 use crate::oracle;
 
-/// The most events of a batch here: fewer than a fuzzer would send.
+/// The maximum number of events in a batch here, small enough for a fuzzer to reach.
 const MOST: usize = 64;
 
 pub fn event(input: &[u8]) {
@@ -24,7 +24,7 @@ pub fn event(input: &[u8]) {
             oracle::lead_somewhere(&faults, input);
         }
     }
-    // Both what is whole a payload and what has one are tried by it.
+    // The input is tried as a payload, and as an object that contains one.
     if let Ok(json) = serde_json::from_slice::<&RawValue>(input) {
         oracle::taken_by_the_rules(json);
     }

@@ -1,8 +1,8 @@
-//! What strangers can send: each function takes whatever bytes, gives them to the code that has to
-//! cope with them, and panics where that broke a promise. None of them may panic, ever.
+//! Fuzz targets for untrusted input: each function passes arbitrary bytes to the code that must handle them,
+//! and panics if that code breaks a promise. So no input may ever make one of them panic.
 //!
-//! The same functions are run by `cargo test` over the corpus and over changes of it (`tests/`),
-//! and by libFuzzer for as long as one likes (`libfuzzer/`, `make fuzz`).
+//! `cargo test` runs the same functions over the corpus and over mutations of it (`tests/`); libFuzzer runs them
+//! for any length of time (`libfuzzer/`, `make fuzz`).
 #![expect(clippy::expect_used, clippy::panic, reason = "a promise that is broken is to end the run")]
 
 mod cloud_event;
@@ -21,13 +21,13 @@ pub use topic::topic;
 
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them; each has a folder of its name in `corpus/`.
+/// All targets; each has a folder of the same name in `corpus/`.
 pub const TARGETS: [Target; 5] =
     [("event", event), ("cloud_event", cloud_event), ("token", token), ("topic", topic), ("content", content)];
 
 type Line<'a> = (&'a [u8], &'a [u8]);
 
-/// Splits an input into lines of `name: value`, and what stands behind the first empty line.
+/// Splits an input into lines of `name: value` and the rest after the first empty line.
 fn headers_and_body(input: &[u8]) -> (Vec<Line<'_>>, &[u8]) {
     let (mut headers, mut rest) = (Vec::new(), input);
     loop {

@@ -1,4 +1,4 @@
-//! What is true of what was accepted, and of what was refused.
+//! Properties of accepted and of refused input.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::rules;
 
-/// What is true of everything that was accepted.
+/// Asserts the properties of every accepted event.
 pub(crate) fn check(body: &Bytes, submission: &Submission) {
     let is_id = |text: &str, most: usize| {
         (1..=most).contains(&text.len())
@@ -21,7 +21,7 @@ pub(crate) fn check(body: &Bytes, submission: &Submission) {
     assert!(is_id(submission.device_id.as_str(), 128));
     assert!(submission.event_id.as_ref().is_none_or(|id| is_id(id.as_str(), 64)));
 
-    // Byte for byte what was sent, in the very memory.
+    // The payload is a slice of the body, without a copy.
     let payload = submission.payload.as_bytes();
     let inside = body.as_ptr_range().contains(&payload.as_ptr()) && payload.len() <= body.len();
     assert!(inside, "the payload is not a part of the body");
@@ -37,9 +37,9 @@ pub(crate) fn taken_by_the_rules(json: &RawValue) {
     assert_eq!(taken.is_ok(), rules::keeps(json.get()), "{taken:?}");
 }
 
-/// Every pointer leads to a place in the body, or to a member that is missing there.
+/// Every JSON pointer refers to a place in the body, or to a missing member.
 pub(crate) fn lead_somewhere(faults: &[Fault], body: &[u8]) {
-    // Of keys that are there twice the value knows but one.
+    // `Value` keeps only one of two duplicate keys.
     let twice =
         faults.iter().any(|fault| fault.detail.contains("more than once") || fault.detail.contains("more fault"));
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return };
@@ -48,7 +48,7 @@ pub(crate) fn lead_somewhere(faults: &[Fault], body: &[u8]) {
     }
 }
 
-/// What the API would write comes back from the topic as it was.
+/// The record that the API would write decodes to the same event.
 fn round_trip(submission: &Submission) {
     let at = submission.occurred_at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let Submission { device_id, event_type, event_id, payload, .. } = submission.clone();
@@ -63,7 +63,7 @@ fn round_trip(submission: &Submission) {
 }
 
 pub(crate) fn back_from_the_topic(envelope: Envelope, device_id: &DeviceId) {
-    // PostgreSQL is told in UTC.
+    // PostgreSQL gets the time in UTC.
     assert!(envelope.occurred_at.checked_to_offset(time::UtcOffset::UTC).is_some());
     let event = Outgoing { envelope, source: Event::source(device_id) };
     let all = headers(&event);

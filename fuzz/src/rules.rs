@@ -1,10 +1,10 @@
-//! The rules of a payload once more, written in another way: a slow parser by the grammar of
-//! RFC 8259 that builds everything, and the rules over what it built. Nothing of the door's own.
+//! An independent implementation of the payload rules: a slow parser for the grammar of RFC 8259 that builds a
+//! tree, and the rules on that tree. It uses none of the API's own code.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// A string in UTF-16, as its escapes have it, and its length as it stands, with the quotes.
+/// A string: its UTF-16 units after unescaping, and its length in the source, with the quotes.
 struct Text {
     units: Vec<u16>,
     length: usize,
@@ -15,7 +15,7 @@ enum Json {
     Array(Vec<Json>),
     String(Text),
     Number(String),
-    /// null, true, false: of this length.
+    /// `null`, `true` or `false`, with its length.
     Word(usize),
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn keeps(text: &str) -> bool {
     matches!(json, Json::Object(_)) && text.len() <= 262_144 && is_good(&json) && size(&json) <= 524_288
 }
 
-/// The next value, or none where more than so many levels are in one another.
+/// The next value; `None` if it is nested deeper than this many levels.
 fn value(chars: &mut Peekable<Chars<'_>>, levels: usize) -> Option<Json> {
     blank(chars);
     Some(match *chars.peek()? {
@@ -149,7 +149,7 @@ fn exponent(number: &str) -> usize {
     if digits.len() > 6 { usize::MAX } else { digits.parse().unwrap_or(0) }
 }
 
-/// As PostgreSQL writes it at most: a blank behind each colon and comma, and zeros for exponents.
+/// The largest size in PostgreSQL's output: a space after each colon and comma, and zeros for exponents.
 fn size(json: &Json) -> usize {
     let commas = |count: usize| 2 * count.saturating_sub(1);
     match json {

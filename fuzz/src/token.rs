@@ -1,4 +1,4 @@
-//! Tokens: as they come, and with whatever header and claims, well signed.
+//! Tokens: arbitrary bytes, and arbitrary headers and claims with a valid signature.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde_json::Value;
 
 const SECRET: &str = "a secret that everybody may know";
-/// Public keys whose private halves nobody has any more.
+/// Public keys whose private keys were deleted.
 const JWKS: &[u8] = include_bytes!("../jwks.json");
 const NOW: u64 = 1_800_000_000;
 
@@ -48,8 +48,8 @@ fn verify(token: &str) -> Result<Verified, Rejected> {
     verifier.verify(token, NOW, keys)
 }
 
-/// Verifies the input as a token; as the header and the claims (two lines) of one that is signed
-/// with our secret; and reads it as a JWKS.
+/// Verifies the input as a token, then as the header and the claims (two lines) of a token signed with our
+/// secret; also parses it as a JWKS.
 pub fn token(input: &[u8]) {
     let _ = parse(input);
     if let Ok(token) = std::str::from_utf8(input)
@@ -69,7 +69,7 @@ pub fn token(input: &[u8]) {
     if let Ok(verified) = &verified {
         check(&token, verified);
     }
-    // Nothing that keeps the rules is refused.
+    // A token that follows the rules is not refused.
     if header == b"{\"alg\":\"HS256\"}"
         && let Ok(claims) = serde_json::from_slice::<Value>(claims)
         && claims.to_string().len() < 2048

@@ -1,12 +1,12 @@
-//! Records of a topic that anybody could have written.
+//! Records of a topic, as any client could have written them.
 
 use shared::devices::decode;
 use shared::kafka::Record;
 
 use crate::{headers_and_body, oracle};
 
-/// Decodes a record: the header `key` is its key, what stands behind the first empty line its value,
-/// and a header without a value has none.
+/// Decodes a record: the header `key` is its key, the rest after the first empty line its value; a header
+/// without a value is a null header.
 pub fn topic(input: &[u8]) {
     let (lines, value) = headers_and_body(input);
     let key = lines.iter().find(|(name, _)| *name == b"key").map(|(_, value)| *value);

@@ -1,5 +1,5 @@
-//! The fuzz targets over their corpora and over changes of them: as much of it as a test run bears,
-//! the same each time. `make fuzz` goes on from there.
+//! The fuzz targets over their corpora and over mutations of them: short enough for a test run, and the same
+//! each time. `make fuzz` continues from there.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail loudly")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use fuzz::TARGETS;
 use sqlx::{Connection, PgConnection};
 
-/// How many changed inputs each target gets.
+/// The number of mutated inputs per target.
 const CASES: usize = 10_000;
 const SEED: u64 = 7;
 
@@ -31,7 +31,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
-/// An input, changed in a few places.
+/// An input, mutated in a few places.
 fn changed(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     let pick = |rng: &mut Rng| corpus[rng.usize(..corpus.len())].clone();
     let mut input = pick(rng);
@@ -74,7 +74,7 @@ fn run(name: &str) {
     }
 }
 
-/// A test for each, so that they run side by side.
+/// One test per target, so that they run in parallel.
 macro_rules! targets {
     ($($name:ident)*) => {$(
         #[test]
@@ -128,13 +128,13 @@ fn number(rng: &mut Rng) -> String {
     number
 }
 
-/// Payloads of numbers, from one of them to as many as nearly fill the limits.
+/// A payload with this many copies of a number.
 fn numbers(rng: &mut Rng, count: usize) -> String {
     let number = number(rng);
     format!(r#"{{"n":[{}]}}"#, vec![number; count].join(","))
 }
 
-/// The rules hold in both directions at their very limits.
+/// At its exact limit each rule accepts, and one step beyond it refuses.
 #[test]
 fn limits() {
     let payload = |payload: &str| format!(r#"{{"device_id":"d","payload":{payload}}}"#);
@@ -148,7 +148,7 @@ fn limits() {
     };
     let deep = |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels - 1) + "{}", "}".repeat(levels - 1));
     assert_eq!([string(262_144), string(262_145)].map(|text| accepted(&text)), [true, false]);
-    // 1,700 numbers of 305, and two for each comma.
+    // 1,700 numbers of 305 bytes, and two bytes for each comma.
     assert_eq!([many(1700, 2372), many(1700, 2373)].map(|text| accepted(&text)), [true, false]);
     assert_eq!([deep(64), deep(65)].map(|text| accepted(&text)), [true, false]);
     let mut rng = Rng::with_seed(SEED);
@@ -157,7 +157,7 @@ fn limits() {
     assert!((200..1800).contains(&good), "{good} of 2000");
 }
 
-/// Whatever is accepted PostgreSQL takes too, and gives back, not much larger.
+/// PostgreSQL stores every accepted payload and returns it, within the size limit.
 #[tokio::test]
 async fn what_is_accepted_jsonb_takes() {
     let scope = tokio::task::spawn_blocking(|| Scope::new("fuzz_jsonb").unwrap()).await.unwrap();
@@ -186,7 +186,7 @@ async fn what_is_accepted_jsonb_takes() {
                 .unwrap_or_else(|error| panic!("{error}: {some:?}"));
         for (sent, stored) in some.iter().zip(stored) {
             assert!(stored.len() <= 512 * 1024, "{} bytes became {}", sent.len(), stored.len());
-            // Not as a value: serde_json takes no double of 309 digits, which is what jsonb makes of 1e308.
+            // Not as a `Value`: serde_json does not accept a double of 309 digits, which jsonb makes of 1e308.
             serde_json::from_str::<serde::de::IgnoredAny>(&stored).unwrap();
         }
     }

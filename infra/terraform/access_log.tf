@@ -1,5 +1,5 @@
-# The load balancer's access log: who asked for what, and what came of it. The API's own is off by default
-# (ACCESS_LOG=errors), and knows nothing of a request that no task has seen.
+# The load balancer's access log: client, request and response. The API's own access log is off by default
+# (ACCESS_LOG=errors), and has no requests that never reached a task.
 
 resource "aws_s3_bucket" "access_log" {
   # checkov:skip=CKV_AWS_18:this is the log; a log of who reads it is CloudTrail's
@@ -60,8 +60,8 @@ data "aws_iam_policy_document" "access_log" {
       type        = "Service"
       identifiers = ["logdelivery.elasticloadbalancing.amazonaws.com"]
     }
-    # Of this account's load balancers alone: the policy has to be there before the load balancer, whose ARN has a part
-    # that nobody knows before.
+    # Any load balancer of this account: the policy must exist before the load balancer, and part of its ARN is
+    # unknown until then.
     condition {
       test     = "ArnLike"
       variable = "aws:SourceArn"

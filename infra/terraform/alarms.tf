@@ -1,6 +1,5 @@
-# What somebody has to be told, from what CloudWatch knows by itself. The rules of observe/prometheus
-# say more, where there is a Prometheus; each alarm has the name of the rule that says the same, and its
-# section in docs/operations.md.
+# Alarms on CloudWatch metrics. With a Prometheus, the rules in observe/prometheus cover more. Each alarm has
+# the name of the equivalent rule, and of its section in docs/operations.md.
 
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name}-alarms"
@@ -14,11 +13,11 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.key
 }
 
-# The worker's, from its embedded metrics: a document of each worker and group a minute, all at one beat. A worker that
-# waits out an outage lags and may have no partition: OutageIsWaitedOut alone reports it.
+# The worker's alarms, from its embedded metrics: each worker writes one document per group and minute, all at the
+# same second. A worker that waits out an outage lags and may have no partition: only OutageIsWaitedOut reports it.
 locals {
   worker_groups = distinct(flatten([for service in local.worker_services : service.groups]))
-  # Of each group. Those of `worker-service`'s first one have the alarm's name alone, the others' begin with the group.
+  # One set per group. For the first group of `worker-service` the name is the alarm's; the others begin with the group.
   group_alarms = merge([for group in local.worker_groups : {
     for name, alarm in local.worker_alarms :
     (group == local.worker_services["worker-service"].groups[0] ? name : "${group}-${name}") =>
@@ -50,7 +49,7 @@ locals {
       missing     = "notBreaching"
       description = "A partition is paused because of many dead letters, until an operator resumes it."
     }
-    # With no worker at all there is no document, which is the same and worse.
+    # Without any worker there is no document, which is the same problem, only worse.
     PartitionsHaveNoOwner = {
       expression  = "IF(waiting > 0, ${var.topic_partitions}, assigned)"
       comparison  = "LessThanThreshold"
@@ -129,7 +128,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
   }
 
   dynamic "metric_query" {
-    # Those that the expression names: an alarm may ask for nothing that it does not use.
+    # Only the metrics in the expression: an alarm must not list unused ones.
     for_each = { for id, metric in {
       waiting    = { name = "Waiting", stat = "Maximum" }
       age        = { name = "WatermarkAge", stat = "Maximum" }
@@ -158,7 +157,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
   }
 }
 
-# The API has no embedded metrics: its log says it when somebody reads again. One metric for all services of the API.
+# The API has no embedded metrics: its log reports dropped lines once it is read again. One metric for all API services.
 resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
   for_each       = local.api_services
   name           = "${var.name}-${each.key == "api-service" ? "api" : each.key}-log-lines-dropped"
@@ -193,8 +192,8 @@ resource "aws_cloudwatch_metric_alarm" "api_log" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# The API's, as the load balancer sees it. At 14.4 times the rate that would just use up an error budget
-# of 0.1 % in 30 days, 2 % of it are gone in an hour.
+# The API's alarms, from the load balancer's metrics. At 14.4 times the rate that would use up an error budget
+# of 0.1 % in exactly 30 days, 2 % of the budget is used in an hour.
 resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_name          = "${var.name}-ErrorBudgetBurnsFast"
   alarm_description   = "More than 1.44 % of the requests fail. See docs/operations.md, ErrorBudgetBurnsFast."
@@ -234,13 +233,13 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
 
 locals {
   target_alarms = {
-    # One that does not come right, or more that come and go.
+    # One target that stays unhealthy, or several in turn.
     SomeAreUnhealthy = { metric = "UnHealthyHostCount", stat = "Minimum", comparison = "GreaterThanThreshold", threshold = 0, minutes = 10, missing = "notBreaching" }
     NobodyAnswers    = { metric = "HealthyHostCount", stat = "Maximum", comparison = "LessThanThreshold", threshold = 1, minutes = 2, missing = "breaching" }
   }
 }
 
-# Of each service of the API. Those of `api-service` have the alarm's name alone.
+# One set per API service. For `api-service` the name is the alarm's.
 resource "aws_cloudwatch_metric_alarm" "targets" {
   for_each = merge([for service in keys(local.api_services) : {
     for name, alarm in local.target_alarms :

@@ -1,4 +1,4 @@
-# HTTPS from the world, HTTP to the API's tasks.
+# HTTPS from the internet, HTTP to the API's tasks.
 
 resource "aws_lb" "api" {
   # checkov:skip=CKV2_AWS_28:devices come with a token, and rate and size of what they send are limited by the API; a firewall that reads bodies would double each event's latency
@@ -9,7 +9,7 @@ resource "aws_lb" "api" {
   security_groups            = [aws_security_group.alb.id]
   drop_invalid_header_fields = true
   enable_deletion_protection = true
-  # Less than the API's KEEP_ALIVE_TIMEOUT, 75 s: who closes first must be the load balancer.
+  # Less than the API's KEEP_ALIVE_TIMEOUT of 75 s: the load balancer must close first.
   idle_timeout = 60
 
   access_logs {
@@ -17,7 +17,7 @@ resource "aws_lb" "api" {
     enabled = true
   }
 
-  # It writes a first object to see whether it may.
+  # On creation it writes a test object to the bucket.
   depends_on = [aws_s3_bucket_policy.access_log]
 }
 
@@ -34,7 +34,7 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# The services of the API that serve some paths alone.
+# The API services that serve only some paths.
 resource "aws_lb_listener_rule" "api" {
   for_each     = { for name, service in local.api_services : name => service if length(service.paths) > 0 }
   listener_arn = aws_lb_listener.https.arn
@@ -52,7 +52,7 @@ resource "aws_lb_listener_rule" "api" {
 }
 
 locals {
-  # Of each service its target group, once the listener has it.
+  # The target group of each service, once the listener uses it.
   listened_target_groups = merge(
     { api-service = aws_lb_listener.https.default_action[0].target_group_arn },
     { for name, rule in aws_lb_listener_rule.api : name => rule.action[0].target_group_arn },
@@ -82,13 +82,13 @@ resource "aws_lb_target_group" "api" {
   target_type = "ip"
   port        = 8000
   protocol    = "HTTP"
-  # ECS takes a task out of here, waits this long, and only then sends SIGTERM. A request may take
-  # REQUEST_TIMEOUT, 10 s; the rest is for the news to reach every node of the load balancer.
+  # ECS deregisters a task, waits this long, and only then sends SIGTERM. A request may take REQUEST_TIMEOUT,
+  # 10 s; the rest is for the change to reach every node of the load balancer.
   deregistration_delay          = 20
   load_balancing_algorithm_type = "least_outstanding_requests"
 
-  # A task on Spot is told to end at once: it has to stay until it is found unready, after three times
-  # five seconds. Its DRAIN_DELAY (services.tf) is longer than that.
+  # A task on Spot gets SIGTERM at once: it must keep serving until the health check has found it unready, after
+  # three times five seconds. Its DRAIN_DELAY (services.tf) is longer than that.
   health_check {
     path                = "/health/ready"
     matcher             = "200"

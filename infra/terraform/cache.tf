@@ -3,12 +3,12 @@
 
 locals {
   is_cache_cluster = var.cache_shards != null
-  # What the services are told of it.
+  # The services' settings for Redis.
   cache_address     = local.is_cache_cluster ? aws_elasticache_replication_group.main.configuration_endpoint_address : aws_elasticache_replication_group.main.primary_endpoint_address
   cache_environment = local.is_cache_cluster ? { REDIS_CLUSTER = "true" } : {}
 }
 
-# ElastiCache cannot make a cluster of one that is none, nor the reverse.
+# ElastiCache cannot convert a single-shard Redis to a cluster, nor the reverse.
 resource "terraform_data" "is_cache_cluster" {
   input = local.is_cache_cluster
 }
@@ -41,7 +41,7 @@ resource "aws_elasticache_replication_group" "main" {
   }
 }
 
-# In the state, because ElastiCache has no write-only argument for it.
+# The password is in the state, because ElastiCache has no write-only argument for it.
 resource "random_password" "redis" {
   length  = 48
   special = false
@@ -51,7 +51,7 @@ resource "aws_elasticache_parameter_group" "main" {
   name   = local.is_cache_cluster ? "${var.name}-cluster" : var.name
   family = "redis7"
 
-  # A key that is gone is always right, so any may go.
+  # Any key may be evicted: a missing entry is never wrong.
   parameter {
     name  = "maxmemory-policy"
     value = "allkeys-lru"

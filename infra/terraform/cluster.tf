@@ -11,7 +11,7 @@ resource "aws_ecs_cluster_capacity_providers" "main" {
   cluster_name       = aws_ecs_cluster.main.name
   capacity_providers = ["FARGATE", "FARGATE_SPOT"]
 
-  # For who says nothing; both services say the same (modules/service).
+  # The default for services without a strategy; both services set the same one (modules/service).
   default_capacity_provider_strategy {
     capacity_provider = "FARGATE"
     base              = 1

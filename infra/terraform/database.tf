@@ -15,7 +15,7 @@ resource "aws_rds_cluster" "main" {
   storage_encrypted                   = true
   kms_key_id                          = aws_kms_key.main.arn
   iam_database_authentication_enabled = true
-  # Restoring to a point in time: docs/operations.md. The topic keeps a week, so most of it is needed.
+  # For point-in-time recovery: docs/operations.md. The topic keeps only a week of events.
   backup_retention_period         = 14
   copy_tags_to_snapshot           = true
   deletion_protection             = true
@@ -50,18 +50,17 @@ resource "aws_rds_cluster_parameter_group" "main" {
     name  = "rds.force_ssl"
     value = "1"
   }
-  # Statements that take longer than this, in milliseconds: what to look at first.
+  # Log statements that take longer than this, in milliseconds.
   parameter {
     name  = "log_min_duration_statement"
     value = "1000"
   }
-  # DDL and nothing else: rows are events, and a log has none of their payload.
+  # Log only DDL: other statements may contain payloads, which must not be in a log.
   parameter {
     name  = "log_statement"
     value = "ddl"
   }
-  # So no statement's values either, neither of one that is slow nor of one that fails, and no DETAIL,
-  # which quotes rows.
+  # For the same reason, log no parameters of slow or failed statements, and no DETAIL, which quotes rows.
   parameter {
     name  = "log_parameter_max_length"
     value = "0"

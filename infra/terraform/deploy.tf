@@ -1,4 +1,4 @@
-# What the workflows of one repository may do, from main, in the environment `production`.
+# The rights of one repository's workflows that run on main in the environment `production`.
 
 resource "aws_iam_openid_connect_provider" "github" {
   count          = var.github_oidc_provider_arn == null ? 1 : 0

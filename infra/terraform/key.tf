@@ -1,4 +1,4 @@
-# One key for what lies on a disk: images, logs, secrets, tables, cache.
+# One key for all data at rest: images, logs, secrets, tables, cache.
 
 resource "aws_kms_key" "main" {
   description         = var.name
@@ -40,7 +40,7 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # An alarm writes into an encrypted topic. Without a condition: AWS documents none for this.
+  # Alarms publish to an encrypted topic. There is no condition, because AWS documents none for this.
   statement {
     sid       = "Alarms"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]

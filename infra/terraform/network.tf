@@ -1,4 +1,4 @@
-# Public subnets hold the load balancer and the NAT gateways, private ones all else.
+# The load balancer and the NAT gateways are in public subnets, everything else is in private ones.
 
 resource "aws_vpc" "main" {
   cidr_block           = var.cidr
@@ -7,7 +7,7 @@ resource "aws_vpc" "main" {
   tags                 = { Name = var.name }
 }
 
-# Nothing is in it, and nothing gets through it.
+# Not used; it has no rules, so it allows no traffic.
 resource "aws_default_security_group" "unused" {
   vpc_id = aws_vpc.main.id
 }
@@ -39,7 +39,7 @@ resource "aws_eip" "nat" {
   tags   = { Name = "${var.name}-nat-${var.zones[count.index]}" }
 }
 
-# The way to Kafka, to the issuer of tokens and to AWS.
+# The route to Kafka, to the token issuer and to AWS.
 resource "aws_nat_gateway" "main" {
   count         = length(var.zones)
   allocation_id = aws_eip.nat[count.index].id
@@ -81,7 +81,7 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[count.index].id
 }
 
-# Layers of images lie in S3; this way they cost no NAT.
+# Image layers are in S3; this endpoint avoids NAT costs for them.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.main.id
   service_name      = "com.amazonaws.${var.region}.s3"

@@ -7,7 +7,7 @@ output "github_variables" {
     ECR_REPOSITORY_API    = aws_ecr_repository.service["api"].name
     ECR_REPOSITORY_WORKER = aws_ecr_repository.service["worker"].name
     ECS_CLUSTER           = aws_ecs_cluster.main.name
-    # All services of an image, separated by blanks: each is rolled.
+    # All services of an image, separated by blanks; a deploy updates each.
     ECS_SERVICES_API    = join(" ", [for name in keys(local.api_services) : module.service[name].service_name])
     ECS_SERVICES_WORKER = join(" ", [for name in keys(local.worker_services) : module.service[name].service_name])
     # `setup` runs beside this one.

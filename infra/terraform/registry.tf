@@ -14,8 +14,8 @@ resource "aws_ecr_repository" "service" {
   }
 }
 
-# Enough to roll back to. Of each image one rule decides, the first that fits its tags: what the API's
-# workflow pushes for its setup has a tag of its own, and takes no place of what the worker runs.
+# Keeps enough images for rollbacks. The first rule that matches an image's tags applies: the image that the
+# API's workflow pushes for its setup has its own tag, so that it does not displace the worker's images.
 resource "aws_ecr_lifecycle_policy" "service" {
   for_each   = aws_ecr_repository.service
   repository = each.value.name

@@ -1,4 +1,4 @@
-# The API: whichever of the three asks for most. The worker: its lag.
+# The API scales by the highest demand of three policies, the worker by its lag.
 
 resource "aws_appautoscaling_policy" "api" {
   for_each = merge([for name, service in local.api_services : {
@@ -24,10 +24,10 @@ resource "aws_appautoscaling_policy" "api" {
   }
 }
 
-# Every worker writes one document a minute and group: the sum of ConsumerLag is the lag of the whole topic, and the
-# number of values of Waiting that of the workers. ECS follows the policy that asks for most tasks. While any of them waits out an outage the lag
-# grows and more workers would not help, so the policy then sees just its target, which moves nothing
-# in either direction.
+# Every worker writes one document per minute and group: the sum of ConsumerLag is the lag of the whole topic, and
+# the sample count of Waiting is the number of workers. ECS follows the policy that demands the most tasks. While
+# any worker waits out an outage, the lag grows and more workers would not help; the metric then equals its target,
+# so that nothing scales in either direction.
 resource "aws_appautoscaling_policy" "worker" {
   # The policy of a service's first group has the service's name as its key, and `lag` as its own.
   for_each = merge([for name, service in local.worker_services : {
@@ -42,7 +42,7 @@ resource "aws_appautoscaling_policy" "worker" {
 
   target_tracking_scaling_policy_configuration {
     target_value = var.lag_target
-    # A new worker makes the group share out its partitions anew: not too often.
+    # Not too often, because each new worker causes a rebalance of the group.
     scale_out_cooldown = 120
     scale_in_cooldown  = 600
 

@@ -1,8 +1,8 @@
-# What the services must not have in their task definitions. Two are filled by hand, before the first
-# deploy, and whenever they are rotated (docs/operations.md):
+# Settings that must not be in the task definitions. Two secrets are set by hand, before the first deploy and at
+# each rotation (docs/operations.md):
 #   aws secretsmanager put-secret-value --secret-id NAME --secret-string file://...
-# Kafka's is JSON, {"username": "...", "password": "..."}: the two change together, also for a task of
-# a revision that was registered before the change.
+# Kafka's is JSON, {"username": "...", "password": "..."}, so that both change together, also for tasks of
+# older revisions.
 
 resource "aws_secretsmanager_secret" "manual" {
   # checkov:skip=CKV2_AWS_57:both ends of a Kafka or JWT secret have to change; docs/operations.md says how, no Lambda can
@@ -19,7 +19,7 @@ resource "aws_secretsmanager_secret" "database_url" {
   kms_key_id  = aws_kms_key.main.arn
 }
 
-# Never in the state: made anew by each run, and written only where the version changes.
+# Never in the state: each run generates a new one, which is written only if the version changes.
 ephemeral "random_password" "database" {
   length  = 48
   special = false

@@ -1,16 +1,16 @@
-# What runs on ECS: one list, and one module for each of it. The same two images run all of it, and each service is told
-# what of its image it serves: a domain that is to scale and to roll by itself is one more entry.
+# The ECS services: one list, with one module instance per entry. There are only two images; a setting selects the
+# part of its image that a service serves. To scale and deploy a domain separately, add an entry.
 
 locals {
-  # Of both. The dimension `Service` and the names of the metrics are the worker's
-  # (docs/adr/0014-lag-for-scaling.md); the namespace is named here and nowhere else.
+  # Shared by all services. The worker's code sets the dimension `Service` and the names of the metrics
+  # (docs/adr/0014-lag-for-scaling.md); the namespace is set only here.
   emf_namespace = "DeviceEvents"
   kafka = {
     KAFKA_BROKERS           = var.kafka_brokers
     KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
     KAFKA_SASL_MECHANISM    = var.kafka_sasl_mechanism
   }
-  # The certificates themselves: the image has no file of RDS' authorities.
+  # The certificates themselves, because the image has no file with the CAs of RDS.
   postgres = { PGSSLROOTCERT = trimspace(file(var.database_ca_file)) }
 
   secrets = merge({
@@ -24,7 +24,7 @@ locals {
   api_database = var.api_database_url_secret_arn == null ? {} : { DATABASE_URL = var.api_database_url_secret_arn }
   jwks         = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
 
-  # What is the same of all services of an image.
+  # The values that all services of an image share.
   images = {
     api = {
       command        = []
@@ -36,7 +36,7 @@ locals {
       environment = merge(local.jwks, {
         JWT_ISSUER   = var.jwt_issuer
         JWT_AUDIENCE = var.jwt_audience
-        # Longer than the target group takes to find a task unready (alb.tf): 15 s.
+        # Longer than the 15 s in which the target group finds a task unready (alb.tf).
         DRAIN_DELAY = "20s"
       })
       secrets = merge(local.secrets, local.jwt_secret, local.api_database)
@@ -45,7 +45,7 @@ locals {
       command        = ["run"]
       health_command = ["worker-service", "health"]
       port           = null
-      # It is gone within 21 s (docs/operations.md, Shutdown).
+      # The worker exits within 21 s (docs/operations.md, Shutdown).
       stop_timeout = 40
       environment = {
         EMF_NAMESPACE = local.emf_namespace
@@ -55,15 +55,15 @@ locals {
     }
   }
 
-  # The services of the API by their names. `domains` is API_DOMAINS, empty for all; `paths` are what the load balancer
-  # sends there, empty for all that no other service has.
+  # The API services by name. `domains` is API_DOMAINS, empty for all. `paths` are the paths that the load balancer
+  # routes there, empty for all paths without another service.
   api_services = {
     api-service = { domains = "", paths = [], cpu = 1024, memory = 2048, tasks = { min = 2, max = 10 } }
   }
 
-  # Those of the worker. `only` is WORKER_ONLY, empty for all; `groups` are the consumer groups of its handlers
-  # (KAFKA_GROUP's default, and those of further domains): it scales by the lag of each, and each is watched (alarms.tf).
-  # More tasks than partitions would have nothing to do.
+  # The worker services. `only` is WORKER_ONLY, empty for all. `groups` are the consumer groups of its handlers
+  # (KAFKA_GROUP's default, and those of further domains): the service scales by the lag of each, and each has alarms
+  # (alarms.tf). More tasks than partitions would be idle.
   worker_services = {
     worker-service = {
       only  = "", groups = ["events-processor"], cpu = 512, memory = 1024
@@ -103,7 +103,7 @@ module "service" {
   secrets     = local.images[each.value.image].secrets
 
   port = local.images[each.value.image].port
-  # By way of the listener: a service cannot have a target group that no load balancer has yet.
+  # Through the listener, because ECS refuses a target group that no load balancer uses yet.
   target_group_arn = lookup(local.listened_target_groups, each.key, null)
 
   cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
@@ -128,7 +128,7 @@ resource "aws_vpc_security_group_ingress_rule" "api" {
   to_port                      = 8000
 }
 
-# For a Prometheus of one's own, where there is one.
+# For your own Prometheus, if there is one.
 resource "aws_vpc_security_group_ingress_rule" "scraper" {
   for_each                     = var.scraper_security_group_id == null ? {} : local.services
   security_group_id            = module.service[each.key].security_group_id
@@ -139,8 +139,8 @@ resource "aws_vpc_security_group_ingress_rule" "scraper" {
   to_port                      = 9100
 }
 
-# `worker-service setup`: the schema and the topics, before each roll. Runs once, where the worker
-# runs, with the worker's rights and in its log.
+# `worker-service setup`: creates the schema and the topics before each deployment. It runs once, in the worker's
+# network, with the worker's rights and log.
 resource "aws_ecs_task_definition" "setup" {
   family                   = "${var.name}-setup"
   requires_compatibilities = ["FARGATE"]

@@ -12,8 +12,8 @@ terraform {
     }
   }
 
-  # The state holds one secret, Redis' token (cache.tf): keep it where it is encrypted and few may read.
-  # `terraform init -backend-config=...` says where; `use_lockfile` needs no table.
+  # The state contains one secret, the Redis token (cache.tf): store it encrypted, with few readers.
+  # `terraform init -backend-config=...` sets the location; `use_lockfile` needs no DynamoDB table.
   backend "s3" {
     encrypt      = true
     use_lockfile = true

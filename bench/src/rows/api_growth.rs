@@ -1,4 +1,4 @@
-//! `POST /events` as its work grows: connections, devices, payloads.
+//! `POST /events` with growing numbers of connections and devices and growing payloads.
 
 use crate::bed::{Bed, Site};
 use crate::load::Load;
@@ -24,7 +24,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "api")?;
     let mut rows = Vec::new();
     for (connections, devices, bytes) in POINTS {
-        // A new one for each: its memory is that of this point.
+        // A new process for each point, so that its memory is that of this point.
         let api = site.api(&[])?;
         let lines = records::lines(&bed.folder, "api", (0..devices).map(|n| records::body(n, bytes)))?;
         let load = Load::posts(&api.url, "/events", &lines, &bed.token, connections);

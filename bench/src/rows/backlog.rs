@@ -27,7 +27,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     site.sql("CHECKPOINT")?;
     let worker = site.worker(&[])?;
     let meters = bed.meters(&[&api.service, &worker]);
-    // It drains from here on; the others' events come while it does.
+    // From here on the partition drains; the other partitions' events arrive meanwhile.
     while site.sql("SELECT count(*) FROM (SELECT FROM events WHERE request_id = 'backlog' LIMIT 1) AS one")? == "0" {
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -1,4 +1,4 @@
-//! Expiry beside an ingest, in a table with as many rows to expire as were expired before.
+//! Expiry during ingest, in a table with as many rows to expire as were expired before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use crate::rows::{take_turns, worker};
 use crate::usage::{Meter, Usage};
 
 const DEVICES: usize = 10_000;
-/// How much faster than the worker writes rows have to go.
+/// The minimum ratio of the expiry rate to the worker's write rate.
 const EXPIRY_FLOOR: f64 = 2.0;
-/// What is left of the worker's rate meanwhile.
+/// The minimum share of the worker's rate that is left during expiry.
 const INGEST_FLOOR: f64 = 0.90;
-/// Rows of before are two months old.
+/// The prepared rows are two months old, so this retention expires them.
 const EXPIRING: &str = "1day";
 const NOT_EXPIRING: &str = "100years";
-/// As in the row `growth`, with less room for the log on a disk that holds the table too.
+/// As in the row `growth`, with less WAL, because its disk also holds the table.
 const TUNED: [&str; 6] = [
     "shared_buffers = '4GB'",
     "max_wal_size = '4GB'",
@@ -41,7 +41,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let alone = alone(&site, 2 * scale.turn())?;
     println!("  expiry alone: {} rows/s", number(alone));
 
-    // Long enough for the rate of rows, which PostgreSQL tells once a second.
+    // Long enough to measure the rate: PostgreSQL updates its row counters about once a second.
     let events = 2 * scale.worker_events;
     let (mut turns, mut expired, mut usages) = (0, Series::default(), Vec::new());
     let names = ["worker beside the expiry", "worker without"];
@@ -59,7 +59,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     })?;
     let left = site.sql("SELECT EXISTS (SELECT FROM events WHERE recorded_at < now() - interval '1 day')")?;
     ensure!(left == "t", "every row expired before the end: use a larger BENCH_EXPIRE_ROWS");
-    // The round for getting warm.
+    // Drop the warm-up round.
     expired.rounds.remove(0);
 
     let what = format!("{} rows to expire behind as many expired ones", number(as_f64(scale.expire_rows)));
@@ -78,8 +78,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// Fills the table twice over, as a worker would have, and expires and vacuums the first half. Indexes are built last,
-/// but before anything is deleted, so that they have seen the rows of both halves.
+/// Fills the table with twice the rows, as a worker would, then expires and vacuums the first half. The indexes are
+/// built after the insert but before the deletion, so that they have contained the rows of both halves.
 fn prepare(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
     let all = 2 * rows;
     for statement in [
@@ -109,7 +109,7 @@ fn prepare(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows that a worker without any events expires a second.
+/// The rows per second that a worker without events expires.
 fn alone(site: &Site<'_>, time: Duration) -> anyhow::Result<f64> {
     let worker = site.worker(&[("EVENTS_RETENTION", EXPIRING)])?;
     let mut deletions = Deletions::default();
@@ -125,7 +125,7 @@ fn alone(site: &Site<'_>, time: Duration) -> anyhow::Result<f64> {
 
 struct Drained {
     events: f64,
-    /// Rows expired a second meanwhile.
+    /// Rows expired per second meanwhile.
     expired: Option<f64>,
     usages: Vec<Usage>,
 }
@@ -161,7 +161,7 @@ fn drain(site: &Site<'_>, bare: &Bare, events: usize, tag: &str, retention: &str
     Ok(Drained { events: worker::rate(site, tag, events)?, expired: deletions.rate(first, last), usages })
 }
 
-/// How many rows of the table were deleted by when, as far as PostgreSQL told: about once a second.
+/// Samples of (time, rows deleted so far); PostgreSQL updates the count about once a second.
 #[derive(Debug, Default)]
 struct Deletions(Vec<(f64, f64)>);
 
@@ -170,14 +170,14 @@ impl Deletions {
         let [at, rows] = site.numbers(
             "SELECT extract(epoch FROM clock_timestamp()), n_tup_del FROM pg_stat_user_tables WHERE relname = 'events'",
         )?;
-        // When it changed is known, and not how long it had been so.
+        // Keep only changes: the time of a change is exact, the age of an unchanged count is unknown.
         if self.0.last().is_none_or(|last| last.1 < rows) {
             self.0.push((at, rows));
         }
         Ok(())
     }
 
-    /// Between the first change and the last.
+    /// The time between the first change and the last.
     fn seconds(&self) -> f64 {
         match (self.0.get(1), self.0.last()) {
             (Some(first), Some(last)) => last.0 - first.0,
@@ -185,7 +185,7 @@ impl Deletions {
         }
     }
 
-    /// Rows a second between two changes within a span of time; none where there are not two.
+    /// Rows per second between the first and the last change within a period; `None` with fewer than two changes.
     fn rate(&self, from: f64, to: f64) -> Option<f64> {
         let mut changes = self.0.iter().skip(1).filter(|(at, _)| (from..=to).contains(at));
         let (first, last) = (changes.next()?, changes.next_back()?);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_of_what_was_told_within_the_span() {
-        // The first is what was deleted before.
+        // The first sample counts the rows deleted before.
         let deletions = Deletions(vec![(0.0, 50.0), (1.0, 60.0), (2.0, 100.0), (4.0, 300.0), (5.0, 900.0)]);
         assert_eq!(deletions.rate(0.5, 4.5), Some(80.0));
         assert_eq!(deletions.rate(f64::NEG_INFINITY, f64::INFINITY), Some(210.0));

@@ -1,7 +1,7 @@
-//! The worker behind a pooler of transactions, against the same worker on PostgreSQL itself.
+//! The worker behind a transaction pooler, against the same worker directly on PostgreSQL.
 //!
-//! What it costs is told, and not bounded: each transaction sets its limits, each statement is parsed anew, and all of
-//! it goes through one process more.
+//! The cost is reported without a floor: each transaction sets its limits, each statement is parsed again, and
+//! everything passes through one more process.
 
 use devstack::PgBouncer;
 
@@ -12,7 +12,7 @@ use crate::report::Figure;
 use crate::rows::{take_turns, worker};
 
 const DEVICES: usize = 10_000;
-/// Connections of the pooler to PostgreSQL: as many as the worker has without it.
+/// The pooler's connections to PostgreSQL: as many as the worker has without a pooler.
 const BEHIND: u32 = 10;
 
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {

@@ -1,5 +1,5 @@
-//! `POST /events` against bare axum parsing the same body, beside the same running Kafka; and against one
-//! that also has Kafka acknowledge it.
+//! `POST /events` against bare axum that parses the same body while the same Kafka runs; and against a server
+//! that also waits for Kafka's acknowledgement.
 
 use crate::bed::{Bare, Bed, Site};
 use crate::load::Load;
@@ -10,14 +10,14 @@ use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 256;
 const DEVICES: usize = 1_000;
-/// For the latency that a caller sees while there is room.
+/// Requests a second for the latency below saturation.
 const RATE: u32 = 2_000;
 
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "post")?;
     let api = site.api(&[])?;
     let bare = Bare::start(Kind::Parse, &[])?;
-    // What the floor leaves no room for: it says how much of the distance is Kafka's.
+    // This ceiling has no floor: it shows how much of the difference is Kafka's.
     let target = [("brokers", site.scope.endpoints.kafka_brokers.as_str()), ("topic", &site.scope.input_topic)];
     let produce = Bare::start(Kind::Produce, &target)?;
     let lines = records::lines(&bed.folder, "post", (0..DEVICES).map(|n| records::body(n, 100)))?;

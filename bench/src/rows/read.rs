@@ -14,7 +14,7 @@ use crate::{Scale, records};
 const CONNECTIONS: u32 = 64;
 const DEVICES: usize = 1_000;
 const RATE: u32 = 5_000;
-/// The first fills, the second should hit.
+/// The first pass fills the cache, the second should only hit.
 const PASSES: usize = 5;
 
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
@@ -39,8 +39,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![row.against(ceilings, 0.80)])
 }
 
-/// Reads every device, until all are hits; gives a body. A fill may be missed where the machine stalls
-/// for longer than Redis is given, so there are a few passes.
+/// Reads every device until all are hits; returns a body. A few passes, because a fill fails if the machine
+/// stalls for longer than the timeout of Redis.
 async fn warm(url: &str, token: &str) -> anyhow::Result<String> {
     let client = reqwest::Client::new();
     let mut body = None;

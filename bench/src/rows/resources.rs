@@ -8,10 +8,9 @@ use crate::rounds::Series;
 use crate::rows::worker;
 
 const RESOURCES: [usize; 3] = [10_000, 1_000_000, 10_000_000];
-/// How far the worker may fall, from the first number of resources to the last.
+/// The minimum ratio of the worker's rate with the most resources to its rate with the fewest.
 const FLOOR: f64 = 0.40;
-/// What a server for so many resources is given; the defaults are those of the first machine that
-/// PostgreSQL ever ran on.
+/// Settings for a server with this many resources; PostgreSQL's defaults are for a very small machine.
 const TUNED: [&str; 5] = [
     "shared_buffers = '4GB'",
     "max_wal_size = '16GB'",
@@ -31,7 +30,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         let mut figure = Series::default();
         let (mut usages, mut wal) = (Vec::new(), 0.0);
         for round in 0..3 {
-            // Devices all over the table: a prime strides through all of them.
+            // Spread the devices over the whole table: a prime stride visits all of them.
             let tag = format!("growth{round}");
             let events = scale.worker_events;
             let stride = (0..events).map(|n| {
@@ -62,7 +61,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(rows)
 }
 
-/// Makes resources as the worker would have, one event each, without their events.
+/// Inserts resources as the worker would after one event each, without the events.
 fn fill(site: &Site<'_>, resources: usize) -> anyhow::Result<()> {
     site.sql(&format!(
         r#"INSERT INTO resources (id, payload, version, event_id, accepted_at, updated_at, topic, partition, "offset", appended_at)

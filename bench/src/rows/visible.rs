@@ -1,4 +1,4 @@
-//! From accepted to visible at 1,000 events a second: how long, and with how much memory.
+//! The latency from acceptance to visibility at 1,000 events a second, and the memory it takes.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{Scale, disk, records};
 
 const RATE: u32 = 1_000;
 const DEVICES: usize = 1_000;
-/// Events a second that are followed to the end by a client of their own, beside the load.
+/// Events a second that a separate client posts and polls until they are visible, beside the load.
 const PROBES: f64 = 50.0;
 const PROBED: usize = 50;
 
@@ -22,8 +22,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let api = site.api(&[])?;
     let worker = site.worker(&[])?;
     let time = 3 * scale.turn();
-    // What starts up is not what runs: Kafka's JVM compiles, which takes a quarter of two cores for as long
-    // as it does, and pools connect.
+    // Warm up first: Kafka's JVM compiles, which takes a quarter of two cores meanwhile, and pools connect.
     load(&site, &api, time)?;
     let meters = bed.meters(&[&api.service, &worker]);
     let began = site.sql("SELECT now()")?;
@@ -67,7 +66,7 @@ pub(crate) fn load(site: &Site<'_>, api: &Api, time: Duration) -> anyhow::Result
     Ok(Load::posts(&api.url, "/events", &lines, &site.bed.token, 64).at_rate(RATE, time)?.latency)
 }
 
-/// From the API's acceptance to the commit, of the events that a condition picks.
+/// The latency from the API's acceptance to the commit, for the events that match the condition.
 pub(crate) fn committed(site: &Site<'_>, condition: &str) -> anyhow::Result<Latency> {
     let [count, p50, p99, p999] = site.numbers(&format!(
         "SELECT count(*), 1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY took),
@@ -80,7 +79,7 @@ pub(crate) fn committed(site: &Site<'_>, condition: &str) -> anyhow::Result<Late
     Ok(Latency { p50, p99, p999 })
 }
 
-/// Posts an event now and then, and reads until it shows: from its 202 on.
+/// Posts events at a low rate and polls each until it is visible; the latency starts at its 202.
 async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency> {
     let client = reqwest::Client::new();
     let mut every = tokio::time::interval(Duration::from_secs_f64(1.0 / PROBES));
@@ -115,7 +114,7 @@ async fn follow(client: &reqwest::Client, url: &str, token: &str, number: usize)
             return Ok(accepted.elapsed());
         }
         ensure!(accepted.elapsed() < Duration::from_secs(10), "event {number} does not show");
-        // So much more than it took may be told, and no less: to ask oftener costs what is measured.
+        // The result is at most this much too high. Polling more often would slow down what is measured.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

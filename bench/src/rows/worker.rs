@@ -30,7 +30,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         Store::open(&config, "bench")?
     };
     let (events, mut turns, mut usages) = (scale.worker_events, 0, Vec::new());
-    // Each takes longer than the turns of other rows.
+    // At most four rounds: each takes longer than in other rows.
     let [figure, ceiling] = take_turns(scale.rounds.min(4), ["worker", "statements"], |turn| {
         turns += 1;
         let tag = format!("worker{turns}");
@@ -51,7 +51,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
 }
 
-/// Lets a worker with these settings drain what is in the topic, and gives its rate over the events of that tag.
+/// Runs a worker with these settings until it has drained the topic; returns its rate over the events of that tag.
 pub(crate) fn drain_filled(
     site: &Site<'_>,
     settings: &[(&str, &str)],
@@ -67,12 +67,12 @@ pub(crate) fn drain_filled(
     Ok((rate(site, tag, events)?, usages))
 }
 
-/// Applies events from memory, as many batches at a time as the topic has partitions.
+/// Applies events from memory, with as many concurrent batches as the topic has partitions.
 fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Result<f64> {
     let mut partitions: Vec<Vec<DeviceDelivery>> =
         (0..PARTITIONS).map(|_| Vec::with_capacity(events / PARTITIONS + 1)).collect();
     for number in 0..events {
-        // A device is in one partition.
+        // All events of a device are in one partition.
         let place = number % DEVICES % PARTITIONS;
         let partition = partitions.get_mut(place).context("a partition")?;
         partition.push(records::decoded(number, DEVICES, i32::try_from(place)?, tag)?);
@@ -97,11 +97,11 @@ fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Re
     rate(site, tag, events)
 }
 
-/// Events a second between the first commit and the last, as PostgreSQL noted them.
+/// Events a second between the first commit and the last, by PostgreSQL's commit timestamps.
 pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
     let [all, after_first, seconds] = site.numbers(&format!(
-        // The first commit by a subquery of its own, which is asked once: joined to, a planner without
-        // statistics may ask it anew for each row.
+        // The first commit is a scalar subquery, which runs once: in a join, a planner without statistics may
+        // run it again for each row.
         "WITH committed AS MATERIALIZED (
            SELECT pg_xact_commit_timestamp(xmin) AS at FROM events
            WHERE request_id = '{tag}' AND recorded_at > now() - interval '1 hour')

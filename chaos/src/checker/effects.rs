@@ -1,5 +1,5 @@
-//! Promises 1, 2 and 4: what was accepted is in the log, and what is there has exactly one effect,
-//! which is a dead letter only where it may be one.
+//! Promises 1, 2 and 4: every accepted event is in the log, and every event there has exactly one effect,
+//! which is a dead letter only where that is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Found {
         }
     }
 
-    /// What a transaction's producer took back never was.
+    /// Events of aborted transactions have no effect.
     pub(super) fn aborted(&mut self, history: &History, end: &End) {
         let is_aborted = |device: &str, id: &str| history.aborted.get(device).is_some_and(|ids| ids.contains(id));
         for row in end.rows.iter().filter(|row| is_aborted(&row.device, &row.id)) {
@@ -60,7 +60,7 @@ impl Found {
         }
     }
 
-    /// With every fault over, the workers come to the end of the log.
+    /// Once all faults are over, the workers reach the end of the log.
     pub(super) fn left(&mut self, end: &End) {
         for (partition, (committed, end)) in &end.left {
             let what = format!("partition {partition} is committed up to {committed} for good, and ends at {end}");
@@ -68,8 +68,8 @@ impl Found {
         }
     }
 
-    /// Every record that is no event is a dead letter, and no other is, but where PostgreSQL refused
-    /// the device's events as data.
+    /// Every record that is not an event is a dead letter. No other record is, unless PostgreSQL refused the
+    /// device's events as data.
     pub(super) fn letters(&mut self, history: &History, end: &End) {
         let is_poison = |letter: &Letter| letter.reason == "undecodable";
         let values: BTreeSet<&str> =
@@ -79,7 +79,7 @@ impl Found {
         }
         let marked = end.log.iter().filter_map(|it| Some(((it.partition, it.offset), it.wire.as_deref()?)));
         let marked: BTreeMap<(i32, i64), &str> = marked.collect();
-        // One that was cut may have lost its record's headers, and the mark with them: the record still has it.
+        // A truncated letter may lack its record's headers and so the mark; the record still has it.
         let mark = |letter: &Letter| -> Option<String> {
             let of_record = || marked.get(&(letter.partition, letter.offset)).map(|&mark| mark.to_owned());
             letter.wire.clone().or_else(|| if letter.cut { of_record() } else { None })
@@ -108,7 +108,7 @@ impl Found {
         }
     }
 
-    /// A letter holds its record, byte for byte, unless it was cut because it was too large.
+    /// A letter holds its record byte for byte, unless it was truncated because it was too large.
     fn bytes(&mut self, history: &History, letter: &Letter, mark: Option<&str>) {
         let Some((mark, written)) = mark.and_then(|mark| history.wire.get_key_value(mark)) else {
             return;
@@ -121,8 +121,8 @@ impl Found {
         }
     }
 
-    /// An event that failed was tried as often as it is to be, and for as long; less only where much waited behind it,
-    /// where its device had failed for long, or behind another one of the device that was.
+    /// A failed event had all its attempts, over the whole retry time. Fewer are allowed only if many events of its
+    /// device waited behind it, if the device had failed for long, or if the event directly before it was such a one.
     fn tries(&mut self, end: &End, letter: &Letter) {
         let Letter { key, partition, offset, attempts, .. } = letter;
         let waited = letter.died - letter.appended;

@@ -1,5 +1,5 @@
-//! Promise 3: the log has a device's events in the order in which they were accepted, and they had
-//! their effect in the order of the log.
+//! Promise 3: the log has a device's events in the order in which they were accepted, and their effects are
+//! in the order of the log.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ impl Found {
         self.state(device);
     }
 
-    /// What was acknowledged before another was sent, or before it in the same post, stands before it.
+    /// If an event was acknowledged before another was sent, or precedes it in the same post, it is first in the log.
     fn log(&mut self, device: &Device<'_>) {
         let mut acknowledged: Vec<(Place, &str, &Record)> = Vec::new();
         let mut sent: Vec<(Place, &str, &Record)> = Vec::new();
@@ -27,7 +27,7 @@ impl Found {
         acknowledged.sort_by_key(|(place, ..)| *place);
         sent.sort_by_key(|(place, ..)| *place);
         let mut before = acknowledged.into_iter().peekable();
-        // Of those before, the furthest in each partition, and the latest of all.
+        // Of the earlier events: the furthest in each partition, and the latest of all.
         let mut furthest: BTreeMap<i32, (&str, &Record)> = BTreeMap::new();
         let mut latest: Option<(&str, &Record)> = None;
         for (place, id, record) in sent {
@@ -49,9 +49,8 @@ impl Found {
         }
     }
 
-    /// Of an event that occurs more than once the first copy counts. If copies lie in several
-    /// partitions, because partitions were added, the first in one of them: which of these is read
-    /// first is open.
+    /// Of an event with several copies the first one counts. If partitions were added and the copies are in
+    /// several of them, it is the first copy in any one: the order across partitions is undefined.
     fn first_copies(&mut self, device: &Device<'_>) {
         for row in device.rows.iter().filter(|row| !device.letters.contains(row.id.as_str())) {
             let copies = device.copies.get(row.id.as_str()).map(Vec::as_slice).unwrap_or_default();
@@ -62,9 +61,9 @@ impl Found {
         }
     }
 
-    /// In each partition events have their effect in the order of the log; but one that became a dead
-    /// letter, and was read again because the worker ended before its commit, comes behind what was
-    /// applied in between, and changes nothing.
+    /// In each partition events have their effects in the order of the log. One exception: an event became a dead
+    /// letter and was read again because the worker ended before its commit. It then follows the events
+    /// applied in between and changes nothing.
     fn effects_in_order(&mut self, device: &Device<'_>) {
         let mut last: BTreeMap<i32, &Row> = BTreeMap::new();
         for &row in device.rows.iter().filter(|row| row.applied || !device.letters.contains(row.id.as_str())) {
@@ -77,8 +76,8 @@ impl Found {
         }
     }
 
-    /// An event comes behind a newer state only where the newer one lies in another partition, or
-    /// where it had been a dead letter before the newer one was applied.
+    /// An event may follow a newer state only if the newer event is in another partition, or if it was
+    /// itself a dead letter before the newer one was applied.
     fn passed_over(&mut self, device: &Device<'_>) {
         for row in device.rows.iter().filter(|row| !row.applied) {
             let was_letter = device.letters.contains(row.id.as_str());
@@ -95,8 +94,8 @@ impl Found {
         }
     }
 
-    /// The state is the newest event's: within one partition the offset decides, across partitions
-    /// the broker's clock.
+    /// The state is that of the newest event: by offset within one partition, by the broker's clock across
+    /// partitions.
     fn state(&mut self, device: &Device<'_>) {
         let Some(resource) = device.resource else { return };
         let one = device.in_one_partition();

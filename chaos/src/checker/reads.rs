@@ -37,8 +37,8 @@ impl Found {
         }
     }
 
-    /// A read that started after a commit was known sees everything before it; one that is excused, what
-    /// was committed before the moment that it is excused since. Tells whether there was anything.
+    /// A read that started after a commit was seen shows everything before that commit. An excused read shows
+    /// everything committed before its excuse began. Returns whether anything was fenced.
     fn fenced(&mut self, device: &Device<'_>, read: &Read, commit: &Commit) -> bool {
         let is_fenced = |partition, offset| commit.offsets.get(&partition).is_some_and(|committed| offset < *committed);
         let fenced = device.applied().filter(|row| is_fenced(row.partition, row.offset)).count();
@@ -51,9 +51,9 @@ impl Found {
         fenced > 0
     }
 
-    /// Who has seen a version sees none before it, unless it came past the cache, which knows nothing
-    /// of it before its fence. What an excused read must not go behind is what was seen before the moment
-    /// that it is excused since.
+    /// After a version was read, no read returns an older one. A version that was read past the cache does not
+    /// count: before its fence the cache does not have it. For an excused read, only versions read before its
+    /// excuse began count.
     fn went_back(&mut self, name: &str, mut judged: Vec<(Duration, &Read)>) {
         let mut answered: Vec<_> = judged.iter().map(|(_, read)| *read).filter(|read| !read.bypass).collect();
         answered.sort_by_key(|read| read.to);
@@ -73,8 +73,8 @@ impl Found {
         }
     }
 
-    /// Version n is the state of the nth event applied, whenever it is read. Where events have their
-    /// effects side by side, it is the state of one event and no other.
+    /// Version n is the state of the nth applied event in every read. If events have their effects
+    /// concurrently, a version is still the state of exactly one event.
     fn states(&mut self, device: &Device<'_>, name: &str, reads: &[&Read]) {
         let applied: Vec<_> = device.applied().map(|row| row.id.as_str()).collect();
         let last = i64::try_from(applied.len()).unwrap_or(i64::MAX);
@@ -103,7 +103,7 @@ impl Found {
         for (device, body) in &end.cached {
             match end.resources.get(device) {
                 Some(resource) if resource.body == *body => {}
-                // It says that there is no such resource.
+                // The cached marker for a missing resource.
                 None if body == shared::cache::MISSING => {}
                 Some(resource) => self.say(5, device, format!("cached is {body}, and the row is {}", resource.body)),
                 None => self.say(5, device, format!("cached is {body}, and there is no row")),

@@ -1,6 +1,6 @@
-//! When a read may be older than the fence: while fences are put off because Redis is away from a
-//! worker, until they are sent; and where a worker ended with fences that it had put off, until what they
-//! would have replaced is gone from the cache. Never by more than a body can live there.
+//! When a read may be older than the fence. First, while a worker cannot reach Redis and defers its fences,
+//! until it sends them. Second, if a worker ended with deferred fences, until the entries that they would
+//! have replaced have expired. A read is never older than the longest life of a body in the cache.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -8,20 +8,20 @@ use std::time::Duration;
 use super::Device;
 use crate::history::{Commit, History, Read, Row, Span};
 
-/// A time in which reads may be older than the fence.
+/// A period in which reads may be older than the fence.
 pub(super) struct StalenessAllowance<'a> {
-    /// Redis is away from a worker from here on.
+    /// From here on a worker cannot reach Redis.
     from: Duration,
-    /// The fences of workers that run on are sent by then.
+    /// By then running workers have sent their fences.
     sent: Duration,
-    /// Those of workers that stood still are sent by then, too, and what those of ended workers were for
-    /// is gone from the cache.
+    /// By then frozen workers have sent theirs, too, and the entries that the fences of ended workers
+    /// would have replaced have expired.
     end: Duration,
-    /// How much older than a read the state can be that a body in the cache shows.
+    /// The greatest age of the state in a cached body when it is read.
     max_age: Duration,
-    /// What was committed here had its fence before Redis was away.
+    /// The last commit before the outage; everything in it has its fence.
     before: Option<&'a Commit>,
-    /// What was not even committed here has its fence yet to come, and Redis is back.
+    /// The first commit that was asked for after recovery; the fences of later events are not affected.
     after: Option<&'a Commit>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> StalenessAllowance<'a> {
             end = end.max(held_until).max(lost.map_or(Duration::ZERO, |lost| lost + max_age));
         }
         let before = history.commits.iter().rfind(|commit| commit.at < from);
-        // The first one was perhaps asked for too early.
+        // The first of these may have been requested too early.
         let after = history.commits.iter().filter(|commit| commit.at > settled).nth(1);
         Self { from, sent, end, max_age, before, after }
     }
@@ -50,19 +50,19 @@ impl<'a> StalenessAllowance<'a> {
         self.end
     }
 
-    /// For one device; none where nothing of it was put off.
+    /// The allowance for one device; `None` if none of its fences were deferred.
     pub(super) fn of_device(&self, history: &History, device: &Device<'_>) -> Option<OfDevice<'_>> {
         self.concerns(device).then(|| OfDevice { outage: self, made_up_for: self.made_up_for(history, device) })
     }
 
-    /// Whether a fence of this device can have been put off: one of its events had its effect then.
+    /// Whether a fence of this device can have been deferred: one of its events had its effect in this period.
     fn concerns(&self, device: &Device<'_>) -> bool {
         device.rows.iter().any(|row| {
             !self.before.is_some_and(|commit| has(commit, row)) && self.after.is_none_or(|commit| has(commit, row))
         })
     }
 
-    /// When it was known that an event had its effect which was first sent when all was well again.
+    /// When a commit first showed the effect of an event that was first sent after recovery.
     fn made_up_for(&self, history: &History, device: &Device<'_>) -> Option<Duration> {
         let late = device.sent.iter().filter(|event| event.first.at > self.sent);
         let late: HashSet<&str> = late.map(|event| event.id.as_str()).collect();
@@ -79,14 +79,14 @@ impl<'a> StalenessAllowance<'a> {
 
 pub(super) struct OfDevice<'a> {
     outage: &'a StalenessAllowance<'a>,
-    /// A fence that was lost is made up for by the next one.
+    /// When a later fence made up for a lost one.
     made_up_for: Option<Duration>,
 }
 
 impl OfDevice<'_> {
-    /// A moment before the read: what was fenced or read before that is all that it has to show. None
-    /// where this allows it nothing. What came from PostgreSQL needs no allowance, and what was asked for
-    /// before Redis was away needs none either.
+    /// A moment before the read: the read only has to show what was fenced or read before that moment.
+    /// `None` if the read has no allowance: it came from PostgreSQL, or it began before the outage or after
+    /// the period.
     pub(super) fn since(&self, read: &Read) -> Option<Duration> {
         let StalenessAllowance { from, sent, end, max_age, .. } = *self.outage;
         let while_put_off = read.from >= from && read.from <= sent;
@@ -97,18 +97,18 @@ impl OfDevice<'_> {
     }
 }
 
-/// Redis away from a worker, once or several times with too little time in between to send what was put
-/// off: what the first time left behind is sent after the last one then.
+/// A worker cannot reach Redis, once or several times with too little time in between to send the deferred
+/// fences: those of the first time are then sent after the last one.
 struct Outage {
     from: Duration,
-    /// The time that ended last.
+    /// The span that ends last.
     last: Span,
-    /// What was put off by workers that run on is sent by then.
+    /// By then running workers have sent their deferred fences.
     sent: Duration,
 }
 
 impl Outage {
-    /// The workers that ended or stood still before they had sent what they put off.
+    /// The workers that ended or were frozen before they had sent their deferred fences.
     fn workers_away(&self, history: &History) -> BTreeSet<u32> {
         let until_sent = Span { from: self.from, to: self.sent };
         let away = history.workers_away.iter().filter(|away| away.span.meets(&until_sent));
@@ -130,7 +130,7 @@ fn outages(history: &History) -> Vec<Outage> {
     outages
 }
 
-/// When a worker has sent what it had put off, after it could not for this time.
+/// When a worker has sent its deferred fences after this span without Redis.
 fn sent_after(history: &History, Span { from, to }: Span) -> Duration {
     let bounds = &history.bounds;
     let sent = to + bounds.fences_sent;
@@ -138,18 +138,19 @@ fn sent_after(history: &History, Span { from, to }: Span) -> Duration {
     if waits { sent + bounds.store_timeout } else { sent }
 }
 
-/// When a worker that goes on at this moment has sent what it had put off before it stood still.
+/// When a worker that resumes at this moment has sent the fences that it had deferred before it was frozen.
 fn sent_from(history: &History, outages: &[Outage], back: Duration) -> Duration {
     let sent = sent_after(history, Span { from: back, to: back });
     let meanwhile = outages.iter().filter(|outage| outage.from <= sent && outage.sent >= back);
     meanwhile.map(|outage| outage.sent).fold(sent, Duration::max)
 }
 
-/// Until when a worker may keep what it put off in this outage, and when it ended before that, if it did.
+/// The last moment at which a worker may hold deferred fences of this outage, and when it ended if it ended before
+/// that.
 fn put_off_by(worker: u32, history: &History, outages: &[Outage], outage: &Outage) -> (Duration, Option<Duration>) {
     let away = |ended| history.workers_away.iter().filter(move |away| away.worker == worker && away.ended == ended);
     let mut until = outage.sent;
-    // It may stand still once more before it has sent them.
+    // It may be frozen once more before it has sent them.
     while let Some(later) = away(false)
         .filter(|away| away.span.meets(&Span { from: outage.from, to: until }))
         .map(|away| sent_from(history, outages, away.span.to))

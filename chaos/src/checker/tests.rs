@@ -1,4 +1,4 @@
-//! The checker on a history that is whole, and on each way of breaking it.
+//! The checker on an intact history, and on each way of breaking it.
 
 mod effects;
 mod fences;
@@ -27,7 +27,7 @@ pub(crate) fn stood_still(worker: u32, from: u64, to: u64) -> WorkerAway {
     WorkerAway { worker, ended: false, span: span(from, to) }
 }
 
-/// Partition 0 was committed so far.
+/// A commit of partition 0 up to this offset.
 fn commit(at: f64, offset: i64) -> Commit {
     Commit { at: Duration::from_secs_f64(at), offsets: BTreeMap::from([(0, offset)]) }
 }
@@ -97,7 +97,7 @@ fn written(print: &str, acknowledged: bool) -> Written {
     Written { acknowledged, print: print.into() }
 }
 
-/// The letter of a record from the wire, which holds what was written.
+/// The letter of a raw record, with the same content.
 pub(crate) fn of_wire(mark: &str) -> Letter {
     let letter = letter("y", "0", "undecodable", "has no header");
     Letter { wire: Some(mark.into()), print: Some(mark.into()), id: None, ..letter }
@@ -119,7 +119,7 @@ pub(crate) fn whole() -> (History, End) {
         reads: vec![read(0, 0), read(5, 2), read(9, 3)],
         commits: vec![commit(4.0, 21), commit(8.0, 31)],
         poison: BTreeSet::from(["garbage".into()]),
-        // The second was not acknowledged, and may be there or not.
+        // The second was not acknowledged, and may or may not exist.
         wire: BTreeMap::from([("0".into(), written("0", true)), ("1".into(), written("1", false))]),
         letters_refused: vec![],
         refused: BTreeSet::from(["r".into()]),
@@ -150,20 +150,20 @@ pub(crate) fn whole() -> (History, End) {
     (history, end)
 }
 
-/// What is found broken after this was done to the whole history.
+/// The broken promises that the checker finds after this change to the intact history.
 fn found(change: impl FnOnce(&mut History, &mut End)) -> Vec<Broken> {
     let (mut history, mut end) = whole();
     change(&mut history, &mut end);
     check(&history, &end).broken
 }
 
-/// The promises among it.
+/// The numbers of the broken promises.
 fn broken(change: impl FnOnce(&mut History, &mut End)) -> Vec<u8> {
     let promises: BTreeSet<_> = found(change).into_iter().map(|broken| broken.promise).collect();
     promises.into_iter().collect()
 }
 
-/// These promises are broken by that, and no other.
+/// The change breaks exactly these promises.
 #[track_caller]
 fn breaks<const N: usize>(promises: [u8; N], what: &str, change: impl FnOnce(&mut History, &mut End)) {
     assert_eq!(broken(change), promises, "{what}");
@@ -171,13 +171,13 @@ fn breaks<const N: usize>(promises: [u8; N], what: &str, change: impl FnOnce(&mu
 
 const NOTHING: [u8; 0] = [];
 
-/// Puts a later state of "a" into the tables.
+/// Sets another state of "a" in the tables.
 fn state(end: &mut End, version: i64, event: &str) {
     end.resources.insert("a".into(), Resource { version, event: event.into(), body: body(version) });
     end.cached.clear();
 }
 
-/// Partitions were added behind event 2 of "a": event 3 lies in another.
+/// Partitions were added after event 2 of "a": event 3 is in another one.
 fn moved(history: &mut History, end: &mut End) {
     (end.log[2].partition, end.rows[2].partition) = (7, 7);
     for commit in &mut history.commits {

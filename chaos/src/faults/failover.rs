@@ -1,18 +1,18 @@
-//! Servers that take over from each other. What was acknowledged is not lost: promises hold through that.
+//! Failovers. No acknowledged write is lost, so the promises hold.
 
 use std::time::Duration;
 
 use super::{Injection, within};
 use crate::plan::Whom;
 
-/// What the standby is behind: it hears of nothing before it takes over.
+/// The standby's replay delay: it applies nothing before it takes over.
 const LAG: Duration = Duration::from_secs(3600);
-/// How long a copy of PostgreSQL may be tried to be made.
+/// The timeout of copying PostgreSQL, all attempts together.
 const COPY_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Injection<'_> {
-    /// The primary of Redis becomes a replica, and hears of nothing that its successor gets. Its name leads to it for a
-    /// while, and connections stay where they are for good.
+    /// The primary Redis becomes a replica that does not get its successor's writes. Its name still resolves to it for
+    /// a while, and open connections stay on it.
     pub(super) fn swap_redis(&self) -> anyhow::Result<()> {
         let world = self.world;
         let (primary, replica) = world.redis();
@@ -27,8 +27,8 @@ impl Injection<'_> {
         })
     }
 
-    /// PostgreSQL's name leads some of the services to a standby that lags behind, while the others write; then the
-    /// standby has all there is, and takes over.
+    /// PostgreSQL's name leads some of the services to a lagging standby while the others write; then the standby
+    /// catches up and takes over.
     pub(super) fn fail_over_postgres(&self) -> anyhow::Result<()> {
         let world = self.world;
         let standby = within(COPY_TIMEOUT, || world.postgres().standby(LAG))?;
@@ -41,7 +41,7 @@ impl Injection<'_> {
                 },
             );
             self.lasts();
-            // It ends when the standby has got the last of what it wrote.
+            // A fast shutdown ends only after the standby has received all WAL.
             world.postgres().stop()?;
             standby.promote()?;
             for way in world.ways_of(Whom::All) {

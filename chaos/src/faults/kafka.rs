@@ -1,4 +1,4 @@
-//! Faults by way of Kafka's own protocol.
+//! Faults through Kafka's own protocol.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::history::History;
 use crate::load::{DEVICES, lock};
 use crate::world::World;
 
-/// Records that are no events, each time.
+/// How many records that are not events each fault writes.
 pub const POISON: usize = 5;
-/// Partitions after some were added.
+/// The number of partitions after some were added.
 const MORE_PARTITIONS: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Records that are no events, as another client could write them.
+/// Writes records that are not events, as another client could.
 pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
@@ -35,7 +35,7 @@ pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize
             .map_err(|(error, _)| error)?;
         history.poison.insert(value);
     }
-    // Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
+    // Another fault may stop Kafka meanwhile, and a busy machine restarts it slowly.
     producer.flush(Duration::from_secs(240)).context("poison")
 }
 
@@ -44,7 +44,7 @@ pub(super) fn add_partitions(world: &World) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     for result in runtime.block_on(admin(world)?.create_partitions(&more, &options()))? {
         match result {
-            // It had worked, and the answer was lost.
+            // `InvalidPartitions`: an earlier attempt succeeded, but its answer was lost.
             Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::InvalidPartitions)) => {}
             Err((topic, code)) => anyhow::bail!("{topic}: {code}"),
         }
@@ -52,10 +52,10 @@ pub(super) fn add_partitions(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The dead-letter topic takes no letter, or takes them again: by the size that one may have.
+/// Makes the dead-letter topic refuse all letters, or accept them again, through its maximum message size.
 pub(super) fn take_letters(world: &World, take: bool) -> anyhow::Result<()> {
     let bytes = if take { MAX_DEAD_LETTER_BYTES } else { 1 }.to_string();
-    // This call replaces what was set before: all of it is said again.
+    // This call replaces all settings of the topic, so it repeats the ones that do not change.
     let config = AlterConfig::new(ResourceSpecifier::Topic(&world.scope.dlq_topic))
         .set("max.message.bytes", &bytes)
         .set("message.timestamp.type", "LogAppendTime")

@@ -1,4 +1,4 @@
-//! Faults by way of PostgreSQL's own commands.
+//! Faults through PostgreSQL's own commands.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use devstack::psql;
 
 use crate::world::World;
 
-/// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100),
-/// where there is no disk that could be filled: the services see the same SQLSTATE.
+/// Makes PostgreSQL refuse devices' events as data (P0001). Without a small disk to fill, it also makes it
+/// refuse all events as if the disk were full (53100): the services see the same SQLSTATE.
 pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
     CREATE SEQUENCE refusals;
     CREATE TABLE disk (is_full boolean NOT NULL);
@@ -22,7 +22,7 @@ pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
       RETURN NEW; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
-/// Puts a database, which nobody uses yet, on a disk of its own.
+/// Moves a database that has no sessions yet to its own disk.
 pub fn use_disk(server: &str, database: &str, disk: &Path) -> anyhow::Result<()> {
     let (_, name) = database.rsplit_once('/').context("a database without a name")?;
     psql(server, &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()))?;
@@ -34,20 +34,20 @@ pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
     tell(world, &format!("INSERT INTO refused VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")))
 }
 
-/// How often something was refused: a sequence counts what is rolled back, too.
+/// The number of refusals. A sequence counts them, because it is not rolled back.
 pub fn refusals(world: &World) -> anyhow::Result<usize> {
     Ok(psql(&world.scope.database_url, "SELECT last_value - 1 + is_called::int FROM refusals")?.parse()?)
 }
 
-/// The devices whose events are refused no longer.
+/// Accepts these devices' events again.
 pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
     let names: Vec<_> = devices.iter().map(|device| format!("'{device}'")).collect();
     tell(world, &format!("DELETE FROM refused WHERE device_id IN ({})", names.join(", ")))
 }
 
-/// There is no room for another row, or there is again; an error where a write says otherwise.
+/// Fills the disk, or frees it again; an error if a write then shows the opposite.
 pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
-    // A successor has its tables elsewhere.
+    // After a failover the tables are on another disk.
     let Some(disk) = world.disk.as_ref().filter(|_| !world.has_failed_over()) else {
         return tell(world, &format!("UPDATE disk SET is_full = {is_full}"));
     };
@@ -65,8 +65,8 @@ pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every transaction that begins from now on, of sessions that are there too, may only read; or may
-/// write again. An error where a session that begins now says otherwise.
+/// Makes every transaction that begins from now on read-only, also in open sessions, or undoes that. An
+/// error if a new session shows the opposite.
 pub(super) fn read_only(world: &World, on: bool) -> anyhow::Result<()> {
     let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
     tell(world, &format!("ALTER SYSTEM {value}"))?;

@@ -12,13 +12,13 @@ use crate::load::{DEVICES, lock};
 use crate::plan::{Fault, OUTLASTS_RETRIES};
 use crate::world::World;
 
-/// The longest that devices are refused while other things go wrong.
+/// The maximum time for which devices are refused during other faults.
 const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
 const REFUSED: usize = 6;
-/// How long it may take until an event of a refused device comes, and until it was tried as often as it is
-/// to be: workers may be ended meanwhile, and wait for each other.
+/// The timeout for an event of a refused device to arrive, and for all its attempts: workers may end
+/// meanwhile, and the group rebalances.
 const MEETS_AN_EVENT: Duration = Duration::from_secs(180);
-/// The least time from the first refusal to the end of it: less than the first retry waits.
+/// The time from the first refusal until events are accepted again: less than the first retry's delay.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 fn letters(world: &World, devices: &[String]) -> anyhow::Result<usize> {
@@ -33,12 +33,12 @@ impl Injection<'_> {
         let devices: Vec<_> = (0..REFUSED).map(device).collect();
         let (some, others) = devices.split_at(REFUSED / 2);
         lock(self.history).refused.extend(devices.iter().cloned());
-        // Some with whatever else goes wrong meanwhile, sometimes longer than all retries.
+        // Some devices during other faults, sometimes longer than all retries.
         until_done(|| postgres::refuse(world, some))?;
         sleep((step.lasts * 3).min(REFUSED_BESIDE_OTHERS));
         until_done(|| postgres::accept(world, some))?;
-        // Others with PostgreSQL well: they are held when it takes their events again. And with Kafka
-        // well, or no event comes. Nobody else waits for one turn while it has another.
+        // Others while PostgreSQL and Kafka work: their events are held when PostgreSQL accepts them again, and
+        // without Kafka no event arrives. No other code takes two turns, so this cannot deadlock.
         let kafka = world.turn(Fault::StopKafka);
         let _postgres = world.turn(Fault::LosePostgres);
         let for_good = step.lasts >= OUTLASTS_RETRIES;
@@ -51,7 +51,7 @@ impl Injection<'_> {
         let _kafka = kafka.filter(|_| for_good);
         sleep(AFTER_REFUSAL + step.lasts);
         if refused.is_ok() && for_good {
-            // A worker that ended meanwhile left its tries to another one, which began anew.
+            // If a worker ended meanwhile, the next one restarted the attempts.
             refused = within(MEETS_AN_EVENT, || {
                 ensure!(letters(world, others)? > dead, "nothing was refused until it was a dead letter");
                 Ok(())

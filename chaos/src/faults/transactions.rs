@@ -1,5 +1,5 @@
-//! Another producer beside the API, which writes in transactions: one is open for a while and committed, one is open
-//! for a while and aborted. What the API puts behind them waits until they have ended.
+//! Another producer beside the API, which writes in transactions: one stays open for a while and is committed, one
+//! stays open for a while and is aborted. The API's later records cannot be read until these end.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -18,20 +18,21 @@ use crate::load::lock;
 
 pub const TRANSACTION: usize = 6;
 const DEVICES: usize = 3;
-/// Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
+/// The deadline of one call with all its attempts: another fault may stop Kafka, and a busy machine restarts it
+/// slowly.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// How long one try of a call may take.
+/// The timeout of one attempt of a call.
 const TRY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Committed,
     Aborted,
-    /// It was to be committed, and nobody said whether it was.
+    /// The commit failed without a definite answer.
     Unknown,
 }
 
-/// A device, and what it sent.
+/// A device's name and its event.
 type Event = (String, Sent);
 
 impl Injection<'_> {
@@ -51,7 +52,7 @@ impl Injection<'_> {
         let outcome = match write(&producer, &self.world.scope.input_topic, &events, open_for, commit) {
             Ok(outcome) => outcome,
             Err(_) => {
-                // A producer of the same name ends what this one left open.
+                // A new producer with the same transactional id ends the open transaction.
                 drop(self.producer()?);
                 if commit { Outcome::Unknown } else { Outcome::Aborted }
             }
@@ -65,7 +66,7 @@ impl Injection<'_> {
         config
             .set("bootstrap.servers", &self.world.scope.endpoints.kafka_brokers)
             .set("transactional.id", format!("{}-transactions", self.world.scope.group))
-            // Longer than Kafka is ever away.
+            // Longer than any fault keeps Kafka away.
             .set("transaction.timeout.ms", "300000");
         let ready = || {
             let producer: BaseProducer = config.create()?;
@@ -86,7 +87,7 @@ impl Injection<'_> {
                 let sent = history.sent.get(&device).and_then(|sent| sent.last());
                 sent.map_or(1, |last| last.first.post + 1)
             });
-            // The device's own count would do, but for those that were aborted.
+            // The device's count is not unique here: aborted events are not in it.
             let id = format!("{}-{n}", at.as_micros());
             let first = Place { post, index: n, at };
             (device, Sent { id, payload: json!({"n": n}), first, acknowledged: None, times: 1 })
@@ -108,7 +109,7 @@ impl Injection<'_> {
     }
 }
 
-/// One transaction. An error says that nobody knows what became of it.
+/// Writes one transaction. After an error its outcome is unknown.
 fn write(
     producer: &BaseProducer,
     topic: &str,
@@ -133,7 +134,7 @@ fn write(
     again(|| producer.abort_transaction(TRY)).map(|()| Outcome::Aborted)
 }
 
-/// Again while the client says that it may be.
+/// Repeats the call while the client calls its error retriable.
 fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {

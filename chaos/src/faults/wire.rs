@@ -1,5 +1,5 @@
-//! Records that no client library writes, and that the broker takes: the produce request itself, byte by byte. Some are
-//! always the same, some are drawn.
+//! Raw records: the broker accepts them, but no client library writes them. This file builds the produce request byte
+//! by byte. Some of the records are fixed, some are random.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,15 +17,15 @@ const KNOWN: usize = 9;
 const DRAWN: usize = 6;
 pub const WIRE_RECORDS: usize = KNOWN + DRAWN;
 pub const MARK: &str = "chaos-mark";
-/// Much, and less than a record may have.
+/// A large value in bytes, below the limit of a record.
 const HUGE: usize = 900_000;
 
-/// Writes one of each kind, and some that are drawn, among the events of one partition. None is an event.
+/// Writes one of each kind and some random records to one partition, among its events. None is an event.
 pub(super) fn write(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
     let partition = i32::try_from(choice)? % DEFAULT_PARTITIONS;
     let device = format!("device-{}", choice % DEVICES);
     until_done(|| {
-        // Those of a try that failed may be there nevertheless: each try has marks of its own.
+        // Each attempt has its own marks, because the records of a failed attempt may exist nevertheless.
         let mut marks = Vec::new();
         let mut records = records(device.as_bytes(), choice);
         for record in &mut records {
@@ -35,7 +35,7 @@ pub(super) fn write(world: &World, history: &Arc<Mutex<History>>, choice: usize)
             history.wire.insert(mark.clone(), Written { acknowledged: false, print: print(record) });
             marks.push(mark);
         }
-        // Each alone: together they are larger than a request may be.
+        // One request each: together they exceed the size limit of a request.
         for (record, mark) in records.into_iter().zip(marks) {
             produce(&world.scope.endpoints.kafka_brokers, &world.scope.input_topic, partition, &[record])?;
             if let Some(written) = lock(history).wire.get_mut(&mark) {
@@ -54,7 +54,7 @@ fn print(record: &WireRecord) -> String {
     fingerprint(record.key.as_deref(), record.value.as_deref(), &headers(record))
 }
 
-/// All that are written at once: the choice is drawn from the run's seed, and so are they.
+/// The records of one fault. They depend on `choice` only, and so on the run's seed.
 fn records(device: &[u8], choice: usize) -> Vec<WireRecord> {
     let mut rng = Rng::with_seed(choice as u64);
     let drawn = std::iter::repeat_with(|| draw(&mut rng, device)).filter(is_no_event).take(DRAWN);
@@ -77,7 +77,7 @@ fn known(device: &[u8]) -> [WireRecord; KNOWN] {
         with(Some(b"\xff\0\xfe"), Some(b"{}")),
         with(Some(&[b'k'; HUGE]), None),
         with(Some(device), Some(&[b'v'; HUGE])),
-        // No text; cut where librdkafka ends a name; of ours; none; the same twice, once null.
+        // Not UTF-8; a NUL, where librdkafka ends a name; one of our names; empty; the same twice, once null.
         named(vec![b"\xff".to_vec(), b"a\0b".to_vec(), b"dlq.reason".to_vec(), Vec::new()]),
         WireRecord {
             headers: vec![(b"ce_id".to_vec(), None), (b"ce_id".to_vec(), Some(b"\xff".to_vec()))],
@@ -88,7 +88,7 @@ fn known(device: &[u8]) -> [WireRecord; KNOWN] {
     ]
 }
 
-/// Names and values that mean something to somebody, and are looked for.
+/// Header names and values that the services interpret.
 const WORDS: &str = "ce_specversion~ce_type~ce_id~ce_subject~ce_acceptedat~content-type~traceparent~dlq.reason~dlq.headers~\
     dlq.truncated~origin.topic~origin.offset~redrive.count~1.0~-1~{}~application/json~application/cloudevents+json~\
     a\0b~\u{e9}";
@@ -110,7 +110,7 @@ fn maybe(rng: &mut Rng) -> Option<Vec<u8>> {
     (rng.u8(..5) > 0).then(|| bytes(rng))
 }
 
-/// A record with any key, value and headers; a name may come again.
+/// A record with a random key, value and headers; header names may repeat.
 fn draw(rng: &mut Rng, device: &[u8]) -> WireRecord {
     let key = if rng.bool() { Some(device.to_vec()) } else { maybe(rng) };
     let mut record = WireRecord { key, value: maybe(rng), headers: Vec::new() };
@@ -124,7 +124,7 @@ fn draw(rng: &mut Rng, device: &[u8]) -> WireRecord {
     record
 }
 
-/// All of it could be an event, in the end.
+/// Whether the record is not an event: a random one could be.
 fn is_no_event(record: &WireRecord) -> bool {
     let read = Record::from_bytes(record.key.as_deref(), record.value.as_deref(), &headers(record));
     shared::devices::decode(&read).is_err_and(|refusal| refusal.reason == Reason::Undecodable)

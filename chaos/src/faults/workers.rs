@@ -1,4 +1,4 @@
-//! Workers that end, stand still, and come.
+//! Workers that end, freeze and start.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use devstack::Service;
 use super::{Injection, end};
 
 const MAX_WORKERS: usize = 3;
-/// How long all workers may be in the hands of other faults.
+/// The timeout for a worker that no other fault holds.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Injection<'_> {
@@ -29,7 +29,7 @@ impl Injection<'_> {
         let worker = self.take_worker()?;
         self.worker_away(&worker, false, || {
             worker.freeze()?;
-            // Often longer than its session: somebody else takes over.
+            // Often longer than its session timeout: another worker takes over.
             sleep(self.step.lasts * 3);
             worker.thaw()
         })?;
@@ -37,7 +37,7 @@ impl Injection<'_> {
         Ok(())
     }
 
-    /// One more, or, where there are enough, one less.
+    /// Starts one more worker, or stops one if there are enough.
     pub(super) fn add_worker(&self) -> anyhow::Result<()> {
         if self.world.workers() < MAX_WORKERS {
             return self.world.add_worker();
@@ -46,13 +46,13 @@ impl Injection<'_> {
         self.worker_away(&worker, true, || worker.kill())
     }
 
-    /// A worker that runs, as soon as there is one that no other fault has in hand.
+    /// Takes a running worker, as soon as there is one that no other fault holds.
     fn take_worker(&self) -> anyhow::Result<Service> {
         let deadline = Instant::now() + TAKE_TIMEOUT;
         while Instant::now() < deadline {
             match self.world.take_worker(self.step.choice) {
                 Some(worker) if self.world.still_runs(&worker) => return Ok(worker),
-                // As the platform would.
+                // Replace it, as the platform would.
                 Some(_) => self.world.add_worker()?,
                 None => sleep(Duration::from_millis(100)),
             }

@@ -1,9 +1,9 @@
-//! A history as a file, to be judged again: JSON, a fact a line, zipped or not, so that `zgrep` cuts one
-//! down to a device, and what is left is a history still.
+//! A history as a file that can be checked again: JSON, one fact per line, gzipped or not. `zgrep` can reduce it to one
+//! device, and the result is still a valid history.
 //!
 //! The first line is the [format](FORMAT). Each other line has one member, whose name is the kind of fact (`Fact`). The
-//! order of lines counts among those of one kind only. Times are in microseconds since the beginning of the run; Kafka's
-//! own are in milliseconds, as Kafka has them.
+//! order of lines matters only within one kind. Times are in microseconds since the start of the run; Kafka's own
+//! timestamps are in milliseconds.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bounds, Commit, End, History, Letter, Read, Record, Resource, Row, Sent, Span, WorkerAway, Written};
 
-/// What the first line says. A reader refuses every other number.
+/// The format's version, in the first line. A reader refuses every other number.
 pub const FORMAT: u32 = 1;
 
-/// What a zipped file begins with.
+/// The magic number of gzip.
 const ZIPPED: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Serialize, Deserialize)]
@@ -61,7 +61,7 @@ struct Wire {
     written: Written,
 }
 
-/// Writes both down, zipped.
+/// Saves both, gzipped.
 pub fn save(path: &Path, history: History, end: End) -> anyhow::Result<()> {
     let saved = File::create(path).map_err(anyhow::Error::new).and_then(|file| {
         let mut writer = BufWriter::new(GzEncoder::new(file, Compression::fast()));
@@ -71,7 +71,7 @@ pub fn save(path: &Path, history: History, end: End) -> anyhow::Result<()> {
     saved.map(drop).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Reads both again, zipped or not; an error names the line that is not of this format.
+/// Loads both, gzipped or not; an error names the line that is not of this format.
 pub fn load(path: &Path) -> anyhow::Result<(History, End)> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut reader = BufReader::new(file);

@@ -1,10 +1,10 @@
-//! What a record holds, in a few words that are the same where every byte is.
+//! A short fingerprint of a record: equal for records that are equal byte for byte.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// Key, value and headers: how long they are, and a hash of every byte, null apart from empty, in their order.
+/// The lengths of key, value and headers, and a hash of their bytes in order; null and empty differ.
 pub fn fingerprint(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> String {
     let mut hasher = DefaultHasher::new();
     (key, value, headers).hash(&mut hasher);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// A run of this plan in which every step happened, and nothing more was counted than has to be.
+/// A run of this plan in which every step happened and every count is the minimum.
 fn honest(plan: &Plan) -> (Vec<Happened>, Figures) {
     let happened = plan.steps.iter().map(|step| Happened {
         step: *step,

@@ -1,4 +1,4 @@
-//! A device: sends its events, one or several at once, each until it is acknowledged, and some
+//! A device sends its events, one or several at once. It repeats each until it is acknowledged, and some
 //! again after that.
 
 use std::collections::BTreeSet;
@@ -11,35 +11,35 @@ use serde_json::{Value, json};
 use super::{Client, count, lock};
 use crate::history::{Place, Sent, brief};
 
-/// Of so many turns one sends an acknowledged event again.
+/// One turn in this many sends an acknowledged event again.
 const DUPLICATES: usize = 15;
-/// Of so many turns one sends several events at once.
+/// One turn in this many sends several events at once.
 const BATCHES: usize = 4;
-/// Of so many batches one has an item that is no event.
+/// One batch in this many has an item that is not a valid event.
 const INVALID: usize = 8;
 const BATCH: usize = 8;
 
-/// Of so many turns a device that rests has a rest behind one, in milliseconds.
+/// A device that rests does so after one turn in this many, for [`REST`] milliseconds.
 const RESTS: usize = 30;
 const REST: Range<u64> = 3_000..12_000;
-/// Of so many devices one has large payloads, for one of so many events, up to so many bytes.
+/// One device in [`LARGE_DEVICES`] has large payloads, in one of [`LARGE`] events, up to [`LARGEST`] bytes.
 const LARGE_DEVICES: usize = 5;
 const LARGE: usize = 8;
 const LARGEST: usize = 64 * 1024;
-/// What is around a large payload's text, at most.
+/// The most bytes that surround a large payload's text.
 const FRAME: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
-    /// `POST /events`, of the first alone.
+    /// `POST /events` with the first item only.
     Single,
     /// `POST /events/batch`, a JSON array.
     Array,
-    /// `POST /events/batch`, a line each.
+    /// `POST /events/batch`, NDJSON.
     Lines,
 }
 
-/// The number of an event; none of what is no event, and must have no effect.
+/// The number of an event; `None` for an invalid one, which must have no effect.
 type Item = Option<usize>;
 
 #[derive(Debug)]
@@ -53,8 +53,7 @@ impl Device {
         Self { name: format!("device-{number}"), number }
     }
 
-    /// Whether it is silent for seconds at times: nothing that it sends later makes up for a fence
-    /// that never came.
+    /// Whether it is sometimes silent for seconds: meanwhile no later event makes up for a missing fence.
     fn rests(&self) -> bool {
         self.number.is_multiple_of(3)
     }
@@ -66,13 +65,13 @@ impl Device {
         }
     }
 
-    /// What its nth event reports: always the same, and of some devices sometimes a long text.
+    /// The payload of its nth event: always the same for one n; some devices sometimes send a long text.
     fn payload(&self, n: usize) -> Value {
         if !self.number.is_multiple_of(LARGE_DEVICES) || !n.is_multiple_of(LARGE) {
             return json!({"n": n});
         }
         let mut random = fastrand::Rng::with_seed(self.number as u64 * 1_000_000 + n as u64);
-        // As many of each order of magnitude, and random, so that nobody can pack it.
+        // Each power of two is equally likely; the text is random, so that it does not compress well.
         let length = 1 << random.u32(10..=LARGEST.ilog2());
         let length = random.usize(length / 2..=length) - FRAME;
         json!({"n": n, "text": std::iter::repeat_with(|| random.alphanumeric()).take(length).collect::<String>()})
@@ -91,7 +90,7 @@ struct Outcome {
 }
 
 impl Client {
-    /// The next events are sent only when all before are acknowledged.
+    /// Sends the next events only when all earlier ones are acknowledged.
     pub(super) async fn send(self, device: Device, mut random: fastrand::Rng) {
         let (mut known, mut posts) = (0, 0);
         while !self.stopped() {
@@ -126,7 +125,7 @@ impl Client {
         }
     }
 
-    /// Waits for so long, or until it is told to end.
+    /// Waits for this pause, or until the load stops.
     async fn wait(&self, pause: Duration) {
         let until = Instant::now() + pause;
         while !self.stopped() && Instant::now() < until {
@@ -134,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Posts once, and writes down what is sent and what was acknowledged: tells the numbers.
+    /// Posts once and records the sent and the acknowledged events. Returns the numbers of the acknowledged ones.
     async fn post(
         &self,
         device: &Device,
@@ -150,7 +149,7 @@ impl Client {
         accepted.into_iter().filter_map(|(_, item)| *item).collect()
     }
 
-    /// Posts once, and tells the indices of what was accepted.
+    /// Posts once and returns the indices of the accepted items.
     async fn indices(
         &self,
         device: &Device,
@@ -218,8 +217,8 @@ impl Client {
     }
 }
 
-/// What to post so that these events arrive: one of them alone, or all in their order, and with
-/// them sometimes one of them twice, one that was acknowledged before, and one that is no event.
+/// The next post: either one of the remaining events, or all of them in order. A batch sometimes also has
+/// one of them twice, an event that is already acknowledged, or an invalid one.
 fn compose(left: &BTreeSet<usize>, known: usize, random: &mut fastrand::Rng) -> (Form, Vec<Item>) {
     let mut items: Vec<_> = left.iter().copied().map(Some).collect();
     if random.usize(..BATCHES) > 0 && (items.len() == 1 || random.usize(..BATCHES) == 0) {

@@ -1,4 +1,4 @@
-//! Readers, and the watch over what the group has committed.
+//! The readers, and the task that watches the group's committed offsets.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Client {
         }
     }
 
-    /// Notes how far the group has committed: what was committed before has been fenced before.
+    /// Records the group's committed offsets: an event before them has been fenced.
     pub(super) async fn watch_commits(self) {
         while !self.stopped() {
             let scope = self.world.scope.clone();
@@ -49,7 +49,7 @@ struct Body {
     payload: Value,
 }
 
-/// What was read, and whether the cache was passed by; none where there was no such answer.
+/// The body, and whether the API bypassed the cache; `None` without a usable answer.
 async fn answer(request: reqwest::RequestBuilder) -> Option<(Body, bool)> {
     let answer = request.send().await.ok()?;
     let source = answer.headers().get("cache-status").and_then(|value| value.to_str().ok());

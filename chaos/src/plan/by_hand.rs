@@ -1,10 +1,10 @@
 //! The schedule of `make test`: each kind of fault once, in half a minute.
 //!
-//! Faults of different servers overlap, but so that each meets something:
-//! - A worker is killed early. The group waits ten seconds for it, and would wait as long once more if
-//!   Kafka went away meanwhile; so Kafka is stopped and killed after that.
-//! - PostgreSQL is lost at last, since nothing has an effect until it is back. Redis is well by then, or
-//!   nobody could read anything.
+//! Faults of different servers overlap, but each still affects running work:
+//! - A worker is killed early. The group waits ten seconds for it, and would wait ten more if Kafka went
+//!   away meanwhile; so Kafka is stopped and killed after that.
+//! - PostgreSQL is lost late, since no event has an effect until it is back. Redis works by then, because
+//!   otherwise no read would be answered.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const STEPS: [(u64, Fault, u64, Whom); 34] = [
     (1_000, Fault::SlowPostgres, 500, Whom::All),
     (1_000, Fault::SlowKafka, 500, Whom::All),
     (1_200, Fault::CutRedis, 1_000, Whom::Workers),
-    // With fences that it has put off.
+    // The worker still has deferred fences.
     (1_600, Fault::KillWorker, 0, Whom::All),
     (1_600, Fault::CutPostgres, 700, Whom::All),
     (1_800, Fault::CutKafka, 700, Whom::All),
@@ -26,27 +26,27 @@ const STEPS: [(u64, Fault, u64, Whom); 34] = [
     (3_700, Fault::RefuseLetters, 700, Whom::All),
     (4_500, Fault::FillDisk, 700, Whom::All),
     (5_000, Fault::Poison, 0, Whom::All),
-    // These two abut: what the first leaves behind is sent after the second.
+    // The second waits for the first and follows directly: fences deferred in the first are sent after the second.
     (5_000, Fault::FreezeRedis, 800, Whom::All),
     (5_100, Fault::StopRedis, 300, Whom::All),
-    // It stands still for three times as long, and goes on when Redis is back.
+    // It is frozen for three times as long and resumes when Redis is back.
     (5_300, Fault::FreezeWorker, 600, Whom::All),
     (5_500, Fault::FreezePostgres, 700, Whom::All),
     (6_000, Fault::KillApi, 0, Whom::All),
     (6_500, Fault::StopPostgres, 200, Whom::All),
     (7_000, Fault::AddPartitions, 0, Whom::All),
-    // With events of devices behind them, and partitions that are not read meanwhile.
+    // Device events are appended after the open transactions, and consumers cannot read them yet.
     (7_000, Fault::Transactions, 1_500, Whom::All),
     (7_500, Fault::StopApi, 0, Whom::All),
     (8_000, Fault::KillPostgres, 200, Whom::All),
     (8_500, Fault::AddWorker, 0, Whom::All),
     (8_500, Fault::KillRedis, 300, Whom::All),
     (9_000, Fault::WireRecords, 0, Whom::All),
-    // The others write meanwhile, and it does not hear of that until it takes over.
+    // The other services write meanwhile; the standby gets these writes only when it takes over.
     (9_200, Fault::FailOverPostgres, 700, Whom::One(0)),
-    // While PostgreSQL is lost, there is much to log.
+    // While PostgreSQL is lost, the services log a lot.
     (9_500, Fault::UnreadLogs, 1_500, Whom::All),
-    // Longer than an event that fails is tried.
+    // Longer than a failing event is retried.
     (10_000, Fault::LosePostgres, 15_000, Whom::All),
     (11_000, Fault::SwapRedis, 800, Whom::All),
     (12_000, Fault::StopKafka, 200, Whom::All),
@@ -54,11 +54,11 @@ const STEPS: [(u64, Fault, u64, Whom); 34] = [
     (18_000, Fault::KillKafka, 200, Whom::All),
     (20_000, Fault::StopWorker, 0, Whom::All),
 ];
-/// PostgreSQL is back some time before.
+/// PostgreSQL is back some time before this end.
 const LENGTH: Duration = Duration::from_secs(27);
-/// As [`Plan::cut_at_last`].
+/// See [`Plan::cut_at_last`].
 const CUT_AT_LAST: Duration = Duration::from_secs(1);
-/// Other tests run beside it: what counts here are the faults, not how many events they meet.
+/// Other tests run at the same time: here the faults matter, not the number of events.
 const PACE: u32 = 4;
 
 impl Plan {

@@ -1,4 +1,4 @@
-//! What can go wrong, and for whom.
+//! The kinds of faults, and the services they affect.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Those that come again and again, in an order that seeds count on. The others happen once at most.
+    /// The recurring faults, in an order on which the seeds depend. The others happen at most once.
     pub fn drawn() -> Vec<Self> {
         let once = [Self::LosePostgres, Self::FailOverPostgres, Self::AddPartitions];
         Self::all().filter(|fault| !once.contains(fault)).collect()
@@ -57,27 +57,27 @@ impl Fault {
         Self::value_variants().iter().copied()
     }
 
-    /// As `--only` takes it, and as it is told.
+    /// Its name for `--only` and in the output.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Whether it happens between services and a server, and so may concern some of them only.
+    /// Whether it is a fault of the connection to a server, and so can affect only some services.
     pub fn has_whom(self) -> bool {
         self.nature().2
     }
 
-    /// Whether it lasts as long as its step says, and does not just happen.
+    /// Whether it lasts as long as its step says; otherwise it is instantaneous.
     pub fn lasts(self) -> bool {
         self.nature().1
     }
 
-    /// Whose turn it takes, if anybody's.
+    /// The server that it occupies, if any.
     pub fn turn(self) -> Option<Turn> {
         self.nature().0
     }
 
-    /// Whose turn it takes, whether it lasts, and whether it happens in between.
+    /// The server that it occupies, whether it lasts, and whether it is a fault of a connection.
     fn nature(self) -> (Option<Turn>, bool, bool) {
         let (kafka, postgres, redis) = (Some(Turn::Kafka), Some(Turn::Postgres), Some(Turn::Redis));
         match self {
@@ -92,13 +92,13 @@ impl Fault {
             Self::CutPostgres | Self::SlowPostgres | Self::FailOverPostgres => (postgres, true, true),
             Self::KillRedis | Self::StopRedis | Self::FreezeRedis | Self::SwapRedis => (redis, true, false),
             Self::CutRedis | Self::SlowRedis => (redis, true, true),
-            // These write beside whatever goes wrong; one after the other.
+            // These write during any other fault, but one at a time.
             Self::Transactions => (Some(Turn::Transactions), true, false),
         }
     }
 }
 
-/// Of one of these only one thing goes wrong at a time.
+/// Each of these has only one fault at a time.
 #[derive(Debug, Clone, Copy)]
 pub enum Turn {
     Kafka,
@@ -107,9 +107,9 @@ pub enum Turn {
     Transactions,
 }
 
-/// The APIs. Each has a way of its own to each server.
+/// The number of APIs. Each has its own proxies.
 pub const APIS: usize = 2;
-/// The ways that the workers share, one for every other worker.
+/// The number of proxy sets that the workers share, alternating.
 pub const WORKERS_WAYS: usize = 2;
 
 /// Whom a fault between services and a server concerns.
@@ -133,7 +133,7 @@ impl Whom {
         }
     }
 
-    /// Whether it concerns those of this way: first come the APIs, then the workers'.
+    /// Whether it affects the services of this proxy set: the APIs' come first, then the workers'.
     pub fn has(self, way: usize) -> bool {
         match self {
             Self::All => true,

@@ -1,4 +1,4 @@
-//! What needs no servers.
+//! Tests of the command line that need no servers.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -21,8 +21,8 @@ fn check(path: &Path) -> Output {
     chaos(&["check", path.to_str().unwrap()])
 }
 
-/// A seed that somebody wrote down is worth something only as long as it stays the same schedule, with
-/// another version of the generator, too.
+/// A recorded seed is useful only if it always gives the same schedule, also with another version of the
+/// random number generator.
 #[test]
 fn a_seed_is_the_same_schedule_as_it_was() {
     let plan = chaos(&["plan", "--seed", "9001", "--seconds", "120"]);
@@ -34,7 +34,7 @@ fn a_seed_is_the_same_schedule_as_it_was() {
 
 #[test]
 fn a_fault_that_the_schedule_does_not_have_is_an_error() {
-    // Half of the schedules have it.
+    // About half of the schedules have it.
     let mut met = [false; 2];
     for seed in (1..=20).map(|seed| seed.to_string()) {
         let has = text(&chaos(&["plan", "--seed", &seed]).stdout).contains("add-partitions");
@@ -56,7 +56,7 @@ fn a_saved_history_is_judged_again() {
     std::fs::write(&whole, SEED_9001).unwrap();
     let held = check(&whole);
     assert!(held.status.success(), "{held:?}");
-    // As if Redis had never been away.
+    // The history without the Redis outages.
     let lines: Vec<_> = SEED_9001.lines().filter(|line| !line.starts_with(r#"{"redis_away""#)).collect();
     std::fs::write(&broken, lines.join("\n")).unwrap();
     let found = check(&broken);

@@ -1,4 +1,4 @@
-//! The binary from outside, and a run.
+//! Tests of the binary, and a short run.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 mod cli;

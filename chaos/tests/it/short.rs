@@ -1,4 +1,4 @@
-//! A short run, written by hand: each kind of fault once, and five promises.
+//! A short run with the hand-written plan: each kind of fault once, and all five promises.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +19,7 @@ async fn half_a_minute_of_each_kind_of_fault_breaks_no_promise() {
     assert_eq!(report.fell_short, [""; 0], "what makes the run void");
 }
 
-/// Pastes what docs/chaos.md says, for another history: what a device's part of a good run holds is good.
+/// Runs the commands of docs/chaos.md on another history: one device's part of a valid history is valid.
 fn a_history_is_cut_down_as_the_docs_say(history: &Path) {
     let docs = include_str!("../../../docs/chaos.md");
     let (_, recipe) = docs.split_once("```sh\n").unwrap();

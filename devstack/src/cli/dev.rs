@@ -1,4 +1,4 @@
-//! `devstack dev`: everything, with both services, until Ctrl-C.
+//! `devstack dev`: runs all servers and both services until Ctrl-C.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ pub(crate) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     let folder = dev.folder.clone().unwrap_or_else(|| devstack::target_dir().join("dev"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     match everything(ports, &folder) {
-        // That came first, whatever was asked for while the rest ended.
+        // The crash came first, even if Ctrl-C was pressed while the rest stopped.
         Err(error) if error.is::<Ended>() => Err(error),
-        // What else went wrong after an end was asked for went wrong because of that.
+        // Any other error after Ctrl-C is a consequence of it.
         _ if signals::asked() => {
             say("ended");
             Ok(ExitCode::SUCCESS)
@@ -57,7 +57,7 @@ fn everything(ports: Taken, folder: &Path) -> anyhow::Result<()> {
     step("worker-service and api-service", || {
         session.start(Program::Worker, &["run"], &settings.for_worker())?;
         session.start(Program::Api, &[], &settings.for_api())?;
-        // The worker has its partitions: what is posted now can be read at once.
+        // The worker has its partitions, so an event posted now is visible at once.
         session.until_ready(&[("api-service", ports.api), ("worker-service", ports.worker_ops)])
     })?;
     say(&format!("everything: {:.1} s", from.elapsed().as_secs_f64()));
@@ -72,7 +72,7 @@ fn everything(ports: Taken, folder: &Path) -> anyhow::Result<()> {
     ended
 }
 
-/// What can be done as soon as one server is up, while others still start.
+/// The work to do as soon as one server is up, while others still start.
 fn up(server: Up<'_>, from: Instant, settings: &Settings, folder: &Path) -> anyhow::Result<()> {
     let after = || format!("after {:.1} s", from.elapsed().as_secs_f64());
     match server {
@@ -86,8 +86,8 @@ fn up(server: Up<'_>, from: Instant, settings: &Settings, folder: &Path) -> anyh
         }
         Up::Kafka(kafka) => {
             say(&format!("Kafka answers {}: {}", after(), kafka.brokers()));
-            // The worker will be the first to ask for its group's coordinator, and wait until the broker
-            // has made one. Asked for now, it is there by then; if not, the worker waits.
+            // A group's first request for its coordinator makes the broker create it, which takes a while.
+            // Requesting it now saves the worker that wait.
             let (brokers, group) = (kafka.brokers().to_owned(), settings.group().to_owned());
             std::thread::spawn(move || await_coordinator(&brokers, &group));
         }

@@ -1,7 +1,7 @@
-//! `devstack exec`: a command beside servers of its own.
+//! `devstack exec`: runs a command with its own servers.
 //!
-//! Killed (SIGKILL), it takes the servers and the command with it, but not what the command had
-//! started itself, nor servers that are containers; asked to end, it ends these too.
+//! If it is killed (SIGKILL), the servers and the command end too, but not the command's own children, nor
+//! servers in containers. If it is terminated, it stops these as well.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,9 +13,9 @@ use devstack::{Endpoints, Process, Stack, foreground, tell_family};
 
 use super::signals;
 
-/// How long the command has to end, once it was asked to.
+/// How long the command may take to end after the signal.
 const GRACE: Duration = Duration::from_secs(20);
-/// A Ctrl-C in the terminal reached the command as well; if nothing came of it, we ask.
+/// Ctrl-C in a terminal also reaches the command; if it still runs after this time, it gets a signal from us.
 const OWN_WAY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -63,7 +63,7 @@ fn beside(endpoints: &Endpoints, command: &[OsString]) -> anyhow::Result<ExitCod
     Ok(code(status))
 }
 
-/// Ends the command and all that it started: `cargo test`, say, does not end its tests.
+/// Ends the command and all its descendants: `cargo test`, for example, does not end its tests.
 fn end(process: &Process, signal: u8) -> anyhow::Result<()> {
     let family = devstack::family(process.pid());
     let deadline = Instant::now() + GRACE;

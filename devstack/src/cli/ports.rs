@@ -1,4 +1,4 @@
-//! Where `devstack dev` listens: on the ports that everybody knows, where these are free.
+//! The ports of `devstack dev`: the well-known ones if they are free.
 
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, TcpListener};
@@ -50,7 +50,7 @@ impl Wanted {
             (self.api_ops_port, 9100, "the API's internal port", "API_OPS_PORT"),
             (self.worker_ops_port, 9101, "the worker's internal port", "WORKER_OPS_PORT"),
         ];
-        // Those that were asked for come first: none of them is lost to one that can give way.
+        // Claim the requested ports first, so that no default takes one of them.
         for (wanted, _, _, variable) in others {
             wanted.map_or(Ok(()), |port| exact(port, variable))?;
         }
@@ -76,7 +76,7 @@ fn usual(port: u16, what: &str, variable: &str) -> u16 {
     other
 }
 
-/// Takes a port of 127.0.0.1 where nobody listens on it, nor on that of `::1`, where `localhost` leads first.
+/// Claims a port of 127.0.0.1 if it is free there and on `::1`, to which `localhost` resolves first.
 fn claim(port: u16) -> bool {
     let behind = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
     !behind.is_err_and(|error| error.kind() == ErrorKind::AddrInUse) && port::claim(port)
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn take(arguments: &[&str]) -> anyhow::Result<Taken> {
-        // An explicit one for each: this test must not depend on what else runs here.
+        // Set every port explicitly: the test must not depend on other processes.
         let ports: Vec<_> = ["kafka", "postgres", "redis", "api-ops", "worker-ops"]
             .iter()
             .filter(|name| !arguments.iter().any(|argument| argument.starts_with(&format!("--{name}-port"))))

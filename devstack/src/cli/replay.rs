@@ -1,4 +1,4 @@
-//! `devstack replay`: a file of events through a running system, twice, and what must hold then.
+//! `devstack replay`: sends a file of events through a running system twice, then checks the result.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ pub(crate) struct Running {
     kafka_group: String,
 }
 
-/// After the last answer, this long until all of it can be read.
+/// The timeout from the last answer until all events are visible.
 const VISIBLE: Duration = Duration::from_secs(10);
 const CAUGHT_UP: Duration = Duration::from_secs(120);
 
@@ -43,7 +43,7 @@ pub(crate) fn run(file: &Path, lines: usize, running: &Running) -> anyhow::Resul
         println!("{round} time: all answered 202 after {took:.1} s, {rate:.0} a second");
         let from = Instant::now();
         if round == "second" {
-            // Repeats leave no trace to wait for but the group's progress.
+            // Repeated events change nothing, so only the group's progress shows that they were processed.
             let Running { kafka_brokers, kafka_input_topic, kafka_group, .. } = running;
             until_caught_up(kafka_brokers, kafka_input_topic, kafka_group, CAUGHT_UP)?;
         }

@@ -1,4 +1,4 @@
-//! What `devstack dev` runs on its servers: both services, with their logs on the terminal.
+//! The services that `devstack dev` runs on its servers, with their logs on the terminal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ use super::tail::Tail;
 const STEP: Duration = Duration::from_millis(20);
 const SETUP: Duration = Duration::from_secs(120);
 const READY: Duration = Duration::from_secs(60);
-/// What a service has to finish what it began.
+/// How long a service may take to finish its work in progress.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// Something ended by itself: nothing goes on without it.
+/// A server or service ended by itself; everything else is then stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("{} ended by itself ({})", .0.name, .0.how)]
 pub(crate) struct Ended(Casualty);
 
-/// The services and their logs on the terminal. Dropped, it ends them in an orderly way.
+/// The services and their logs on the terminal. Dropping it shuts them down gracefully.
 pub(crate) struct Session<'a> {
     stack: &'a Stack,
     folder: &'a Path,
@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Returns when an end is asked for, or something ended by itself.
+    /// Returns on Ctrl-C, or with an error if something ended by itself.
     pub(crate) fn watch(&self) -> anyhow::Result<()> {
         while !signals::asked() {
             self.check()?;
@@ -73,9 +73,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether all that should run does. What does not is said at once: to end the rest takes a while.
+    /// An error if something ended by itself. It is reported at once, because stopping the rest takes a while.
     fn check(&self) -> anyhow::Result<()> {
-        // A service that gives up for want of a server would be the second to blame.
+        // Servers first: a service may have ended because its server did.
         let servers = self.stack.casualties().into_iter();
         let casualties: Vec<_> = servers.chain(self.services.iter().filter_map(Service::casualty)).collect();
         for casualty in &casualties {
@@ -136,7 +136,7 @@ fn is_ready(port: u16) -> bool {
     port::ask(port, question, Duration::from_secs(2)).is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
 }
 
-/// A moment, unless an end was asked for.
+/// Sleeps briefly; an error after Ctrl-C.
 fn pause() -> anyhow::Result<()> {
     if signals::asked() {
         bail!("interrupted");

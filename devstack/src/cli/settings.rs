@@ -1,6 +1,6 @@
-//! What `devstack dev` tells its services, and the human who tries them.
+//! The settings that `devstack dev` gives to its services and prints for the user.
 //!
-//! What the environment sets counts, but for addresses: the servers and ports are our own.
+//! The environment overrides them, except for addresses: the servers and ports are our own.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,37 +16,37 @@ use devstack::{Postgres, psql};
 use super::ports::Taken;
 use super::steps::say;
 
-/// Who the services are to PostgreSQL: the owner of one database, and no superuser.
+/// The services' PostgreSQL user: the owner of one database, not a superuser.
 const USER: &str = "appuser";
 const PASSWORD: &str = "apppass";
 const DATABASE: &str = "appdb";
 
 const SECRET: &str = "JWT_SECRET";
-/// What a token has to say where they are set.
+/// Settings that require a claim in the tokens, if they are set.
 const CLAIMS: [&str; 2] = ["JWT_ISSUER", "JWT_AUDIENCE"];
 const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
-/// What both services are told where the environment does not, and the commands in a shell too.
+/// Defaults for both services, and for commands in the user's shell.
 const COMMON: [(&str, &str); 5] = [
     ("KAFKA_INPUT_TOPIC", "events-input"),
     ("KAFKA_DLQ_TOPIC", "events-dlq"),
     ("KAFKA_GROUP", "events-processor"),
-    // There is one broker.
+    // There is only one broker.
     ("TOPIC_REPLICATION", "1"),
     ("TOPIC_MIN_INSYNC_REPLICAS", "1"),
 ];
-/// For people who look on: a line for every request and every event.
+/// Log settings for a person who watches: a line for every request and every event.
 const LOG: [(&str, &str); 2] = [("LOG_FORMAT", "pretty"), ("ACCESS_LOG", "all")];
 const API: [(&str, &str); 4] = [
-    // Everybody knows it, as the walk in README.md shows; and it is too short for anything but this.
+    // Not secret, because README.md shows it; and too short for any other use.
     (SECRET, "local-dev-secret"),
     ("JWT_ALLOW_SHORT_SECRET", "true"),
     ("JWT_DEVICE_BINDING", "claimed"),
-    // No load balancer has to notice that it ends.
+    // There is no load balancer that must notice the shutdown.
     ("DRAIN_DELAY", "0s"),
 ];
 
-/// What the services are not to have from the environment: addresses, how to log in there, and what libpq's
-/// variables would add to that.
+/// Variables that the services must not inherit: addresses, logins, and libpq's variables, which would
+/// add to them.
 pub(crate) const FOREIGN: [&str; 18] = [
     "DATABASE_URL",
     "DATABASE_POOLER",
@@ -111,7 +111,7 @@ impl Settings {
         })
     }
 
-    /// Says which variables of the environment are not used. One that is the same as ours is not worth a word.
+    /// Prints the environment variables that are ignored, except those with the same value as ours.
     pub(crate) fn tell_foreign(&self) {
         let is_other = |name: &&&str| {
             let ours = self.addresses.iter().find(|(known, _)| known == **name);
@@ -127,7 +127,7 @@ impl Settings {
     pub(crate) fn create_database(&self, postgres: &Postgres) -> anyhow::Result<()> {
         let url = postgres.url();
         psql(&url, &format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"))?;
-        // Not template1: somebody's connection to it would be in the way.
+        // Not template1: CREATE DATABASE fails while anyone is connected to its template.
         psql(&url, &format!("CREATE DATABASE {DATABASE} OWNER {USER} TEMPLATE template0"))?;
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Settings {
         format!("http://127.0.0.1:{}", self.ports.api)
     }
 
-    /// A token that may do everything, as the API of these settings takes it.
+    /// A token with all rights that the API with these settings accepts.
     pub(crate) fn token(&self) -> anyhow::Result<String> {
         let mut claims = Claims::new("dev", &["admin"], &[], Duration::from_secs(12 * 3600))?;
         let set = |name| Some(find(&self.api, name)).filter(|value| !value.is_empty());
@@ -166,7 +166,7 @@ impl Settings {
         Signer::secret(find(&self.api, SECRET)).sign(&claims)
     }
 
-    /// Writes the file that a shell reads to have all of this at hand.
+    /// Writes the file `env` with these settings for the user's shell.
     pub(crate) fn write(&self, file: &Path, token: &str) -> anyhow::Result<()> {
         let (postgres, redis) = (self.ports.servers.postgres.to_string(), self.ports.servers.redis.to_string());
         let own = [
@@ -181,12 +181,12 @@ impl Settings {
             ("REDIS_PORT", &redis),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        // For `devstack token`, whose tokens this API is to take.
+        // For `devstack token`, so that this API accepts its tokens.
         let claims = self.api.iter().filter(|(name, _)| CLAIMS.contains(&name.as_str()));
         let env = own.iter().chain(claims).chain(&self.addresses).chain(&self.common);
         let text: String =
             env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
-        // Made anew, so that its rights are these whoever made the last one.
+        // Replace the file, so that its mode is the one below even if another user created the old file.
         let _ = fs::remove_file(file);
         File::options()
             .write(true)

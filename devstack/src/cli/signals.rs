@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second for one at once.
+//! Ctrl-C and SIGTERM: the first signal starts a graceful shutdown, the second exits at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
-/// The first signal's number; 0 while there was none.
+/// The first signal's number; 0 before it.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) fn listen() -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ async fn count((mut interrupt, mut terminate, mut hangup): (Stream, Stream, Stre
         let _ = FIRST.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
         if ASKED.fetch_add(1, Ordering::Relaxed) > 0 {
             eprintln!("devstack: killed");
-            // The kernel kills our children with us.
+            // The kernel kills our children when we exit.
             std::process::exit(130);
         }
     }
@@ -42,7 +42,7 @@ pub(crate) fn asked() -> bool {
     first().is_some()
 }
 
-/// The number of the signal that asked for an end.
+/// The number of the signal that started the shutdown.
 pub(crate) fn first() -> Option<u8> {
     match FIRST.load(Ordering::Relaxed) {
         0 => None,

@@ -1,4 +1,4 @@
-//! What `devstack dev` says of itself.
+//! The progress messages of `devstack dev`.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ pub(crate) fn say(what: &str) {
     println!("devstack: {what}");
 }
 
-/// Does something between a line that says so and one with its seconds.
+/// Prints the title, does the work, and prints how long it took.
 pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     say(&format!("{title} …"));
     let from = Instant::now();

@@ -1,4 +1,4 @@
-//! A log file, followed to the terminal.
+//! Follows a log file and prints it to the terminal.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
-/// Follows a file until it is dropped, then prints what is left of it.
+/// Follows a file; dropping it prints the rest of the file and stops.
 pub(crate) struct Tail {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Tail {
-    /// Prints each line of the file, those that are there first, behind `prefix`.
+    /// Prints each line of the file after `prefix`, beginning with the existing lines.
     pub(crate) fn follow(file: &Path, prefix: &'static str) -> Tail {
         let ended = Arc::new(AtomicBool::new(false));
         let (file, flag) = (file.to_path_buf(), Arc::clone(&ended));

@@ -1,4 +1,4 @@
-//! What `devstack token` makes: tokens of every kind, for trying things out.
+//! `devstack token`: creates valid and invalid tokens for manual tests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Token {
         let signer = match (&self.algorithm, &self.key, &self.secret) {
             (Some(algorithm), Some(key), _) => Signer::file(algorithm, key, None)?,
             (_, _, Some(secret)) => Signer::secret(secret),
-            // Nothing is to be signed: any will do.
+            // Nothing is signed, so any signer will do.
             _ if self.unsigned => Signer::secret(""),
             _ => anyhow::bail!("--secret, or JWT_SECRET, or --algorithm and --key"),
         };

@@ -1,4 +1,4 @@
-//! Three brokers, so that a topic can have replicas, and one of them can be away.
+//! Three brokers, so that a topic can have replicas and one broker can be down.
 
 use std::thread::scope;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::dir::StackDir;
 use crate::port;
 use crate::process::asked;
 
-/// A broker is known to the others at its first heartbeat; the rest is for a busy machine.
+/// The others know a broker at its first heartbeat; the rest is slack for a busy machine.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running cluster. Dropped, it ends its nodes and removes their data.
+/// A running cluster. Dropping it stops its nodes and removes their data.
 #[derive(Debug)]
 pub struct KafkaCluster {
-    /// The brokers 1, 2 and 3. The first is the controller, too: without it no leader is elected and no
-    /// replica leaves the in-sync ones.
+    /// The brokers 1, 2 and 3. The first is also the controller: without it no leader is elected and no
+    /// replica leaves the ISR.
     pub nodes: Vec<Kafka>,
 }
 
 impl KafkaCluster {
-    /// Starts three brokers on free ports; returns when each knows of all.
+    /// Starts three brokers on free ports; returns when each knows all three.
     pub fn start() -> anyhow::Result<KafkaCluster> {
         let dir = StackDir::create()?;
         let ports = [port::free(), port::free(), port::free()];
@@ -35,7 +35,7 @@ impl KafkaCluster {
             std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
             Kafka::start_as(&dir, &path, Place { id, port, controller }, None)
         };
-        // Side by side: the others are not ready before the controller is.
+        // In parallel: the others are not ready before the controller is.
         let nodes: anyhow::Result<Vec<Kafka>> = scope(|scope| {
             let start = &start;
             let starting: Vec<_> = (1..).zip(ports).map(|(id, port)| scope.spawn(move || start(id, port))).collect();
@@ -67,7 +67,7 @@ impl KafkaCluster {
 
 impl Drop for KafkaCluster {
     fn drop(&mut self) {
-        // The controller goes last: without it the others would take their time.
+        // Stop the controller last: without it the others take longer to stop.
         self.nodes.iter().rev().for_each(|node| node.dismiss());
     }
 }

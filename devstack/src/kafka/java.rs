@@ -1,4 +1,4 @@
-//! Finding Java and Kafka's jars, and fetching these once.
+//! Finds Java and Kafka's jars, and downloads the jars once.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{dir, spawn};
 
-/// Kafka 4 asks for this one.
+/// Kafka 4 requires Java 17.
 const OLDEST_JAVA: u32 = 17;
 
 /// The version that `kafka/pom.xml` pins.
@@ -19,12 +19,12 @@ pub(crate) fn kafka_version() -> &'static str {
         .map_or("unknown", |(version, _)| version)
 }
 
-/// The folder of this Kafka: `libs`, and what makes it start quicker.
+/// The folder of this Kafka version: `libs`, and files that make it start faster.
 pub(crate) fn home() -> PathBuf {
     dir::target().join("devstack").join(format!("kafka-{}", kafka_version()))
 }
 
-/// A Java that is new enough: `JAVA_HOME`'s, else the one in `PATH`.
+/// A Java that is recent enough: from `JAVA_HOME`, or else from `PATH`.
 pub(crate) fn java() -> Option<&'static Path> {
     static JAVA: OnceLock<Option<PathBuf>> = OnceLock::new();
     JAVA.get_or_init(|| {
@@ -46,8 +46,8 @@ fn major(java: &Path) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// Kafka's class path, fetched first where it is missing. Sorted: the archive of loaded classes
-/// holds for one order only.
+/// Kafka's class path; downloads missing jars first. It is sorted, because the class archive is valid for one
+/// order only.
 pub(crate) fn class_path() -> anyhow::Result<String> {
     let libs = home().join("libs");
     if !libs.is_dir() {

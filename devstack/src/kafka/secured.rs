@@ -1,5 +1,5 @@
-//! A second way into the broker, as Confluent Cloud has it: TLS with a certificate for a host name,
-//! and a login with PLAIN or SCRAM.
+//! A second listener of the broker, like Confluent Cloud's: TLS with a certificate for a host name, and a
+//! login with PLAIN or SCRAM.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use crate::tls::Certificates;
 
 const USER: &str = "app";
 
-/// The secured listener of a broker, and what a client needs for it.
+/// The secured listener of a broker, and the settings that a client needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secured {
     pub(super) port: u16,
-    /// The certificate of the authority that signed the broker's.
+    /// The certificate of the CA that signed the broker's certificate.
     pub authority: PathBuf,
-    /// The certificate of another authority of the same name.
+    /// The certificate of another CA with the same name.
     pub other_authority: PathBuf,
-    /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
+    /// The only user; its login works with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
     pub username: String,
     pub password: String,
     keystore: PathBuf,
@@ -33,17 +33,17 @@ impl Secured {
         Ok(Secured { port: port::free(), authority, other_authority, username, password, keystore })
     }
 
-    /// Its address, by the name that the certificate has.
+    /// Its address with the host name in the certificate.
     pub fn brokers(&self) -> String {
         format!("localhost:{}", self.port)
     }
 
-    /// The same place by a name that the certificate does not have.
+    /// Its address with a host name that is not in the certificate.
     pub fn brokers_by_address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The settings of a service that comes this way.
+    /// The settings of a service that uses this listener.
     pub fn env(&self, mechanism: &str) -> Vec<(String, String)> {
         [
             ("KAFKA_BROKERS", self.brokers().as_str()),
@@ -72,7 +72,7 @@ impl Secured {
         )
     }
 
-    /// What the formatter of the storage has to know: users of SCRAM lie in the metadata.
+    /// Arguments for formatting the storage: SCRAM users are part of the cluster's metadata.
     pub(super) fn scram_users(&self) -> [String; 4] {
         let of = |mechanism| format!("{mechanism}=[name={},password={}]", self.username, self.password);
         ["--add-scram".to_owned(), of("SCRAM-SHA-256"), "--add-scram".to_owned(), of("SCRAM-SHA-512")]

@@ -6,17 +6,17 @@ use super::Secured;
 
 const FIXED: &str = include_str!("../../kafka/server.properties");
 
-/// Which node of its cluster a broker is, and where it listens.
+/// The broker's node in its cluster, and its ports.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The first is the controller, too.
+    /// Node 1 is also the controller.
     pub(crate) id: usize,
     pub(crate) port: u16,
     pub(crate) controller: u16,
 }
 
 impl Place {
-    /// The broker's settings: the fixed ones, and this stack's own.
+    /// The broker's settings: the fixed ones and this stack's.
     pub(crate) fn properties(&self, data: &Path, secured: Option<&Secured>) -> String {
         let Place { id, port, controller } = self;
         let (mut listeners, mut advertised) = (String::new(), String::new());
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-/// These settings with more listeners: where each listens, and where it says that it does.
+/// These settings with more listeners, each with its port and its advertised port.
 pub(super) fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> String {
     let each = |text: &dyn Fn(usize, u16, u16) -> String| -> String {
         listeners.iter().enumerate().map(|(n, (port, advertised))| text(n, *port, *advertised)).collect()

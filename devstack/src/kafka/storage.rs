@@ -1,5 +1,5 @@
-//! A broker's storage has to be formatted before its first start, which takes as long as half a start of the
-//! broker. It looks the same for every broker of a node id without users, so it is done once, and copied.
+//! A broker's storage must be formatted before its first start, which takes half as long as a start. The result
+//! is the same for every broker with the same node id and no users, so it is made once and copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) fn format(
     log: &Path,
     secured: Option<&Secured>,
 ) -> anyhow::Result<()> {
-    // Users are a part of it.
+    // Users are part of the formatted storage.
     if secured.is_none() && copy(&kept(node), data).is_ok() {
         return Ok(());
     }
@@ -28,19 +28,19 @@ pub(super) fn format(
     format.arg(config).args(secured.iter().flat_map(|secured| secured.scram_users()));
     server::run(format, log, "Kafka's storage cannot be formatted")?;
     if secured.is_none() {
-        // If it cannot be kept, the next one is formatted as well.
+        // If it cannot be kept, the next broker formats its own.
         let _ = dir::keep(&kept(node), |new| copy(data, new));
     }
     Ok(())
 }
 
-/// Where it is kept: with the jars, so that a new Kafka formats anew.
+/// The folder of the kept storage: beside the jars, so that each Kafka version has its own.
 fn kept(node: usize) -> PathBuf {
     java::home().join(format!("formatted-{node}"))
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    // Before anything is made of it.
+    // Read everything before anything is written.
     let files = FILES.map(|name| fs::read(from.join(name)).map(|bytes| (name, bytes)));
     fs::create_dir_all(to)?;
     for file in files {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::owned_headers;
 use crate::wire::WireRecord;
 
-/// An event of a device, to be sent either way: to the API as JSON, or to Kafka as a record.
+/// An event of a device, to be sent to the API as JSON or to Kafka as a record.
 #[derive(Debug, Clone)]
 pub struct Event {
     device: String,
@@ -14,7 +14,7 @@ pub struct Event {
     payload: String,
 }
 
-/// One with an empty payload, and without an id of its own.
+/// An event with an empty payload and without an id.
 pub fn event(device: impl Display) -> Event {
     Event { device: device.to_string(), id: None, payload: "{}".to_owned() }
 }
@@ -24,19 +24,19 @@ impl Event {
         Event { id: Some(id.to_string()), ..self }
     }
 
-    /// With this payload, JSON as it is sent.
+    /// Sets the payload, as JSON text.
     pub fn payload(self, json: impl Display) -> Event {
         Event { payload: json.to_string(), ..self }
     }
 
-    /// As the API takes it; a payload that is not JSON is none there either.
+    /// The body for the API; an invalid payload stays invalid.
     pub fn json(&self) -> String {
         let Event { device, id, payload } = self;
         let id = id.as_ref().map(|id| format!(r#""event_id":{},"#, json!(id))).unwrap_or_default();
         format!(r#"{{"device_id":{},{id}"payload":{payload}}}"#, json!(device))
     }
 
-    /// As the worker takes them of a record.
+    /// The headers that the worker expects on a record.
     pub fn headers(&self) -> [(&str, &str); 5] {
         [
             ("ce_specversion", "1.0"),
@@ -47,7 +47,7 @@ impl Event {
         ]
     }
 
-    /// As the API puts it on a topic.
+    /// The record as the API writes it to a topic.
     pub fn record<'a>(&'a self, topic: &'a str) -> BaseRecord<'a, str, str> {
         BaseRecord::to(topic)
             .key(self.device.as_str())
@@ -55,7 +55,7 @@ impl Event {
             .headers(owned_headers(&self.headers()))
     }
 
-    /// The same, to be put there byte by byte.
+    /// The same as a raw record.
     pub fn wire_record(&self) -> WireRecord {
         let headers = self.headers().map(|(name, value)| (name.into(), Some(value.into())));
         let (key, value) = (Some(self.device.clone().into()), Some(self.payload.clone().into()));

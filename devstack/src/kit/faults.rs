@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use crate::runbook::{Fault, Report};
 
-/// Waits until a worker says all that the runbook tells of this fault.
+/// Waits until a worker's log, metrics and health show everything that the runbook lists for this fault.
 pub async fn tells(fault: &str, report: impl AsyncFn() -> Report) {
     says(fault, Fault::unsaid, report).await;
 }
 
-/// The same of the fault's end.
+/// The same for the end of the fault.
 pub async fn tells_end_of(fault: &str, report: impl AsyncFn() -> Report) {
     says(fault, Fault::unsaid_of_end, report).await;
 }
@@ -20,7 +20,7 @@ async fn says(fault: &str, unsaid: fn(&Fault, &Report) -> Vec<String>, report: i
         if unsaid.is_empty() {
             return;
         }
-        // Twice: a gauge is set every 5 s, and some of it comes only when a minute is over.
+        // Twice the timeout: gauges are updated every 5 s, and some symptoms appear only after a minute.
         let is_late = begin.elapsed() > 2 * PATIENCE;
         assert!(!is_late, "{}: docs/operations.md tells what is not so: {unsaid:#?}", fault.name);
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -7,7 +7,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, Owne
 use super::{PATIENCE, blocking};
 use crate::{Kafka, read_topic};
 
-/// The first records of a topic, in the order of their partitions: so many, or those that came in time.
+/// The first records of a topic, ordered by partition: this many, or those that arrived in time.
 pub fn read_some<T>(
     brokers: &str,
     topic: &str,
@@ -20,7 +20,7 @@ pub fn read_some<T>(
     found
 }
 
-/// Waits for so many records, and gives all there are.
+/// Waits for at least this many records and returns all.
 pub fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
     let found = read_until(brokers, topic, at_least, PATIENCE, |message| message.detach());
     assert!(found.len() >= at_least, "{topic}: {} records, not {at_least}", found.len());
@@ -53,7 +53,7 @@ pub async fn has_topic(brokers: &str, topic: &str) -> bool {
     blocking(ask).await
 }
 
-/// Starts a Kafka of a test's own that makes a topic when somebody asks for it.
+/// Starts a separate Kafka that creates topics automatically.
 pub async fn kafka_that_makes_topics() -> Kafka {
     let start = || {
         let kafka = Kafka::start(None).unwrap();
@@ -63,7 +63,7 @@ pub async fn kafka_that_makes_topics() -> Kafka {
     blocking(start).await
 }
 
-/// Headers as a client of Kafka's takes them.
+/// Headers for rdkafka.
 pub fn owned_headers(headers: &[(&str, &str)]) -> OwnedHeaders {
     let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
     headers.iter().fold(OwnedHeaders::new(), add)

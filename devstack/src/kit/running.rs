@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{PATIENCE, Report, blocking, nobody, sample};
 use crate::Service;
 
-/// A running service, and what its internal port says.
+/// A running service and its internal port.
 #[derive(Debug)]
 pub struct Running {
     pub service: Service,
@@ -18,19 +18,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one with these settings and an internal port of its own.
+    /// Starts a service with these settings and its own internal port.
     pub fn start(
         mut env: Vec<(String, String)>,
         spawn: impl FnOnce(&[(String, String)]) -> anyhow::Result<Service>,
     ) -> Running {
         let ops = nobody();
         env.push(("OPS_BIND".to_owned(), ops.clone()));
-        // As each page is asked for, it may be another state of the process that answers.
+        // No pooled connections: the process may have been restarted or frozen between two requests.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Running { service: spawn(&env).unwrap(), ops, http }
     }
 
-    /// Status and text of a page; 0 and nothing while it does not answer.
+    /// Status and text of a page; 0 and an empty text while it does not answer.
     async fn get(&self, path: &str) -> (u16, String) {
         match self.http.get(format!("http://{}{path}", self.ops)).send().await {
             Ok(page) => (page.status().as_u16(), page.text().await.unwrap_or_default()),
@@ -43,17 +43,17 @@ impl Running {
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// All that it says of its readiness; null while it does not answer.
+    /// The readiness report; null while it does not answer.
     pub async fn health(&self) -> Value {
         self.ready().await.1
     }
 
-    /// What its readiness says of a server that it depends on.
+    /// The readiness report's entry for a server.
     pub async fn dependency(&self, name: &str) -> Value {
         self.health().await["dependencies"][name].take()
     }
 
-    /// What its readiness says of a partition of its only group.
+    /// The readiness report's entry for a partition of its only group.
     pub async fn partition(&self, number: i32) -> Value {
         super::only_group(&self.health().await)["partitions"][number.to_string()].clone()
     }
@@ -75,12 +75,12 @@ impl Running {
         sample(&self.metrics().await, series)
     }
 
-    /// Waits until it says all that the runbook tells of this fault.
+    /// Waits until it reports everything that the runbook lists for this fault.
     pub async fn tells(&self, fault: &str) {
         super::tells(fault, async || self.report().await).await;
     }
 
-    /// The same of its end.
+    /// The same for the end of the fault.
     pub async fn tells_end_of(&self, fault: &str) {
         super::tells_end_of(fault, async || self.report().await).await;
     }
@@ -94,7 +94,7 @@ impl Running {
         self.memory("VmRSS:")
     }
 
-    /// What it held at most.
+    /// Its peak resident memory.
     pub fn peak(&self) -> usize {
         self.memory("VmHWM:")
     }
@@ -105,14 +105,14 @@ impl Running {
         line.split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
     }
 
-    /// SIGTERM, and an orderly end in the promised time; gives how long it took.
+    /// Sends SIGTERM and expects a graceful shutdown within the promised time; returns how long it took.
     pub async fn end(self) -> Duration {
         let asked = Instant::now();
         self.end_and_log().await;
         asked.elapsed()
     }
 
-    /// The same; gives what it logged.
+    /// The same; returns the log.
     pub async fn end_and_log(self) -> String {
         self.service.terminate().unwrap();
         let (status, log) = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
@@ -121,7 +121,7 @@ impl Running {
     }
 }
 
-/// A running `api-service`, and how it is called.
+/// A running `api-service` and a client for it.
 #[derive(Debug)]
 pub struct Api {
     pub running: Running,
@@ -138,7 +138,7 @@ impl Deref for Api {
 }
 
 impl Api {
-    /// Starts one with these settings and ports of its own.
+    /// Starts an API with these settings and its own ports.
     pub fn start(
         mut env: Vec<(String, String)>,
         spawn: impl FnOnce(&[(String, String)]) -> anyhow::Result<Service>,
@@ -157,13 +157,13 @@ impl Api {
         self.http.get(self.url(path)).bearer_auth(token)
     }
 
-    /// A body that is called JSON, whatever it is.
+    /// A post with any body, declared as JSON.
     pub fn post(&self, path: &str, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         let request = self.http.post(self.url(path)).bearer_auth(token);
         request.header("content-type", "application/json").body(body)
     }
 
-    /// What its public port says of its readiness; 0 and null while it does not answer.
+    /// The readiness on its public port; 0 and null while it does not answer.
     pub async fn public_ready(&self) -> (u16, Value) {
         match self.http.get(self.url("/health/ready")).send().await {
             Ok(page) => (page.status().as_u16(), page.json().await.unwrap_or_default()),

@@ -3,17 +3,17 @@ use std::time::{Duration, Instant};
 
 use crate::process::asked;
 
-/// Longer than anything here takes, on a busy machine.
+/// The timeout of every wait: longer than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// How often a condition is looked at.
+/// The interval at which a condition is checked.
 const STEP: Duration = Duration::from_millis(20);
 
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     found(what, async || if holds().await { Ok(()) } else { Err("no") }).await;
 }
 
-/// Waits for a value. While it is not there, `seek` gives what is there instead: the last of it is told if it never
-/// comes.
+/// Waits for a value. Until then `seek` returns what it found instead; the last of these is in the panic message
+/// after the timeout.
 pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>) -> T {
     let begin = Instant::now();
     loop {
@@ -28,7 +28,7 @@ pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>
     }
 }
 
-/// The same as [`until`] outside of a runtime.
+/// The same as [`until`], outside of an async runtime.
 pub fn until_blocking(what: &str, holds: impl Fn() -> bool) {
     let held = asked(PATIENCE, STEP, || Ok(holds().then_some(()))).unwrap();
     assert!(held.is_some(), "not within {PATIENCE:?}: {what}");

@@ -1,5 +1,5 @@
-//! A new cluster: what `initdb` makes takes a second of work and is always the same, so that it is made once
-//! for each version and user, and copied.
+//! Creates a cluster. `initdb` takes a second and its result is always the same, so it runs once for each
+//! version and user, and the result is copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use anyhow::ensure;
 use crate::spawn::{self, Account};
 use crate::{dir, server};
 
-/// A cluster's control file is always so long; one that was cut short by a crash of the machine is not.
+/// The fixed size of a cluster's control file; after a crash of the machine a kept file may be shorter.
 const CONTROL_BYTES: u64 = 8192;
 
-/// Makes a cluster in `data`, a folder that is there, empty, and `account`'s.
+/// Creates a cluster in `data`, an existing empty folder owned by `account`.
 pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path) -> anyhow::Result<()> {
     let kept = kept(bin, account);
     if let Some(kept) = &kept
@@ -22,12 +22,12 @@ pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path
     {
         return Ok(());
     }
-    // What a copy has left.
+    // Remove the remains of a failed copy.
     for entry in fs::read_dir(data)?.flatten() {
         let path = entry.path();
         if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
     }
-    // Not synced: a cluster that is lost before its first start is made again.
+    // Not synced: a cluster that is lost before its first start is created again.
     let mut initdb = spawn::command(&bin.join("initdb"), account);
     initdb
         .args(["--no-sync", "--auth=trust", "--username=postgres"])
@@ -35,7 +35,7 @@ pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path
         .arg(data);
     server::run(initdb, log, "initdb failed")?;
     if let Some(kept) = kept {
-        // If it cannot be kept, the next one is made as well.
+        // If it cannot be kept, the next cluster is created with `initdb`, too.
         let _ = dir::keep(&kept, |new| {
             fs::create_dir_all(new)?;
             copy(data, new)
@@ -44,11 +44,11 @@ pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path
     Ok(())
 }
 
-/// Where the clusters of this version are kept; nowhere where it does not tell its version.
+/// The folder of the kept cluster of this version; `None` if the program does not print its version.
 fn kept(bin: &Path, account: Option<Account>) -> Option<PathBuf> {
     let output = Command::new(bin.join("postgres")).arg("--version").stdin(Stdio::null()).output().ok()?;
     let said = String::from_utf8(output.stdout).ok()?;
-    // "postgres (PostgreSQL) 17.11 (Debian 17.11-1)": all of it, for it is cheap to make one too many.
+    // "postgres (PostgreSQL) 17.11 (Debian 17.11-1)": use all of it, because an unneeded extra copy is cheap.
     let plain: String =
         said.trim().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     let user = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
@@ -59,7 +59,7 @@ fn is_complete(cluster: &Path) -> bool {
     fs::metadata(cluster.join("global/pg_control")).is_ok_and(|control| control.len() == CONTROL_BYTES)
 }
 
-/// With owners and rights.
+/// Copies a folder with owners and modes.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut cp = Command::new("cp");
     cp.arg("-a").arg(from.join(".")).arg(to).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! A second server that follows the first one, and may take over.
+//! A second server that replicates from the first and can take over.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::dir::StackDir;
 use crate::{port, server, spawn};
 
 impl Postgres {
-    /// Starts a hot standby: it streams from this server, and applies what it got so much later. It takes no writes,
-    /// and what it reads is old by that. Dropped, it ends.
+    /// Starts a hot standby: it streams from this server and applies the changes after this delay. It refuses writes,
+    /// and its reads are old by the delay. Dropping it stops it.
     pub fn standby(&self, delay: Duration) -> anyhow::Result<Postgres> {
         let (bin, account, dir) = (bin_dir()?, account()?, StackDir::create()?);
         let (data, log) = (data_dir(dir.path(), account)?, dir.path().join(LOG));
@@ -19,7 +19,7 @@ impl Postgres {
             .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--no-sync"])
             .args(["--checkpoint=fast", "--wal-method=stream", "--port", &self.port.to_string(), "--pgdata"])
             .arg(&data);
-        // What the primary has in a folder elsewhere lies in one of the standby's own: they share this machine.
+        // Give each tablespace its own folder, because primary and standby are on the same machine.
         let elsewhere =
             "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''";
         for (oid, folder) in psql(&self.url(), elsewhere)?.lines().filter_map(|line| line.split_once('|')) {
@@ -36,9 +36,9 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// Lets a standby take over: it applies what it has, and takes writes. The server that it followed is not told.
+    /// Promotes a standby: it applies all received changes and then accepts writes. The old primary is not involved.
     pub fn promote(&self) -> anyhow::Result<()> {
-        // What is delayed is not waited for, but applied.
+        // Promotion applies delayed changes at once.
         let promoted = psql(&self.url(), "SELECT pg_promote(true, 60)")?;
         ensure!(promoted == "t", "it does not take over");
         Ok(())

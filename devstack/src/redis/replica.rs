@@ -1,4 +1,4 @@
-//! A server that follows another one, and takes over from it.
+//! A Redis that replicates from another and can take over.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use anyhow::{Context as _, ensure};
 use super::{Redis, ask};
 use crate::process::asked;
 
-/// How long a first copy of everything may take, and how long a change of roles.
+/// The timeout of the initial synchronisation, and of a change of roles.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Redis {
-    /// Lets this server follow another one, and waits until it has all of it.
+    /// Makes this server a replica of another, and waits until it is synchronised.
     pub fn follow(&self, primary: &Redis) -> anyhow::Result<()> {
         for server in [primary, self] {
-            // A copy that is asked for is made at once, not with those of others that may come.
+            // Start the synchronisation at once instead of waiting for more replicas.
             server.tell("CONFIG SET repl-diskless-sync-delay 0")?;
         }
         self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port))?;
         self.until_it_says("master_link_status:up\r\n")?;
-        // It knows a moment later that all of it has arrived.
+        // The primary notices the end of the synchronisation a moment later.
         primary.until_it_says(&format!("port={},state=online", self.port))
     }
 
-    /// Hands the role of the primary to a server that [follows](Redis::follow) this one, as `FAILOVER` does it: no write
-    /// that was acknowledged is lost. Connections stay; what they write is refused from then on.
+    /// Transfers the primary's role to a replica ([`follow`](Redis::follow)) with `FAILOVER`: no acknowledged write is
+    /// lost. Connections stay open; their writes are refused from then on.
     pub fn hand_over(&self, replica: &Redis) -> anyhow::Result<()> {
         self.tell(&format!("FAILOVER TO 127.0.0.1 {}", replica.port))?;
         replica.until_it_says("role:master\r\n")?;
         self.until_it_says("master_link_status:up\r\n")
     }
 
-    /// Cuts a replica off from its primary: it stays one, serves what it has, and hears of nothing new.
+    /// Cuts a replica off from its primary: it stays a replica and serves its data, but gets no updates.
     pub fn lose_primary(&self) -> anyhow::Result<()> {
         // Nothing listens there.
         self.tell("REPLICAOF 127.0.0.1 1")

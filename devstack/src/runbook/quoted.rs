@@ -1,8 +1,8 @@
-//! What `docs/operations.md` quotes of the services in its part about faults stands in their source: no message, metric,
-//! field or setting that is not there any more, or is spelled otherwise.
+//! Checks that the quotes in the faults section of `docs/operations.md` are in the services' source: every message,
+//! metric, field and setting must exist there with the same spelling.
 //!
-//! The test looks for every code span of that section, so the document needs no marks. Code spans of Kafka, PostgreSQL,
-//! Redis and the shell are listed here.
+//! The test searches for every code span of that section, so the document needs no special marks. Code spans that
+//! belong to Kafka, PostgreSQL, Redis and the shell are listed here.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Code that is not in the services' source.
 const OF_OTHERS: [&str; 31] = [
-    // Redis: its settings, its words, and how the client has them.
+    // Redis: its settings and messages, and the client's form of them.
     "maxmemory",
     "maxmemory-policy",
     "maxmemory-policy allkeys-lru",
@@ -41,7 +41,7 @@ const OF_OTHERS: [&str; 31] = [
     // The shell.
     "mv",
     "redis-cli --scan --pattern 'resource:*' | xargs redis-cli unlink",
-    // Put together by the services: commands, and places in what they answer.
+    // Composed by the services: commands, and paths in their responses.
     "dlq list",
     "worker-service dlq list",
     "dlq redrive",
@@ -50,16 +50,16 @@ const OF_OTHERS: [&str; 31] = [
     "dependencies.postgres.error",
 ];
 
-/// What stands for something that differs.
+/// Placeholders for variable text.
 const PLACEHOLDERS: [&str; 4] = ["…", "HOST:PORT", "events-input", "[N]"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All that the services are made of, without comments and tests; texts of several lines are put together.
+/// The services' source without comments and tests; string literals over several lines are joined.
 fn source() -> String {
-    // The names of settings, which are made of those of fields.
+    // The names of settings are not in the source: clap derives them from field names.
     let settings = fs::read_to_string(root().join("docs/settings.md")).unwrap();
     let (mut all, mut folders) =
         (settings, ["shared/src", "api-service/src", "worker-service/src"].map(|f| root().join(f)).to_vec());
@@ -73,7 +73,7 @@ fn source() -> String {
                 let text = fs::read_to_string(path).unwrap();
                 let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
                 all.extend(text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| {
-                    // A text that goes on in the next line.
+                    // A string literal that continues in the next line.
                     line.trim_start().strip_suffix('\\').map_or_else(|| format!("{line}\n"), str::to_owned)
                 }));
             }
@@ -82,7 +82,7 @@ fn source() -> String {
     all.replace("\\\"", "\"")
 }
 
-/// The codes of a text; those between two marks may hold one.
+/// The code spans of a text; a span in double backticks may contain a backtick.
 fn codes(text: &str) -> BTreeSet<String> {
     let (mut found, mut rest) = (BTreeSet::new(), text);
     while let Some((_, behind)) = rest.split_once('`') {
@@ -95,15 +95,15 @@ fn codes(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// What of a code has to stand in the source.
+/// The parts of a code span that must be in the source.
 fn pieces(code: &str) -> Vec<String> {
-    // A series, and the values of its labels.
+    // A metric: its name and the values of its labels.
     if let Some((name, labels)) = code.split_once('{').filter(|(name, _)| !name.is_empty() && code.ends_with("\"}")) {
         let values = labels.split('"').skip(1).step_by(2);
         return [name].into_iter().chain(values).map(str::to_owned).collect();
     }
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // The status of an answer, or the server's own code behind our word for it.
+    // Drop a leading HTTP status, or the code after `SQLSTATE`.
     let code = match code.split_once(' ') {
         Some((status, rest)) if is_number(status) => rest,
         Some(("SQLSTATE", _)) => "SQLSTATE",
@@ -118,7 +118,7 @@ fn pieces(code: &str) -> Vec<String> {
     parted.lines().map(|piece| piece.trim_matches([' ', ':']).to_owned()).filter(|piece| !piece.is_empty()).collect()
 }
 
-/// Whether a piece stands there, and not within a longer word.
+/// Whether the source contains the piece as a whole word.
 fn is_in(source: &str, piece: &str) -> bool {
     let is_word = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     source.match_indices(piece).any(|(at, _)| {
@@ -130,11 +130,11 @@ fn is_in(source: &str, piece: &str) -> bool {
 }
 
 fn is_told(source: &str, code: &str) -> bool {
-    // A file's name.
+    // A file name.
     if code.contains('/') && !code.contains(['{', ' ']) && !code.starts_with('/') {
         return root().join(code).exists();
     }
-    // An error and its cause may stand apart.
+    // An error and its cause may be in different places.
     let is_there = |piece: &String| {
         is_in(source, piece) || piece.contains(": ") && piece.split(": ").all(|part| is_in(source, part))
     };

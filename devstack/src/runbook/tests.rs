@@ -64,7 +64,7 @@ fn a_row_that_is_not_as_rows_are_is_refused() {
     assert!(row(&ROW.replace("`it is back`", "–")).unwrap().end.is_empty());
 }
 
-/// Nothing compares a row of the table with the product unless a test makes its fault.
+/// A row of the table is compared with the product only if a test causes its fault.
 #[test]
 fn a_test_makes_each_fault_of_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

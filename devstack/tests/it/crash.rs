@@ -1,4 +1,4 @@
-//! An owner that is killed leaves no process behind, and its folder to the next one's tidying.
+//! A killed owner leaves no process behind, and the next one removes its folder.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::helpers::{eventually, folders_in, members};
 
-/// A `devstack` with a folder of its own, which nobody else tidies: it takes the one that it lies in.
+/// A copy of `devstack` whose data no other process cleans up: devstack puts its data beside its executable.
 struct Alone(PathBuf);
 
 impl Alone {
@@ -17,7 +17,7 @@ impl Alone {
         fs::create_dir_all(folder.join("devstack")).unwrap();
         fs::write(folder.join("CACHEDIR.TAG"), "").unwrap();
         fs::copy(env!("CARGO_BIN_EXE_devstack"), folder.join("bin/devstack")).unwrap();
-        // Kafka itself is nobody's own.
+        // Share Kafka's jars and archives.
         for entry in fs::read_dir(devstack::target_dir().join("devstack")).unwrap().flatten() {
             if entry.file_name().to_string_lossy().starts_with("kafka-") {
                 std::os::unix::fs::symlink(entry.path(), folder.join("devstack").join(entry.file_name())).unwrap();
@@ -60,7 +60,7 @@ fn a_killed_owner_leaves_nothing_behind() {
     eventually("no process of a killed owner is left", || members(pid).is_empty());
     assert_eq!(alone.folders(pid), 1);
 
-    // Tidying comes with a process's first stack.
+    // A process cleans up when it starts its first stack.
     let next = alone.exec(&["true"]).status().unwrap();
     assert!(next.success());
     assert_eq!(alone.folders(pid), 0);

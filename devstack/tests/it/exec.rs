@@ -1,4 +1,4 @@
-//! `devstack exec` hands its servers and the exit code on, and ends when it is asked to.
+//! `devstack exec` passes its servers to the command, returns its exit code, and ends on a signal.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Command;
@@ -22,7 +22,7 @@ fn the_command_gets_the_servers_and_gives_the_exit_code() {
     assert_eq!(folders(owner.parse().unwrap()), 0);
 }
 
-/// What its standard error says where the servers cannot be had.
+/// Its standard error when the servers are not available.
 fn refusal(servers: &str, unset: &[&str]) -> String {
     let mut devstack = Command::new(env!("CARGO_BIN_EXE_devstack"));
     devstack.args(["exec", "--", "true"]).env("DEVSTACK_SERVERS", servers).env("DOCKER_HOST", "unix:///nowhere");
@@ -50,7 +50,7 @@ fn servers_that_cannot_be_had_are_refused_in_a_line() {
 
 #[test]
 fn asked_to_end_it_ends_the_command_and_the_servers() {
-    // The grandchild would outlive its parent.
+    // Without help the grandchild would outlive its parent.
     let mut child = exec(&["sh", "-c", "sleep 1001 & echo $!; wait"]);
     let pid = child.id();
     let mut line = String::new();

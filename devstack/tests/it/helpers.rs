@@ -1,4 +1,4 @@
-//! What the tests have in common: each server's simplest use, and a look at `/proc`.
+//! Shared helpers: a minimal use of each server, and lookups in `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Runtime;
 
-/// Sends one record, creating the topic first; returns when the broker has it.
+/// Sends one record and waits for the acknowledgement; creates the topic first if asked.
 pub(crate) fn produce(brokers: &str, topic: &str, value: &str, create: bool) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
@@ -37,7 +37,7 @@ pub(crate) fn consume(brokers: &str, topic: &str) -> String {
     read_some(brokers, topic, 1, PATIENCE, text).remove(0)
 }
 
-/// `devstack exec -- COMMAND`, with its output for us.
+/// `devstack exec -- COMMAND` with captured output.
 pub(crate) fn exec(command: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_devstack"))
         .args(["exec", "--"])
@@ -68,7 +68,7 @@ pub(crate) fn folders(owner: u32) -> usize {
     folders_in(&devstack::target_dir().join("devstack"), owner)
 }
 
-/// The same where all stacks lie elsewhere.
+/// The same for stacks in another folder.
 pub(crate) fn folders_in(all: &Path, owner: u32) -> usize {
     let mark = format!("stack-{owner}-");
     fs::read_dir(all).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark)).count()

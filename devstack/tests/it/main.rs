@@ -1,4 +1,4 @@
-//! The local stack, tried out on itself.
+//! Tests of the local stack.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly, its helpers too")]
 
 mod crash;

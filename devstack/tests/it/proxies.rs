@@ -1,4 +1,4 @@
-//! Ways into a broker: one that asks for a login, and some each of which can be cut by itself.
+//! A broker's listener with a login, and proxies that can be cut individually.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use crate::helpers::{consume, eventually, produce};
 
-/// Where whoever asks here is sent to.
+/// The broker address that a client learns at this address.
 fn told(way: &str) -> Option<String> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", way).create().unwrap();
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(2)).ok()?;
     metadata.brokers().first().map(|broker| format!("{}:{}", broker.host(), broker.port()))
 }
 
-/// Whether the broker said that it does not take this login.
+/// Whether the broker refused the login.
 #[derive(Default)]
 struct Refused(AtomicBool);
 
@@ -30,7 +30,7 @@ impl ClientContext for Refused {
 
 impl ConsumerContext for Refused {}
 
-/// Whether it takes this login or refuses it; no answer is neither.
+/// Whether it accepts this login (true) or refuses it (false); panics without an answer.
 fn takes(secured: &Secured, mechanism: &str, password: &str) -> bool {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", secured.brokers()).set("security.protocol", "SASL_SSL");
@@ -59,7 +59,7 @@ fn each_way_takes_whom_it_should_and_is_cut_by_itself_and_the_broker_keeps_what_
         assert!(!takes(secured, mechanism, "another"), "{mechanism}");
     }
 
-    // The broker is started anew for it.
+    // The broker is restarted for the proxies.
     produce(kafka.brokers(), "kept", "before", true);
     let proxies = kafka.proxies(2).unwrap();
     assert!(takes(secured, "SCRAM-SHA-512", &secured.password), "its users are still there");

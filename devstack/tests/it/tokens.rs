@@ -1,4 +1,4 @@
-//! Tokens hold what they were asked to, and verify with their secret only.
+//! Tokens contain the requested claims, and verify only with their secret.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,7 +39,7 @@ fn tokens_that_have_to_be_refused_and_those_for_somebody() {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    // What it says, whether or not it is good.
+    // The claims, without verification.
     let said = |token: &str| -> Value {
         let claims = token.split('.').nth(1).unwrap();
         serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
@@ -109,7 +109,7 @@ fn a_second_key_is_added_to_a_jwks_and_what_cannot_be_written_changes_nothing() 
         names.collect::<std::collections::BTreeSet<_>>().len()
     };
 
-    // Somebody else's key, of a kind that we do not know, with members that we do not know.
+    // Another party's key, with an unknown type and unknown members.
     let theirs = json!({"keys": [{"kty": "AKP", "kid": "theirs", "x-y": 1}], "more": true});
     std::fs::write(path("jwks"), theirs.to_string()).unwrap();
     assert_eq!(made("one", "one.pem", "jwks"), (true, String::new()));
@@ -135,7 +135,7 @@ fn a_second_key_is_added_to_a_jwks_and_what_cannot_be_written_changes_nothing() 
         assert_eq!(files(), 4, "{why}: no file more");
     }
     assert_eq!(std::fs::read(path("jwks")).unwrap(), before);
-    // And so the repeat of a call that failed works.
+    // So repeating the failed call works.
     assert_eq!(made("three", "three.pem", "jwks"), (true, String::new()));
 }
 

@@ -1,4 +1,4 @@
-//! Each event's way is in the logs of both services, by any of its names.
+//! Each event can be found in the logs of both services by its request, device and event id.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ const BATCHES: usize = 40;
 const EVENTS: usize = 200;
 const ALONE: usize = 1_000;
 
-/// The events in lines with one of these messages: request, device, event. Others than accepted ones are left out, and
-/// the line of a batch as a whole.
+/// The (request, device, event) of lines with one of these messages, without events that were not accepted and without
+/// the line of a whole batch.
 fn named(log: &str, messages: &[&str]) -> HashSet<[String; 3]> {
     let lines = json_lines(log).filter(|line| messages.iter().any(|message| line["message"] == *message));
     let lines = lines.filter(|line| line["status"].as_u64().is_none_or(|status| status == 202));
@@ -51,13 +51,13 @@ async fn thousands_of_events_under_load_are_in_both_logs_by_request_device_and_i
         name(&request, nth % 50, &id);
         alone.push(post("/events", request, event(nth % 50, id)));
     }
-    // As many as a client has connections for.
+    // As many as the client has connections.
     let (batches, alone) = tokio::join!(join_all(batches), join_all(alone));
     assert!(batches.into_iter().chain(alone).all(|status| status == 202));
     system.until("all have their effect", async || system.rows().await == BATCHES * EVENTS + ALONE).await;
 
     let found = async |what: &str, log: &dyn Fn() -> String, messages: &[&str]| {
-        // The log is written by a thread of its own.
+        // A separate thread writes the log.
         system.until(what, async || named(&log(), messages).len() >= expected.len()).await;
         assert!(named(&log(), messages) == expected, "{what}: others than those that were sent");
     };

@@ -1,4 +1,4 @@
-//! Each server is away for a while: the API's log, metrics, readiness and answers say what `docs/operations.md` tells.
+//! An outage of each server: the API's log, metrics, readiness and answers match `docs/operations.md`.
 
 use std::net::Ipv4Addr;
 
@@ -12,18 +12,18 @@ use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
-/// What is seen of a fault, as a row of the table in `docs/operations.md`.
+/// The symptoms of a fault: a row of the table in `docs/operations.md`.
 struct Signals {
     fault: &'static str,
-    /// In `dependency_up`, and the member of `dependencies` in `/health/ready`.
+    /// The label in `dependency_up`, and the member of `dependencies` in `/health/ready`.
     dependency: (&'static str, &'static str),
-    /// How messages of the log begin, and what is in a field of the same line.
+    /// Beginnings of log messages, each with a text in a field of the same line.
     log: &'static [(&'static str, &'static str)],
-    /// Another series that is above 0, or is more than before.
+    /// Another series that is above 0 or has increased.
     metric: &'static str,
-    /// Status, and `code` of the problem.
+    /// The status and the problem's `code`.
     post: &'static str,
-    /// Of a resource that is cached, and of one that is not.
+    /// The answers for a cached and for an uncached resource.
     reads: [&'static str; 2],
 }
 
@@ -82,7 +82,7 @@ const FAULTS: [Signals; 4] = [
     },
 ];
 
-/// The published keys, on a port of its own, behind a proxy that cuts it off.
+/// Serves the JWKS on a separate port; returns the proxy that can cut it off.
 async fn issuer(signer: &Signer) -> Proxy {
     let keys = jwks(&[signer]).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -98,12 +98,12 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// How many lines of the log have this message, and this in one of their fields.
+    /// The number of log lines with this message and this text in one of their fields.
     fn logged(&self, message: &str, field: &str) -> usize {
         logged(&self.system.api.service.log(), message, field).count()
     }
 
-    /// The status of an answer, and the code of a problem.
+    /// The status of an answer, with the problem's code if there is one.
     async fn answer(request: reqwest::RequestBuilder) -> String {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
@@ -129,7 +129,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         ("JWT_JWKS_URL", &*url),
         ("JWT_JWKS_ALLOW_HTTP", "true"),
         ("JWT_JWKS_REFRESH", "1s"),
-        // What is read before a fault is read throughout.
+        // A body cached before a fault stays cached throughout.
         ("CACHE_TTL", "10min"),
         ("KAFKA_MESSAGE_TIMEOUT", "3s"),
         ("REQUEST_TIMEOUT", "8s"),
@@ -145,7 +145,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         system.until("it is accepted", async || seen.post(device).await == "202").await;
         system.until("it has its effect", async || seen.read(device).await == "200").await;
     }
-    // Only the worker writes, and it has no part in this.
+    // The worker is not needed any more.
     worker.end().await;
 
     for fault in &FAULTS {
@@ -153,7 +153,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         println!("{}", fault.row());
         assert!(OPERATIONS.contains(&fault.row()), "docs/operations.md does not tell: {}", fault.row());
         system.until("what is read often is cached", async || seen.read("cached").await == "200").await;
-        // Not in the cache, whatever the last fault left there.
+        // Make sure that it is not cached after the previous fault.
         if name != "Redis" {
             uncached(&system, "other").await;
         }
@@ -175,7 +175,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         assert_eq!(seen.read("other").await, fault.reads[1], "{name}");
         for ((message, field), before) in fault.log.iter().zip(lines) {
             let what = format!("the log says {message:?}");
-            // Some of it is said of what callers meet.
+            // Some symptoms appear only when requests arrive.
             let said = async || seen.read("cached").await == fault.reads[0] && seen.logged(message, field) > before;
             system.until(&what, said).await;
         }

@@ -1,4 +1,4 @@
-//! A collector of traces: takes OTLP over HTTP, and keeps what it was sent.
+//! A trace collector: accepts OTLP over HTTP and keeps what it receives.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ pub(crate) struct Span {
     pub(crate) trace: String,
     pub(crate) id: String,
     pub(crate) parent: String,
-    /// As the protocol counts them: 2 is a server's, 4 a producer's, 5 a consumer's.
+    /// The span kind in OTLP: 2 is server, 4 producer, 5 consumer.
     pub(crate) kind: i32,
     pub(crate) failed: bool,
     pub(crate) attributes: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ impl Collector {
         self.0.lock().unwrap().headers.clone()
     }
 
-    /// Whether any byte of what came holds this.
+    /// Whether the received bytes contain this text.
     pub(crate) fn holds(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.0.lock().unwrap().raw).contains(text)
     }

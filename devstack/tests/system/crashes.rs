@@ -1,4 +1,4 @@
-//! Workers die and come and go under load; every 202 still has exactly one effect.
+//! Workers crash, stop and start under load; every 202 still has exactly one effect.
 
 use crate::kit::refusals;
 use crate::prelude::*;

@@ -1,5 +1,5 @@
-//! `devstack dev` as it is run by people: in a network of its own, so that it has the ports that everybody
-//! knows whatever else runs here.
+//! `devstack dev` as people run it: in its own network namespace, so that the well-known ports are free
+//! whatever else runs on this machine.
 
 use std::fs;
 use std::fs::File;
@@ -13,13 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::prelude::*;
 
-/// In its folder, all that it says.
+/// The file with its output, in its folder.
 const SAID: &str = "said.log";
 
-/// Brings up the network's only device, then becomes the command.
+/// Brings up the loopback device, then executes the command.
 const LO_UP: &str = "ip link set lo up 2>/dev/null || python3 -c 'import fcntl, socket, struct; \
      fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh22x\", b\"lo\", 1))' || exit; exec \"$@\"";
-/// What a test must not have from whoever runs it.
+/// Variables that a test must not inherit.
 const PORTS: [&str; 6] = ["API_PORT", "KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "API_OPS_PORT", "WORKER_OPS_PORT"];
 const SETTINGS: [&str; 8] = [
     "JWT_SECRET",
@@ -32,7 +32,7 @@ const SETTINGS: [&str; 8] = [
     "RUST_LOG",
 ];
 
-/// How a command gets a network of its own here; none where that is not allowed.
+/// The command prefix for a separate network namespace; `None` if that is not allowed here.
 pub(crate) fn own_network() -> Option<&'static [&'static str]> {
     static HOW: OnceLock<Option<&'static [&'static str]>> = OnceLock::new();
     const WAYS: [&[&str]; 2] =
@@ -46,7 +46,7 @@ pub(crate) fn own_network() -> Option<&'static [&'static str]> {
     })
 }
 
-/// A running `devstack dev`, asked to end when dropped.
+/// A running `devstack dev`; dropping it sends a signal to end it.
 pub(crate) struct Dev {
     child: Child,
     pub(crate) folder: PathBuf,
@@ -59,7 +59,7 @@ impl Dev {
         fs::create_dir_all(&folder).unwrap();
         let mut words = own_network().map(|way| [way, &["sh", "-c", LO_UP, "sh"]].concat()).unwrap_or_default();
         words.push(env!("CARGO_BIN_EXE_devstack"));
-        // It goes when this test goes, however that ends.
+        // It dies with this test, however the test ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(words).arg("dev").arg("--folder").arg(&folder);
         for variable in PORTS.iter().chain(&SETTINGS) {
@@ -71,7 +71,7 @@ impl Dev {
         Dev { child: command.spawn().unwrap(), folder }
     }
 
-    /// The same on ports that are free here, where it can have no network of its own.
+    /// The same; without a network namespace it uses free ports.
     pub(crate) fn start_anywhere(name: &str, env: &[(&str, &str)]) -> Dev {
         if own_network().is_some() {
             return Dev::start(name, env);
@@ -85,7 +85,7 @@ impl Dev {
         self.child.id()
     }
 
-    /// A command in its network.
+    /// A command in its network namespace.
     pub(crate) fn beside(&self, program: &str) -> Command {
         let Some(way) = own_network() else { return Command::new(program) };
         let mut command = Command::new("nsenter");
@@ -97,7 +97,7 @@ impl Dev {
         command
     }
 
-    /// Its whole lines so far.
+    /// Its complete lines so far.
     pub(crate) fn said(&self) -> String {
         let said = fs::read_to_string(self.folder.join(SAID)).unwrap();
         said[..said.rfind('\n').map_or(0, |end| end + 1)].to_owned()
@@ -119,13 +119,13 @@ impl Dev {
         ended.unwrap_or_else(|| panic!("it does not end (see {SAID} in {})", self.folder.display()))
     }
 
-    /// Asks it to end, as Ctrl-C does, and waits.
+    /// Sends SIGINT, as Ctrl-C does, and waits.
     pub(crate) fn end(&mut self) -> ExitStatus {
         signal(self.pid(), Signal::INT);
         self.wait()
     }
 
-    /// The process of a server or a service of this one whose command line holds these words.
+    /// The pid of its server or service whose command line contains these words.
     fn process(&self, words: &str) -> Option<u32> {
         fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -151,7 +151,7 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
-/// Kills it, and gives what is said of that.
+/// Kills this process; returns the output about it.
 fn killed(dev: &mut Dev, words: &str) -> String {
     let pid = dev.process(words).unwrap_or_else(|| panic!("no process {words}"));
     signal(pid, Signal::KILL);
@@ -160,7 +160,7 @@ fn killed(dev: &mut Dev, words: &str) -> String {
     dev.said()
 }
 
-/// Which one it was is said at once, with its last lines, and once more at the end.
+/// The output names the killed process at once, with its last log lines, and again at the end.
 #[track_caller]
 fn assert_blamed(said: &str, name: &str, last: &str) {
     let blame = format!("devstack: {name} ended by itself (signal: 9 (SIGKILL))");
@@ -179,7 +179,7 @@ fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
         ("api-service", "api-service", "listening"),
         ("worker-service", "worker-service", "the worker runs"),
     ];
-    // Each has all the servers: some of those at a time.
+    // Each case starts all servers, so run only a few at a time.
     for some in cases.chunks(2) {
         std::thread::scope(|scope| {
             for (name, words, last) in some {
@@ -195,7 +195,7 @@ fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
 
 #[test]
 fn a_server_that_dies_while_the_others_start_is_named_too() {
-    // The tables are made as soon as PostgreSQL answers, and take a while.
+    // The tables are created as soon as PostgreSQL answers, which takes a while.
     let mut dev = Dev::start_anywhere("dev-start", &[]);
     dev.line("PostgreSQL answers", |line| line.contains("PostgreSQL answers"));
     let said = killed(&mut dev, "bin/postgres ");

@@ -1,4 +1,4 @@
-//! The documents are true: settings, decisions and references to them, links, and the files and tests that they name.
+//! The documents are correct: settings, decisions and references to them, links, and names of files and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -52,13 +52,13 @@ fn documents() -> Vec<(String, String)> {
     files.map(|file| (file.clone(), text(&file))).collect()
 }
 
-/// What a text quotes as code.
+/// The code spans of a text.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// A path that begins with one of the workspace's folders leads to a file or a folder, and the name of a source file alone
-/// (`frozen.rs`) is the end of such a path.
+/// A path that begins with one of the workspace's folders exists. The bare name of a source file (`frozen.rs`) is the
+/// end of an existing path.
 #[test]
 fn the_files_that_the_documents_name_are_there() {
     let (files, mut found, mut missing) = (tracked(), 0, Vec::new());
@@ -84,7 +84,7 @@ fn the_files_that_the_documents_name_are_there() {
     assert!(found > 200 && missing.is_empty(), "of {found} files these are not there: {missing:#?}");
 }
 
-/// A name of many words is that of a test.
+/// A name of many words is the name of a test.
 #[test]
 fn the_tests_that_the_architecture_names_are_there() {
     let text = fs::read_to_string(workspace().join("docs/architecture.md")).unwrap();
@@ -129,7 +129,7 @@ fn links_between_documents_lead_somewhere() {
     assert!(found > 150 && broken.is_empty(), "of {found} links these lead nowhere: {broken:#?}");
 }
 
-/// What follows a mark in a text, each time.
+/// The text after each occurrence of a mark.
 fn behind<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
     text.split(mark).skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c)).unwrap_or(rest.len());

@@ -1,8 +1,8 @@
-//! PostgreSQL stops running in the middle of everything, and runs again after every deadline.
+//! PostgreSQL freezes during work, and resumes after every deadline has passed.
 
 use crate::prelude::*;
 
-/// By partition: what the group has committed, and behind what is in the tables.
+/// By partition: the group's committed offset, and the offset after the last row in the tables.
 async fn committed_and_done(system: &System) -> Vec<(usize, usize)> {
     let scope = system.scope.clone();
     let read = move || devstack::committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group).unwrap();
@@ -23,13 +23,13 @@ async fn a_frozen_postgresql_poisons_no_connection_and_holds_up_no_end() {
 
     system.servers.postgres().freeze().unwrap();
     system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
-    // Longer than the client's deadline, and the server's own.
+    // Longer than the timeouts of the client and the server.
     tokio::time::sleep(Duration::from_secs(4)).await;
     system.servers.postgres().thaw().unwrap();
     system.until("the worker is well again", async || worker.status().await == "ready").await;
     system.some_more().await;
 
-    // Told to end while it waits for an answer that does not come.
+    // SIGTERM while it waits for an answer that does not come.
     system.servers.postgres().freeze().unwrap();
     let asked = Instant::now();
     worker.end().await;

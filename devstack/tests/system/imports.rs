@@ -1,4 +1,4 @@
-//! The layout of `shared` and the two services holds: a backbone that names no domain, and domains on it.
+//! The layout of `shared` and the two services: a backbone that names no domain, and domains on top of it.
 
 mod rules;
 mod samples;
@@ -8,7 +8,8 @@ use self::source::{Crate, Order};
 use crate::dev::workspace;
 use crate::documents::listed;
 
-/// The parts of each crate, from below. A domain is what `shared` and a service have beside them: a new one needs no line.
+/// The parts of each crate, lowest first. Any other part that `shared` and a service have is a domain, so a new domain
+/// needs no line here.
 static ORDERS: [Order; 3] = [
     Order { folder: "shared", backbone: &[&["runtime"], &["kafka"], &["store"], &["cache"]], top: &[] },
     Order {
@@ -27,10 +28,10 @@ fn assert_none(broken: Vec<String>) {
     assert!(broken.is_empty(), "{} breaks of the rule:\n{}", broken.len(), broken.join("\n"));
 }
 
-/// The source files of this pattern with their texts, those too that are not yet committed.
+/// The source files of this pattern with their texts, including uncommitted ones.
 fn sources(pattern: &str) -> impl Iterator<Item = (String, String)> {
     let files = listed(&["--cached", "--others", "--exclude-standard", pattern]);
-    // One that is deleted and not yet committed is listed, too.
+    // git also lists a file whose deletion is not yet committed.
     files.into_iter().filter_map(|file| {
         let text = std::fs::read_to_string(workspace().join(&file)).ok()?;
         Some((file, text))

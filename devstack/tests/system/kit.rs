@@ -1,4 +1,4 @@
-//! Both services on servers that all tests share, or on some of a test's own, and verbs to use them.
+//! Both services on shared servers or on a test's own servers, with helpers to use them.
 
 mod load;
 mod servers;
@@ -27,13 +27,13 @@ pub(crate) use self::services::says_down;
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
 pub(crate) struct System {
-    // Before the servers: what is dropped first ends first.
+    // Declared before the servers, so that it is dropped and stopped first.
     pub(crate) api: Api,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
     pub(crate) scope: Scope,
     pub(crate) servers: Servers,
-    /// Of one connection, which is made anew where PostgreSQL was away.
+    /// A pool of one connection, which reconnects after an outage of PostgreSQL.
     session: PgPool,
     logs: PathBuf,
     settings: Vec<(String, String)>,
@@ -41,8 +41,8 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Topics and tables of its own on the servers that all tests share, and an API that is ready; no
-    /// worker yet. The settings are for both services.
+    /// A system with its own topics and tables on the shared servers, and a ready API; no worker yet. The
+    /// settings are for both services.
     pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Arc<Self> {
         Self::start_with(name, &[], settings).await
     }
@@ -61,7 +61,7 @@ impl System {
 
     fn launch(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Self {
         let scope = Scope::on(&servers.endpoints(), name).unwrap();
-        // They stay, for whoever wants to know why a test failed.
+        // The logs are kept, to help find out why a test failed.
         let logs = devstack::target_dir().join("system-logs").join(name);
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs).unwrap();
@@ -81,7 +81,7 @@ impl System {
         self.send_to(&self.api, &event(device).id(id).payload(payload)).await
     }
 
-    /// Posts an event as it is, to an API.
+    /// Posts an event unchanged to an API.
     pub(crate) async fn send_to(&self, api: &Api, event: &Event) -> reqwest::Result<Response> {
         api.post("/events", &self.token, event.json()).send().await
     }
@@ -94,21 +94,21 @@ impl System {
         api.get(&format!("/resource/{device}"), &self.token).send().await
     }
 
-    /// The version that is read, null where there is none, and whether Redis had it.
+    /// The version that is read, or null, and whether it was a cache hit.
     pub(crate) async fn read(&self, device: &str) -> (Value, bool) {
         let response = self.get(device).await.unwrap();
         let is_hit = response.headers().get("cache-status").is_some_and(|source| source == "resource-cache; hit");
         (response.json::<Value>().await.unwrap()["version"].take(), is_hit)
     }
 
-    /// Runs a statement; gives its first value, where it has one.
+    /// Runs a statement; returns its first value, if any.
     pub(crate) async fn sql(&self, statement: &str) -> String {
         let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.session).await;
         let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
         rows.first().map_or_else(String::new, |row| row.get_unchecked(0))
     }
 
-    /// Puts a record on the input topic as anybody could.
+    /// Writes a record directly to the input topic, as any client could.
     pub(crate) async fn put(&self, key: &str, value: &str, headers: &[(&str, &str)]) {
         let mut client = rdkafka::ClientConfig::new();
         client.set("bootstrap.servers", &self.scope.endpoints.kafka_brokers);
@@ -125,7 +125,7 @@ impl System {
         self.count("SELECT count(*) FROM events").await
     }
 
-    /// Waits until a worker has written some more: what comes then comes in the middle of the work.
+    /// Waits until a worker has written more rows, so that the next step happens during its work.
     pub(crate) async fn some_more(&self) {
         let before = self.rows().await;
         self.until("a worker works", async || self.rows().await > before + 50).await;

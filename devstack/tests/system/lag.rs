@@ -1,4 +1,4 @@
-//! How far the workers are behind, as CloudWatch and Prometheus hear of it.
+//! The workers' lag, as reported to CloudWatch and Prometheus.
 
 use devstack::kit::samples;
 
@@ -20,7 +20,7 @@ fn sum(document: &Value, metric: &str) -> u64 {
     }
 }
 
-/// The lag, whether an outage is waited out, and the partitions.
+/// The lag, whether the worker waits out an outage, and the number of its partitions.
 fn counts(document: &Value) -> [u64; 3] {
     ["ConsumerLag", "Waiting", "AssignedPartitions"].map(|metric| sum(document, metric))
 }
@@ -62,7 +62,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
 
     assert_eq!(worker.live().await, 200, "it lives all the same");
 
-    // One that starts now waits too, and says for what.
+    // A worker that starts now waits, too, and reports why.
     let second = system.worker();
     system.until("it waits", async || second.status().await == "waiting out an outage").await;
     let outage = second.health().await["outage"].as_str().unwrap().to_owned();
@@ -87,7 +87,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     worker.end().await;
 }
 
-/// What the worker cannot know any more is not 0: neither before nor after the group takes its partitions.
+/// A lag that the worker can no longer know is not reported as 0, neither before nor after it loses its partitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
@@ -116,7 +116,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     let log = worker.service.log();
     assert_eq!(log.lines().filter(|line| line.contains(r#""message":"lost""#)).count(), 6, "{log}");
     assert!(log.contains("Consumer group session timed out"), "{log}");
-    // All of them: there may be more by now.
+    // Check all partitions: there may be more by now.
     system
         .until("they are older and older", async || {
             let page = worker.metrics().await;
@@ -142,8 +142,8 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
 
     system.servers.kafka().thaw().unwrap();
     system.sql("ALTER TABLE events_elsewhere RENAME TO events").await;
-    // Mostly within seconds. But a broker that thaws also does what the client gave up meanwhile: a member that nobody is
-    // has to time out first, now and then more than once.
+    // Usually within seconds. But a resumed broker also executes requests that the client has given up: a group member
+    // without a client must then time out first, sometimes more than once.
     let thawed = Instant::now();
     while last(&worker).as_ref().map(counts) != Some([0, 0, 6]) {
         assert!(thawed.elapsed() < Duration::from_secs(240), "it does not catch up: {:?}", last(&worker));

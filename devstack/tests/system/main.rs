@@ -1,4 +1,4 @@
-//! The whole system as it ships: both binaries, on real servers, through what it has to survive.
+//! Tests of the whole system as it ships: both binaries on real servers, under all faults that they must survive.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

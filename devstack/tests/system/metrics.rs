@@ -1,4 +1,4 @@
-//! Every metric that the documentation names is there, and none beside.
+//! The services have exactly the metrics that the documentation names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ fn quoted(cell: &str) -> impl Iterator<Item = String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 
-/// What the table says of a service.
+/// The metrics of a service in the table.
 fn documented(service: &str) -> BTreeMap<String, Family> {
     let mut all = BTreeMap::new();
     for cells in rows() {
@@ -42,7 +42,7 @@ fn documented(service: &str) -> BTreeMap<String, Family> {
     all
 }
 
-/// By metric, the words that its row explains it by.
+/// By metric, the code spans in its explanation.
 fn explained() -> BTreeMap<String, BTreeSet<String>> {
     let mut all = BTreeMap::new();
     for cells in rows() {
@@ -52,7 +52,7 @@ fn explained() -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-/// The values of the labels that say which kind a sample is of, by metric.
+/// By metric, the values of the labels that distinguish kinds of samples.
 fn kinds(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -67,7 +67,7 @@ fn kinds(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-/// What a service says, having checked the form of it.
+/// The metrics of a service; checks their format.
 fn scraped(text: &str) -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
     let mut helped = BTreeSet::new();
@@ -123,7 +123,7 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
     system.put("d", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
 
-    // The producer tells of its queue, and the worker of its lag, every five seconds.
+    // The producer reports its queue, and the worker its lag, every five seconds.
     let all = async || {
         scraped(&system.api.metrics().await).len() == documented("api").len()
             && scraped(&worker.metrics().await).len() == documented("worker").len()
@@ -142,7 +142,7 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
         let unexplained: Vec<_> = values.difference(&explained[name]).collect();
         assert!(unexplained.is_empty(), "{name}: the documentation does not say what {unexplained:?} is");
     }
-    // Whose increase alerts look at: each is there from the start.
+    // Alerts use the increase of these, so each series must exist from the start.
     for (kinds, name) in [
         (&api_kinds, "kafka_produce_total"),
         (&api_kinds, "log_lines_dropped_total"),
@@ -209,8 +209,8 @@ fn every_alert_has_its_section_and_its_test_and_every_query_asks_for_what_there_
     }
 }
 
-/// What looks like the name of a metric in a query: two words or more, before a selector, a range or the
-/// end of an operand.
+/// The likely metric names in a query: two words or more, before a selector, a range or the end of an
+/// operand.
 fn names(text: &str) -> BTreeSet<String> {
     let functions = ["histogram_quantile", "humanize_duration", "ratio_rate"];
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';

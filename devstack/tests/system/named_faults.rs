@@ -1,4 +1,4 @@
-//! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
+//! Faults of a reachable server: the API's log, metrics and readiness name them in the words that
 //! `docs/operations.md` quotes.
 
 use devstack::{Redis, RedisCluster};
@@ -23,7 +23,7 @@ impl<'a> Faulty<'a> {
         answer.map_or(0, |response| response.status().as_u16())
     }
 
-    /// Waits until the log has a line with this message, and this in it, while resources are read.
+    /// Reads resources until the log has a line with this message and this text.
     async fn logs(&self, message: &str, text: &str) {
         assert!(OPERATIONS.contains(&format!("`{message}")), "docs/operations.md does not tell: {message}");
         let in_log = async || {
@@ -35,7 +35,7 @@ impl<'a> Faulty<'a> {
         self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
     }
 
-    /// Waits until the readiness of the internal port says that the server is down, and why.
+    /// Waits until the readiness on the internal port reports the server as down for this reason.
     async fn says_down(&self, member: &str, text: &str) {
         let down = async || says_down(&self.api, member, text).await;
         self.system.until(&format!("readiness says {text:?}"), down).await;
@@ -57,7 +57,7 @@ async fn settings_that_do_not_fit_the_servers_are_named() {
     faulty.says_down("kafka", &why).await;
     faulty.logs("down", &why).await;
 
-    // One node is taken for a cluster.
+    // A single node is configured as a cluster.
     let faulty = Faulty::start(&system, &[("REDIS_CLUSTER", "true")]);
     let why = "This instance has cluster support disabled (REDIS_CLUSTER is true)";
     assert!(OPERATIONS.contains(why));
@@ -65,7 +65,7 @@ async fn settings_that_do_not_fit_the_servers_are_named() {
     faulty.logs("no node of the Redis cluster is known for a key", why).await;
     assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
 
-    // A node of a cluster is taken for all of Redis.
+    // A node of a cluster is configured as a single Redis.
     let cluster = blocking(|| RedisCluster::start().unwrap()).await;
     let faulty = Faulty::start(&system, &[("REDIS_URL", &cluster.nodes[0].url())]);
     let why = "it is a node of a cluster, and REDIS_CLUSTER is false";
@@ -83,7 +83,7 @@ async fn a_redis_that_becomes_a_replica_is_named() {
     let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
     system.until("it serves", async || faulty.read("nothing").await == 404).await;
     let mut direct = direct(&redis.url()).await;
-    // Of nobody, which it does not mind.
+    // A replica of a server that does not exist, which Redis accepts.
     ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await.unwrap();
     faulty.logs("Redis is a replica now", "").await;
     faulty.counts_refusals("READONLY").await;

@@ -1,4 +1,4 @@
-//! A server is away for a while; nothing is lost, nothing is blamed on an event.
+//! Outages of each server: no event is lost, and none becomes a dead letter because of an outage.
 
 use crate::kit::refusals;
 use crate::prelude::*;
@@ -6,12 +6,12 @@ use crate::prelude::*;
 /// How long PostgreSQL is away: longer than every deadline, session and backoff of either service.
 const OUTAGE: Duration = Duration::from_secs(30);
 
-/// How long a hit may be behind PostgreSQL when Redis has come back empty, on a busy machine.
+/// How long a cache hit may be stale after Redis has come back empty, on a busy machine.
 const A_SECOND_OR_SO: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
-    // Longer than the outage: what is read before it is to be read throughout, and on a busy machine too.
+    // Longer than the outage: bodies cached before it stay readable throughout, even on a busy machine.
     let settings = [("CACHE_TTL", "10min"), ("REDIS_TIMEOUT", "5s")];
     let system = System::start_with("postgres", &[Own::Postgres], &settings).await;
     let worker = system.worker();
@@ -62,7 +62,7 @@ async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
     }
     assert_eq!(worker.status().await, "ready");
     system.servers.redis().start().unwrap();
-    // It is empty. The API may find it back before the worker does, and fill in what is outdated before the fence comes.
+    // Redis is empty. The API may reconnect before the worker does, and cache an outdated body before the fence comes.
     let (back, mut written) = (Instant::now(), Vec::new());
     while back.elapsed() < Duration::from_secs(10) {
         written.push((Instant::now(), system.count("SELECT version FROM resources WHERE id = 'device-0'").await));
@@ -97,7 +97,7 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
         assert_eq!((&problem["code"], &problem["event_id"]), (&json!("outcome_unknown"), &json!("1")));
     }
     assert_eq!(system.get("device-0").await.unwrap().status(), 200, "reads go on");
-    // Beyond the session, after which the worker has no partition any more that could tell.
+    // Wait past the session timeout, after which the worker has no partition that could report anything.
     let without = async || devstack::kit::only_group(&worker.health().await)["partitions"] == json!({});
     system.until("its partitions are lost", without).await;
     system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
@@ -115,7 +115,7 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     let mut sent = load.end().await;
     assert!(refusals(&sent) > 0, "the devices noticed");
     sent.push(Sent { device: "somebody".into(), accepted: 1, refused: Default::default() });
-    // Of the refused ones some may have been written after all: that is what `outcome_unknown` says.
+    // A refused event may have been written after all: this is the meaning of `outcome_unknown`.
     let nobody = system.count("SELECT count(*) FROM events WHERE device_id = 'nobody'").await;
     assert!(nobody <= 1, "one event, however often it was tried");
     system.sql("DELETE FROM events WHERE device_id = 'nobody'").await;

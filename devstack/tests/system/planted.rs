@@ -1,6 +1,6 @@
-//! Neither service ever shows a payload, a token or a secret, at whatever level it logs, and whatever goes
-//! wrong: it is planted everywhere, in every secret setting too, and looked for in all that they write, in
-//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/runtime/config.rs`.)
+//! Neither service ever shows a payload, a token or a secret, at any log level and in any fault. The tests put
+//! a marker everywhere, including every secret setting, and search for it in all output: logs, health, metrics,
+//! problems and traces. (For `Debug`, see `shared/src/runtime/config.rs`.)
 
 use devstack::logs::{PLANTED, told};
 use devstack::token;
@@ -9,7 +9,7 @@ use reqwest::RequestBuilder;
 use crate::kit::owned;
 use crate::prelude::*;
 
-/// What must be known of a service's log before it says anything that it is clean.
+/// Checks that a log contains these texts, so that the search means something, and that it is clean.
 fn assert_clean(what: &str, log: &str, says: &[&str]) {
     for says in says {
         assert!(log.contains(says), "{what} does not say {says}");
@@ -19,13 +19,13 @@ fn assert_clean(what: &str, log: &str, says: &[&str]) {
     }
 }
 
-/// Of what has no lines: that it is there, and clean.
+/// Checks that a text is not empty and is clean.
 fn assert_shows_nothing(what: &str, text: &str) {
     assert!(!text.is_empty(), "{what} is empty");
     assert_clean(what, text, &[]);
 }
 
-/// Requests that come to every end that there is while all servers run.
+/// Requests with every kind of response that is possible while all servers run.
 async fn ask_all(system: &System) {
     let request = |method: &str, path: &str| {
         system.http.request(method.parse().unwrap(), system.api.url(path)).bearer_auth(&system.token)
@@ -97,10 +97,10 @@ async fn ask_all(system: &System) {
     }
 }
 
-/// Servers that check the passwords that are planted; PostgreSQL takes any.
+/// Servers that check the marked passwords; PostgreSQL accepts any.
 async fn servers() -> Servers {
     let servers = blocking(|| Servers::secured(&format!("{PLANTED}-kafka"))).await;
-    // The one that the address in a scope has.
+    // The password in a scope's Redis URL.
     ask(&mut direct(&servers.redis().url()).await, &["CONFIG", "SET", "requirepass", PLANTED]).await.unwrap();
     servers
 }
@@ -123,7 +123,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     ];
     settings.extend(owned(&more));
     let system = System::start_on("planted", servers, settings).await;
-    // What PostgreSQL then says of a row quotes it whole, in its DETAIL; and a value in its message.
+    // PostgreSQL's errors then quote the whole row in DETAIL, and a value in the message.
     system.sql("ALTER TABLE resources ADD CONSTRAINT no_failing CHECK (payload->>'fail' IS NULL)").await;
     let cast = system.sql(
         "CREATE FUNCTION cast_it() RETURNS trigger LANGUAGE plpgsql AS \
@@ -134,13 +134,13 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     let worker = system.worker();
     ask_all(&system).await;
 
-    // Events that fail, and records that are none.
+    // Events that fail, and records that are not events.
     system.post("failing", "f-1", &json!({"fail": true})).await.unwrap();
     system.post("numbers", "n-1", &json!({"number": PLANTED})).await.unwrap();
     let letters = poison(&system).await + 2;
     system.until("all of them are dead letters", async || system.dead_letters().await == letters).await;
 
-    // Commands of the operators, but for the one that shows a letter.
+    // The operators' commands, except the one that shows a letter.
     let (_, listed) = system.command(&["dlq", "list"], &[]).await;
     assert_clean("dlq list", &listed, &["no_failing", "22P02", "f-1"]);
     let (_, sent) = system.command(&["dlq", "redrive", "--dry-run"], &[]).await;
@@ -151,7 +151,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
         assert_shows_nothing("the worker's internal port", &page);
     }
 
-    // Each server goes away under load: what is said of it then is the richest.
+    // Stop each server under load: this produces the most detailed messages.
     let event = json!({"device_id": "d", "event_id": "e-3", "payload": {}});
     let post = || system.api.post("/events", &system.token, event.to_string()).send();
     system.servers.redis().stop().unwrap();
@@ -192,7 +192,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     assert_clean("worker-service", &worker_log, &["TRACE", "no_failing", "22P02", "the key is not the subject"]);
 }
 
-/// Puts records on the topic that are no events, and gives their number.
+/// Writes records that are not events to the topic; returns their number.
 async fn poison(system: &System) -> i64 {
     let json = [
         ("content-type", "application/json"),
@@ -218,7 +218,7 @@ async fn poison(system: &System) -> i64 {
     i64::try_from(poison.len()).unwrap()
 }
 
-/// What others see of it while all of it works: an answer, health, metrics and traces.
+/// Checks the output in normal operation: an answer, health, metrics and traces.
 async fn shown(system: &System, collector: &Collector) {
     let event = json!({"device_id": "clean", "payload": {}});
     let post = system.api.post("/events", &system.token, event.to_string());

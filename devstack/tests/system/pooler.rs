@@ -1,4 +1,4 @@
-//! Both services behind a pooler of transactions (PgBouncer), with few connections behind it for many in front.
+//! Both services behind a transaction pooler (PgBouncer), with fewer server connections than clients.
 
 use devstack::{PgBouncer, psql};
 
@@ -9,7 +9,7 @@ const BEHIND: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_way_and_the_commands_go_through_a_pooler() {
-    // `setup` goes past it.
+    // `setup` connects directly.
     let system = System::start("pooler", &[]).await;
     let direct = system.scope.database_url.clone();
     let port = devstack::port::of(&direct).unwrap();
@@ -19,7 +19,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     let (done, said) = system.command(&["setup"], &pooled).await;
     assert!(!done && said.contains("give `setup` a DATABASE_URL that connects to PostgreSQL directly"), "{said}");
 
-    // A worker that is not told of it says what it needs.
+    // A worker without the pooler's setting reports that it needs it.
     let worker = system.worker_with(&[("DATABASE_URL", &url)]);
     let told = async || {
         let health = worker.health().await;
@@ -51,7 +51,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
             assert!(found == 200 || found == 404, "{found}");
         }
     };
-    // No more at once than get a connection in time on a busy machine, behind as few as there are.
+    // Only as many at once as get one of the few connections in time on a busy machine.
     for some in devices.chunks(10) {
         futures_util::future::join_all(some.iter().map(&report)).await;
     }
@@ -69,7 +69,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     .await;
     assert!(servers.lines().count() <= usize::try_from(BEHIND).unwrap(), "{servers}");
 
-    // A dead letter, and the commands.
+    // A dead letter, and the operators' commands.
     system.put("no-event", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
     for (command, expected) in [
@@ -84,7 +84,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     }
     assert_eq!(get("d7").await.status(), 404);
 
-    // Frozen, it is told as PostgreSQL would be; and both go on by themselves.
+    // A frozen pooler is reported like a frozen PostgreSQL; both services recover by themselves.
     bouncer.freeze().unwrap();
     assert_eq!(post("late", 1).await, 202);
     let waits = async || {
@@ -95,7 +95,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     system.until("a worker says that the pooler does not answer", waits).await;
     bouncer.thaw().unwrap();
     system.until("it goes on", async || system.rows().await == 296).await;
-    // What a pooler refuses is said nowhere, and no statement was missed.
+    // No log has an error that a pooler causes, such as an unsupported parameter or a missing prepared statement.
     for log in [api.service.log(), workers[0].service.log(), workers[1].service.log()] {
         for wrong in ["prepared statement", "unsupported startup parameter", "26000", "08P01"] {
             assert_eq!(log.lines().find(|line| line.contains(wrong)), None);

@@ -1,8 +1,8 @@
-//! PostgreSQL is away, stopped or frozen: log and readiness of both services name the server, and say what is wrong.
+//! PostgreSQL is stopped or frozen: log and readiness of both services name the server and the reason.
 
 use crate::prelude::*;
 
-/// What a pool says of itself, whatever is wrong with its server.
+/// The connection pool's own error, whatever is wrong with its server.
 const OF_THE_POOL: &str = "pool timed out";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         } else {
             postgres.stop().unwrap()
         }
-        // Something has to be waited for.
+        // There must be an event that waits.
         assert_eq!(system.post("a", &number.to_string(), &json!({"n": number})).await.unwrap().status(), 202);
         let outage = async || told(&worker.health().await["outage"]);
         system.until("the worker's readiness names it, at the top", outage).await;
@@ -41,12 +41,12 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         let lines = |log: String, message: &str| -> Vec<Value> {
             json_lines(&log).filter(|line| line["message"] == message).collect()
         };
-        // The first thing that a partition meets may be the server's own farewell; the next try tells the rest.
+        // A partition's first error may be the server's shutdown message; the next attempt shows the reason.
         let says = |line: &Value, text: &str| line["error"].as_str().is_some_and(|error| error.contains(text));
         let found = lines(worker.service.log(), "an outage: the partition waits");
         assert!(!found.is_empty());
         assert!(found.iter().all(|line| says(line, &server) || says(line, "SQLSTATE 57P0")), "{found:?}");
-        // Of a partition that has only just begun, nothing was taken in yet.
+        // A partition that has just started may have no records yet.
         let tries =
             ["a batch failed", "cannot find out whether the partition is paused: it takes no records until then"];
         let of_a_try = async || {
@@ -74,7 +74,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         assert_eq!(worker.health().await["outage"], json!(null));
         system.until("and the event is there", async || system.rows().await == number).await;
         let up = async || system.api.dependency("postgres").await == json!({"status": "up"});
-        // What is wrong next is then told at once.
+        // Wait for recovery, so that the next fault is reported at once.
         system.until("the API reaches it", up).await;
     }
     for log in [worker.service.log(), system.api.service.log()] {

@@ -1,4 +1,4 @@
-//! Both services on a Redis cluster of three nodes, one of which goes away.
+//! Both services on a Redis cluster of three nodes, one of which fails.
 
 use devstack::RedisCluster;
 
@@ -38,7 +38,7 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
 
     cluster.nodes[0].kill().unwrap();
     post_all(3).await;
-    // Those of the node come from PostgreSQL; the others were fenced, and are hits.
+    // Resources of the failed node come from PostgreSQL; the others were fenced, and are hits.
     until_all_are(3, false).await;
     let mut hits = 0;
     for device in &devices {
@@ -52,7 +52,7 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
     let said = async || system.api.public_ready().await.1["dependencies"]["redis"] == says;
     system.until("the API says so", said).await;
 
-    // The node is named: `docs/operations.md` says how.
+    // The log names the node as `docs/operations.md` describes.
     let node = format!("127.0.0.1:{}", cluster.nodes[0].port);
     let is_told = |line: &str| line.contains(r#""message":"Redis is away"#) && line.contains(&node);
     assert!(system.api.service.log().lines().any(is_told), "{}", system.api.service.log());

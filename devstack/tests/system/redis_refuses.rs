@@ -1,4 +1,4 @@
-//! Redis refuses commands: log, metrics and readiness say what `docs/operations.md` tells of each code that it may give.
+//! Redis refuses commands: log, metrics and readiness match `docs/operations.md` for each error code.
 
 use devstack::Redis;
 
@@ -6,14 +6,14 @@ use crate::kit::says_down;
 use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
-/// Quoted there, with the metric.
+/// The message, which is quoted there with the metric.
 const MESSAGE: &str =
     "Redis refuses commands: refused writes are not cached, and no cached state is older than CACHE_TTL";
 const METRIC: &str = "redis_refusals_total";
 
 struct Refusal {
     code: &'static str,
-    /// What its words have of that in log and readiness.
+    /// The text of this error in log and readiness.
     words: &'static str,
     make: &'static [&'static [&'static str]],
     mend: &'static [&'static str],
@@ -24,7 +24,7 @@ const REFUSALS: [Refusal; 4] = [
     Refusal {
         code: "MISCONF",
         words: "MISCONF",
-        // Into a folder where nobody can make a file.
+        // Saving fails, because the folder is not writable.
         make: &[&["CONFIG", "SET", "save", "3600 1"], &["BGSAVE"]],
         mend: &["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"],
         fences_wait: true,
@@ -73,7 +73,7 @@ fn each_code_that_the_runbook_tells_of_is_tried_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_refuses_is_told_of_with_its_code() {
-    // The last one that is printed is the one that failed.
+    // If this fails, the last printed commands show which refusal failed.
     for refusal in &REFUSALS {
         is_told(refusal).await;
     }
@@ -98,7 +98,7 @@ async fn is_told(refusal: &Refusal) {
     for command in *make {
         println!("{command:?}: {:?}", ask(&mut direct, command).await);
     }
-    // It saves in the background.
+    // Redis saves in the background.
     let refuses = async || {
         let (mut direct, mut script) = (direct.clone(), redis::cmd("EVAL"));
         script.arg("return redis.call('SET', KEYS[1], 'x', 'PX', 1)").arg(1).arg("tried");
@@ -107,7 +107,7 @@ async fn is_told(refusal: &Refusal) {
     system.until("it refuses", refuses).await;
     let series = format!("{METRIC}{{code=\"{code}\"}}");
     let says = |log: String| logged(&log, MESSAGE, words).next().is_some();
-    // A miss, of which the lease is refused.
+    // A miss whose lease is refused.
     let counted = async || {
         assert_eq!(system.read("other").await.0, 1);
         system.api.sample(&series).await > Some(0.0)
@@ -119,7 +119,7 @@ async fn is_told(refusal: &Refusal) {
         says_down(&system.api, "redis", words).await
     };
     system.until("its readiness says the same", readiness).await;
-    // The worker's fences are refused, or delete what they may not replace.
+    // The worker's fences are refused, or delete entries that they must not replace.
     post("cached", 2).await;
     system.until("it is applied", async || system.rows().await == 3).await;
     system.until("the worker counts it", async || worker.sample(&series).await > Some(0.0)).await;

@@ -1,8 +1,8 @@
-//! The version before starts, and works, on a schema that a later version has migrated.
+//! The current version starts and works on a schema that a later version has migrated.
 
 use crate::prelude::*;
 
-/// What a later version may do while this one still runs: add, and never take away.
+/// Changes that a later version may make while this one still runs: only additions.
 const LATER: &str = "
     ALTER TABLE events ADD COLUMN later text;
     ALTER TABLE events ADD COLUMN later_default integer NOT NULL DEFAULT 7;
@@ -20,7 +20,7 @@ async fn the_version_before_works_on_a_later_schema() {
     system.until("the event is applied", async || system.read("d").await.0 == 1).await;
     system.sql(LATER).await;
 
-    // As a deploy does it: setup, then both services.
+    // As in a deployment: setup, then both services.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
     let newest = system.sql("SELECT max(version) FROM _sqlx_migrations WHERE success").await;

@@ -1,5 +1,5 @@
-//! A deploy under load: new instances beside the old ones, then SIGTERM to the old ones. Nobody may
-//! notice.
+//! A deployment under load: new instances start beside the old ones, then the old ones get SIGTERM. No client
+//! may notice.
 
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::kit::Running;
 use crate::prelude::*;
 
-/// How often the balancer looks, and how many answers in a row change its mind: as an impatient
-/// load balancer is set up, and together less than `DRAIN_DELAY` is by default.
+/// The interval of the health checks, and how many failures in a row make a target unhealthy: typical of a fast
+/// load balancer, and together less than the default of `DRAIN_DELAY`.
 const LOOK: Duration = Duration::from_millis(500);
 const UNHEALTHY_AFTER: usize = 2;
 const DEVICES: usize = 8;
 
-/// What a load balancer does: asks each target whether it is ready, and sends requests to those that
-/// are, over connections that it keeps. It repeats nothing.
+/// A load balancer: checks the readiness of each target, and sends requests to ready ones over persistent
+/// connections. It does not retry.
 #[derive(Default)]
 struct Balancer {
     targets: RwLock<Vec<Arc<Target>>>,
@@ -25,7 +25,7 @@ struct Target {
     base: String,
     in_use: AtomicBool,
     kept: reqwest::Client,
-    /// A new connection each time, as most balancers do.
+    /// The client for health checks; a new connection each time, as in most load balancers.
     asking: reqwest::Client,
 }
 
@@ -64,8 +64,8 @@ impl Target {
     }
 }
 
-/// A device that sends numbered events and reads itself, until told to stop; every answer has to be
-/// the right one at the first try.
+/// A device that sends numbered events and reads its resource until stopped; every first answer must be
+/// correct.
 async fn device(system: Arc<System>, balancer: Arc<Balancer>, name: String, stop: Arc<AtomicBool>) -> Sent {
     let mut accepted = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -1,11 +1,11 @@
-//! A start that fails says why, and never with a secret; nor does `--help` show one.
+//! A failed start reports the reason without any secret; `--help` does not show one either.
 
 use devstack::kit::until;
 use devstack::{Program, Service, port};
 
 use crate::prelude::*;
 
-/// Every planted secret begins so; it needs no encoding in a URL.
+/// The prefix of every marked secret; it needs no encoding in a URL.
 const MARK: &str = "planted7f3a";
 
 fn assert_clean(what: &str, text: &str) {
@@ -32,7 +32,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("RUST_LOG", "trace".into()),
         ("DRAIN_DELAY", "0s".into()),
     ];
-    // Each wrong in its own way, beside a planted secret.
+    // Each is invalid in its own way and contains a marked secret.
     let wrong = [
         ("DATABASE_URL", format!("postgres://u:{MARK}-postgres@[host/d")),
         ("DATABASE_URL", format!("{MARK}-postgres")),
@@ -49,7 +49,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("KAFKA_SSL_CA_LOCATION", "/nowhere".into()),
         ("REDIS_TIMEOUT", "soon".into()),
     ];
-    // What is wrong with OpenTelemetry's is a warning, and the start goes on.
+    // An invalid OpenTelemetry setting only causes a warning, and the start continues.
     let warned = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{MARK}-otlp")),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://u:{MARK}@localhost")),
@@ -88,7 +88,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
     for (number, args) in help.into_iter().enumerate() {
         ended.push((run(101 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
     }
-    // Those that need somebody who is not there.
+    // Commands that need an unavailable server.
     let commands: [&[&str]; 4] = [&["setup"], &["resume"], &["dlq", "list"], &["forget", "d"]];
     for (number, args) in commands.into_iter().enumerate() {
         ended.push((run(200 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
@@ -108,7 +108,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         assert_clean(&what, &log);
     }
 
-    // Both start without anybody there, and say what is away, more than once, for as long as it takes.
+    // Both start without any server, and keep reporting which servers are unavailable.
     for service in both {
         until("it says what is away", async || service.log().matches("ERROR").count() >= 2).await;
         assert!(service.is_running(), "{}", service.log());

@@ -1,11 +1,11 @@
-//! Kafka as Confluent Cloud has it: TLS, a certificate for a host name, and a login.
+//! Kafka as in Confluent Cloud: TLS, a certificate for a host name, and a login.
 
 use devstack::Secured;
 use devstack::logs::{PLANTED, told};
 
 use crate::prelude::*;
 
-/// The listener that the shared broker has beside the usual one.
+/// The shared broker's secured listener.
 async fn secured() -> Secured {
     blocking(|| devstack::endpoints().kafka_secured.clone().unwrap()).await
 }
@@ -30,7 +30,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     system.until("Kafka is up", async || kafka_is_up(&system.api).await).await;
     assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     rows(&system, 1).await;
-    // Dead letters go the same way, and so do the commands.
+    // Dead letters and the operators' commands use the same connection settings.
     system.put("no-event", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
     let (listed, said) = system.command(&["dlq", "list", "--json"], &[]).await;
@@ -47,7 +47,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     }
 }
 
-/// And neither service ever logs what it logs in with, nor the address of keys.
+/// Also: neither service logs its credentials or the URL of the keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_login_and_a_wrong_certificate_are_refused_and_the_log_says_why() {
     let system = start("secured-wrong").await;
@@ -61,16 +61,16 @@ async fn a_wrong_login_and_a_wrong_certificate_are_refused_and_the_log_says_why(
         (&[("KAFKA_BROKERS", &by_address)], "certificate verify failed"),
     ];
     join_all(wrong.map(|(settings, why)| refused(&system, settings, why))).await;
-    // A listener that knows of no login.
+    // A listener without a login.
     let plain = System::start("secured-none", &[]).await;
     let login = [("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_SASL_MECHANISM", "PLAIN"), password];
     refused(&plain, &[&login[..], &[("KAFKA_SASL_USERNAME", "nobody")]].concat(), "SASL").await;
-    // The very same settings with the right values are good.
+    // The same settings with correct values work.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
 }
 
-/// Both services, and `setup`, with settings that Kafka refuses, at their most talkative.
+/// Runs both services and `setup` with settings that Kafka refuses, at the highest log level.
 async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
     let talkative = [settings, &[("RUST_LOG", "trace")]].concat();
     let keys = format!("http://127.0.0.1:{}/jwks?key={PLANTED}", devstack::port::free());

@@ -1,5 +1,5 @@
-//! Settings as environments hold them: each with blanks and a line feed around it, and those of OpenTelemetry's that
-//! are empty, in capitals, or not supported; and a log that is turned down.
+//! Settings as they occur in environments: with surrounding blanks and line feeds; OpenTelemetry settings that are
+//! empty, in capitals, or not supported; and a reduced log level.
 
 use crate::kit::SECRET;
 use crate::prelude::*;
@@ -10,7 +10,7 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let around = |(name, value): (String, String)| (name, format!(" {value} \n"));
     let mut padded: Vec<_> = system.scope.env().into_iter().map(around).collect();
     let more = [
-        // As a secret that is mounted as a file has it.
+        // With a trailing line feed, like a secret mounted as a file.
         ("JWT_SECRET", format!("{SECRET}\n")),
         ("LOG_FORMAT", "JSON\n".to_owned()),
         ("REDIS_CLUSTER", " False\n".to_owned()),
@@ -30,14 +30,14 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     assert!(log.contains("not supported, and not read: OTEL_EXPORTER_OTLP_COMPRESSION"), "{log}");
     worker.end().await;
 
-    // With a collector, what is not supported is warned of, and spans go there all the same.
+    // With a collector, unsupported settings cause a warning, and spans are still sent.
     let (collector, endpoint) = crate::collector::Collector::start().await;
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{endpoint}\n")),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
         ("OTEL_TRACES_SAMPLER", "Always_On".to_owned()),
         ("OTEL_BSP_SCHEDULE_DELAY", " 200\n".to_owned()),
-        // More than any machine has, and more than a number holds.
+        // More than any machine's memory, and more than an integer can hold.
         ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999999".to_owned()),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "18446744073709551615".to_owned()),
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "many".to_owned()),
@@ -63,7 +63,7 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     assert!(!log.contains("OTEL_BSP_SCHEDULE_DELAY"), "{log}");
 }
 
-/// What is not logged is done all the same.
+/// The log level has no effect on the behaviour.
 #[tokio::test(flavor = "multi_thread")]
 async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
     let system = System::start("quiet", &[]).await;
@@ -77,7 +77,7 @@ async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
         let posted = system.send_to(&api, &event("d").id(events)).await;
         assert_eq!(posted.unwrap().status(), 202, "{filter}");
         system.until("it has its row", async || system.rows().await == events).await;
-        // Without a drain an end would have come by now.
+        // Without a drain delay, a service that ends by itself would have ended by now.
         let ended = tokio::task::block_in_place(|| api.service.wait(Duration::from_secs(1)));
         assert!(ended.is_err(), "{filter}: the API has ended by itself");
         assert!(worker.service.is_running(), "{filter}: the worker has");

@@ -1,4 +1,4 @@
-//! Real readings of real machines, in at one end and out at the other.
+//! Real readings of real machines, through the whole system.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use devstack::{Scope, until_caught_up};
 
 use crate::prelude::*;
 
-/// One in so many of them, of every device; `make telemetry` sends all.
+/// Sends one reading in this many, from every device; `make telemetry` sends all.
 const ONE_IN: usize = 180;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +25,7 @@ async fn real_readings_go_in_and_come_out_and_repeats_change_nothing() {
     assert_eq!(system.rows().await, events);
 
     assert_eq!(replay.post(&system.api.url(""), &system.token).await.unwrap(), all);
-    // Repeats leave no trace to wait for but the group's progress.
+    // Repeated events change nothing, so only the group's progress shows that they were processed.
     let Scope { endpoints, input_topic, group, .. } = system.scope.clone();
     blocking(move || until_caught_up(&endpoints.kafka_brokers, &input_topic, &group, PATIENCE).unwrap()).await;
     replay.verify(&system.api.url(""), &system.token, Duration::from_secs(10)).await.unwrap();

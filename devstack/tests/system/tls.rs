@@ -1,4 +1,4 @@
-//! PostgreSQL and Redis with TLS, as RDS and ElastiCache have it: certificate and host name are verified, Redis asks for
+//! PostgreSQL and Redis with TLS, as in RDS and ElastiCache: certificate and host name are verified, and Redis requires
 //! a user and a password.
 
 use devstack::logs::{PLANTED, told};
@@ -9,10 +9,10 @@ use crate::prelude::*;
 
 const USER: &str = "app";
 
-/// Settings that are wrong, and what has to be told of them.
+/// Wrong settings, and the expected error texts.
 type Attempt<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
-/// Both services on such servers, and their certificates.
+/// A system on such servers, and their certificates.
 async fn start(name: &str) -> (Arc<System>, Certificates) {
     let (servers, certificates) = blocking(|| {
         let certificates = Certificates::make().unwrap();
@@ -25,11 +25,11 @@ async fn start(name: &str) -> (Arc<System>, Certificates) {
     let authority = certificates.authority.to_string_lossy().into_owned();
     let settings = owned(&[
         ("PGSSLMODE", "verify-full"),
-        // The certificates themselves, as Terraform gives them.
+        // The certificates themselves, as Terraform sets them.
         ("PGSSLROOTCERT", &std::fs::read_to_string(&authority).unwrap()),
         ("REDIS_URL", &format!("rediss://{USER}:{PLANTED}-redis@localhost:{redis}")),
         ("REDIS_TLS_CA", &authority),
-        // On a busy machine each new connection's handshake takes its time.
+        // On a busy machine the handshake of a new connection is slow.
         ("REDIS_TIMEOUT", "5s"),
     ]);
     (System::start_on(name, servers, settings).await, certificates)
@@ -47,7 +47,7 @@ async fn both_services_and_the_commands_work_over_it() {
     assert_eq!(system.post("a", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     system.until("the event has its row", async || system.rows().await == 1).await;
     system.until("it is read from Redis", async || system.read("a").await == (1.into(), true)).await;
-    // Fences go the same way.
+    // Fences use the same connection settings.
     assert_eq!(system.post("a", "2", &json!({"n": 2})).await.unwrap().status(), 202);
     system.until("what is cached is the new state", async || system.read("a").await == (2.into(), true)).await;
 
@@ -59,7 +59,7 @@ async fn both_services_and_the_commands_work_over_it() {
     worker.end().await;
 }
 
-/// And no log line holds a password, though the crates that are given one log all that they can.
+/// Also: no log line contains a password, although the crates that get one log at trace level.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
     let (system, certificates) = start("tls-wrong").await;
@@ -70,7 +70,7 @@ async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
     let redis_by_address = format!("rediss://{USER}:{PLANTED}-redis@127.0.0.1:{redis}");
     let wrong_user = format!("rediss://{USER}:{PLANTED}-wrong@localhost:{redis}");
     let (at_postgres, at_redis) = (format!("PostgreSQL at localhost:{postgres}: "), format!("localhost:{redis}"));
-    // It has the same name, and another key.
+    // The other CA has the same name but another key.
     let other_key = "invalid peer certificate: BadSignature";
     let name = "invalid peer certificate: certificate not valid for name \"127.0.0.1\"";
     let of_postgres: [Attempt<'_>; 2] = [
@@ -83,23 +83,23 @@ async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
         (&[("REDIS_URL", &redis_by_address)], &["127.0.0.1:", name]),
         (&[("REDIS_URL", &wrong_user)], &[&at_redis, "Password authentication failed"]),
     ];
-    // One after the other: the only worker that has joined is given what it has to fence.
+    // One after the other, so that the only worker in the group gets the events to fence.
     for (settings, why) in of_redis {
         refused(&system, settings, "redis", why).await;
     }
-    // A server of the same settings that has no TLS is no way around it.
+    // The services refuse a server without TLS.
     let shared = devstack::port::of(&devstack::endpoints().postgres_url).unwrap();
     let plain = system.scope.database_url.replace(&format!(":{postgres}/"), &format!(":{shared}/"));
     refused(&system, &[("DATABASE_URL", &plain)], "postgres", &["server does not support TLS"]).await;
-    // The very same settings with the right values are good.
+    // The same settings with correct values work.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
     assert_eq!(psql(&system.servers.endpoints().postgres_url, "SELECT 1").unwrap(), "1");
 }
 
-/// Neither service gets through to a dependency with these settings; both logs and readiness say why.
+/// Neither service can connect to a dependency with these settings; logs and readiness of both report the reason.
 async fn refused(system: &System, settings: &[(&str, &str)], name: &str, why: &[&str]) {
-    // Those that know passwords tell all. Of everybody's there is more than a busy machine's log has room for.
+    // Only crates that know passwords log at trace level: with all crates a busy machine would drop log lines.
     let talkative = [settings, &[("RUST_LOG", "info,shared=trace,redis=trace,sqlx=trace,rustls=trace")]].concat();
     let (api, worker) = (system.another_api_with(&talkative), system.worker_with(&talkative));
     if name == "redis" {

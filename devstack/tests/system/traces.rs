@@ -65,8 +65,8 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
     assert_eq!(named(&process, "messaging.destination.name"), system.scope.input_topic);
     assert_eq!(named(&process, "messaging.kafka.offset"), named(&send, "messaging.kafka.offset"));
 
-    // What no caller traces begins a trace of its own; many events of one request are one span. They are written
-    // together where both are there before the worker is.
+    // A request without a trace context starts a new trace; all events of a request are one span. The worker writes
+    // them together, because both exist before it starts.
     worker.end().await;
     let batch = json!([{"device_id": "b", "payload": {}}, {"device_id": "b", "payload": {}}]);
     let batch = system.api.post("/events/batch", &system.token, batch.to_string());
@@ -77,7 +77,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
     let written = span(&system, &collector, "its write", |span| span.trace == answer.trace && span.kind == 5).await;
     assert_eq!(named(&written, "messaging.batch.message_count"), "2");
 
-    // An event that fails on every try: its tries, and its dead letter.
+    // An event that fails on every attempt: its attempts and its dead letter.
     let refuse = system.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF NEW.device_id = 'refused' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NEW; END $$;
@@ -97,7 +97,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
     let tries = of_trace.iter().filter(|span| span.kind == 5).collect::<Vec<_>>();
     assert!(tries.len() == 4 && tries.iter().all(|span| span.failed && span.parent == send.id), "{tries:?}");
 
-    // Not sampled: nothing is recorded, by nobody.
+    // Not sampled: neither service records a span.
     let unsampled = "22222222222222222222222222222222";
     assert_eq!(post(&system, "unsampled", Some(&format!("00-{unsampled}-{CALLER}-00")), &json!({})).await, 202);
     let last = "33333333333333333333333333333333";
@@ -113,7 +113,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_spans_are_sent_at_the_end() {
-    // Longer than the test: only the end sends them.
+    // Longer than the test, so that only the shutdown sends the spans.
     let (system, collector) = start("traces-end", &[("OTEL_BSP_SCHEDULE_DELAY", "600000")]).await;
     let worker = system.worker();
     assert_eq!(post(&system, "d", None, &json!({})).await, 202);

@@ -1,5 +1,5 @@
-//! Nobody reads the log of a service: standard output is a full pipe from its first line on. All goes on; lines are
-//! dropped and counted; errors and metrics have room kept for them; and the end comes in its time.
+//! The log of a service is not read: standard output is a full pipe from the first line on. The service keeps working;
+//! lines are dropped and counted; space is reserved for errors and metrics; and the shutdown is in time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,11 +11,11 @@ use crate::prelude::*;
 
 const DROPPED: &str = r#"log_lines_dropped_total{kind="ordinary"}"#;
 
-/// How long an idle service may take to end: a second for the log, and a busy machine. Much less than the 25 seconds
-/// that it would be given.
+/// How long an idle service may take to end: a second for the log, plus slack for a busy machine. Much less than the
+/// allowed 25 seconds.
 const END: Duration = Duration::from_secs(10);
 
-/// Told to end while its log is full.
+/// Ends the service while its log is full.
 async fn end(service: Service) {
     service.terminate().unwrap();
     let status = blocking(move || service.wait(END));
@@ -27,7 +27,7 @@ fn errors(service: &Service, message: &str) -> Vec<Value> {
     logged(&log, message, "").filter(|line| line["level"] == "ERROR").collect()
 }
 
-/// Waits until the service's thread has told what became of its lines.
+/// Waits until the service's log thread has reported the dropped lines.
 async fn told(system: &System, service: &Service) {
     let says = |line: &str| line.contains("log lines were dropped") && line.contains("ERROR");
     system.until("it says how many lines were dropped", async || service.log().lines().any(says)).await;
@@ -41,7 +41,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     let api = system.api_read_by(&reader, &settings);
     system.until("it is ready", async || api.public_ready().await.0 == 200).await;
 
-    // Each request is a line, and soon there is no room for it.
+    // Each request logs a line, so the log is soon full.
     let enough = Arc::new(AtomicBool::new(false));
     let callers = (0..16).map(|_| {
         let (http, url, enough) = (system.http.clone(), api.url("/resource/nobody"), Arc::clone(&enough));
@@ -59,7 +59,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // There is no room for ordinary lines, and something goes wrong.
+    // There is no space for ordinary lines when an error occurs.
     system.servers.redis().stop().unwrap();
     let down = r#"dependency_up{dependency="Redis"}"#;
     system.until("Redis is down", async || api.metrics().await.contains(&format!("{down} 0"))).await;
@@ -76,7 +76,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     assert!(api.service.log().contains(r#""message":"listening""#), "the first lines are there");
     let told = errors(&api.service, "down");
     assert!(told.iter().any(|line| line["dependency"] == "Redis"), "errors have their room: {told:?}");
-    // Once more, and so it is told to end.
+    // Stop reading again, and end the service in this state.
     reader.read(false);
     let nobody = system.http.get(api.url("/resource/nobody"));
     for _ in 0..1_000 {
@@ -109,7 +109,7 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     assert_eq!(worker.sample(r#"log_lines_dropped_total{kind="metrics"}"#).await.unwrap_or_default(), 0.0);
     assert_eq!((worker.status().await.as_str(), worker.live().await), ("ready", 200));
 
-    // Something goes wrong meanwhile.
+    // An error occurs meanwhile.
     const OUTAGE: &str = "an outage: the partition waits";
     system.sql("ALTER TABLE events RENAME TO events_elsewhere").await;
     assert_eq!(system.post("late", "1", &json!({})).await.unwrap().status(), 202);
@@ -118,7 +118,7 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     system.until("the outage is over", async || system.rows().await == BATCHES * 1_000 + 1).await;
     assert!(errors(&worker.service, OUTAGE).is_empty(), "nobody reads");
 
-    // What is measured meanwhile is told, though there is no room for another line. Only the clock says when one is due.
+    // Metric documents are still written, though there is no space for other lines. They are due at fixed times.
     let passed = Instant::now();
     system.until("some more documents are due", async || passed.elapsed() > Duration::from_secs(5)).await;
     reader.read(true);
@@ -140,7 +140,7 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
 async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() {
     let system = System::start("unread-kafka", &[]).await;
     let reader = LogReader::stopped();
-    // Its client says again and again that no broker is there, and with every line of everybody's.
+    // The Kafka client keeps logging that no broker is reachable, and all crates log at trace level.
     let nobody = format!("127.0.0.1:{}", devstack::port::free());
     let settings = [("KAFKA_BROKERS", nobody.as_str()), ("RUST_LOG", "trace"), ("DRAIN_DELAY", "100ms")];
     let (api, worker) = (system.api_read_by(&reader, &settings), system.worker_read_by(&reader, &settings));

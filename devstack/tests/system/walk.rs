@@ -1,8 +1,7 @@
-//! The walk of README.md, and the token of docs/api.md, pasted as they stand into a shell beside `devstack dev`.
+//! The walk of README.md and the token of docs/api.md, pasted unchanged into a shell beside `devstack dev`.
 //!
-//! Its addresses are those of a `make dev` that has every port it wants, so it is given a network of its own
-//! wherever that is allowed: neither a `make dev` that runs here nor another test can be in its way, nor it in
-//! theirs. Where it is not allowed, the ports have to be free.
+//! The walk uses the default ports of `make dev`. So the test runs in its own network namespace if that is allowed:
+//! then it cannot conflict with a running `make dev` or another test. Otherwise the ports must be free.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,10 +11,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use crate::dev::{Dev, own_network, workspace};
 use crate::prelude::*;
 
-/// Printed behind each piece that is pasted.
+/// Printed after each pasted piece.
 const DONE: &str = "=pasted=";
 
-/// A block of a document, by the name in its mark.
+/// The block of a document with this name in its marker.
 fn block(document: &str, name: &str) -> String {
     let text = fs::read_to_string(workspace().join(document)).unwrap();
     let mark = format!("<!-- walk: {name} -->");
@@ -24,7 +23,7 @@ fn block(document: &str, name: &str) -> String {
     block.split_once("```").unwrap().0.to_owned()
 }
 
-/// A shell that is pasted into.
+/// A shell for pasted commands.
 struct Shell {
     child: Child,
     input: ChildStdin,
@@ -42,7 +41,7 @@ impl Shell {
         Shell { child, input, output }
     }
 
-    /// Pastes some lines; gives what they printed. The last of them has to succeed.
+    /// Pastes some lines and returns their output. The last line must succeed.
     fn paste(&mut self, lines: &str) -> String {
         writeln!(self.input, "{lines}\necho; echo {DONE} $?").unwrap();
         let mut said = String::new();
@@ -65,7 +64,7 @@ impl Drop for Shell {
     }
 }
 
-/// PyJWT, as README.md says: from PyPI, outside of any network of our own; once.
+/// Installs PyJWT from PyPI once, as README.md says, outside the network namespace.
 fn get_pyjwt() {
     let python = workspace().join("target/walk/bin/python");
     let is_there = Command::new(python).args(["-c", "import jwt"]).stderr(Stdio::null()).status();
@@ -74,7 +73,7 @@ fn get_pyjwt() {
     }
 }
 
-/// The only JSON object of what was printed that begins so.
+/// The JSON object in the output that begins like this.
 fn object(said: &str, begin: &str) -> Value {
     let at = said.find(begin).unwrap_or_else(|| panic!("no {begin} in {said}"));
     serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next().unwrap().unwrap()
@@ -89,7 +88,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
         }
     }
     get_pyjwt();
-    // On a busy machine Redis may take longer than it has by default, and then a read asks PostgreSQL.
+    // On a busy machine Redis may exceed its default timeout, and a read would then come from PostgreSQL.
     let mut dev = Dev::start("walk", &[("REDIS_TIMEOUT", "2s")]);
     assert_eq!(dev.until_ready(), "http://127.0.0.1:8000");
 
@@ -107,7 +106,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
     let text = |name: &str| accepted[name].as_str().unwrap_or_else(|| panic!("no {name}: {accepted}")).to_owned();
     let (request, event) = (text("request_id"), text("event_id"));
     assert_eq!((text("status").as_str(), accepted.as_object().unwrap().len()), ("accepted", 3), "{accepted}");
-    // Here the reader looks at the other terminal.
+    // At this point the reader looks at the other terminal.
     let has = |line: &str, words: &[&str]| words.iter().all(|word| line.contains(word));
     let done = ["worker | ", "Processed message", "device-123", &event, &request, "version=1", "cache="];
     dev.line("the worker has processed it", |line| has(line, &done));
@@ -128,7 +127,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
     assert_eq!(object(&cached, "{\"version\""), resource, "{cached}");
     assert_eq!(pieces.next(), None, "the walk ends here");
 
-    // The token of somebody without Python is as good.
+    // The token of the variant without Python works, too.
     let mut shell = Shell::start(dev.beside("bash"));
     shell.paste(&block("docs/api.md", "openssl"));
     let read = shell.paste("curl -i http://localhost:8000/resource/device-123 -H \"Authorization: Bearer $JWT_TOKEN\"");

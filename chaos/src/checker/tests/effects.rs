@@ -83,7 +83,7 @@ fn an_event_of_a_transaction_that_was_aborted() {
 
 #[test]
 fn an_event_of_a_transaction_that_was_committed() {
-    // Its producer was told so, as a device is with a 202.
+    // The producer saw the commit succeed, as a device sees a 202.
     let committed = |history: &mut History, end: &mut End| {
         history.sent.insert("transactions-0".into(), vec![sent(1, 1, 0)]);
         let record = record("transactions-0", 1, 0);

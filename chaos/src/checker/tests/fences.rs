@@ -13,7 +13,7 @@ fn a_read_older_than_a_fence() {
     });
 }
 
-/// A read at 9 s gave version 2; 3 was fenced at 8 s, 2 at 4 s.
+/// A read at 9 s returned version 2; 3 was fenced at 8 s, 2 at 4 s.
 fn stale(history: &mut History) {
     history.reads[2] = read(9, 2);
 }
@@ -54,7 +54,7 @@ fn a_read_while_fences_are_put_off() {
     });
 }
 
-/// Redis is away at 5 s for a second; at 26 s version 2 is read still, and 3 was fenced at 8 s.
+/// Redis is away for a second from 5 s on; a read at 26 s still returns version 2, though 3 was fenced at 8 s.
 fn lost(history: &mut History, workers_away: &[WorkerAway]) {
     history.redis_away.push(span(5, 6));
     history.workers_away.extend(workers_away);
@@ -76,7 +76,7 @@ fn a_read_after_a_worker_ended_with_fences_put_off() {
         lost(history, &at_6);
         history.sent.get_mut("a").unwrap()[2].first.at = Duration::from_millis(7_500);
     });
-    // Two asked after all was well again say that event 3 had not had its effect.
+    // Two commits that were read after recovery show that event 3 had not had its effect.
     breaks([5], "not put off: it was known to have its effect much later", |history, _| {
         lost(history, &at_6);
         history.reads.retain(|read| read.version < 3);
@@ -88,7 +88,7 @@ fn a_read_after_a_worker_ended_with_fences_put_off() {
 
 #[test]
 fn a_read_after_a_worker_stood_still_with_fences_put_off() {
-    // It goes on at 9 s, commits, and sends within a second.
+    // The worker resumes at 9 s, commits, and sends its fences within a second.
     let goes_on = |history: &mut History, _: &mut End| {
         history.redis_away.push(span(5, 6));
         history.workers_away = vec![stood_still(1, 6, 9)];
@@ -155,7 +155,7 @@ fn redis_away_again_before_fences_are_sent() {
 
 #[test]
 fn an_outage_however_long_excuses_nothing_older_than_a_body_can_be() {
-    // Version 3 was fenced at 8 s: who reads 2 after 30 s reads what no cache can hold any more.
+    // Version 3 was fenced at 8 s: a read of version 2 after 30 s cannot come from the cache, which no longer has it.
     let away = |from, to: u64, at_: u64| {
         move |history: &mut History, _: &mut End| {
             history.redis_away.extend((from..to).map(|second| span(second, second + 1)));
@@ -186,7 +186,7 @@ fn a_read_that_began_before_redis_was_away() {
 
 #[test]
 fn a_read_that_went_back() {
-    // Version 3 is fenced at 8 s only; who has seen it before expects it all the same.
+    // Version 3 is fenced only at 8 s, but a reader that saw it earlier must not see an older one.
     let back = |history: &mut History, _: &mut End| history.reads.extend([read(6, 3), read(7, 2)]);
     assert_eq!(broken(back), [5]);
     breaks(NOTHING, "excused", |history, end| {

@@ -11,7 +11,7 @@ fn a_state_that_is_not_the_last_event() {
     });
 }
 
-/// Exchanges two events' places in the log and in the tables.
+/// Swaps two events in the log and in the tables.
 fn swap(end: &mut End, one: usize, other: usize) {
     let (a, b) = (end.log[one].clone(), end.log[other].clone());
     (end.log[one].id, end.log[other].id) = (b.id.clone(), a.id.clone());
@@ -80,7 +80,7 @@ fn an_event_that_was_passed_over() {
 }
 
 /// Event 1 of "r" became a dead letter, event 2 was applied, and the worker ended before its commit:
-/// its successor finds event 1 again.
+/// the next worker reads event 1 again.
 fn read_again(end: &mut End, applied: bool) {
     let refused = row(&record("r", 1, 1));
     end.rows.push(Row { applied, transaction: 5_000, ..refused });

@@ -25,7 +25,7 @@ fn a_dead_letter_without_its_tries() {
     let many_behind = |count: i64| {
         move |_: &mut History, end: &mut End| {
             end.letters.push(second(15_001));
-            // They are no events, so that nothing is to be said of them.
+            // These are not events, so that the checker expects no effect of them.
             let behind = |n| Record { id: None, appended: 15_000, ..record("r", n, 1) };
             end.log.extend((3..count + 2).map(behind));
         }

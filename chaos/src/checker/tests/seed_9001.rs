@@ -1,9 +1,9 @@
-//! What a run of seed 9001 saw, cut down to one device. Redis stood still until 112.416 s and was cut off
-//! from the workers from then until 116.335 s. The fence of version 3 was put off at 112.1 s and could not
-//! be sent in between, so that a read at 115.639 s gave version 2: as it may, but this checker once judged
-//! the two times one by one, and found the promise broken.
+//! The history of a run of seed 9001, reduced to one device. Redis was frozen until 112.416 s and cut off from
+//! the workers from then until 116.335 s. The fence of version 3 was deferred at 112.1 s and could not be sent
+//! in between, so a read at 115.639 s returned version 2. That is allowed, but the checker once judged the
+//! two outages separately and reported a broken promise.
 //!
-//! Lines were left out, and the device's first 468 events with them: versions count from there.
+//! The device's first 468 events are left out: versions count from there.
 
 use super::*;
 use crate::history::file;

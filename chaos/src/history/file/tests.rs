@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::checker::tests::{ended, of_wire, read as read_at, record, sent, span, stood_still, whole};
 
-/// A history with two facts of each kind, and with what JSON has to escape.
+/// A history with two facts of each kind, and with characters that JSON must escape.
 fn full() -> (History, End) {
     let (mut history, mut end) = whole();
     history.sent.insert("a/\"1\"".into(), vec![sent(1, 1, 0)]);

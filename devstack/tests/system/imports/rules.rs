@@ -1,4 +1,4 @@
-//! What the imports of the crates must be like. Each rule gives what breaks it, with file and line.
+//! The rules for the crates' imports. Each rule returns its violations, with file and line.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,7 @@ use super::source::{Crate, Module, Order, Place};
 const REGISTRY: [&str; 2] = ["domains", "main"];
 
 impl Order {
-    /// Where a part stands: the first have the least.
+    /// The rank of a part: the lowest parts have the lowest rank.
     fn rank(&self, part: &str) -> usize {
         let below = |lines: &[&[&str]]| lines.iter().position(|line| line.contains(&part));
         let top = || below(self.top).map(|line| self.backbone.len() + 1 + line);
@@ -25,7 +25,7 @@ fn parts(one: &Crate) -> BTreeSet<&str> {
     parts.filter(|part| !part.is_empty() && !one.order.has(part)).collect()
 }
 
-/// The domains: what `shared`, the first crate, and a service have, and no order.
+/// The domains: the parts of both `shared`, the first crate, and a service that are in no order.
 fn domains(crates: &[Crate]) -> BTreeSet<&str> {
     let mut all = crates.iter().map(parts);
     let of_shared = all.next().unwrap_or_default();
@@ -33,12 +33,12 @@ fn domains(crates: &[Crate]) -> BTreeSet<&str> {
     of_shared.intersection(&of_services).copied().collect()
 }
 
-/// The part of a crate that a module is in; of the root the empty one.
+/// The part of a crate that contains a module; empty for the root.
 fn part(module: &[String]) -> &str {
     module.first().map_or("", String::as_str)
 }
 
-/// A use of a module by another one.
+/// A use of one module by another.
 struct Edge<'a> {
     from: &'a [String],
     at: String,
@@ -59,7 +59,7 @@ fn name(of: &Crate, module: &[String]) -> String {
     [std::slice::from_ref(&of.name), module].concat().join("::")
 }
 
-/// What breaks any of the rules that follow.
+/// The violations of all rules below.
 pub(super) fn broken(crates: &[Crate]) -> Vec<String> {
     [
         each_part_has_its_place(crates),
@@ -71,7 +71,7 @@ pub(super) fn broken(crates: &[Crate]) -> Vec<String> {
     .concat()
 }
 
-/// Each part is a domain, or has its place in the order.
+/// Each part is a domain or has a place in the order.
 fn each_part_has_its_place(crates: &[Crate]) -> Vec<String> {
     let domains = domains(crates);
     let of_one = |one: &Crate| {
@@ -83,7 +83,7 @@ fn each_part_has_its_place(crates: &[Crate]) -> Vec<String> {
     crates.iter().flat_map(of_one).collect()
 }
 
-/// A backbone names no domain: not as a module, and in no other way.
+/// The backbone names no domain, neither as a module nor in any other way.
 fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
     let (domains, mut found) = (domains(crates), BTreeSet::new());
     for one in crates {
@@ -97,7 +97,7 @@ fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
                 format!("{}:{line}: {} names the domain {domain}", module.file, name(one, path))
             }));
         }
-        // By a name that somebody hands on.
+        // Through a re-exported name.
         for Edge { from, at, to } in edges(crates, one).filter(|edge| !may(edge.from)) {
             let domain = part(&to.module);
             if domains.contains(domain) {
@@ -108,7 +108,7 @@ fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// What a part uses stands below it; a domain uses no other one, in whichever crate.
+/// A part uses only parts below it; a domain uses no other domain, in any crate.
 fn nothing_is_used_from_above_or_beside(crates: &[Crate]) -> Vec<String> {
     let (domains, mut found) = (domains(crates), BTreeSet::new());
     for one in crates {
@@ -128,12 +128,12 @@ fn nothing_is_used_from_above_or_beside(crates: &[Crate]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// Modules that lie side by side use each other in one direction, with all that is within them. A module and what is
-/// within it are one thing: a child may use its parent's types, and the parent its child.
+/// Sibling modules, each with its descendants, depend on each other in one direction only. A module and its descendants
+/// count as one: a child may use its parent's types, and the parent its child.
 fn no_circles(crates: &[Crate]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for one in crates {
-        // For each folder: who of it uses whom, and where.
+        // For each folder: which module uses which, and where.
         let mut folders: BTreeMap<&[String], BTreeMap<(&str, String), String>> = BTreeMap::new();
         for Edge { from, at, to } in edges(crates, one).filter(|edge| edge.to.of.name == one.name) {
             let common = from.iter().zip(&to.module).take_while(|(a, b)| a == b).count();
@@ -144,7 +144,7 @@ fn no_circles(crates: &[Crate]) -> Vec<String> {
         for (folder, uses) in folders {
             let circles = uses.keys().filter_map(|(user, used)| way(&uses, used, user));
             for mut circle in circles {
-                // Each of it finds the same circle.
+                // Every member of a cycle finds the same cycle.
                 let least = circle.iter().min().cloned();
                 let begin = circle.iter().position(|part| Some(part) == least.as_ref()).unwrap_or_default();
                 circle.rotate_left(begin);
@@ -160,7 +160,7 @@ fn no_circles(crates: &[Crate]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The shortest way along uses, both ends included.
+/// The shortest path along uses, both ends included.
 fn way(uses: &BTreeMap<(&str, String), String>, from: &str, to: &str) -> Option<Vec<String>> {
     let mut ways = VecDeque::from([vec![from.to_owned()]]);
     let mut seen = BTreeSet::from([from.to_owned()]);
@@ -176,7 +176,7 @@ fn way(uses: &BTreeMap<(&str, String), String>, from: &str, to: &str) -> Option<
     None
 }
 
-/// SQL is in the shared store and in a domain's `queries`; Lua in the shared cache.
+/// SQL is only in the shared store and in a domain's `queries`; Lua only in the shared cache.
 fn languages_are_in_their_places(crates: &[Crate]) -> Vec<String> {
     let (domains, mut found) = (domains(crates), Vec::new());
     for one in crates {
@@ -235,7 +235,7 @@ fn is_sql(literal: &str) -> bool {
         || (text.contains("SELECT ") && text.contains(" FROM "))
 }
 
-/// Files are short enough to be read in one sitting: those of all the workspace, and the services' `main.rs` even more so.
+/// All files of the workspace are short enough to read in one sitting, and the services' `main.rs` even shorter.
 pub(super) fn files_are_short(files: &[(String, usize)]) -> Vec<String> {
     let most = |file: &str| if file.ends_with("-service/src/main.rs") { 59 } else { 400 };
     let long = files.iter().filter(|(file, lines)| *lines > most(file));

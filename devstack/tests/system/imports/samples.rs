@@ -1,4 +1,4 @@
-//! The rules are tried on crates that break each of them.
+//! Tests of the rules, on crates that break each of them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ static ORDERS: [Order; 2] = [
     Order { folder: "a-service", backbone: &[&["http"], &["ingest"]], top: &[&["domains"], &["main"]] },
 ];
 
-/// Crates that break no rule: a file a line, with `⏎` for a line feed.
+/// Crates that break no rule: one file per line, with `⏎` for a line feed.
 const SOUND: &str = r#"
 shared/src/lib.rs: pub mod cache; pub mod devices; pub mod store;
 shared/src/store.rs: mod session; pub use session::Tx; const LOCK: &str = "LOCK TABLE t"; fn f(_: cache) {}
@@ -28,7 +28,7 @@ a-service/src/domains.rs: use crate::{ads, devices};
 a-service/src/main.rs: use a_service::domains; use a_service::devices;
 "#;
 
-/// Files beside those, or in place of theirs, and what is told of the rules that they break (`!`). `#` is a comment.
+/// Additional or replacing files, and the expected violations (`!`). `#` is a comment.
 const BROKEN: &str = r##"
 a-service/src/new.rs: use crate::ingest;
 ! a-service/src/new has no place in the order, and is no domain of another crate
@@ -115,10 +115,10 @@ shared/src/store.rs: fn f() { redis::Script::new(A) }
 ! shared/src/store.rs:1: Lua
 "##;
 
-/// What is broken where these files are there besides, or in place of those that break no rule.
+/// The violations after adding these files to the sound crates, or replacing files there.
 fn broken(more: &str) -> Vec<String> {
     let file = |line: &str| line.split_once(':').map(|(file, text)| (file.to_owned(), text.trim().replace('⏎', "\n")));
-    // Those that come later count.
+    // Later files replace earlier ones.
     let files: BTreeMap<_, _> = SOUND.lines().chain(more.lines()).filter_map(file).collect();
     let of = |order: &'static Order| {
         let own = files.iter().filter(|(file, _)| file.split('/').next() == Some(order.folder));

@@ -1,4 +1,4 @@
-//! What a crate's modules refer to: read off their tokens, those within macros too. Tests are left out.
+//! The references of a crate's modules, from their tokens, including those in macros. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// A path in the code, such as `crate::store::Tx`, and its line.
 pub(super) type Reference = (Vec<String>, usize);
 
-/// A module: a file, or one that is written out within a file.
+/// A module: a file, or an inline module.
 #[derive(Debug, Default)]
 pub(super) struct Module {
     pub(super) file: String,
-    /// By the name that stands for it here.
+    /// By local name.
     imports: BTreeMap<String, Vec<String>>,
     globs: Vec<Vec<String>>,
     pub(super) references: Vec<Reference>,
@@ -19,8 +19,8 @@ pub(super) struct Module {
     pub(super) strings: Vec<(String, usize)>,
 }
 
-/// A crate's parts, from below: one uses only those of lines above its own. Its domains, side by side, stand on all of
-/// `backbone`; `top` stands on the domains.
+/// A crate's parts, lowest first: a part uses only parts of earlier lines. The domains are side by side on top of all
+/// of `backbone`; `top` is above the domains.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) folder: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Order {
     pub(super) top: &'static [&'static [&'static str]],
 }
 
-/// A crate's modules by their paths: `store::session`; the crate's root has none.
+/// A crate's modules by path, such as `store::session`; the root's path is empty.
 #[derive(Debug)]
 pub(super) struct Crate {
     pub(super) name: String,
@@ -38,7 +38,7 @@ pub(super) struct Crate {
 }
 
 impl Crate {
-    /// Of files, by their names below the workspace.
+    /// A crate from its files, named relative to the workspace.
     pub(super) fn of(order: &'static Order, files: impl IntoIterator<Item = (String, String)>) -> Self {
         let folder = order.folder;
         let (name, modules, tests) = (folder.replace('-', "_"), BTreeMap::new(), BTreeSet::new());
@@ -58,7 +58,7 @@ impl Crate {
         all
     }
 
-    /// The module that a path means which stands in this one; the crate, too, where it is another of these.
+    /// Resolves a path in this module to a module, possibly of another of these crates.
     pub(super) fn follow<'a>(
         &'a self,
         crates: &'a [Crate],
@@ -66,7 +66,7 @@ impl Crate {
         path: &[String],
         depth: usize,
     ) -> Option<Place<'a>> {
-        // Imports may refer to one another for ever where the compiler would not have it.
+        // Cyclic imports, which the compiler would refuse, must not recurse forever.
         if depth > 20 {
             return None;
         }
@@ -85,7 +85,7 @@ impl Crate {
         }
     }
 
-    /// Whether a name of this module is one of its own modules, or imported.
+    /// Whether a name in this module is a child module or an import.
     fn has(&self, at: &[String], name: &str) -> bool {
         let child = [at, &[name.to_owned()]].concat();
         self.modules.contains_key(&child)
@@ -102,10 +102,10 @@ impl Crate {
         let Some(module) = self.modules.get(at) else { return here() };
         if let Some(import) = module.imports.get(first) {
             let whole = [import, rest].concat();
-            // `use a::b as a` names what it is made of.
+            // `use a::b as a` refers to itself.
             if import.first() != Some(first) || import.len() > 1 {
                 let found = self.follow(crates, at, &whole, depth + 1);
-                // A name of another crate's that is handed on belongs to whoever hands it on.
+                // A re-exported name of another crate belongs to the module that re-exports it.
                 return found.or_else(here);
             }
         }
@@ -143,11 +143,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what begins with a token; gives how many of them it was.
+    /// Reads the item that begins with a token; returns its number of tokens.
     fn item(&mut self, token: &TokenTree, rest: &[TokenTree], at: &[String]) -> usize {
         match token {
             TokenTree::Punct(punct) if punct.as_char() == '#' => {
-                // `#![…]` is of what holds it.
+                // `#![…]` applies to the enclosing item.
                 let inner = usize::from(rest.get(1).is_some_and(|next| is(next, '!')));
                 let Some(TokenTree::Group(attribute)) = rest.get(1 + inner) else { return 1 };
                 let tokens: Vec<_> = attribute.stream().into_iter().collect();
@@ -180,7 +180,7 @@ impl Reader<'_> {
                     }
                     _ => 2,
                 },
-                // `pub(in …)` says who may see it.
+                // `pub(in …)` is a visibility, not a reference.
                 "pub" if matches!(rest.get(1), Some(TokenTree::Group(of)) if of.delimiter() == Delimiter::Parenthesis) => {
                     2
                 }
@@ -200,14 +200,14 @@ impl Reader<'_> {
             }
             n += 2;
         }
-        // A name alone is a variable, or was imported.
+        // A single name is a variable or an import.
         if path.len() > 1 {
             self.module(at).references.push((path, line));
         }
         n
     }
 
-    /// Reads a `use` behind that word; gives how many tokens it has.
+    /// Reads a `use` after the keyword; returns its number of tokens.
     fn import(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
         let end = rest.iter().position(|token| is(token, ';')).unwrap_or(rest.len());
         self.tree(&rest[..end], &[], at);
@@ -252,7 +252,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A macro that is named at the crate's root is a part of the module that it stands in.
+    /// A macro exported at the crate's root belongs to the module that defines it.
     fn exported_macro(&mut self, rest: &[TokenTree], at: &[String]) {
         if let [TokenTree::Ident(_), TokenTree::Punct(_), TokenTree::Ident(name), ..] = rest {
             let path = [&["crate".to_owned()], at, &[name.to_string()]].concat();
@@ -260,7 +260,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is compiled for tests alone; gives how many tokens it has.
+    /// Skips an item that is compiled only for tests; returns its number of tokens.
     fn skip_item(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
         let is_end = |token: &TokenTree| {
             is(token, ';') || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
@@ -284,7 +284,7 @@ fn is_path_separator(rest: &[TokenTree]) -> bool {
         if first.as_char() == ':' && first.spacing() == Spacing::Joint && is(second, ':'))
 }
 
-/// `cfg(test)`, and not `cfg(not(test))`.
+/// Whether the attribute is `cfg(test)`, but not `cfg(not(test))`.
 fn is_test(attribute: &[TokenTree]) -> bool {
     let text: String = attribute.iter().map(ToString::to_string).collect::<String>().split_whitespace().collect();
     text.contains("test") && !text.contains("not(test)")

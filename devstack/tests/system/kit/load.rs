@@ -1,4 +1,4 @@
-//! Devices that send, and the count of it all.
+//! Devices that send events, and checks of the effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 
 use super::System;
 
-/// How long a device rests behind an event that was accepted.
+/// How long a device pauses after an accepted event.
 const BETWEEN: Duration = Duration::from_millis(30);
 
 impl System {
-    /// Devices that send numbered events, one after the other, each until it is accepted.
+    /// Starts devices that send numbered events one after the other, each until it is accepted.
     pub(crate) fn load(self: &Arc<Self>, devices: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let senders = (0..devices).map(|n| {
@@ -46,12 +46,12 @@ impl System {
         sent
     }
 
-    /// Waits until every accepted event has had its one effect, and checks that it had no other, and
-    /// that it can be read.
+    /// Waits until every accepted event has had its effect, and checks that it had exactly one and can be
+    /// read.
     pub(crate) async fn settle(&self, load: &[Sent]) {
         self.settle_rows(load).await;
         for Sent { device, accepted, .. } in load {
-            // The fence comes behind the row, and where Redis was away, up to a second behind.
+            // The fence follows the row; after an outage of Redis, up to a second later.
             let read = async || {
                 let read: Value = self.get(device).await.unwrap().json().await.unwrap();
                 (&read["version"], &read["payload"]["n"]) == (&json!(accepted), &json!(accepted))
@@ -60,7 +60,7 @@ impl System {
         }
     }
 
-    /// The same without the reading.
+    /// The same without reads.
     pub(crate) async fn settle_rows(&self, load: &[Sent]) {
         let total: usize = load.iter().map(|sent| sent.accepted).sum();
         assert!(total > 0, "nothing was sent");

@@ -7,7 +7,7 @@ use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, Server, endpoint
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
-/// A server that a test has to itself, because it breaks it.
+/// A server that a test needs for itself, because it breaks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     Kafka,
@@ -15,7 +15,7 @@ pub(crate) enum Own {
     Redis,
 }
 
-/// Those of a test's own. All others are those that tests share.
+/// A test's own servers. The others are the shared ones.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     kafka: Option<Kafka>,
@@ -28,19 +28,19 @@ impl Servers {
         Self::start_with(own, None)
     }
 
-    /// All of its own, Kafka with a secured listener that takes this password.
+    /// All servers are the test's own; Kafka has a secured listener with this password.
     pub(crate) fn secured(password: &str) -> Self {
         Self::start_with(&[Own::Kafka, Own::Postgres, Own::Redis], Some(password))
     }
 
-    /// PostgreSQL and Redis of its own with TLS, Redis with these arguments more.
+    /// The test's own PostgreSQL and Redis with TLS; Redis gets these additional arguments.
     pub(crate) fn with_tls(certificates: &Certificates, of_redis: &[&str]) -> Self {
         let postgres = Some(Postgres::start_with_tls(certificates).unwrap());
         let redis = Some(Redis::start_with_tls(certificates, of_redis).unwrap());
         Self { postgres, redis, ..Self::default() }
     }
 
-    /// Where these have TLS: PostgreSQL's port, and Redis's.
+    /// The TLS ports of PostgreSQL and Redis.
     pub(crate) fn tls_ports(&self) -> (u16, u16) {
         (self.postgres().port, self.redis().tls_port.unwrap())
     }
@@ -64,7 +64,7 @@ impl Servers {
         if let Some(postgres) = &self.postgres {
             all.postgres_url = postgres.url();
             if self.redis.as_ref().is_some_and(|redis| redis.tls_port.is_some()) {
-                // The name that is certified.
+                // The name in the certificate.
                 all.postgres_url = all.postgres_url.replace("127.0.0.1", "localhost");
             }
         }
@@ -74,7 +74,7 @@ impl Servers {
         all
     }
 
-    /// By the name that metrics and logs have for it.
+    /// The server with this name in metrics and logs.
     pub(crate) fn named(&self, name: &str) -> Option<&Server> {
         match name {
             "Kafka" => Some(self.kafka()),
@@ -98,7 +98,7 @@ impl Servers {
 }
 
 pub(crate) async fn direct(redis: &str) -> MultiplexedConnection {
-    // On a busy machine it may take longer than the client's half second.
+    // On a busy machine an answer may take longer than the client's default of half a second.
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
     redis::Client::open(redis).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }

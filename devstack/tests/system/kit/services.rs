@@ -1,4 +1,4 @@
-//! Our own binaries.
+//! The services of a system.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -17,14 +17,14 @@ impl System {
         spawn_api(&self.scope, &self.with(more), &self.log_of("api"))
     }
 
-    /// One whose log this one reads, or does not.
+    /// An API whose log goes through a pipe that `reader` reads or leaves.
     pub(crate) fn api_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Api {
         let log = self.log_of("api");
         let env = api_env(&self.scope, &self.with(more));
         Api::start(env, |env| Service::spawn_read_by(reader, Program::Api, &[], env, &log))
     }
 
-    /// A log of its own for one more process.
+    /// A new log file for one more process.
     fn log_of(&self, what: &str) -> PathBuf {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         self.logs.join(format!("{what}-{number}.log"))
@@ -43,19 +43,19 @@ impl System {
         Running::start(env, |env| Service::spawn(Program::Worker, &["run"], env, &log))
     }
 
-    /// One whose log this one reads, or does not.
+    /// A worker whose log goes through such a pipe.
     pub(crate) fn worker_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Running {
         let (log, env) = (self.log_of("worker"), env(&self.scope, &self.with(more)));
         Running::start(env, |env| Service::spawn_read_by(reader, Program::Worker, &["run"], env, &log))
     }
 
-    /// Starts a command of the worker's binary, whose log this one reads, or does not.
+    /// Starts a command of the worker's binary whose log goes through such a pipe.
     pub(crate) fn command_read_by(&self, reader: &LogReader, args: &[&str]) -> Service {
         let log = self.log_of("command");
         Service::spawn_read_by(reader, Program::Worker, args, &env(&self.scope, &self.settings), &log).unwrap()
     }
 
-    /// Runs a command of the worker's binary to its end: whether it was a success, and what it wrote.
+    /// Runs a command of the worker's binary to its end; returns whether it succeeded, and its output.
     pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
         let log = self.log_of("command");
         let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
@@ -63,7 +63,7 @@ impl System {
     }
 }
 
-/// Whether the readiness of an API's internal port says that a server is down, and why.
+/// Whether the readiness on an API's internal port reports the server as down for this reason.
 pub(crate) async fn says_down(api: &Api, server: &str, why: &str) -> bool {
     let (status, body) = api.ready().await;
     let found = &body["dependencies"][server];
@@ -79,8 +79,8 @@ fn api_env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)
     [owned(&[("JWT_SECRET", SECRET)]), env(scope, settings)].concat()
 }
 
-/// The settings of a scope, and then these, which count where they name the same. On a busy machine Kafka may
-/// take longer than it has by default.
+/// The settings of a scope, overridden by these. The timeouts are longer than the defaults, because Kafka may
+/// be slow on a busy machine.
 pub(super) fn env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
     let patient = owned(&[("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s")]);
     scope.env().into_iter().chain(patient).chain(settings.iter().cloned()).collect()

@@ -1,4 +1,4 @@
-# A service on Fargate: its task definition, its log, how it rolls, how many there may be.
+# A service on Fargate: task definition, log, deployment and scaling limits.
 
 resource "aws_cloudwatch_log_group" "this" {
   name              = "/${var.project}/${var.name}"
@@ -47,7 +47,7 @@ locals {
         awslogs-group         = aws_cloudwatch_log_group.this.name
         awslogs-region        = var.region
         awslogs-stream-prefix = var.name
-        # A log that is away must not stop the service.
+        # An unavailable log must not block the service.
         mode            = "non-blocking"
         max-buffer-size = "4m"
       }
@@ -71,7 +71,7 @@ resource "aws_ecs_service" "this" {
     rollback = true
   }
 
-  # One task is never on Spot; of those above it, a fifth (docs/adr/0011-fargate-spot.md).
+  # The first task is never on Spot; of the others, a fifth is not either (docs/adr/0011-fargate-spot.md).
   capacity_provider_strategy {
     capacity_provider = "FARGATE"
     base              = 1
@@ -98,7 +98,7 @@ resource "aws_ecs_service" "this" {
   }
 
   lifecycle {
-    # Deploys choose the revision, scaling the number.
+    # Deployments set the revision, and autoscaling sets the number of tasks.
     ignore_changes = [task_definition, desired_count]
   }
 }

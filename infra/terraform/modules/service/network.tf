@@ -1,5 +1,5 @@
-# In: nothing, unless the caller adds a rule. Out: Kafka, PostgreSQL, Redis, and HTTPS, which is AWS,
-# the issuer of tokens and the receiver of traces.
+# Inbound: nothing, unless the caller adds a rule. Outbound: Kafka, PostgreSQL, Redis, and HTTPS to AWS, the token
+# issuer and the trace collector.
 
 resource "aws_security_group" "this" {
   name        = "${var.project}-${var.name}"

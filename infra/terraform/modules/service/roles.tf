@@ -1,5 +1,5 @@
-# The execution role is ECS' own, to start the task: it may pull this image, read these secrets and
-# write this log. The task role is the service's, which calls nothing of AWS, and so may nothing.
+# ECS uses the execution role to start the task: it may pull this image, read these secrets and write this log.
+# The service itself has the task role, which has no rights, because the service makes no AWS calls.
 
 data "aws_caller_identity" "current" {}
 
@@ -61,7 +61,7 @@ data "aws_iam_policy_document" "execution" {
     sid       = "Key"
     actions   = ["kms:Decrypt"]
     resources = [var.kms_key_arn]
-    # For the secrets; ECR and the log use the key with rights of their own.
+    # Only for the secrets; ECR and the log use the key with their own rights.
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
