@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::process::{everyone, owner_is_dead, send, this};
 
-/// A file in a stack's folder that keeps it from being removed.
+/// A file in a stack's folder that prevents its removal.
 const KEEP: &str = "keep";
 /// A link in a stack's folder to data that had to be placed elsewhere.
 pub(crate) const ELSEWHERE: &str = "elsewhere";

@@ -1,10 +1,9 @@
 //! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free ports of
 //! 127.0.0.1, with their data under `target/devstack`. They are removed when their owner ends.
 //!
-//! A test asks for a [`Scope`], which is its own database, topic names, group and key prefix on
-//! the servers that all tests share ([`endpoints`]). A test that breaks servers starts its own
-//! [`Stack`], whose [`Server`]s can be stopped, killed, frozen and started again. A [`Service`]
-//! is one of our own two binaries, run against either.
+//! A test creates a [`Scope`]: its own database, topic names, group and key prefix on the shared servers
+//! ([`endpoints`]). A test that breaks servers starts its own [`Stack`], whose [`Server`]s can be stopped,
+//! killed, frozen and restarted. A [`Service`] is one of our two binaries, run against either.
 //!
 //! Everything here is synchronous: threads and processes. No child outlives this process, not
 //! even when it is killed (see `spawn`).

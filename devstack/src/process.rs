@@ -56,7 +56,7 @@ impl Process {
     /// Freezes it and all its descendants; the parent first, so that it cannot start more.
     pub fn freeze(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
-            return Ok(()); // its number may be another's by now
+            return Ok(()); // its pid may have been reused
         }
         self.signal(Signal::STOP)?;
         settle(self.pid);
@@ -70,7 +70,7 @@ impl Process {
     /// Resumes it and all its descendants.
     pub fn thaw(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
-            return Ok(()); // its number may be another's by now
+            return Ok(()); // its pid may have been reused
         }
         for pid in descendants(self.pid) {
             send(pid, Signal::CONT)?;
@@ -81,7 +81,7 @@ impl Process {
     /// Kills it and all its descendants at once, like a crash of the machine, and waits.
     pub(crate) fn kill_tree(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
-            return Ok(()); // its number may be another's by now
+            return Ok(()); // its pid may have been reused
         }
         self.freeze()?;
         let below = descendants(self.pid);

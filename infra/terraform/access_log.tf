@@ -2,11 +2,11 @@
 # (ACCESS_LOG=errors), and has no requests that never reached a task.
 
 resource "aws_s3_bucket" "access_log" {
-  # checkov:skip=CKV_AWS_18:this is the log; a log of who reads it is CloudTrail's
-  # checkov:skip=CKV_AWS_21:each object is written once, under a name of its own, and expires
+  # checkov:skip=CKV_AWS_18:this bucket is the log; CloudTrail records the reads of it
+  # checkov:skip=CKV_AWS_21:each object has a unique name, is written once, and expires
   # checkov:skip=CKV_AWS_144:a log that is kept for weeks needs no second region
-  # checkov:skip=CKV_AWS_145:the load balancer writes with keys of S3's own alone (SSE-S3)
-  # checkov:skip=CKV2_AWS_62:nobody waits for an object
+  # checkov:skip=CKV_AWS_145:the load balancer can write only with S3's own keys (SSE-S3)
+  # checkov:skip=CKV2_AWS_62:nothing reacts to new objects
   bucket = "${var.name}-access-log-${data.aws_caller_identity.current.account_id}"
 }
 

@@ -1,5 +1,5 @@
-# Redis: a primary with a replica, or a cluster of such shards (var.cache_shards). No snapshots: a cache that comes back
-# with older data breaks the promise that a read is never older than the fence.
+# Redis: a primary with a replica, or a cluster of such shards (var.cache_shards). No snapshots: a cache restored from
+# older data would break the promise that a read is never older than the fence.
 
 locals {
   is_cache_cluster = var.cache_shards != null

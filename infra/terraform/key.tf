@@ -12,7 +12,7 @@ resource "aws_kms_alias" "main" {
 }
 
 data "aws_iam_policy_document" "key" {
-  # checkov:skip=CKV_AWS_109:a key's policy speaks of this one key only; without this nobody could administer it
+  # checkov:skip=CKV_AWS_109:a key policy applies to this key only; without this statement no one could administer it
   # checkov:skip=CKV_AWS_111:as above
   # checkov:skip=CKV_AWS_356:as above, "*" is the key itself in a key's policy
   statement {

@@ -10,7 +10,7 @@ output "github_variables" {
     # All services of an image, separated by blanks; a deploy updates each.
     ECS_SERVICES_API    = join(" ", [for name in keys(local.api_services) : module.service[name].service_name])
     ECS_SERVICES_WORKER = join(" ", [for name in keys(local.worker_services) : module.service[name].service_name])
-    # `setup` runs beside this one.
+    # `setup` runs in this service's network.
     ECS_SERVICE_SETUP         = module.service["worker-service"].service_name
     ECS_TASK_DEFINITION_SETUP = aws_ecs_task_definition.setup.family
   }

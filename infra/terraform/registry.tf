@@ -1,5 +1,5 @@
 resource "aws_ecr_repository" "service" {
-  # checkov:skip=CKV_AWS_51:`latest` and `buildcache` move; what runs is named by its digest, which cannot
+  # checkov:skip=CKV_AWS_51:`latest` and `buildcache` move; deployments use the digest, which cannot
   for_each             = toset(["api", "worker"])
   name                 = "${var.name}/${each.key}"
   image_tag_mutability = "MUTABLE"

@@ -105,8 +105,8 @@ pub(crate) fn of_wire(mark: &str) -> Letter {
 
 const REFUSED: &str = "SQLSTATE P0001: refused";
 
-/// A device with three events, of which the last two were posted at once, and one that was never
-/// acknowledged; a refused one with a dead letter; poison, reads and commits.
+/// A device with three acknowledged events, the last two from one post, and a fourth without an acknowledgement; a
+/// refused device with a dead letter; poison, reads and commits.
 pub(crate) fn whole() -> (History, End) {
     let history = History {
         sent: BTreeMap::from([

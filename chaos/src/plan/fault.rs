@@ -112,14 +112,14 @@ pub const APIS: usize = 2;
 /// The number of proxy sets that the workers share, alternating.
 pub const WORKERS_WAYS: usize = 2;
 
-/// Whom a fault between services and a server concerns.
+/// The services that a fault of a connection affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
     All,
     Apis,
     Workers,
-    /// Those of one way: an API alone, or every other worker.
+    /// The services of one proxy set: one API, or every other worker.
     One(usize),
 }
 

@@ -209,8 +209,7 @@ fn every_alert_has_its_section_and_its_test_and_every_query_asks_for_what_there_
     }
 }
 
-/// The likely metric names in a query: two words or more, before a selector, a range or the end of an
-/// operand.
+/// The metric names in a text of queries, recognised by their last word.
 fn names(text: &str) -> BTreeSet<String> {
     let functions = ["histogram_quantile", "humanize_duration", "ratio_rate"];
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';
