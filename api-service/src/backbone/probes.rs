@@ -97,7 +97,7 @@ struct Topic<'a> {
     producer: &'a Producer,
     ask_at: Instant,
     warning: Option<&'static str>,
-    /// A request for its settings has failed, and was logged.
+    /// The last request for its settings failed, and was logged.
     refused: bool,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Topic<'a> {
     async fn ask(&mut self, settings: &ClientConfig) {
         match setup::write_limits(settings, self.producer.topic()).await {
             Ok(limits) => {
-                self.ask_at = Instant::now() + ASK_ANEW;
+                (self.refused, self.ask_at) = (false, Instant::now() + ASK_ANEW);
                 self.producer.learn(limits.max_message_bytes);
                 self.warning = warning_of(&limits);
             }
