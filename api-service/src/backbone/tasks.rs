@@ -16,7 +16,7 @@ pub type RunTask = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 pub async fn keep_running(task: &'static str, run: RunTask) {
     // The panic hook has logged the place already.
     while AssertUnwindSafe(run()).catch_unwind().await.is_err() {
-        tracing::error!(task, "a task panicked: it begins again");
+        tracing::error!(task, "a task panicked: it restarts");
         tokio::time::sleep(RESTART_DELAY).await;
     }
     tracing::error!(task, "a task has ended by itself");

@@ -58,8 +58,8 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
 
 #[tokio::test]
 async fn where_kafka_does_not_say_its_limit_a_refused_batch_is_sent_in_parts() {
-    // librdkafka's mock broker does not return settings, and can be told to refuse: as a broker whose topic has a
-    // smaller `max.message.bytes`, and as a broker before Kafka 4 whose topic has a smaller `segment.bytes`.
+    // librdkafka's mock broker returns no settings. The test makes it refuse batches with the error of a topic with a
+    // smaller `max.message.bytes`, and with the error of a topic with a smaller `segment.bytes` before Kafka 4.
     for (name, refusal) in [
         ("never_told", RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE),
         ("never_told_segment", RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE),

@@ -174,7 +174,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Sleeps, unless the runner is told to stop.
+    /// Sleeps, or returns early when the runner has to stop.
     async fn sleep(&self, duration: Duration) {
         self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
     }

@@ -23,7 +23,7 @@ use super::reports::{Reports, Waiting};
 
 /// How long a replaced client may take to settle its records, beyond the message timeout, after which it holds none.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a failed client is told to return the records that came into its queue meanwhile.
+/// How often the queue of a failed client is purged: records may still enter it.
 const PURGE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long Kafka may take to return the limit of a batch.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);

@@ -19,7 +19,7 @@ use crate::scheduler::Scheduler;
 /// commits an offset once, and does not notice if the broker loses it.
 const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
-/// By this time the broker has told the client if the log does not have the offset that it requested.
+/// If the log does not have the requested offset, the broker has said so within this time.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The offsets of a partition.
