@@ -169,7 +169,7 @@ def svg():
     title = "An event goes from a device to the API, to Kafka, to a worker, to PostgreSQL and Redis; reads are served from there"
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">',
-        "<!-- Drawn by docs/architecture.svg.py; `make picture` draws it anew. -->",
+        "<!-- Drawn by docs/architecture.svg.py; `make picture` redraws it. -->",
         f"<title>{title}</title>",
         f"<style>\n  svg {{ {scheme(LIGHT)} }}",
         f"  @media (prefers-color-scheme: dark) {{ svg {{ {scheme(DARK)} }} }}{STYLE}</style>",

@@ -13,16 +13,16 @@ use crate::serve::Kind;
 use crate::usage::Meter;
 
 const SECRET: &str = "the secret of a measurement, long enough";
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) struct Bed {
+pub(crate) struct TestBed {
     pub(crate) stack: Stack,
     pub(crate) runtime: Runtime,
     pub(crate) folder: PathBuf,
     pub(crate) token: String,
 }
 
-impl Bed {
+impl TestBed {
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         let stack = Stack::start()?;
         let bed = Self {
@@ -58,16 +58,16 @@ impl Bed {
 
 /// The services of one row, with their own topics, database and cache keys.
 pub(crate) struct Site<'a> {
-    pub(crate) bed: &'a Bed,
+    pub(crate) bed: &'a TestBed,
     pub(crate) scope: Scope,
     name: &'static str,
 }
 
 impl<'a> Site<'a> {
-    pub(crate) fn new(bed: &'a Bed, name: &'static str) -> anyhow::Result<Self> {
+    pub(crate) fn new(bed: &'a TestBed, name: &'static str) -> anyhow::Result<Self> {
         let site = Self { bed, scope: Scope::on(&bed.stack.endpoints(), name)?, name };
         let setup = site.spawn(Program::Worker, &["setup"], &[])?;
-        ensure!(setup.wait(PATIENCE)?.success(), "setup failed:\n{}", setup.log());
+        ensure!(setup.wait(TIMEOUT)?.success(), "setup failed:\n{}", setup.log());
         Ok(site)
     }
 
@@ -95,9 +95,9 @@ impl<'a> Site<'a> {
         self.spawn(Program::Worker, &["run"], more)
     }
 
-    pub(crate) fn until_caught_up(&self, patience: Duration) -> anyhow::Result<()> {
+    pub(crate) fn until_caught_up(&self, timeout: Duration) -> anyhow::Result<()> {
         let Scope { endpoints, input_topic, group, .. } = &self.scope;
-        devstack::until_caught_up(&endpoints.kafka_brokers, input_topic, group, patience)
+        devstack::until_caught_up(&endpoints.kafka_brokers, input_topic, group, timeout)
     }
 
     pub(crate) fn sql(&self, statement: &str) -> anyhow::Result<String> {
@@ -140,7 +140,7 @@ pub(crate) fn meter(service: &Service) -> Meter {
 
 pub(crate) fn end(service: &Service) -> anyhow::Result<ExitStatus> {
     service.terminate()?;
-    service.wait(PATIENCE)
+    service.wait(TIMEOUT)
 }
 
 /// A running ceiling: one of our bare servers, in its own process.
@@ -165,6 +165,6 @@ impl Bare {
 
 fn listening(port: u16) -> anyhow::Result<()> {
     let listens = || Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    asked(PATIENCE, Duration::from_millis(20), listens)?.with_context(|| format!("nothing listens on port {port}"))?;
+    asked(TIMEOUT, Duration::from_millis(20), listens)?.with_context(|| format!("nothing listens on port {port}"))?;
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Latency {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct WrkResult {
     requests: f64,
     microseconds: f64,
     failed: u64,
@@ -88,7 +88,7 @@ impl<'a> Load<'a> {
             .args(self.content_type);
         let (output, usage) = run("wrk", command)?;
         let line = output.lines().find_map(|line| line.strip_prefix("RESULT ")).context(output.clone())?;
-        let told: Told = serde_json::from_str(line)?;
+        let told: WrkResult = serde_json::from_str(line)?;
         ensure!(told.failed == 0 && told.requests > 0.0, "requests failed: {output}");
         Ok(Outcome {
             rate: told.requests / told.microseconds * 1e6,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 use crate::report::Report;
 use crate::rows::Row;
 
@@ -84,10 +84,10 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-fn start(folder: &Path) -> anyhow::Result<Bed> {
+fn start(folder: &Path) -> anyhow::Result<TestBed> {
     std::fs::create_dir_all(folder)?;
     println!("starting Kafka, PostgreSQL and Redis");
-    Bed::start(folder)
+    TestBed::start(folder)
 }
 
 fn exit(holds: bool) -> ExitCode {

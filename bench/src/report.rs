@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::bed::Bed;
+use crate::bed::TestBed;
 use crate::load::Latency;
 use crate::rounds::Series;
 use crate::usage::{self, Usage};
@@ -60,7 +60,7 @@ impl Figure {
 }
 
 impl Report {
-    pub(crate) fn new(bed: &Bed) -> anyhow::Result<Self> {
+    pub(crate) fn new(bed: &TestBed) -> anyhow::Result<Self> {
         let ask = |name: &str| devstack::psql(&bed.stack.postgres.url(), &format!("SHOW {name}"));
         let mut settings = vec![
             format!("PostgreSQL {}", ask("server_version")?),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::Scale;
-use crate::bed::{Api, Bare, Bed};
+use crate::bed::{Api, Bare, TestBed};
 use crate::load::{Load, Outcome};
 use crate::report::Figure;
 use crate::rounds::Series;
@@ -57,7 +57,7 @@ impl Row {
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
-    pub(crate) fn measure(self) -> fn(&Bed, &Scale) -> anyhow::Result<Vec<Figure>> {
+    pub(crate) fn measure(self) -> fn(&TestBed, &Scale) -> anyhow::Result<Vec<Figure>> {
         match self {
             Self::Post => post::measure,
             Self::Batch => batch::measure,
@@ -74,7 +74,7 @@ impl Row {
 }
 
 /// Loads the API as fast as it answers, and measures the usage of every process.
-fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Result<(Outcome, Vec<Usage>)> {
+fn saturate(bed: &TestBed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Result<(Outcome, Vec<Usage>)> {
     let meters = bed.meters(&[&api.service]);
     let outcome = load.saturate(time)?;
     let mut usages: Vec<_> = meters.iter().map(Meter::read).collect();
@@ -85,7 +85,7 @@ fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Re
 /// Measures the API and two bare servers under the same saturating load; then the API's latency at a rate below
 /// saturation.
 fn beside<'a>(
-    bed: &Bed,
+    bed: &TestBed,
     scale: &Scale,
     name: &str,
     api: &'a Api,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::bed::{Bed, Site, end, meter};
+use crate::bed::{Site, TestBed, end, meter};
 use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
@@ -76,7 +76,7 @@ impl Course {
 }
 
 /// Runs the soak; returns whether every measure has held its level since the tenth sample.
-pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Result<bool> {
+pub(crate) fn run(bed: &TestBed, settings: &Settings, folder: &Path) -> anyhow::Result<bool> {
     let time = Duration::from_secs(settings.seconds.into()) / u32::try_from(SAMPLES)?;
     let retention = (time * RETENTION_SAMPLES).max(LEAST_RETENTION);
     println!("{SAMPLES} times {} s at 1,000 events/s; EVENTS_RETENTION={}s", time.as_secs(), retention.as_secs());

@@ -22,7 +22,7 @@ pub use self::wire::{MARK, WIRE_RECORDS};
 use crate::history::{Bounds, History, Span, WorkerAway};
 use crate::load::lock;
 use crate::plan::{Fault, Step};
-use crate::world::{STORE_TIMEOUT, TTL, Way, World};
+use crate::world::{Proxies, STORE_TIMEOUT, TTL, World};
 
 const ORDERLY_END: Duration = Duration::from_secs(30);
 pub const BOUNDS: Bounds = Bounds {
@@ -88,15 +88,15 @@ impl Injection<'_> {
             Fault::KillKafka => self.restart(kafka, Server::kill),
             Fault::StopKafka => self.restart(kafka, Server::stop),
             Fault::FreezeKafka => self.freeze(kafka),
-            Fault::CutKafka => self.cut(|way| &way.kafka),
-            Fault::SlowKafka => self.slow(|way| &way.kafka, Duration::from_millis(50)),
+            Fault::CutKafka => self.cut(|proxies| &proxies.kafka),
+            Fault::SlowKafka => self.slow(|proxies| &proxies.kafka, Duration::from_millis(50)),
             Fault::KillPostgres | Fault::LosePostgres => {
                 self.postgres_away(|| self.restart(world.postgres(), Server::kill))
             }
             Fault::StopPostgres => self.postgres_away(|| self.restart(world.postgres(), Server::stop)),
             Fault::FreezePostgres => self.postgres_away(|| self.freeze(world.postgres())),
-            Fault::CutPostgres => self.postgres_away(|| self.cut(|way| &way.postgres)),
-            Fault::SlowPostgres => self.slow(|way| &way.postgres, Duration::from_millis(50)),
+            Fault::CutPostgres => self.postgres_away(|| self.cut(|proxies| &proxies.postgres)),
+            Fault::SlowPostgres => self.slow(|proxies| &proxies.postgres, Duration::from_millis(50)),
             Fault::FailOverPostgres => self.fail_over_postgres(),
             // The services do not read from a read-only server either.
             Fault::ReadOnlyPostgres => self.postgres_away(|| {
@@ -113,11 +113,11 @@ impl Injection<'_> {
             Fault::KillRedis => self.redis_away(|| self.restart(world.redis().0, Server::kill)),
             Fault::StopRedis => self.redis_away(|| self.restart(world.redis().0, Server::stop)),
             Fault::FreezeRedis => self.redis_away(|| self.freeze(world.redis().0)),
-            Fault::CutRedis if step.whom.has_workers() => self.redis_away(|| self.cut(|way| &way.redis)),
+            Fault::CutRedis if step.target.has_workers() => self.redis_away(|| self.cut(|proxies| &proxies.redis)),
             // Only workers defer fences.
-            Fault::CutRedis => self.cut(|way| &way.redis),
+            Fault::CutRedis => self.cut(|proxies| &proxies.redis),
             // A slow Redis does not make a worker defer fences.
-            Fault::SlowRedis => self.slow(|way| &way.redis, Duration::from_millis(30)),
+            Fault::SlowRedis => self.slow(|proxies| &proxies.redis, Duration::from_millis(30)),
             Fault::SwapRedis => self.swap_redis(),
             Fault::Poison => kafka::poison(world, history, step.choice),
             Fault::WireRecords => wire::write(world, history, step.choice),
@@ -179,14 +179,14 @@ impl Injection<'_> {
         server.thaw()
     }
 
-    fn cut(&self, proxy: fn(&Way) -> &Proxy) -> anyhow::Result<()> {
+    fn cut(&self, proxy: fn(&Proxies) -> &Proxy) -> anyhow::Result<()> {
         self.between(proxy, Proxy::cut);
         self.lasts();
         self.between(proxy, Proxy::mend);
         Ok(())
     }
 
-    fn slow(&self, proxy: fn(&Way) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
+    fn slow(&self, proxy: fn(&Proxies) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
         self.between(proxy, |proxy| proxy.slow(delay));
         self.lasts();
         self.between(proxy, Proxy::mend);
@@ -194,8 +194,8 @@ impl Injection<'_> {
     }
 
     /// Does this to the proxies between a server and the affected services.
-    fn between(&self, proxy: fn(&Way) -> &Proxy, work: impl Fn(&Proxy)) {
-        self.world.ways_of(self.step.whom).for_each(|way| work(proxy(way)));
+    fn between(&self, proxy: fn(&Proxies) -> &Proxy, work: impl Fn(&Proxy)) {
+        self.world.proxies_of(self.step.target).for_each(|proxies| work(proxy(proxies)));
     }
 
     fn redis_away(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
@@ -261,8 +261,8 @@ fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Repeats the work until it succeeds, or returns the last error after this time.
-fn within<T>(patience: Duration, work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let deadline = Instant::now() + patience;
+fn within<T>(timeout: Duration, work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + timeout;
     loop {
         match work() {
             Ok(done) => return Ok(done),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use devstack::{committed, psql, read_topic};
+use anyhow::{Context as _, ensure};
+use devstack::{committed, psql, read_topic, stable_ends};
 use shared::cache::Loaded;
 use shared::devices::queries;
 use shared::kafka::{Header, Record as KafkaRecord};
@@ -21,7 +21,8 @@ use crate::world::World;
 const QUIET: Duration = Duration::from_secs(120);
 
 /// Waits until the group has committed the whole log, however long a busy machine takes. Returns the
-/// partitions that no longer make progress. Blocks.
+/// partitions that no longer make progress. Fails if one of them is behind an open transaction, because nobody can
+/// judge events that cannot be read yet. Blocks.
 pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let scope = &world.scope;
     let mut told = Instant::now();
@@ -36,6 +37,15 @@ pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
                     moved.entry(*partition).or_insert((*committed, told));
                 }
                 if left.is_empty() || moved.values().any(|(_, since)| since.elapsed() > QUIET) {
+                    let stable = stable_ends(&scope.endpoints.kafka_brokers, &scope.input_topic)?;
+                    for (partition, (committed, end)) in &left {
+                        let readable = stable.get(partition).context("the partition has no end")?;
+                        ensure!(
+                            committed < readable,
+                            "partition {partition}: all {committed} records that can be read are committed; a transaction \
+                             of another producer is open, and the log ends at {end}"
+                        );
+                    }
                     return Ok(left);
                 }
             }

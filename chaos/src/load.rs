@@ -20,9 +20,9 @@ pub const DEVICES: usize = 24;
 const READERS: usize = 6;
 /// The client timeout of half the readers: they give up and read another resource, so that cache hits are
 /// read even while misses wait for PostgreSQL.
-const HASTY: Duration = Duration::from_millis(500);
+const SHORT_CLIENT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The client timeout of the devices and of the other readers.
-const PATIENCE: Duration = Duration::from_secs(8);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The running devices and readers, and the history that they write.
 pub struct Load {
@@ -88,7 +88,7 @@ impl Load {
     pub fn start(world: &Arc<World>, plan: &Plan) -> anyhow::Result<Load> {
         let (mut sending, mut watching) = (Tasks::default(), Tasks::default());
         let sender = Client {
-            http: reqwest::Client::builder().timeout(PATIENCE).build()?,
+            http: reqwest::Client::builder().timeout(CLIENT_TIMEOUT).build()?,
             world: Arc::clone(world),
             history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ..History::default() })),
             counts: Arc::default(),
@@ -102,8 +102,8 @@ impl Load {
             sending.spawn(sender.clone().send(Device::new(n), random(n)));
         }
         for n in DEVICES..DEVICES + READERS {
-            let patience = if n % 2 == 0 { PATIENCE } else { HASTY };
-            watching.spawn(watcher.clone().read(patience, random(n)));
+            let timeout = if n % 2 == 0 { CLIENT_TIMEOUT } else { SHORT_CLIENT_TIMEOUT };
+            watching.spawn(watcher.clone().read(timeout, random(n)));
         }
         watching.spawn(watcher.watch_commits());
         let Client { history, counts, began, .. } = sender;

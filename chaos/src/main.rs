@@ -11,7 +11,7 @@ use chaos::plan::{Fault, Plan};
 use chaos::run;
 use clap::{Args, Parser, Subcommand};
 
-/// Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
+/// Injects faults while load runs, and checks that no event was lost or applied twice and no read was stale.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Settings {
@@ -23,20 +23,19 @@ struct Settings {
 
 #[derive(Debug, Args)]
 struct RunSettings {
-    /// How long.
+    /// The duration of the load, in seconds.
     #[arg(long, env = "CHAOS_SECONDS", default_value_t = 120)]
     seconds: u64,
-    /// What the schedule is made from; by chance where it is not given.
+    /// The seed of the schedule; a random one by default.
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
-    /// The schedule of `make test` instead, which has each kind of fault once, and a length of its own.
+    /// Runs the fixed schedule of `make test`, which has each kind of fault once and its own duration.
     #[arg(long)]
     by_hand: bool,
-    /// Of the schedule, these faults alone, to see what one of them does.
+    /// Runs only these faults of the schedule, to see what one of them does.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Fault>,
-    /// The folder for report, history and logs: `target/chaos` where it is not given. Runs side by side
-    /// need one each.
+    /// The folder for report, history and logs; `target/chaos` by default. Runs side by side need one each.
     #[arg(long, env = "CHAOS_OUT")]
     out: Option<PathBuf>,
 }

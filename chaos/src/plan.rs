@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde::Serialize;
 
-pub use self::fault::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
+pub use self::fault::{APIS, Fault, Target, Turn, WORKER_PROXIES};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -20,21 +20,21 @@ pub struct Step {
     pub at: Duration,
     pub lasts: Duration,
     /// The services it affects, if it is a fault of the connection to a server.
-    pub whom: Whom,
+    pub target: Target,
     /// A random number that selects one of several targets.
     pub choice: usize,
 }
 
 impl Step {
     fn draw(fault: Fault, at: Duration, lasts: Duration, random: &mut Rng) -> Self {
-        Self { fault, at, lasts, whom: Whom::draw(random), choice: random.usize(..1_000) }
+        Self { fault, at, lasts, target: Target::draw(random), choice: random.usize(..1_000) }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.fault.name())?;
-        if self.fault.has_whom() { write!(f, " ({})", self.whom) } else { Ok(()) }
+        if self.fault.has_target() { write!(f, " ({})", self.target) } else { Ok(()) }
     }
 }
 

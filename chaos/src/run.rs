@@ -11,7 +11,7 @@ use crate::faults::Happened;
 use crate::figures::Figures;
 use crate::history::{Span, file};
 use crate::load::{Counts, Load, lock};
-use crate::plan::{Plan, Whom};
+use crate::plan::{Plan, Target};
 use crate::report::Report;
 use crate::world::{ASSIGNED, World};
 use crate::{checker, faults, gather, least};
@@ -143,14 +143,14 @@ async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
 /// Stops the devices while the workers cannot reach Redis: no later event's fence then makes up for a deferred
 /// fence that is never sent.
 async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> anyhow::Result<()> {
-    let whom = Whom::Workers;
+    let target = Target::Workers;
     let from = load.elapsed();
-    say(load, &format!("cut-redis ({whom}), at last"));
-    world.ways_of(whom).for_each(|way| way.redis.cut());
+    say(load, &format!("cut-redis ({target}), at last"));
+    world.proxies_of(target).for_each(|proxies| proxies.redis.cut());
     tokio::time::sleep(before).await;
     end_sending(load).await?;
     tokio::time::sleep(before).await;
-    world.ways_of(whom).for_each(|way| way.redis.mend());
+    world.proxies_of(target).for_each(|proxies| proxies.redis.mend());
     lock(&load.history).redis_away.push(Span { from, to: load.elapsed() });
     Ok(())
 }

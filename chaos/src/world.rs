@@ -12,7 +12,7 @@ use devstack::{asked, port, psql, token};
 
 use crate::faults;
 use crate::load::lock;
-use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
+use crate::plan::{APIS, Fault, Target, WORKER_PROXIES};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub const TTL: Duration = Duration::from_secs(20);
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The proxies through which some of the services reach the servers.
-pub struct Way {
+pub struct Proxies {
     pub kafka: Proxy,
     pub postgres: Proxy,
     pub redis: Proxy,
@@ -40,7 +40,7 @@ pub struct World {
     pub token: String,
     pub scope: Scope,
     /// First one for each API, then the ones that the workers share.
-    pub ways: Vec<Way>,
+    pub proxies: Vec<Proxies>,
     /// The small disk of PostgreSQL's tables, if this machine may mount one; a fault fills it.
     pub disk: Option<SmallDisk>,
     /// Alternates with the stack's Redis as primary.
@@ -62,17 +62,21 @@ impl World {
     /// Starts everything, with two workers; the services' logs go into files in this folder.
     pub fn start(logs: &Path) -> anyhow::Result<World> {
         let stack = Stack::start()?;
-        let mut ways = Vec::new();
-        for kafka in stack.kafka.proxies(APIS + WORKERS_WAYS)? {
-            ways.push(Way { kafka, postgres: Proxy::to(stack.postgres.port)?, redis: Proxy::to(stack.redis.port)? });
+        let mut proxies = Vec::new();
+        for kafka in stack.kafka.proxies(APIS + WORKER_PROXIES)? {
+            proxies.push(Proxies {
+                kafka,
+                postgres: Proxy::to(stack.postgres.port)?,
+                redis: Proxy::to(stack.redis.port)?,
+            });
         }
-        let (second_redis, own_way) = (Redis::start(&[])?, Proxy::to(stack.postgres.port)?);
+        let (second_redis, own_proxy) = (Redis::start(&[])?, Proxy::to(stack.postgres.port)?);
         let mut scope = Scope::on(&stack.endpoints(), "chaos")?;
         let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
         if let Some(disk) = &disk {
             faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
         }
-        scope.database_url = port::replaced(&scope.database_url, own_way.port)?;
+        scope.database_url = port::replaced(&scope.database_url, own_proxy.port)?;
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
         psql(&scope.database_url, faults::REFUSE)?;
@@ -83,12 +87,12 @@ impl World {
             urls: Vec::new(),
             token: token::hs256(SECRET, "chaos", &["admin"], &[], Duration::from_secs(24 * 3600))?,
             scope,
-            ways,
+            proxies,
             disk,
             second_redis,
             redis_is_second: AtomicBool::new(false),
             successor: OnceLock::new(),
-            database: own_way,
+            database: own_proxy,
             stack,
             log_reader: LogReader::default(),
             started: AtomicUsize::new(0),
@@ -96,9 +100,9 @@ impl World {
             turns: Default::default(),
             logs: logs.to_owned(),
         };
-        for way in 0..APIS {
+        for index in 0..APIS {
             world.urls.push(format!("http://127.0.0.1:{}", port::free()));
-            world.apis.push(Mutex::new(world.start_api(way)?));
+            world.apis.push(Mutex::new(world.start_api(index)?));
         }
         world.add_worker()?;
         world.add_worker()?;
@@ -142,13 +146,13 @@ impl World {
     }
 
     /// The environment of the services that use these proxies.
-    fn env(&self, way: usize) -> anyhow::Result<Vec<(String, String)>> {
-        let way = self.ways.get(way).context("there is no such way")?;
+    fn env(&self, index: usize) -> anyhow::Result<Vec<(String, String)>> {
+        let proxies = self.proxies.get(index).context("there are no such proxies")?;
         let mut env = self.scope.env();
         env.extend(owned(&[
-            ("KAFKA_BROKERS", &format!("127.0.0.1:{}", way.kafka.port)),
-            ("DATABASE_URL", &port::replaced(&self.scope.database_url, way.postgres.port)?),
-            ("REDIS_URL", &format!("redis://127.0.0.1:{}", way.redis.port)),
+            ("KAFKA_BROKERS", &format!("127.0.0.1:{}", proxies.kafka.port)),
+            ("DATABASE_URL", &port::replaced(&self.scope.database_url, proxies.postgres.port)?),
+            ("REDIS_URL", &format!("redis://127.0.0.1:{}", proxies.redis.port)),
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
             ("DATABASE_TIMEOUT", &format!("{}s", STORE_TIMEOUT.as_secs())),
@@ -165,13 +169,13 @@ impl World {
     }
 
     /// The proxies that a fault affects.
-    pub fn ways_of(&self, whom: Whom) -> impl Iterator<Item = &Way> {
-        self.ways.iter().enumerate().filter(move |(way, _)| whom.has(*way)).map(|(_, way)| way)
+    pub fn proxies_of(&self, target: Target) -> impl Iterator<Item = &Proxies> {
+        self.proxies.iter().enumerate().filter(move |(index, _)| target.has(*index)).map(|(_, proxies)| proxies)
     }
 
     pub fn add_worker(&self) -> anyhow::Result<()> {
-        let way = APIS + self.started.load(Ordering::Relaxed) % WORKERS_WAYS;
-        let service = self.spawn(Program::Worker, &["run"], &self.env(way)?)?;
+        let index = APIS + self.started.load(Ordering::Relaxed) % WORKER_PROXIES;
+        let service = self.spawn(Program::Worker, &["run"], &self.env(index)?)?;
         self.put_worker(service);
         Ok(())
     }
@@ -230,9 +234,9 @@ impl World {
     }
 
     pub fn start_api(&self, choice: usize) -> anyhow::Result<Service> {
-        let way = choice % APIS;
-        let bind = self.urls.get(way).and_then(|url| url.strip_prefix("http://")).context("there is no API")?;
-        let mut env = self.env(way)?;
+        let index = choice % APIS;
+        let bind = self.urls.get(index).and_then(|url| url.strip_prefix("http://")).context("there is no API")?;
+        let mut env = self.env(index)?;
         env.extend(owned(&[("API_BIND", bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
         self.spawn(Program::Api, &[], &env)
     }

@@ -46,7 +46,7 @@ pub use containers::Containers;
 pub use dir::target as target_dir;
 pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
-pub use group::{await_coordinator, committed, until_caught_up};
+pub use group::{await_coordinator, committed, stable_ends, until_caught_up};
 pub use kafka::{Kafka, KafkaCluster, Secured};
 pub use log_pipe::LogReader;
 pub use pgbouncer::PgBouncer;

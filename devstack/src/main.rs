@@ -34,7 +34,7 @@ enum Command {
     Replay {
         /// The file.
         file: PathBuf,
-        /// Only so many of its lines.
+        /// At most this many lines.
         #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
         lines: usize,
         #[command(flatten)]
@@ -42,7 +42,7 @@ enum Command {
     },
     /// Looks through all that was logged in the last test run, for what must not be.
     Logs,
-    /// Writes the table of docs/settings.md anew, from what `--help` of both services says.
+    /// Rewrites the table of docs/settings.md from the `--help` of both services.
     Settings,
     /// Prints a token: a good one, or one that has to be refused.
     Token(cli::token::Token),

@@ -49,9 +49,9 @@ pub fn replaced(url: &str, port: u16) -> anyhow::Result<String> {
 }
 
 /// Sends this to a port of 127.0.0.1 and returns the whole answer until the other side closes.
-pub fn ask(port: u16, question: &str, patience: Duration) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
-    stream.set_read_timeout(Some(patience))?;
+pub fn ask(port: u16, question: &str, timeout: Duration) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(question.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

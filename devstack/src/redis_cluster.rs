@@ -13,7 +13,7 @@ use crate::{Redis, port};
 
 const NODES: [Range<u16>; 3] = [0..5461, 5461..10923, 10923..16384];
 /// A node waits two seconds before it considers its cluster usable; the rest is slack for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running cluster. Dropping it stops its nodes and removes their data.
 #[derive(Debug)]
@@ -71,8 +71,8 @@ impl RedisCluster {
                     .all(|line| info.lines().any(|found| found == *line))
             })
         };
-        asked(PATIENCE, Duration::from_millis(50), || Ok(self.nodes.iter().all(ok).then_some(())))?
-            .with_context(|| format!("the Redis cluster is not well within {PATIENCE:?}"))
+        asked(TIMEOUT, Duration::from_millis(50), || Ok(self.nodes.iter().all(ok).then_some(())))?
+            .with_context(|| format!("the Redis cluster is not well within {TIMEOUT:?}"))
     }
 }
 

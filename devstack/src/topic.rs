@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads all records that exist now.
 pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>) -> T) -> anyhow::Result<Vec<T>> {
@@ -19,7 +19,7 @@ pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let mut list = TopicPartitionList::new();
     // Rely on the client's end-of-partition event: the last offsets may be transaction markers, or missing.
     let mut left = BTreeSet::new();
@@ -28,7 +28,7 @@ pub fn read_topic<T>(brokers: &str, topic: &str, of: impl Fn(BorrowedMessage<'_>
         left.insert(partition.id());
     }
     consumer.assign(&list)?;
-    let (deadline, mut found) = (Instant::now() + PATIENCE, Vec::new());
+    let (deadline, mut found) = (Instant::now() + TIMEOUT, Vec::new());
     while !left.is_empty() {
         ensure!(Instant::now() < deadline, "{topic} is not read to its end: {left:?}");
         match consumer.poll(Duration::from_millis(100)) {

@@ -105,7 +105,7 @@ variable "database_capacity" {
 }
 
 variable "database_password_version" {
-  description = "Add one to have a new password, in the database and in its secret; then start both services anew (docs/operations.md)."
+  description = "Add one to have a new password, in the database and in its secret; then restart both services (docs/operations.md)."
   type        = number
   default     = 1
 }

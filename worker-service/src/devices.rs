@@ -100,7 +100,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
+    fn probe_event(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
         Event::of_nobody(nobody, payload)
     }
 }

@@ -141,7 +141,7 @@ impl<E> Scheduler<E> {
 
     /// The log continues at an earlier offset because the topic was recreated. Only for a scheduler that
     /// [is empty](Self::is_empty), so that no offset is ambiguous.
-    pub fn begin_anew(&mut self) {
+    pub fn restart(&mut self) {
         self.watermark = Watermark::default();
     }
 

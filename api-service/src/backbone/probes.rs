@@ -20,11 +20,11 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longer than the store waits for a connection and looks for the cause of a failure, so that its error is reported.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often at most a dependency that stays down is logged again because its error changed.
-const TELL_AGAIN: Duration = Duration::from_secs(30);
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The retry interval while Kafka does not return the topic's settings.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// The interval after it did: an operator may change them.
-const ASK_ANEW: Duration = Duration::from_secs(300);
+const RETRY_REFUSED_AFTER: Duration = Duration::from_secs(300);
 
 pub struct Probes {
     /// Only for metadata; it never consumes.
@@ -69,7 +69,7 @@ impl Probes {
 }
 
 async fn kafka(probes: &Probes, producers: &[Producer]) {
-    let mut state = Told::new("Kafka", |all| &mut all.kafka);
+    let mut state = DependencyState::new("Kafka", |all| &mut all.kafka);
     let mut topics: Vec<Topic<'_>> = producers.iter().map(Topic::new).collect();
     loop {
         let mut all_writable = Ok(());
@@ -110,7 +110,7 @@ impl<'a> Topic<'a> {
     async fn ask(&mut self, settings: &ClientConfig) {
         match setup::write_limits(settings, self.producer.topic()).await {
             Ok(limits) => {
-                (self.refused, self.ask_at) = (false, Instant::now() + ASK_ANEW);
+                (self.refused, self.ask_at) = (false, Instant::now() + RETRY_REFUSED_AFTER);
                 self.producer.learn(limits.max_message_bytes);
                 self.warning = warning_of(&limits);
             }
@@ -143,7 +143,7 @@ fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
 }
 
 async fn postgres(probes: &Probes) {
-    let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
+    let mut state = DependencyState::new("PostgreSQL", |all| &mut all.postgres);
     loop {
         let found = timeout(STORE_TIMEOUT, probes.store.check()).await;
         let late = |_| anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server());
@@ -153,7 +153,7 @@ async fn postgres(probes: &Probes) {
 }
 
 async fn redis(probes: &Probes) {
-    let mut state = Told::new("Redis", |all| &mut all.redis);
+    let mut state = DependencyState::new("Redis", |all| &mut all.redis);
     loop {
         let asked = probes.cache.answering().await;
         let found = match (asked.answering, asked.nodes) {
@@ -165,13 +165,13 @@ async fn redis(probes: &Probes) {
     }
 }
 
-struct Told {
+struct DependencyState {
     name: &'static str,
     place: fn(&mut Dependencies) -> &mut Dependency,
     before: Option<(Dependency, Instant)>,
 }
 
-impl Told {
+impl DependencyState {
     fn new(name: &'static str, place: fn(&mut Dependencies) -> &mut Dependency) -> Self {
         Self { name, place, before: None }
     }
@@ -184,7 +184,7 @@ impl Told {
         };
         health.note(|all| *(self.place)(all) = now.clone());
         metrics::gauge!("dependency_up", "dependency" => self.name).set(if now.up { 1.0 } else { 0.0 });
-        if self.before.as_ref().is_some_and(|(before, at)| is_told(before, &now, at.elapsed())) {
+        if self.before.as_ref().is_some_and(|(before, at)| is_logged(before, &now, at.elapsed())) {
             return;
         }
         match (&now.error, now.warning) {
@@ -197,8 +197,8 @@ impl Told {
 }
 
 /// Whether the log has this already: `before` was logged `ago` earlier.
-fn is_told(before: &Dependency, now: &Dependency, ago: Duration) -> bool {
-    (before.up, before.warning) == (now.up, now.warning) && (before.error == now.error || ago < TELL_AGAIN)
+fn is_logged(before: &Dependency, now: &Dependency, ago: Duration) -> bool {
+    (before.up, before.warning) == (now.up, now.warning) && (before.error == now.error || ago < LOG_AGAIN_AFTER)
 }
 
 #[cfg(test)]
@@ -209,10 +209,10 @@ mod tests {
     fn a_change_is_told_at_once_and_another_reason_now_and_then() {
         let up = Dependency { up: true, ..Dependency::default() };
         let down = |error: &str| Dependency { error: Some(error.to_owned()), ..Dependency::default() };
-        let (soon, late) = (Duration::from_secs(2), TELL_AGAIN);
-        assert!(is_told(&up, &up, late) && !is_told(&up, &down("a"), soon) && !is_told(&down("a"), &up, soon));
-        assert!(!is_told(&up, &Dependency { warning: Some("w"), ..up.clone() }, soon));
-        assert!(is_told(&down("a"), &down("a"), late), "nothing is new");
-        assert!(is_told(&down("a"), &down("b"), soon) && !is_told(&down("a"), &down("b"), late));
+        let (soon, late) = (Duration::from_secs(2), LOG_AGAIN_AFTER);
+        assert!(is_logged(&up, &up, late) && !is_logged(&up, &down("a"), soon) && !is_logged(&down("a"), &up, soon));
+        assert!(!is_logged(&up, &Dependency { warning: Some("w"), ..up.clone() }, soon));
+        assert!(is_logged(&down("a"), &down("a"), late), "nothing is new");
+        assert!(is_logged(&down("a"), &down("b"), soon) && !is_logged(&down("a"), &down("b"), late));
     }
 }

@@ -15,10 +15,10 @@ use super::collapse::Collapse;
 use super::{Loaded, Source};
 
 /// The result of a flight: the state, and its source.
-type Landed = Result<(Loaded, Source), Failure>;
+type FlightResult = Result<(Loaded, Source), Failure>;
 
 /// A flight to wait for; `None` if it panicked.
-type Flight = Shared<BoxFuture<'static, Option<Landed>>>;
+type Flight = Shared<BoxFuture<'static, Option<FlightResult>>>;
 
 /// The flights of this process, by lease.
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 use self::answer::{Batch, Refusal};
 use super::format::BatchFormat;
 use super::named::named;
-use super::request_reader::Intake;
+use super::request_reader::ReadRequest;
 use super::trace::Publishing;
 use super::{Admission, Endpoint, Ingest, Item, about, acknowledged};
 use crate::http::problem::{Code, Problem};
@@ -32,12 +32,12 @@ pub(crate) async fn submit<I: Ingest>(
     State(endpoint): State<Arc<Endpoint<I>>>,
     request: Request,
 ) -> Result<Response, Response> {
-    let mut intake = Intake::read(&endpoint, request, MAX_BODY, 0, BatchFormat::of).await?;
+    let mut intake = ReadRequest::read(&endpoint, request, MAX_BODY, 0, BatchFormat::of).await?;
     let answer = accept(&endpoint, &mut intake).await.map_err(IntoResponse::into_response)?;
     Ok(response_budget::within(intake.room, answer).await)
 }
 
-async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
+async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut ReadRequest<BatchFormat>) -> Result<Response, Problem> {
     let Endpoint { ingest, producer, given } = endpoint;
     let items = Items::of(intake.format, &intake.bytes);
     // A body that is not a batch costs one, like a body that is not an event.

@@ -21,7 +21,7 @@ use crate::http::rate::Kind;
 use crate::http::{body, encoding, request_id};
 
 /// An admitted submission with its whole body. It holds its memory until the response.
-pub(super) struct Intake<F> {
+pub(super) struct ReadRequest<F> {
     pub(super) parts: Parts,
     pub(super) caller: Arc<Caller>,
     pub(super) format: F,
@@ -33,7 +33,7 @@ pub(super) struct Intake<F> {
     pub(super) deadline: Instant,
 }
 
-impl<F> Intake<F> {
+impl<F> ReadRequest<F> {
     /// Reads a request with a body of up to `limit` bytes, before and after decompression; charges `events` before
     /// that. An error response is sent after the rest of the body was discarded.
     pub(super) async fn read<I: Ingest>(

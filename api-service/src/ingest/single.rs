@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::format::Format;
 use super::named::named;
-use super::request_reader::Intake;
+use super::request_reader::ReadRequest;
 use super::trace::Publishing;
 use super::{Admission, Endpoint, Ingest, about, acknowledged};
 use crate::http::problem::{Code, Problem};
@@ -32,13 +32,13 @@ pub(crate) async fn submit<I: Ingest>(
     State(endpoint): State<Arc<Endpoint<I>>>,
     request: Request,
 ) -> Result<Response, Response> {
-    let intake = Intake::read(&endpoint, request, MAX_BODY, 1, Format::of).await?;
+    let intake = ReadRequest::read(&endpoint, request, MAX_BODY, 1, Format::of).await?;
     accept(&endpoint, &intake).await.map_err(IntoResponse::into_response)
 }
 
-async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &Intake<Format>) -> Result<Response, Problem> {
+async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &ReadRequest<Format>) -> Result<Response, Problem> {
     let Endpoint { ingest, producer, .. } = endpoint;
-    let Intake { parts, caller, format, bytes, deadline, .. } = intake;
+    let ReadRequest { parts, caller, format, bytes, deadline, .. } = intake;
     let item = format.item(&parts.headers, bytes).map_err(|error| not_an_event(error, About::default()))?;
     let submission = ingest.parse(item).map_err(|error| not_an_event(error, named(item, I::SUBJECT)))?;
     let admitted = match ingest.admit(caller, vec![submission]).await.pop() {

@@ -10,7 +10,7 @@ use api_service::config::Config;
 use api_service::ingest::producer::Producer;
 use clap::Parser;
 use devstack::Scope;
-use devstack::kit::PATIENCE;
+use devstack::kit::TEST_TIMEOUT;
 pub(crate) use devstack::kit::scope;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -203,7 +203,7 @@ pub(crate) async fn is_refused(response: Response, status: u16, code: &str, late
 
 /// A connection to this Redis. A busy machine may take longer than the client's default of half a second.
 pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
-    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(TEST_TIMEOUT));
     let client = redis::Client::open(url).unwrap();
     client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }

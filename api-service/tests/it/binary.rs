@@ -3,7 +3,7 @@
 use std::fs::{read_dir, read_to_string};
 use std::ops::Deref;
 
-use devstack::kit::{Api, PATIENCE, owned, until_blocking};
+use devstack::kit::{Api, TEST_TIMEOUT, owned, until_blocking};
 use devstack::{Program, Scope, Service};
 
 use crate::app::SECRET;
@@ -60,7 +60,7 @@ impl Binary {
     /// Terminates it as an orchestrator does, and returns its status and its log.
     pub(crate) fn terminate(self) -> (Option<i32>, Vec<String>) {
         self.service.terminate().unwrap();
-        let status = self.service.wait(PATIENCE).unwrap().code();
+        let status = self.service.wait(TEST_TIMEOUT).unwrap().code();
         (status, self.seen())
     }
 }

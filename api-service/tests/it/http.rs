@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use devstack::kit::PATIENCE;
+use devstack::kit::TEST_TIMEOUT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -47,13 +47,13 @@ impl Raw {
 
     /// Writes until the server closes the connection; true if everything was written.
     pub(crate) async fn write_as_far_as_it_goes(&mut self, bytes: &[u8]) -> bool {
-        timeout(PATIENCE, self.0.write_all(bytes)).await.expect("it is not closed").is_ok()
+        timeout(TEST_TIMEOUT, self.0.write_all(bytes)).await.expect("it is not closed").is_ok()
     }
 
     /// Reads until the connection is closed or reset.
     pub(crate) async fn read_to_the_end(&mut self) -> String {
         let mut all = Vec::new();
-        match timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed") {
+        match timeout(TEST_TIMEOUT, self.0.read_to_end(&mut all)).await.expect("it is not closed") {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
             _ => String::from_utf8(all).unwrap(),
         }
@@ -62,7 +62,7 @@ impl Raw {
     /// Reads until the server closes the connection.
     pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
-        timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
+        timeout(TEST_TIMEOUT, self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
         String::from_utf8(all).unwrap()
     }
 
@@ -70,7 +70,7 @@ impl Raw {
         let mut all = String::new();
         while !all.contains(text) {
             let mut part = [0; 4096];
-            let read = timeout(PATIENCE, self.0.read(&mut part)).await.expect("no answer").unwrap();
+            let read = timeout(TEST_TIMEOUT, self.0.read(&mut part)).await.expect("no answer").unwrap();
             assert!(read > 0, "closed before {text}: {all}");
             all.push_str(std::str::from_utf8(&part[..read]).unwrap());
         }
@@ -88,7 +88,7 @@ impl Raw {
                 }
             }
             let mut part = [0; 4096];
-            let read = timeout(PATIENCE, self.0.read(&mut part)).await.expect("no answer").unwrap();
+            let read = timeout(TEST_TIMEOUT, self.0.read(&mut part)).await.expect("no answer").unwrap();
             assert!(read > 0, "closed in the middle of an answer: {text}");
             all.extend_from_slice(&part[..read]);
         }

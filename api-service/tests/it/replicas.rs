@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use api_service::ingest::producer::settings;
-use devstack::kit::{PATIENCE, event};
+use devstack::kit::{TEST_TIMEOUT, event};
 use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,7 +17,7 @@ async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
     let topic = scope.input_topic.clone();
     let ask = move || {
         let consumer: BaseConsumer = client.create().unwrap();
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), TEST_TIMEOUT).unwrap();
         metadata.topics()[0].partitions().iter().map(|found| (found.id(), found.isr().to_vec())).collect()
     };
     blocking(ask).await
@@ -58,7 +58,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     let (mut accepted, mut refused) = (0, 0);
     for (partition, replicas) in in_sync(&scope).await {
         let record = FutureRecord::<str, str>::to(&scope.input_topic).partition(partition).payload("{}");
-        let said = once.send(record, PATIENCE).await;
+        let said = once.send(record, TEST_TIMEOUT).await;
         let answer = app.submit(event(&devices[&partition]).json()).await;
         if replicas.len() == 2 {
             said.unwrap();

@@ -28,8 +28,8 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
         client.write(EVENT).await;
         posted += 1;
         // The producer reports its queue every five seconds.
-        let patience = Instant::now() + Duration::from_secs(12);
-        while Instant::now() < patience {
+        let deadline = Instant::now() + Duration::from_secs(12);
+        while Instant::now() < deadline {
             if queued().await {
                 break 'queued client;
             }

@@ -1,6 +1,6 @@
 //! `POST /events` with growing numbers of connections and devices and growing payloads.
 
-use crate::bed::{Bed, Site};
+use crate::bed::{Site, TestBed};
 use crate::load::Load;
 use crate::report::Figure;
 use crate::rounds::Series;
@@ -20,7 +20,7 @@ const POINTS: [(u32, usize, usize); 9] = [
     (64, 100, 64 * 1_024),
 ];
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "api")?;
     let mut rows = Vec::new();
     for (connections, devices, bytes) in POINTS {

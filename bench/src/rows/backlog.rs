@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bed::{self, Bed, Site};
+use crate::bed::{self, Site, TestBed};
 use crate::records::{self, Bare};
 use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
@@ -13,7 +13,7 @@ use crate::{Scale, disk};
 const PARTITION: i32 = 0;
 const DEVICES: usize = 10_000;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "backlog")?;
     let api = site.api(&[])?;
     let worker = site.worker(&[])?;

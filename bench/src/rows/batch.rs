@@ -1,7 +1,7 @@
 //! `POST /events/batch` against a bare librdkafka producer with the same records and settings.
 
 use crate::Scale;
-use crate::bed::{Bed, Site};
+use crate::bed::{Site, TestBed};
 use crate::load::{Latency, Load};
 use crate::records::{self, Bare, Ready};
 use crate::report::{Figure, as_f64};
@@ -13,7 +13,7 @@ const BODIES: usize = 20;
 const DEVICES: usize = 1_000;
 const CONNECTIONS: u32 = 16;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "batch")?;
     let api = site.api(&[])?;
     let bare = Bare::new(&site)?;

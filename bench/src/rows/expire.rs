@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::Scale;
-use crate::bed::{self, Bed, Site};
+use crate::bed::{self, Site, TestBed};
 use crate::records::{self, Bare};
 use crate::report::{Figure, as_f64, number};
 use crate::rounds::Series;
@@ -32,7 +32,7 @@ const TUNED: [&str; 6] = [
 ];
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     bed.tune(&TUNED)?;
     let site = Site::new(bed, "expire")?;
     println!("  {0} rows behind {0} that were expired and vacuumed", number(as_f64(scale.expire_rows)));

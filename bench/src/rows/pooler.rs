@@ -6,7 +6,7 @@
 use devstack::PgBouncer;
 
 use crate::Scale;
-use crate::bed::{Bed, Site};
+use crate::bed::{Site, TestBed};
 use crate::records::{self, Bare};
 use crate::report::Figure;
 use crate::rows::{take_turns, worker};
@@ -15,7 +15,7 @@ const DEVICES: usize = 10_000;
 /// The pooler's connections to PostgreSQL: as many as the worker has without a pooler.
 const BEHIND: u32 = 10;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "pooler")?;
     let bare = Bare::new(&site)?;
     let bouncer = PgBouncer::start(bed.stack.postgres.port, BEHIND)?;

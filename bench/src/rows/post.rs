@@ -1,7 +1,7 @@
 //! `POST /events` against bare axum that parses the same body while the same Kafka runs; and against a server
 //! that also waits for Kafka's acknowledgement.
 
-use crate::bed::{Bare, Bed, Site};
+use crate::bed::{Bare, Site, TestBed};
 use crate::load::Load;
 use crate::report::Figure;
 use crate::rows::beside;
@@ -13,7 +13,7 @@ const DEVICES: usize = 1_000;
 /// Requests a second for the latency below saturation.
 const RATE: u32 = 2_000;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "post")?;
     let api = site.api(&[])?;
     let bare = Bare::start(Kind::Parse, &[])?;

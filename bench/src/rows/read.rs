@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::bed::{self, Bare, Bed, Site};
+use crate::bed::{self, Bare, Site, TestBed};
 use crate::load::Load;
 use crate::report::Figure;
 use crate::rows::beside;
@@ -17,7 +17,7 @@ const RATE: u32 = 5_000;
 /// The first pass fills the cache, the second should only hit.
 const PASSES: usize = 5;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "read")?;
     let worker = site.worker(&[])?;
     records::Bare::new(&site)?.fill((0..DEVICES).map(|n| records::event(n, DEVICES, "read")), None)?;

@@ -1,7 +1,7 @@
 //! The worker with 10 thousand, 1 million and 10 million resources.
 
 use crate::Scale;
-use crate::bed::{Bed, Site};
+use crate::bed::{Site, TestBed};
 use crate::records::Bare;
 use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
@@ -19,7 +19,7 @@ const TUNED: [&str; 5] = [
     "track_commit_timestamp = on",
 ];
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     bed.tune(&TUNED)?;
     let mut rows: Vec<Figure> = Vec::new();
     for resources in RESOURCES {

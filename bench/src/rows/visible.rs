@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::bed::{self, Api, Bed, Site};
+use crate::bed::{self, Api, Site, TestBed};
 use crate::load::{Latency, Load};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
@@ -17,7 +17,7 @@ const DEVICES: usize = 1_000;
 const PROBES: f64 = 50.0;
 const PROBED: usize = 50;
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "visible")?;
     let api = site.api(&[])?;
     let worker = site.worker(&[])?;

@@ -9,7 +9,7 @@ use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::Scale;
-use crate::bed::{self, Bed, Site};
+use crate::bed::{self, Site, TestBed};
 use crate::records::{self, Bare};
 use crate::report::{Figure, as_f64};
 use crate::rows::take_turns;
@@ -18,9 +18,9 @@ use crate::usage::{Meter, Usage};
 const DEVICES: usize = 10_000;
 const PARTITIONS: usize = DEFAULT_PARTITIONS as usize;
 const BATCH: usize = 1_000;
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "worker")?;
     let bare = Bare::new(&site)?;
     let url = Secret::new(&site.scope.database_url);
@@ -61,7 +61,7 @@ pub(crate) fn drain_filled(
     site.sql("CHECKPOINT")?;
     let worker = site.worker(settings)?;
     let meters = site.bed.meters(&[&worker]);
-    site.until_caught_up(PATIENCE)?;
+    site.until_caught_up(TIMEOUT)?;
     let usages = meters.iter().map(Meter::read).collect();
     bed::end(&worker)?;
     Ok((rate(site, tag, events)?, usages))

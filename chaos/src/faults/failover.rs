@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Injection, within};
-use crate::plan::Whom;
+use crate::plan::Target;
 
 /// The standby's replay delay: it applies nothing before it takes over.
 const LAG: Duration = Duration::from_secs(3600);
@@ -21,7 +21,7 @@ impl Injection<'_> {
             primary.hand_over(replica)?;
             primary.lose_primary()?;
             self.lasts();
-            world.ways_of(Whom::All).for_each(|way| way.redis.lead_to(replica.port));
+            world.proxies_of(Target::All).for_each(|proxies| proxies.redis.lead_to(replica.port));
             world.swap_redis();
             Ok(())
         })
@@ -34,7 +34,7 @@ impl Injection<'_> {
         let standby = within(COPY_TIMEOUT, || world.postgres().standby(LAG))?;
         self.postgres_away(|| {
             self.between(
-                |way| &way.postgres,
+                |proxies| &proxies.postgres,
                 |proxy| {
                     proxy.lead_to(standby.port);
                     proxy.drop_connections();
@@ -44,9 +44,9 @@ impl Injection<'_> {
             // A fast shutdown ends only after the standby has received all WAL.
             world.postgres().stop()?;
             standby.promote()?;
-            for way in world.ways_of(Whom::All) {
-                way.postgres.lead_to(standby.port);
-                way.postgres.drop_connections();
+            for proxies in world.proxies_of(Target::All) {
+                proxies.postgres.lead_to(standby.port);
+                proxies.postgres.drop_connections();
             }
             world.fail_over_postgres(standby);
             Ok(())

@@ -18,7 +18,7 @@ use crate::world::World;
 pub const POISON: usize = 5;
 /// The number of partitions after some were added.
 const MORE_PARTITIONS: usize = 9;
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes records that are not events, as another client could.
 pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
@@ -74,5 +74,5 @@ fn admin(world: &World) -> anyhow::Result<AdminClient<DefaultClientContext>> {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(PATIENCE))
+    AdminOptions::new().request_timeout(Some(TIMEOUT))
 }

@@ -20,7 +20,7 @@ pub const TRANSACTION: usize = 6;
 const DEVICES: usize = 3;
 /// The deadline of one call with all its attempts: another fault may stop Kafka, and a busy machine restarts it
 /// slowly.
-const PATIENCE: Duration = Duration::from_secs(240);
+const CALL_DEADLINE: Duration = Duration::from_secs(240);
 /// The timeout of one attempt of a call.
 const TRY: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ impl Injection<'_> {
             producer.init_transactions(TRY)?;
             Ok(producer)
         };
-        within(PATIENCE, ready).context("a transactional producer")
+        within(CALL_DEADLINE, ready).context("a transactional producer")
     }
 
     /// The next events of these devices. One producer writes at a time.
@@ -122,7 +122,7 @@ fn write(
         let event = event(device).id(&sent.id).payload(&sent.payload);
         producer.send(event.record(topic)).map_err(|(error, _)| error)?;
     }
-    let are_there = producer.flush(PATIENCE).is_ok();
+    let are_there = producer.flush(CALL_DEADLINE).is_ok();
     sleep(open_for);
     if commit && are_there {
         match again(|| producer.commit_transaction(TRY)) {
@@ -136,7 +136,7 @@ fn write(
 
 /// Repeats the call while the client calls its error retriable.
 fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CALL_DEADLINE;
     loop {
         match call() {
             Err(KafkaError::Transaction(error))

@@ -9,12 +9,12 @@ use super::{Client, DEVICES, count, lock};
 use crate::history::{Commit, Read, brief};
 
 impl Client {
-    pub(super) async fn read(self, patience: Duration, mut random: fastrand::Rng) {
+    pub(super) async fn read(self, timeout: Duration, mut random: fastrand::Rng) {
         while !self.stopped() {
             let device = format!("device-{}", random.usize(..DEVICES));
             let url = format!("{}/resource/{device}", self.url(&mut random));
             let from = self.began.elapsed();
-            let answered = answer(self.http.get(url).timeout(patience).bearer_auth(&self.world.token)).await;
+            let answered = answer(self.http.get(url).timeout(timeout).bearer_auth(&self.world.token)).await;
             if let Some((Body { version, event_id: event, payload }, bypass)) = answered {
                 let read =
                     Read { device, from, to: self.began.elapsed(), version, event, payload: brief(payload), bypass };

@@ -8,51 +8,51 @@
 
 use std::time::Duration;
 
-use super::{Fault, Plan, Step, Whom};
+use super::{Fault, Plan, Step, Target};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Whom); 34] = [
-    (1_000, Fault::RefuseDevices, 300, Whom::All),
-    (1_000, Fault::SlowPostgres, 500, Whom::All),
-    (1_000, Fault::SlowKafka, 500, Whom::All),
-    (1_200, Fault::CutRedis, 1_000, Whom::Workers),
+const STEPS: [(u64, Fault, u64, Target); 34] = [
+    (1_000, Fault::RefuseDevices, 300, Target::All),
+    (1_000, Fault::SlowPostgres, 500, Target::All),
+    (1_000, Fault::SlowKafka, 500, Target::All),
+    (1_200, Fault::CutRedis, 1_000, Target::Workers),
     // The worker still has deferred fences.
-    (1_600, Fault::KillWorker, 0, Whom::All),
-    (1_600, Fault::CutPostgres, 700, Whom::All),
-    (1_800, Fault::CutKafka, 700, Whom::All),
-    (2_800, Fault::FreezeKafka, 700, Whom::All),
-    (3_000, Fault::FreezeApi, 1_000, Whom::All),
-    (3_500, Fault::ReadOnlyPostgres, 700, Whom::All),
-    (3_700, Fault::RefuseLetters, 700, Whom::All),
-    (4_500, Fault::FillDisk, 700, Whom::All),
-    (5_000, Fault::Poison, 0, Whom::All),
+    (1_600, Fault::KillWorker, 0, Target::All),
+    (1_600, Fault::CutPostgres, 700, Target::All),
+    (1_800, Fault::CutKafka, 700, Target::All),
+    (2_800, Fault::FreezeKafka, 700, Target::All),
+    (3_000, Fault::FreezeApi, 1_000, Target::All),
+    (3_500, Fault::ReadOnlyPostgres, 700, Target::All),
+    (3_700, Fault::RefuseLetters, 700, Target::All),
+    (4_500, Fault::FillDisk, 700, Target::All),
+    (5_000, Fault::Poison, 0, Target::All),
     // The second waits for the first and follows directly: fences deferred in the first are sent after the second.
-    (5_000, Fault::FreezeRedis, 800, Whom::All),
-    (5_100, Fault::StopRedis, 300, Whom::All),
+    (5_000, Fault::FreezeRedis, 800, Target::All),
+    (5_100, Fault::StopRedis, 300, Target::All),
     // It is frozen for three times as long and resumes when Redis is back.
-    (5_300, Fault::FreezeWorker, 600, Whom::All),
-    (5_500, Fault::FreezePostgres, 700, Whom::All),
-    (6_000, Fault::KillApi, 0, Whom::All),
-    (6_500, Fault::StopPostgres, 200, Whom::All),
-    (7_000, Fault::AddPartitions, 0, Whom::All),
+    (5_300, Fault::FreezeWorker, 600, Target::All),
+    (5_500, Fault::FreezePostgres, 700, Target::All),
+    (6_000, Fault::KillApi, 0, Target::All),
+    (6_500, Fault::StopPostgres, 200, Target::All),
+    (7_000, Fault::AddPartitions, 0, Target::All),
     // Device events are appended after the open transactions, and consumers cannot read them yet.
-    (7_000, Fault::Transactions, 1_500, Whom::All),
-    (7_500, Fault::StopApi, 0, Whom::All),
-    (8_000, Fault::KillPostgres, 200, Whom::All),
-    (8_500, Fault::AddWorker, 0, Whom::All),
-    (8_500, Fault::KillRedis, 300, Whom::All),
-    (9_000, Fault::WireRecords, 0, Whom::All),
+    (7_000, Fault::Transactions, 1_500, Target::All),
+    (7_500, Fault::StopApi, 0, Target::All),
+    (8_000, Fault::KillPostgres, 200, Target::All),
+    (8_500, Fault::AddWorker, 0, Target::All),
+    (8_500, Fault::KillRedis, 300, Target::All),
+    (9_000, Fault::WireRecords, 0, Target::All),
     // The other services write meanwhile; the standby gets these writes only when it takes over.
-    (9_200, Fault::FailOverPostgres, 700, Whom::One(0)),
+    (9_200, Fault::FailOverPostgres, 700, Target::One(0)),
     // While PostgreSQL is lost, the services log a lot.
-    (9_500, Fault::UnreadLogs, 1_500, Whom::All),
+    (9_500, Fault::UnreadLogs, 1_500, Target::All),
     // Longer than a failing event is retried.
-    (10_000, Fault::LosePostgres, 15_000, Whom::All),
-    (11_000, Fault::SwapRedis, 800, Whom::All),
-    (12_000, Fault::StopKafka, 200, Whom::All),
-    (14_000, Fault::SlowRedis, 1_000, Whom::All),
-    (18_000, Fault::KillKafka, 200, Whom::All),
-    (20_000, Fault::StopWorker, 0, Whom::All),
+    (10_000, Fault::LosePostgres, 15_000, Target::All),
+    (11_000, Fault::SwapRedis, 800, Target::All),
+    (12_000, Fault::StopKafka, 200, Target::All),
+    (14_000, Fault::SlowRedis, 1_000, Target::All),
+    (18_000, Fault::KillKafka, 200, Target::All),
+    (20_000, Fault::StopWorker, 0, Target::All),
 ];
 /// PostgreSQL is back some time before this end.
 const LENGTH: Duration = Duration::from_secs(27);
@@ -64,11 +64,11 @@ const PACE: u32 = 4;
 impl Plan {
     /// Each kind of fault once.
     pub fn by_hand() -> Self {
-        let step = |(choice, (at, fault, lasts, whom)): (usize, (u64, Fault, u64, Whom))| Step {
+        let step = |(choice, (at, fault, lasts, target)): (usize, (u64, Fault, u64, Target))| Step {
             fault,
             at: Duration::from_millis(at),
             lasts: Duration::from_millis(lasts),
-            whom,
+            target,
             choice,
         };
         let steps = STEPS.into_iter().enumerate().map(step).collect();

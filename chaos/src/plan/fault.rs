@@ -63,7 +63,7 @@ impl Fault {
     }
 
     /// Whether it is a fault of the connection to a server, and so can affect only some services.
-    pub fn has_whom(self) -> bool {
+    pub fn has_target(self) -> bool {
         self.nature().2
     }
 
@@ -110,12 +110,12 @@ pub enum Turn {
 /// The number of APIs. Each has its own proxies.
 pub const APIS: usize = 2;
 /// The number of proxy sets that the workers share, alternating.
-pub const WORKERS_WAYS: usize = 2;
+pub const WORKER_PROXIES: usize = 2;
 
 /// The services that a fault of a connection affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Whom {
+pub enum Target {
     All,
     Apis,
     Workers,
@@ -123,39 +123,39 @@ pub enum Whom {
     One(usize),
 }
 
-impl Whom {
+impl Target {
     pub(super) fn draw(random: &mut Rng) -> Self {
         match random.usize(..5) {
             0 => Self::All,
             1 => Self::Apis,
             2 => Self::Workers,
-            _ => Self::One(random.usize(..APIS + WORKERS_WAYS)),
+            _ => Self::One(random.usize(..APIS + WORKER_PROXIES)),
         }
     }
 
     /// Whether it affects the services of this proxy set: the APIs' come first, then the workers'.
-    pub fn has(self, way: usize) -> bool {
+    pub fn has(self, index: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Apis => way < APIS,
-            Self::Workers => way >= APIS,
-            Self::One(one) => way == one,
+            Self::Apis => index < APIS,
+            Self::Workers => index >= APIS,
+            Self::One(one) => index == one,
         }
     }
 
     pub fn has_workers(self) -> bool {
-        (APIS..APIS + WORKERS_WAYS).any(|way| self.has(way))
+        (APIS..APIS + WORKER_PROXIES).any(|index| self.has(index))
     }
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
             Self::Apis => f.write_str("the APIs"),
             Self::Workers => f.write_str("the workers"),
-            Self::One(way) if *way < APIS => write!(f, "API {way}"),
-            Self::One(way) => write!(f, "every other worker, {}", way - APIS),
+            Self::One(index) if *index < APIS => write!(f, "API {index}"),
+            Self::One(index) => write!(f, "every other worker, {}", index - APIS),
         }
     }
 }

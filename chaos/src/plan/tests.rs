@@ -13,8 +13,8 @@ fn a_whole_run_has_every_kind_of_fault() {
         assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
         let times = plan.times();
         assert!(Fault::drawn().iter().all(|kind| times.contains_key(kind)), "seed {seed}: {times:?}");
-        let mut cut = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom);
-        with_an_api_alone += usize::from(cut.any(|whom| !whom.has_workers()));
+        let mut cut = steps.iter().filter(|step| step.fault.has_target()).map(|step| step.target);
+        with_an_api_alone += usize::from(cut.any(|target| !target.has_workers()));
         assert_eq!(times.get(&Fault::LosePostgres), Some(&1), "once for longer than an event is tried");
         assert_eq!(times.get(&Fault::FailOverPostgres), Some(&1), "and once failed over");
         let given_up = |step: &&Step| step.fault == Fault::RefuseDevices && step.lasts >= OUTLASTS_RETRIES;

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 use crate::runbook::{Fault, Report};
 
 /// Waits until a worker's log, metrics and health show everything that the runbook lists for this fault.
@@ -21,7 +21,7 @@ async fn says(fault: &str, unsaid: fn(&Fault, &Report) -> Vec<String>, report: i
             return;
         }
         // Twice the timeout: gauges are updated every 5 s, and some symptoms appear only after a minute.
-        let is_late = begin.elapsed() > 2 * PATIENCE;
+        let is_late = begin.elapsed() > 2 * TEST_TIMEOUT;
         assert!(!is_late, "{}: docs/operations.md tells what is not so: {unsaid:#?}", fault.name);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

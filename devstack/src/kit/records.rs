@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 
-use super::{PATIENCE, blocking};
+use super::{TEST_TIMEOUT, blocking};
 use crate::{Kafka, read_topic};
 
 /// The first records of a topic, ordered by partition: this many, or those that arrived in time.
@@ -12,17 +12,17 @@ pub fn read_some<T>(
     brokers: &str,
     topic: &str,
     count: usize,
-    patience: Duration,
+    timeout: Duration,
     of: impl Fn(BorrowedMessage<'_>) -> T,
 ) -> Vec<T> {
-    let mut found = read_until(brokers, topic, count, patience, of);
+    let mut found = read_until(brokers, topic, count, timeout, of);
     found.truncate(count);
     found
 }
 
 /// Waits for at least this many records and returns all.
 pub fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
-    let found = read_until(brokers, topic, at_least, PATIENCE, |message| message.detach());
+    let found = read_until(brokers, topic, at_least, TEST_TIMEOUT, |message| message.detach());
     assert!(found.len() >= at_least, "{topic}: {} records, not {at_least}", found.len());
     found
 }
@@ -31,13 +31,13 @@ fn read_until<T>(
     brokers: &str,
     topic: &str,
     at_least: usize,
-    patience: Duration,
+    timeout: Duration,
     of: impl Fn(BorrowedMessage<'_>) -> T,
 ) -> Vec<T> {
     let begin = Instant::now();
     loop {
         let found = read_topic(brokers, topic, &of).unwrap();
-        if found.len() >= at_least || begin.elapsed() > patience {
+        if found.len() >= at_least || begin.elapsed() > timeout {
             return found;
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -48,7 +48,7 @@ pub async fn has_topic(brokers: &str, topic: &str) -> bool {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     let ask = move || {
         let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-        consumer.fetch_metadata(None, PATIENCE).unwrap().topics().iter().any(|found| found.name() == topic)
+        consumer.fetch_metadata(None, TEST_TIMEOUT).unwrap().topics().iter().any(|found| found.name() == topic)
     };
     blocking(ask).await
 }

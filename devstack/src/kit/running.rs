@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use super::{PATIENCE, Report, blocking, nobody, sample};
+use super::{Report, TEST_TIMEOUT, blocking, nobody, sample};
 use crate::Service;
 
 /// A running service and its internal port.
@@ -145,7 +145,7 @@ impl Api {
     ) -> Api {
         let bind = nobody();
         env.push(("API_BIND".to_owned(), bind.clone()));
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         Api { running: Running::start(env, spawn), address: bind.parse().unwrap(), http }
     }
 

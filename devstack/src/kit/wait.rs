@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::process::asked;
 
 /// The timeout of every wait: longer than anything here takes, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// The interval at which a condition is checked.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -22,7 +22,7 @@ pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>
                 println!("{:4.1} s until {what}", begin.elapsed().as_secs_f32());
                 return found;
             }
-            Err(instead) => assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {instead:?}"),
+            Err(instead) => assert!(begin.elapsed() < TEST_TIMEOUT, "not within {TEST_TIMEOUT:?}: {what}: {instead:?}"),
         }
         tokio::time::sleep(STEP).await;
     }
@@ -30,6 +30,6 @@ pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>
 
 /// The same as [`until`], outside of an async runtime.
 pub fn until_blocking(what: &str, holds: impl Fn() -> bool) {
-    let held = asked(PATIENCE, STEP, || Ok(holds().then_some(()))).unwrap();
-    assert!(held.is_some(), "not within {PATIENCE:?}: {what}");
+    let held = asked(TEST_TIMEOUT, STEP, || Ok(holds().then_some(()))).unwrap();
+    assert!(held.is_some(), "not within {TEST_TIMEOUT:?}: {what}");
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 pub(crate) use devstack::kit::until_blocking as eventually;
-use devstack::kit::{PATIENCE, read_some};
+use devstack::kit::{TEST_TIMEOUT, read_some};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::BorrowedMessage;
@@ -34,7 +34,7 @@ pub(crate) fn produce(brokers: &str, topic: &str, value: &str, create: bool) {
 /// The topic's first record.
 pub(crate) fn consume(brokers: &str, topic: &str) -> String {
     let text = |message: BorrowedMessage<'_>| String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
-    read_some(brokers, topic, 1, PATIENCE, text).remove(0)
+    read_some(brokers, topic, 1, TEST_TIMEOUT, text).remove(0)
 }
 
 /// `devstack exec -- COMMAND` with captured output.

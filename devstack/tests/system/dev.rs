@@ -115,7 +115,7 @@ impl Dev {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let ended = asked(PATIENCE, Duration::from_millis(20), || Ok(self.child.try_wait()?)).unwrap();
+        let ended = asked(TEST_TIMEOUT, Duration::from_millis(20), || Ok(self.child.try_wait()?)).unwrap();
         ended.unwrap_or_else(|| panic!("it does not end (see {SAID} in {})", self.folder.display()))
     }
 

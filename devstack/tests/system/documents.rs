@@ -9,7 +9,7 @@ use crate::dev::workspace;
 #[test]
 fn the_page_of_settings_is_what_the_services_say() {
     let (file, expected) = devstack::settings_page::renewed().unwrap();
-    assert!(fs::read_to_string(file).unwrap() == expected, "`make settings` writes docs/settings.md anew");
+    assert!(fs::read_to_string(file).unwrap() == expected, "`make settings` rewrites docs/settings.md");
 }
 
 /// The names of the decisions: `0001-a-queue-for-each-partition.md`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Row as _};
 
-pub(crate) use devstack::kit::{Api, PATIENCE, Running, blocking, owned};
+pub(crate) use devstack::kit::{Api, Running, TEST_TIMEOUT, blocking, owned};
 
 pub(crate) use self::load::{Sent, refusals};
 pub(crate) use self::servers::{Own, Servers, ask, direct};
@@ -67,7 +67,7 @@ impl System {
         std::fs::create_dir_all(&logs).unwrap();
         let log = logs.join("setup.log");
         let setup = Service::spawn(Program::Worker, &["setup"], &services::env(&scope, &settings), &log).unwrap();
-        assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
+        assert!(setup.wait(TEST_TIMEOUT).unwrap().success(), "{}", setup.log());
         let api = services::spawn_api(&scope, &settings, &logs.join("api.log"));
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
         let (http, started) = (reqwest::Client::new(), AtomicUsize::new(0));
@@ -114,7 +114,7 @@ impl System {
         client.set("bootstrap.servers", &self.scope.endpoints.kafka_brokers);
         let producer: FutureProducer = client.create().unwrap();
         let record = FutureRecord::to(&self.scope.input_topic).key(key).payload(value).headers(owned_headers(headers));
-        producer.send(record, PATIENCE).await.unwrap();
+        producer.send(record, TEST_TIMEOUT).await.unwrap();
     }
 
     pub(crate) async fn count(&self, query: &str) -> usize {

@@ -176,7 +176,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     let (api_log, worker_log) = blocking(move || {
         for service in [&api.service, &worker.service] {
             service.terminate().unwrap();
-            service.wait(PATIENCE).unwrap();
+            service.wait(TEST_TIMEOUT).unwrap();
         }
         drop(servers);
         (api.service.log(), worker.service.log())

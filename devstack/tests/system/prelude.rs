@@ -8,4 +8,4 @@ pub(crate) use futures_util::future::join_all;
 pub(crate) use serde_json::{Value, json};
 
 pub(crate) use crate::collector::Collector;
-pub(crate) use crate::kit::{Api, Own, PATIENCE, Sent, Servers, System, ask, blocking, direct};
+pub(crate) use crate::kit::{Api, Own, Sent, Servers, System, TEST_TIMEOUT, ask, blocking, direct};

@@ -124,7 +124,7 @@ async fn a_deploy_of_both_services_under_load_loses_nothing_and_answers_nobody_w
     stop.store(true, Ordering::Relaxed);
     let mut sent = Vec::new();
     for device in devices {
-        sent.push(tokio::time::timeout(PATIENCE, device).await.expect("a device hangs").unwrap());
+        sent.push(tokio::time::timeout(TEST_TIMEOUT, device).await.expect("a device hangs").unwrap());
     }
     system.settle_rows(&sent).await;
     for Sent { device, accepted, .. } in &sent {

@@ -100,7 +100,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
     let warned: Vec<_> = warned.collect();
     let both = of_both.map(|(program, args)| run(300, program, args, None).0);
     for ((service, number), what) in ended {
-        let (status, log) = blocking(move || (service.wait(PATIENCE), service.log())).await;
+        let (status, log) = blocking(move || (service.wait(TEST_TIMEOUT), service.log())).await;
         let status = status.unwrap_or_else(|error| panic!("{what}: {error}\n{log}"));
         assert_eq!(status.success(), (100..200).contains(&number), "{what}: {log}");
         assert!(!log.is_empty(), "{what} says nothing");

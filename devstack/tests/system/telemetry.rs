@@ -27,7 +27,7 @@ async fn real_readings_go_in_and_come_out_and_repeats_change_nothing() {
     assert_eq!(replay.post(&system.api.url(""), &system.token).await.unwrap(), all);
     // Repeated events change nothing, so only the group's progress shows that they were processed.
     let Scope { endpoints, input_topic, group, .. } = system.scope.clone();
-    blocking(move || until_caught_up(&endpoints.kafka_brokers, &input_topic, &group, PATIENCE).unwrap()).await;
+    blocking(move || until_caught_up(&endpoints.kafka_brokers, &input_topic, &group, TEST_TIMEOUT).unwrap()).await;
     replay.verify(&system.api.url(""), &system.token, Duration::from_secs(10)).await.unwrap();
     assert_eq!(system.rows().await, events);
     assert_eq!(system.dead_letters().await, 0);

@@ -149,7 +149,7 @@ async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() 
     system.until("the worker says that Kafka is away", async || worker.status().await == "waiting out an outage").await;
     assert_eq!(worker.live().await, 200);
     let setup = system.command_read_by(&reader, &["setup"]);
-    assert!(blocking(move || setup.wait(PATIENCE)).await.unwrap().success());
+    assert!(blocking(move || setup.wait(TEST_TIMEOUT)).await.unwrap().success());
     let logs = [api.service.log(), worker.service.log()];
     assert!(logs.iter().all(|log| log.trim().is_empty()), "nobody reads");
 

@@ -64,22 +64,22 @@ pub fn from(
     let mut found = Vec::new();
     while from < end {
         let (base, error) = match reader.look_at(from)? {
-            There::Readable => break,
-            There::Malformed(at) if at >= end => break,
-            There::Malformed(at) => {
+            Content::Readable => break,
+            Content::Malformed(at) if at >= end => break,
+            Content::Malformed(at) => {
                 add_malformed(&mut found, at);
                 from = at + 1;
                 continue;
             }
-            There::Unreadable { base, error } => (base, error),
+            Content::Unreadable { base, error } => (base, error),
         };
         let begin = from.max(base);
         if begin >= end {
             break;
         }
         let is_same = |offset| match reader.look_at(offset)? {
-            There::Unreadable { base: other, .. } => Ok(other == base),
-            There::Readable | There::Malformed(_) => Ok(false),
+            Content::Unreadable { base: other, .. } => Ok(other == base),
+            Content::Readable | Content::Malformed(_) => Ok(false),
         };
         let to = end_of_batch(begin, end, is_same)?;
         found.push(Unreadable { from: begin, to, error, is_malformed: false });
@@ -121,7 +121,7 @@ fn end_of_batch(begin: i64, end: i64, mut is_same: impl FnMut(i64) -> anyhow::Re
 }
 
 /// The result of reading from an offset.
-enum There {
+enum Content {
     /// A record, or the end.
     Readable,
     /// An unreadable batch that begins at or before the offset.
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         Ok(Self { consumer, prober, topic, partition })
     }
 
-    fn look_at(&self, offset: i64) -> anyhow::Result<There> {
+    fn look_at(&self, offset: i64) -> anyhow::Result<Content> {
         if let Some(there) = self.prober.look_at(offset)? {
             return Ok(there);
         }
@@ -179,9 +179,9 @@ impl<'a> Reader<'a> {
         let mut trouble = None;
         while Instant::now() < deadline {
             match next_fetched(&self.consumer, POLL) {
-                Some(Fetched::Record(_) | Fetched::End) => return Ok(There::Readable),
+                Some(Fetched::Record(_) | Fetched::End) => return Ok(Content::Readable),
                 Some(Fetched::Failed { offset, code, text }) if is_of_data(code) => {
-                    return Ok(There::Unreadable { base: offset, error: text });
+                    return Ok(Content::Unreadable { base: offset, error: text });
                 }
                 Some(Fetched::Failed { text, .. }) => trouble = Some(text),
                 None => {}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use clap::Parser;
 use devstack::Scope;
-use devstack::kit::{PATIENCE, scope};
+use devstack::kit::{TEST_TIMEOUT, scope};
 
 use crate::prelude::*;
 pub(crate) use devstack::kit::until as eventually;
@@ -201,7 +201,7 @@ pub(crate) fn at(partition: i32, offset: i64) -> Position {
 
 /// A connection to the Redis at `url`, with a longer timeout than the client's half second, for busy machines.
 pub(crate) async fn redis_at(url: &str) -> redis::aio::MultiplexedConnection {
-    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(TEST_TIMEOUT));
     let client = redis::Client::open(url).unwrap();
     client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }

@@ -13,10 +13,10 @@ use shared::kafka::{Fetched, Record, next_fetched};
 use crate::prelude::*;
 
 /// Longer than any operation here takes, even under valgrind.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 fn read(scope: &Scope, count: usize) -> Vec<Record> {
-    let found = read_some(&scope.endpoints.kafka_brokers, &scope.input_topic, count, PATIENCE, Record::of);
+    let found = read_some(&scope.endpoints.kafka_brokers, &scope.input_topic, count, TIMEOUT, Record::of);
     assert_eq!(found.len(), count);
     found
 }
@@ -111,7 +111,7 @@ fn an_error_says_where_its_batch_begins() {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
         consumer.assign(&list).unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut found = Vec::new();
         while found.len() < count {
             assert!(Instant::now() < deadline, "{found:?}");

@@ -31,7 +31,7 @@ impl<H: Handler> Applier<H> {
 
     /// Writes a test event with a payload of `bytes` bytes and rolls it back.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
-        let event = Delivery::probe_event(bytes, H::made_up);
+        let event = Delivery::probe_event(bytes, H::probe_event);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
     }
 

@@ -68,16 +68,16 @@ pub struct Signals {
     /// The end of the last range skipped by an operator that was reported.
     pub skipped_to: AtomicI64,
     /// Asks the runner to drop its work and to restart from the stored offset.
-    pub begin_anew: Notify,
+    pub restart: Notify,
     /// How often it restarted.
-    pub begun_anew: AtomicU64,
+    pub restarts: AtomicU64,
 }
 
 impl Default for Signals {
     fn default() -> Self {
         let [committed, stored, stable_end, skipped_to] = [(); 4].map(|()| AtomicI64::new(-1));
-        let (begin_anew, begun_anew) = (Notify::new(), AtomicU64::new(0));
-        Self { committed, stored, stable_end, skipped_to, begin_anew, begun_anew }
+        let (restart, restarts) = (Notify::new(), AtomicU64::new(0));
+        Self { committed, stored, stable_end, skipped_to, restart, restarts }
     }
 }
 
@@ -99,7 +99,7 @@ struct PartitionHandle {
     stop: CancellationToken,
     signals: Arc<Signals>,
     /// How often the runner had restarted at the last request.
-    asked_anew: Option<u64>,
+    asked_to_restart: Option<u64>,
     task: JoinHandle<()>,
 }
 
@@ -163,7 +163,7 @@ impl Group {
                 stop: stop.clone(),
             };
             let task = self.runtime.spawn((self.run)(assigned));
-            self.runners().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
+            self.runners().insert(partition, PartitionHandle { stop, signals, asked_to_restart: None, task });
             tracing::info!(group = self.group(), partition, "assigned");
         }
     }
@@ -260,15 +260,15 @@ impl Group {
 
     /// Restarts a partition's runner. If it did not restart after the previous request, it no longer responds, and the
     /// process has to restart.
-    pub fn begin_anew(&self, partition: i32) {
+    pub fn restart(&self, partition: i32) {
         let mut runners = self.runners();
         let Some(handle) = runners.get_mut(&partition) else { return };
-        let begun = handle.signals.begun_anew.load(Ordering::Relaxed);
-        if handle.asked_anew.replace(begun) == Some(begun) {
+        let begun = handle.signals.restarts.load(Ordering::Relaxed);
+        if handle.asked_to_restart.replace(begun) == Some(begun) {
             tracing::error!(group = self.group(), partition, "the partition's runner does not respond");
             self.hangs.store(true, Ordering::Relaxed);
         } else {
-            handle.signals.begin_anew.notify_one();
+            handle.signals.restart.notify_one();
         }
     }
 

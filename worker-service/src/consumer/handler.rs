@@ -47,8 +47,8 @@ pub trait Handler: Send + Sync + 'static {
     /// batch.
     ///
     /// A probe calls this, too; otherwise an outage of a file store would seem to be caused by the event that met it.
-    /// Its effects outside the database are not rolled back: for the event of [`Self::made_up`] there must be none, or
-    /// only harmless ones.
+    /// Its effects outside the database are not rolled back: for the event of [`Self::probe_event`] there must be
+    /// none, or only harmless ones.
     fn prepare(
         &self,
         batch: &[&Delivery<Self::Event>],
@@ -69,7 +69,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The event of a probe, with its type. It is about a resource that cannot exist, because no identifier contains a
     /// `?`. It is prepared, applied and rolled back, to find out whether other events would succeed.
-    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
+    fn probe_event(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
 }
 
 /// How long [`Handler::prepare`] may take: a revoked partition has eight seconds in total.

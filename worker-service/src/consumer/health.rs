@@ -211,7 +211,7 @@ impl GroupHealth {
 
     /// A partition waits before it restarts, and why. If that repeats, `again` has the offset that it does not get
     /// past.
-    pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
+    pub fn restarts(&self, partition: i32, why: String, again: Option<Option<i64>>) {
         let group = self.group();
         match again {
             None => tracing::error!(group, partition, error = why, "the partition restarts"),

@@ -204,7 +204,7 @@ fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]
     }
     for partition in anew {
         metrics::counter!("partition_stalls_total", "group" => health.group().to_owned()).increment(1);
-        group.begin_anew(*partition);
+        group.restart(*partition);
     }
 }
 
@@ -239,7 +239,7 @@ fn measure(
             has_reason: has_reason(state, ends, seen),
         };
         let stall = known.watchdog.look(*stall_timeout, *elapsed, observed);
-        anew.extend(stall.filter(|stall| stall.begin_anew).map(|_| partition));
+        anew.extend(stall.filter(|stall| stall.restart).map(|_| partition));
         let measured = PartitionLag {
             lag: last,
             is_unknown: lag.is_none(),

@@ -225,7 +225,7 @@ impl<H: Handler> PartitionRunner<H> {
             }
             let taken = match tracker.put_off.take() {
                 Some(taken) if scheduler.is_empty() => {
-                    scheduler.begin_anew();
+                    scheduler.restart();
                     taken
                 }
                 Some(taken) => {

@@ -117,7 +117,7 @@ fn a_log_that_begins_anew_is_not_committed_past_its_end() {
     };
     take(&mut scheduler, 90..100);
     assert_eq!(scheduler.watermark(), Some(100));
-    scheduler.begin_anew();
+    scheduler.restart();
     assert_eq!(scheduler.watermark(), None, "nothing is known of it yet");
     take(&mut scheduler, 0..4);
     assert_eq!(scheduler.watermark(), Some(4));

@@ -227,7 +227,7 @@ impl Kit {
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
         // On a busy machine, an answer may take longer than the client's half second.
-        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(TEST_TIMEOUT));
         client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
     }
 

@@ -1,5 +1,7 @@
 //! `seek --to-time`: reads the log again after PostgreSQL was restored to an earlier time.
 
+use std::cell::Cell;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use worker_service::consumer::seek::Restored;
@@ -114,6 +116,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
     let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
     let restored = format!("{server}/{name}_r");
     kit.sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}_r\" TEMPLATE template0"))).await;
+    let is_made = Cell::new(false);
     let backup = async {
         until("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
         let before = OffsetDateTime::now_utc() - time::Duration::minutes(1);
@@ -122,16 +125,26 @@ async fn a_database_restored_from_a_backup_catches_up() {
         backup.args(["-o", "pipefail", "-c", command, &kit.scope.database_url, &restored]);
         let said = run(backup).await;
         assert_eq!(said.status, 0, "{said:?}");
+        is_made.set(true);
         before
     };
-    // Under load, as backups are made.
-    let ((), before) = tokio::join!(report(&kit, 1..=150), backup);
-    kit.until("SELECT count(*) FROM events", 450).await;
+    // Under load, as backups are made, and beyond the backup.
+    let load = async {
+        let mut sent = 0;
+        while !is_made.get() {
+            report(&kit, sent + 1..=sent + 50).await;
+            sent += 50;
+        }
+        report(&kit, sent + 1..=sent + 10).await;
+        3 * (sent + 10)
+    };
+    let (sent, before) = tokio::join!(load, backup);
+    kit.until("SELECT count(*) FROM events", sent).await;
     worker.stop().await.unwrap();
 
     let pool = sqlx::PgPool::connect(&restored).await.unwrap();
     let had: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
-    assert!((60..450).contains(&had), "it is an earlier state: {had}");
+    assert!((60..sent).contains(&had), "it is an earlier state: {had}");
 
     let scope = Scope { database_url: restored, ..kit.scope.clone() };
     kit.succeeds(&["seek", "--to-time", &shared::runtime::rfc3339::format(before)]).await;

@@ -237,7 +237,7 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
         admin.describe_configs([&of], &AdminOptions::new()).await.unwrap().remove(0).unwrap()
     };
     for (topic, of_its_own) in [(&scope.input_topic, INPUT), (&scope.dlq_topic, DEAD_LETTERS)] {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), TEST_TIMEOUT).unwrap();
         let replicas: Vec<_> =
             metadata.topics()[0].partitions().iter().map(|partition| partition.replicas().len()).collect();
         assert_eq!(replicas, [3; 6], "{topic}");

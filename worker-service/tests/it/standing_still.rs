@@ -102,7 +102,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
     let kit = Kit::new("hangs_for_good", 1).await;
     let mut worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     kit.put_event((Some(0), None), "a", "1", "{}", &[("hang", "1")]).await;
-    let ended = tokio::time::timeout(PATIENCE, worker.ended()).await.unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, worker.ended()).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();

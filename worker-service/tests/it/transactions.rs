@@ -45,6 +45,8 @@ async fn what_waits_behind_an_open_transaction_is_told() {
     kit.event("d", "behind", "{}").await;
     until("it is told", async || worker.sample("unstable_records").await == Some(3.0)).await;
     until("for how long", async || worker.sample("unstable_age_seconds").await > Some(0.0)).await;
+    let (brokers, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
+    assert_eq!(blocking(move || devstack::stable_ends(&brokers, &topic)).await.unwrap()[&0], 1);
     assert_eq!(worker.sample("consumer_lag_records").await, Some(0.0));
     assert_eq!(worker.sample("watermark_age_seconds").await, Some(0.0));
     let report = worker.health().await;

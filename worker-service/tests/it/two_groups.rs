@@ -62,7 +62,7 @@ async fn a_group_that_fails_panics_hangs_and_ends_leaves_the_others_as_they_are(
     until("it stands still", async || !of(&ones)["partitions"]["0"]["stalled_seconds"].is_null()).await;
     kit.events("a", 41..=60).await;
     others_are_well(60).await;
-    let ended = tokio::time::timeout(PATIENCE, worker.ended()).await.unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, worker.ended()).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     kit.events("a", 61..=80).await;
     kit.until("SELECT count(*) FROM events", 80).await;

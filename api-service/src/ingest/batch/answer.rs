@@ -83,7 +83,7 @@ pub(super) struct Batch {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct Body<'a> {
     request_id: &'a str,
     status: &'a str,
     accepted: usize,
@@ -137,7 +137,7 @@ impl Batch {
 
     pub(super) fn answer(mut self, request_id: &str) -> Result<Response, Problem> {
         let accepted = self.items.iter().filter(|item| item.code.is_none()).count();
-        let told = |status, items| Told { request_id, status, accepted, items };
+        let told = |status, items| Body { request_id, status, accepted, items };
         if accepted == self.items.len() {
             return Ok((StatusCode::ACCEPTED, Json(told("accepted", &[]))).into_response());
         }

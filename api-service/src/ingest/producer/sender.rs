@@ -108,7 +108,7 @@ impl Sender {
     async fn replace_when_due(sender: Weak<Self>, mut is_due: mpsc::Receiver<()>) {
         while let (Some(()), Some(sender)) = (is_due.recv().await, sender.upgrade()) {
             while sender.client().is_due(&sender.batching) {
-                if let Err(error) = sender.start_anew(sender.client.load_full()).await {
+                if let Err(error) = sender.rebuild(sender.client.load_full()).await {
                     tracing::error!(error = format!("{error:#}"), "cannot create another producer");
                 }
                 // A lasting cause must not make this a busy loop.
@@ -117,7 +117,7 @@ impl Sender {
         }
     }
 
-    async fn start_anew(self: &Arc<Self>, old: Arc<Client>) -> anyhow::Result<()> {
+    async fn rebuild(self: &Arc<Self>, old: Arc<Client>) -> anyhow::Result<()> {
         let message_timeout = self.message_timeout;
         if let Some((code, reason)) = old.producer.client().fatal_error() {
             let failed = Arc::clone(&old);

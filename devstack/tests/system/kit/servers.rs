@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use devstack::kit::PATIENCE;
+use devstack::kit::TEST_TIMEOUT;
 use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, Server, endpoints};
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
@@ -99,7 +99,7 @@ impl Servers {
 
 pub(crate) async fn direct(redis: &str) -> MultiplexedConnection {
     // On a busy machine an answer may take longer than the client's default of half a second.
-    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(TEST_TIMEOUT));
     redis::Client::open(redis).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 

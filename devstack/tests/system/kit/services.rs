@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use devstack::kit::{Api, Running};
 use devstack::{LogReader, Program, Scope, Service};
 
-use super::{PATIENCE, SECRET, System, blocking, owned};
+use super::{SECRET, System, TEST_TIMEOUT, blocking, owned};
 
 impl System {
     pub(crate) fn another_api(&self) -> Api {
@@ -59,7 +59,7 @@ impl System {
     pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
         let log = self.log_of("command");
         let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
-        blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
+        blocking(move || (service.wait(TEST_TIMEOUT).unwrap().success(), service.log())).await
     }
 }
 

@@ -60,7 +60,7 @@ pub struct TopicSettings {
     own: Vec<String>,
     /// The names of settings that are or may be the topic's own and that the brokers do not return in full: the value
     /// is hidden, or the source is unknown.
-    pub(super) untold: Vec<String>,
+    pub(super) unreported: Vec<String>,
     /// The replicas of its partitions; `None` if unknown.
     replicas: Option<Replicas>,
 }
@@ -274,7 +274,7 @@ impl From<ConfigResource> for TopicSettings {
             // The broker does not say whether the setting is the topic's own.
             let may_be = entry.source == ConfigSource::Unknown && !entry.is_default;
             if may_be || is_own && entry.value.is_none() {
-                settings.untold.push(entry.name.clone());
+                settings.unreported.push(entry.name.clone());
             }
             let Some(value) = entry.value else { continue };
             if is_own {

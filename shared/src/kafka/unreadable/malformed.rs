@@ -23,7 +23,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 use serde::Deserialize;
 
-use super::{PROBE_TIMEOUT, There, is_unreadable};
+use super::{Content, PROBE_TIMEOUT, is_unreadable};
 
 /// The truncated responses in a row that prove a malformed record. The client doubles the fetch size each time, from
 /// 1 KiB to more than the largest batch, in case a broker does not return a batch as a whole.
@@ -106,7 +106,7 @@ impl<'a> Prober<'a> {
     }
 
     /// Reads from an offset; `None` if the client reports that it cannot read it.
-    pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<Option<There>> {
+    pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<Option<Content>> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;
@@ -116,15 +116,15 @@ impl<'a> Prober<'a> {
         let (deadline, mut trouble) = (Instant::now() + PROBE_TIMEOUT, None);
         while Instant::now() < deadline {
             match self.consumer.poll(POLL) {
-                Some(Ok(message)) if message.offset() >= offset => return Ok(Some(There::Readable)),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Some(There::Readable)),
+                Some(Ok(message)) if message.offset() >= offset => return Ok(Some(Content::Readable)),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Some(Content::Readable)),
                 Some(Err(error)) if is_unreadable(&error) => return Ok(None),
                 Some(Err(error)) => trouble = Some(error.to_string()),
                 Some(Ok(_)) | None => {}
             }
             let next = counts.next.load(Ordering::Relaxed);
             if count.are_enough(counts.told.load(Ordering::Relaxed), next, counts.cut.load(Ordering::Relaxed)) {
-                return Ok(Some(There::Malformed(next.max(offset))));
+                return Ok(Some(Content::Malformed(next.max(offset))));
             }
         }
         let why = trouble.unwrap_or_else(|| "no answer".to_owned());

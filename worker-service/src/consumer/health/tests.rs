@@ -92,9 +92,9 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
 #[test]
 fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_passed() {
     let health = joined();
-    health.begins_anew(0, "panicked at a.rs:1:2".into(), None);
+    health.restarts(0, "panicked at a.rs:1:2".into(), None);
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
-    health.begins_anew(0, "panicked at a.rs:1:2".into(), Some(Some(7)));
+    health.restarts(0, "panicked at a.rs:1:2".into(), Some(Some(7)));
     let again = (false, "a partition's code panics repeatedly".into());
     assert_eq!(status(&health), again);
     health.begun(0, Some(7));
@@ -116,7 +116,7 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
     health.measured(&BTreeMap::from([(0, stalled)]));
     assert_eq!(status(&health), (false, "a partition stands still".into()));
     assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
-    health.begins_anew(0, "it stood still".into(), None);
+    health.restarts(0, "it stood still".into(), None);
     health.begun(0, Some(7));
     assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
     health.measured(&BTreeMap::from([(0, PartitionLag::default())]));

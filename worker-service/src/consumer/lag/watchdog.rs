@@ -24,7 +24,7 @@ pub(super) struct Stall {
     /// How long it has stood still without a reason.
     pub(super) since: Duration,
     /// Whether its runner has to restart now.
-    pub(super) begin_anew: bool,
+    pub(super) restart: bool,
 }
 
 /// How long a partition has been at its position.
@@ -65,11 +65,11 @@ impl Watchdog {
         if since < after {
             return None;
         }
-        let begin_anew = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= after);
-        if begin_anew {
+        let restart = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= after);
+        if restart {
             standing.anew = Some(since);
         }
-        Some(Stall { since, begin_anew })
+        Some(Stall { since, restart })
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
                 let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
                 let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
                 // The runner restarts each time that this much time has passed.
-                let begin_anew = || since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
-                let stall = || Stall { since: Duration::from_secs(since), begin_anew: begin_anew() };
+                let restart = || since.is_multiple_of(AFTER.as_secs()) && is_known(&now);
+                let stall = || Stall { since: Duration::from_secs(since), restart: restart() };
                 let expected = (since >= AFTER.as_secs()).then(stall);
                 prop_assert_eq!(found, expected, "at {}", now);
             }
@@ -128,6 +128,6 @@ mod tests {
         assert_eq!([10, 600].map(|now| look(now, None)), [None; 2]);
         assert_eq!(look(605, Some(9)), None, "what has come since is on its way");
         assert_eq!(look(784, Some(9)), None);
-        assert_eq!(look(785, Some(9)), Some(Stall { since: Duration::from_secs(180), begin_anew: true }));
+        assert_eq!(look(785, Some(9)), Some(Stall { since: Duration::from_secs(180), restart: true }));
     }
 }

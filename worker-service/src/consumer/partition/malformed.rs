@@ -90,7 +90,7 @@ impl<H: Handler> PartitionRunner<H> {
             && scheduler.is_empty()
             && self.go_on_at(to).await
         {
-            scheduler.begin_anew();
+            scheduler.restart();
             scheduler.reach(to);
             tracker.returned(to);
         }

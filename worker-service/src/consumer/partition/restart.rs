@@ -37,7 +37,7 @@ impl<H: Handler> PartitionRunner<H> {
             let began = Instant::now();
             let ended = tokio::select! {
                 ended = panics::caught_async(self.run_scheduler(from, gaps)) => Some(ended),
-                () = signals.begin_anew.notified() => None,
+                () = signals.restart.notified() => None,
             };
             match ended {
                 Some(Ok(())) => return,
@@ -46,13 +46,11 @@ impl<H: Handler> PartitionRunner<H> {
                     let stored = signals.stored.load(Ordering::Relaxed);
                     let at = if stored < 0 { from } else { Some(stored) };
                     let wait = panics.note(panicked.to_string(), at, began.elapsed());
-                    self.aside(|| {
-                        self.dependencies.health.begins_anew(self.partition, panics.tell(wait), panics.again())
-                    });
+                    self.aside(|| self.dependencies.health.restarts(self.partition, panics.tell(wait), panics.again()));
                     self.sleep(wait).await;
                 }
                 None => {
-                    signals.begun_anew.fetch_add(1, Ordering::Relaxed);
+                    signals.restarts.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(
                         group = &*self.group,
                         partition = self.partition,

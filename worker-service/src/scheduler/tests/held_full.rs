@@ -25,7 +25,7 @@ impl Came {
     }
 
     /// Checks what must hold for every load.
-    fn is_borne(&self, long: Duration) {
+    fn holds(&self, long: Duration) {
         self.is_borne_within(LONGEST, long);
     }
 
@@ -62,7 +62,7 @@ fn a_burst_behind_one_bad_event_stops_nobody() {
         let mut log = every(5, Duration::from_millis(500), others_from, HOUR, 10);
         log.extend((0..46).map(|n| Incoming { at: burst_at, key: 0, size: 255 * KIB, bad: n == 0 }));
         let came = lasts(log, HOUR, 1);
-        came.is_borne(HOUR);
+        came.holds(HOUR);
         assert!(came.others_wait(HOUR) < Duration::from_secs(60), "{:?}", came.others_wait(HOUR));
         assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
         assert!(came.done.iter().filter(|done| done.is_some()).count() > came.log.len() - 3, "all others are applied");
@@ -86,7 +86,7 @@ fn nor_does_a_device_that_goes_on_with_large_bad_events() {
         log.iter_mut().for_each(|incoming| incoming.bad = true);
         log.extend(every(5, Duration::from_millis(500), Duration::ZERO, time, 10));
         let came = lasts(log, time, 1);
-        came.is_borne(time);
+        came.holds(time);
         assert!(came.others_wait(time) < Duration::from_secs(60), "{size} {:?}", came.others_wait(time));
     }
 }
@@ -107,7 +107,7 @@ fn tenants(bad: u16, size: usize, bad_takes: Duration, long: Duration) -> Came {
 fn ordinary_load_with_a_few_bad_devices_is_borne() {
     for (bad, size) in [(1, 20_000), (5, 20_000), (20, 20_000), (60, 2_000), (60, 20_000), (5, 100_000)] {
         let came = tenants(bad, size, TRANSACTION, HOUR / 6);
-        came.is_borne(HOUR / 6);
+        came.holds(HOUR / 6);
         assert!(!came.letters.is_empty(), "{bad} {size}");
     }
 }
@@ -116,7 +116,7 @@ fn ordinary_load_with_a_few_bad_devices_is_borne() {
 /// held events have reached their bound.
 #[test]
 fn so_is_one_with_locked_rows() {
-    tenants(3, 50_000, Duration::from_secs(4), HOUR).is_borne(HOUR);
+    tenants(3, 50_000, Duration::from_secs(4), HOUR).holds(HOUR);
     tenants(10, 20_000, Duration::from_secs(4), HOUR).is_borne_within(Duration::from_secs(480), HOUR);
 }
 
@@ -164,7 +164,7 @@ proptest! {
     ) {
         let long = Duration::from_secs(900);
         let came = lasts(log_of(&keys, long, seed), long, seed);
-        came.is_borne(long);
+        came.holds(long);
         // Every dead letter that was tried is bad. One that followed many others untried may be good.
         for index in came.letters_of_good_events() {
             prop_assert_eq!(came.letters[&index].0, 0, "{}", index);

@@ -53,8 +53,8 @@ impl<A: Alter> Handler for Altered<A> {
         self.1.apply(&self.0, tx, batch).await
     }
 
-    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
-        Devices::made_up(nobody, payload)
+    fn probe_event(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
+        Devices::probe_event(nobody, payload)
     }
 }
 

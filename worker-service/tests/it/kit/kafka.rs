@@ -36,7 +36,7 @@ impl Kit {
         let add = |all: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| all.insert(Header { key, value: *value });
         let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers.iter().fold(OwnedHeaders::new(), add));
         (record.key, record.payload, record.partition, record.timestamp) = (key, value, partition, millis);
-        let delivered = self.producer.send(record, PATIENCE).await.unwrap();
+        let delivered = self.producer.send(record, TEST_TIMEOUT).await.unwrap();
         (delivered.partition, delivered.offset)
     }
 
@@ -97,7 +97,7 @@ impl Kit {
             }
         }
         let producer = self.producer.clone();
-        blocking(move || producer.flush(PATIENCE)).await.unwrap();
+        blocking(move || producer.flush(TEST_TIMEOUT)).await.unwrap();
     }
 
     /// Writes a dead letter as the worker does, of an event that failed at this offset of the input topic's first
@@ -164,7 +164,7 @@ impl Kit {
         let known = async || {
             let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
             let ask = move || {
-                producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len()
+                producer.client().fetch_metadata(Some(&topic), TEST_TIMEOUT).unwrap().topics()[0].partitions().len()
             };
             blocking(ask).await == total
         };
@@ -217,7 +217,7 @@ impl Kit {
             consumer.assign(&beginning).unwrap();
             let mut found = Vec::new();
             loop {
-                match consumer.poll(PATIENCE).unwrap() {
+                match consumer.poll(TEST_TIMEOUT).unwrap() {
                     Ok(message) => found.push(message.offset()),
                     Err(KafkaError::PartitionEOF(_)) => return found,
                     Err(error) => panic!("{error}"),

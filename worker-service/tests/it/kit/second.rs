@@ -95,7 +95,7 @@ impl<const N: usize> Handler for Notes<N> {
         Ok(applied)
     }
 
-    fn made_up(_: Arc<str>, payload: Payload) -> (&'static str, Payload) {
+    fn probe_event(_: Arc<str>, payload: Payload) -> (&'static str, Payload) {
         (TAKES[N], payload)
     }
 }

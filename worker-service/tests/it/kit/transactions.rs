@@ -21,7 +21,7 @@ impl Kit {
         let id = format!("{}-{name}", self.scope.group);
         let config = client(&self.scope).set("transactional.id", id).set("transaction.timeout.ms", "300000").clone();
         let producer: BaseProducer = config.create().unwrap();
-        block_in_place(|| producer.init_transactions(PATIENCE)).unwrap();
+        block_in_place(|| producer.init_transactions(TEST_TIMEOUT)).unwrap();
         Transactional { producer, topic: topic.to_owned() }
     }
 
@@ -33,8 +33,8 @@ impl Kit {
         offsets.add_partition_offset(&topic, partition, Offset::Offset(offset)).unwrap();
         block_in_place(|| {
             producer.begin_transaction().unwrap();
-            producer.send_offsets_to_transaction(&offsets, &group.group_metadata().unwrap(), PATIENCE).unwrap();
-            producer.commit_transaction(PATIENCE).unwrap();
+            producer.send_offsets_to_transaction(&offsets, &group.group_metadata().unwrap(), TEST_TIMEOUT).unwrap();
+            producer.commit_transaction(TEST_TIMEOUT).unwrap();
         });
     }
 }
@@ -46,14 +46,14 @@ impl Transactional {
         for &id in ids {
             self.producer.send(event(device).id(id).record(&self.topic).partition(0)).unwrap();
         }
-        block_in_place(|| self.producer.flush(PATIENCE)).unwrap();
+        block_in_place(|| self.producer.flush(TEST_TIMEOUT)).unwrap();
     }
 
     pub(crate) fn commit(&self) {
-        block_in_place(|| self.producer.commit_transaction(PATIENCE)).unwrap();
+        block_in_place(|| self.producer.commit_transaction(TEST_TIMEOUT)).unwrap();
     }
 
     pub(crate) fn abort(&self) {
-        block_in_place(|| self.producer.abort_transaction(PATIENCE)).unwrap();
+        block_in_place(|| self.producer.abort_transaction(TEST_TIMEOUT)).unwrap();
     }
 }

@@ -115,11 +115,11 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
 /// Fails if the brokers hide the value of one of the topic's own settings: the client can only replace all settings of
 /// a topic, so a hidden one would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
-    let untold = &settings.untold;
+    let unreported = &settings.unreported;
     anyhow::ensure!(
-        untold.is_empty(),
+        unreported.is_empty(),
         "Kafka does not return the values of some of the topic's own settings: {}",
-        untold.join(", ")
+        unreported.join(", ")
     );
     Ok(())
 }
