@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::config::ProducerConfig;
 use self::counters::Counters;
-use self::limit::BatchLimit;
+use self::limit::{BatchLimit, record_bytes};
 use self::plan::{Batches, Step, plan};
 use self::reports::{Batch, Report};
 use self::sender::{Batching, Client, Sender};
@@ -244,7 +244,8 @@ impl Producer {
             (false, true) => Batches::MayFit,
             (_, false) => Batches::TooLarge,
         };
-        plan(events, |event| limit.fits(event), batches)
+        let most = limit.bytes();
+        plan(events, |event| record_bytes(event) <= most, batches)
     }
 
     /// Waits once for the reports of all events that were handed over.

@@ -51,11 +51,6 @@ impl BatchLimit {
         self.state().asked.is_some()
     }
 
-    /// Whether this event fits into a batch.
-    pub(super) fn fits(&self, event: &Outgoing) -> bool {
-        record_bytes(event) <= self.bytes()
-    }
-
     /// Applies the topic's `max.message.bytes`, as Kafka returned it.
     pub(super) fn learn(&self, asked: usize) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +78,7 @@ impl State {
 }
 
 /// An upper bound of the size of the event's record in a batch of its own, before compression.
-fn record_bytes(event: &Outgoing) -> usize {
+pub(super) fn record_bytes(event: &Outgoing) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let Outgoing { envelope, source } = event;
     OVERHEAD
