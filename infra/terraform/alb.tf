@@ -97,6 +97,17 @@ resource "aws_lb_target_group" "api" {
     healthy_threshold   = 2
     unhealthy_threshold = 3
   }
+
+  # A listener uses it: its successor has to be there first.
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# Before there could be several API services.
+moved {
+  from = aws_lb_target_group.api
+  to   = aws_lb_target_group.api["api-service"]
 }
 
 resource "aws_security_group" "alb" {

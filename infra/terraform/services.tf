@@ -81,6 +81,8 @@ locals {
       environment = service.only == "" ? {} : { WORKER_ONLY = service.only }
     } },
   )
+
+  service_security_groups = { for name, service in module.service : name => service.security_group_id }
 }
 
 module "service" {
