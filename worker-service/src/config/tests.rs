@@ -49,6 +49,37 @@ fn an_event_is_remembered_for_a_minute_at_least() {
     }
 }
 
+/// The doc comment of a settings struct would replace the description.
+#[test]
+fn the_help_describes_each_command() {
+    fn described(command: &clap::Command, path: &str, all: &mut Vec<String>) {
+        for command in command.get_subcommands() {
+            let path = format!("{path}{}", command.get_name());
+            all.push(format!("{path}: {}", command.get_about().unwrap()));
+            described(command, &format!("{path} "), all);
+        }
+    }
+    let mut all = Vec::new();
+    described(&Cli::command(), "", &mut all);
+    let expected = [
+        "run: Consume, until SIGTERM",
+        "setup: Migrate the schema and create the topics",
+        "resume: Resume a group's partitions",
+        "dlq: List and show dead letters",
+        "dlq list: One line for each dead letter",
+        "dlq show: One dead letter with its value",
+        "dlq redrive: Send dead letters back",
+        "dlq purge: Delete old dead letters",
+        "seek: Rewind the group",
+        "erase: Erase a device: its events",
+        "health: Ask the worker in this container",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:?}");
+    for (said, begins) in all.iter().zip(expected) {
+        assert!(said.starts_with(begins), "{said}");
+    }
+}
+
 #[test]
 fn a_group_has_a_name_of_one_line() {
     for (group, good) in [("a group, of/ours:1", true), (&"g".repeat(249), true), (&"g".repeat(250), false)] {

@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
-use shared::runtime::config::AccessLog;
+use shared::runtime::config::{AccessLog, with_args};
 use shared::store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -178,14 +178,14 @@ impl Registry {
 
     /// Registers settings of `run`, for handlers and tasks.
     pub fn settings<C: Args>(&mut self) -> &mut Self {
-        self.settings.push(C::augment_args);
+        self.settings.push(with_args::<C>);
         self
     }
 
-    /// Registers an operators' command.
+    /// Registers an operators' command. `--help` describes it by its `about`.
     pub fn command<C: Args + OperatorCommand + 'static>(&mut self, command: Command) -> &mut Self {
         self.commands.push(CommandSpec {
-            command: C::augment_args(command),
+            command: with_args::<C>(command),
             read: |matches| Ok(Arc::new(C::from_arg_matches(matches)?)),
         });
         self
@@ -227,6 +227,28 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The doc comment of the settings.
+    #[derive(Debug, Args)]
+    struct CloseConfig {
+        #[arg(long)]
+        account: String,
+    }
+
+    impl OperatorCommand for CloseConfig {
+        fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+            async { Ok(write!(out, "{}", self.account)?) }.boxed()
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_description() {
+        let mut registry = Registry::default();
+        registry.command::<CloseConfig>(Command::new("close").about("Close it").long_about("Close it for ever"));
+        let [CommandSpec { command, .. }] = &registry.commands[..] else { panic!() };
+        let said = [command.get_about(), command.get_long_about()].map(|about| about.unwrap().to_string());
+        assert_eq!(said, ["Close it", "Close it for ever"]);
+    }
 
     #[test]
     fn all_run_unless_some_are_named() {
