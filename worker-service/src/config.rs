@@ -13,7 +13,7 @@ use shared::runtime::probe::HealthConfig;
 use shared::store::PostgresConfig;
 
 pub use self::domain::DomainCommand;
-pub use self::sources::{DomainSettings, Groups, OneSource, Sources, Streams};
+pub use self::sources::{DomainSettings, OneGroup, OneSource, Sources, Streams};
 use crate::consumer::seek::SeekConfig;
 use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
 use crate::domains;
@@ -45,7 +45,7 @@ pub enum Command {
     Run(Box<RunConfig>),
     /// Migrate the schema and create the topics; safe to repeat.
     Setup(SetupConfig),
-    /// Resume partitions that were paused because their dead-letter budget was used up.
+    /// Resume a group's partitions that were paused because their dead-letter budget was used up.
     Resume(ResumeConfig),
     /// List and show dead letters, send them back to the input topic, or delete them.
     Dlq {
@@ -144,7 +144,7 @@ pub struct SetupConfig {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeConfig {
     #[command(flatten)]
-    pub groups: Groups,
+    pub group: OneGroup,
     /// Only this partition.
     #[arg(long)]
     pub partition: Option<i32>,
