@@ -1,5 +1,3 @@
-use clap::CommandFactory as _;
-
 use super::*;
 
 /// Commands that take both topics.
@@ -77,6 +75,15 @@ fn the_help_describes_each_command() {
     assert_eq!(all.len(), expected.len(), "{all:?}");
     for (said, begins) in all.iter().zip(expected) {
         assert!(said.starts_with(begins), "{said}");
+    }
+}
+
+#[test]
+fn no_domain_has_a_command_of_the_backbone() {
+    check().unwrap();
+    for name in ["run", "resume"] {
+        let refused = ensure_commands_differ(&Cli::command().subcommand(clap::Command::new(name))).unwrap_err();
+        assert_eq!(refused.to_string(), format!("two commands have the name {name:?}"));
     }
 }
 
