@@ -22,9 +22,9 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
         kafka::topics::setup::check_present(&client, topics, &config.shape).await?;
     }
     let store = Store::open(&config.postgres, "worker-service setup")?;
-    store.migrate().await?;
+    let Registry { indexes, topics_made, .. } = domains::registry();
+    store.migrate(&indexes).await?;
     tracing::info!("the schema is up to date");
-    let topics_made = domains::registry().topics_made;
     for topics in streams {
         let made = kafka::topics::setup::make(&client, topics, &config.shape).await?;
         // The offsets of a new topic start at 0 again.

@@ -218,7 +218,7 @@ impl Fencer {
 
     /// `None` if Redis did not acknowledge it.
     async fn replace_one(&self, (key, version): &Fence, found: Option<&Loaded>) -> Option<FenceOutcome> {
-        // Ignore an older body: it came from a lagging replica, or the device was erased and began again at version 1.
+        // Ignore an older body: it came from a lagging replica, or the resource was erased and began again at version 1.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         match self.cache.replace(key, version, body).await {
