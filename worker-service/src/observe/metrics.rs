@@ -64,9 +64,6 @@ pub fn describe() {
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that were dropped because too many wait for Redis.");
-
-    counter!("cache_fences_lost_total").increment(0);
-    gauge!("cache_fences_pending").set(0.0);
 }
 
 /// Starts the metrics of a group whose events may have these outcomes.
