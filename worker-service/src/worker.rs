@@ -153,6 +153,8 @@ impl Worker {
             task_healths.push(health.clone());
             running.spawn_on(tasks::keep_running(start(&given)?, stop.clone(), health), &runtime);
         }
+        let (emf, reported) = (config.emf.clone(), task_healths.clone());
+        runtime.spawn(async move { panics::keep_running("task-metrics", || tasks::report(&emf, &reported)).await });
         let health = Health::new(healths, task_healths);
         let (fences, watched, shown) = (fencer.clone(), fencer.clone(), health.clone());
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
