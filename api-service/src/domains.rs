@@ -173,7 +173,12 @@ mod tests {
     fn no_two_parts_of_the_document_have_the_same_names() {
         let parts = Domains::all().parts();
         let names = |of: fn(&openapi::Part) -> &Value| {
-            parts.iter().filter_map(|part| of(part).as_object()).flat_map(|all| all.keys()).map(String::as_str).collect()
+            parts
+                .iter()
+                .filter_map(|part| of(part).as_object())
+                .flat_map(|all| all.keys())
+                .map(String::as_str)
+                .collect()
         };
         let all: [(&str, Vec<&str>); 4] = [
             ("paths", names(|part| &part.paths)),

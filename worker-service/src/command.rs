@@ -44,8 +44,10 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     let group = &config.group.0;
     let resumed = store.resume(group, config.partition).await?;
     store.close().await;
-    let mut said: String =
-        resumed.iter().map(|(topic, partition)| format!("resumed {topic} [{partition}] of the group {group}\n")).collect();
+    let mut said: String = resumed
+        .iter()
+        .map(|(topic, partition)| format!("resumed {topic} [{partition}] of the group {group}\n"))
+        .collect();
     if resumed.is_empty() {
         said = format!("no partition of the group {group} was paused\n");
     }

@@ -160,7 +160,10 @@ async fn what_a_pooler_needs_is_said() {
     let config = postgres(&bouncer.url(&kit.scope.database_url).unwrap());
     let unaware = Store::open(&config, "test").unwrap();
     let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
-    for error in [unaware.check().await.unwrap_err().to_string(), unaware.migrate(&[queries::INDEXES]).await.unwrap_err().to_string()] {
+    for error in [
+        unaware.check().await.unwrap_err().to_string(),
+        unaware.migrate(&[queries::INDEXES]).await.unwrap_err().to_string(),
+    ] {
         assert!(error.starts_with(&server) && error.contains("unsupported startup parameter"), "{error}");
         assert!(error.ends_with("a pooler in transaction mode needs DATABASE_POOLER=transaction"), "{error}");
     }

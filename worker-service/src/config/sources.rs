@@ -274,7 +274,10 @@ mod tests {
             read::<T>(&THREE, args).err().unwrap()
         }
         for said in [refused::<OneSource>(&[]), refused::<OneGroup>(&[])] {
-            assert!(said.contains("there are several handlers, store, count, ring: choose one with --handler"), "{said}");
+            assert!(
+                said.contains("there are several handlers, store, count, ring: choose one with --handler"),
+                "{said}"
+            );
         }
         for said in [refused::<OneSource>(&["--handler=stores"]), refused::<OneGroup>(&["--handler=stores"])] {
             assert!(said.contains("store, count, ring"), "{said}");

@@ -70,9 +70,7 @@ pub async fn report(config: &EmfConfig, tasks: &[TaskHealth]) {
         let now = OffsetDateTime::now_utc();
         let totals = Totals { log_lines_dropped: telemetry::log_lines_dropped(), ..Totals::default() };
         for (task, emitter) in &mut emitters {
-            if emitter.is_due(now)
-                && telemetry::log_metrics(&emitter.task_document(task.is_running(), totals, now))
-            {
+            if emitter.is_due(now) && telemetry::log_metrics(&emitter.task_document(task.is_running(), totals, now)) {
                 emitter.told(totals);
             }
         }

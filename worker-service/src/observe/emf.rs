@@ -130,7 +130,8 @@ impl Emitter {
                 insert(&mut document, name, value.clone());
             }
         }
-        let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", dimension]], "Metrics": metrics});
+        let directive =
+            json!({"Namespace": self.namespace, "Dimensions": [["Service", dimension]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
         document

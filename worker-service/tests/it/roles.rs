@@ -5,9 +5,8 @@ use crate::prelude::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_runs_only_what_it_is_told_to() {
     let kit = Kit::new("roles", 1).await;
-    let embedded = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
-    let only = [("WORKER_ONLY", "devices-expire"), embedded[0], embedded[1]];
-    let expires = kit.process_with(&only).await;
+    let settings = [("WORKER_ONLY", "devices-expire"), ("EMF_NAMESPACE", "Test"), ("EMF_INTERVAL", "1s")];
+    let expires = kit.process_with(&settings).await;
     until("it is ready", async || expires.ready().await.0 == 200).await;
     let health = expires.health().await;
     assert_eq!(health["groups"], json!({}));

@@ -219,5 +219,7 @@ fn one_document_in_each_interval_at_the_beat_of_the_clock() {
     // Five seconds past the minute.
     let due = (0..180).step_by(5).filter(|&at| emitter.is_due(seconds(at))).collect::<Vec<_>>();
     assert_eq!(due, [55, 115, 175]);
-    assert!(Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, ("Group", "g"), NOW).is_none());
+    assert!(
+        Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, ("Group", "g"), NOW).is_none()
+    );
 }
