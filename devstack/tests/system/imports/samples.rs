@@ -59,11 +59,11 @@ a-service/src/http.rs: struct DeviceId; const A: &str = "/x/device_id";⏎const 
 ! a-service/src/http.rs:1: a_service::http names the domain devices
 ! a-service/src/http.rs:2: a_service::http names the domain devices
 
-a-service/src/http.rs: #[serde(with = "crate::domains::it")] struct A;
-! a-service/src/http.rs:1: a_service::http uses a_service::domains, which does not stand below it
+a-service/src/http.rs: #[serde(with = "crate::it")] struct A;
+! a-service/src/http.rs:1: a_service::http uses a_service, which does not stand below it
 
-a-service/src/http.rs: extern crate shared as s; use s::ads::A;
-! a-service/src/http.rs:1: a_service::http names the domain ads
+a-service/src/ads.rs: extern crate shared as s; fn f() { s::devices::queries::f() }
+! a-service/src/ads.rs:1: a_service::ads uses shared::devices::queries, which does not stand below it
 
 a-service/src/http.rs: #[path = "other.rs"] mod it;
 ! a-service/src/http.rs:1: #[path]
