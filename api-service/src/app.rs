@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::middleware::from_fn;
 use futures_util::future::{BoxFuture, join_all};
+use shared::runtime::unique::ensure_unique;
 use shared::runtime::{ops, telemetry};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -29,6 +30,7 @@ pub struct App {
     routes: Vec<Route>,
     tasks: Vec<(&'static str, RunTask)>,
     drained: Vec<BoxFuture<'static, ()>>,
+    describe: Vec<fn()>,
     http: HttpConfig,
     probes: Probes,
 }
@@ -41,6 +43,7 @@ impl App {
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
         let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
+        let describe = domains.declared().map(|domain| domain.describe).collect();
         let described = domains.clone();
         // Built on the first request: that needs some MiB for a moment.
         routes.extend(docs::routes(move || openapi::text(&described.document())));
@@ -51,8 +54,9 @@ impl App {
             tasks.extend(served.task);
             drained.extend(served.drained);
         }
+        ensure_unique("routes", routes.iter().map(|(path, _)| *path))?;
         let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
-        Ok(Self { backbone, producers, routes, tasks, drained, http, probes })
+        Ok(Self { backbone, producers, routes, tasks, drained, describe, http, probes })
     }
 
     /// The paths of all routes.
@@ -73,6 +77,7 @@ impl App {
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();
+        self.describe.iter().for_each(|describe| describe());
         for producer in &self.producers {
             // Its counters start at 0, too.
             producer.counters();

@@ -44,6 +44,8 @@ pub struct Domain {
     pub kinds: &'static [&'static Kind],
     /// Its parts of the OpenAPI document.
     pub openapi: fn() -> Vec<Part>,
+    /// Describes its own metrics, and starts those at 0 that alerts use.
+    pub describe: fn(),
 }
 
 /// A domain that this instance serves.

@@ -231,7 +231,7 @@ fn answer(found: Loaded, headers: &HeaderMap, about: &About) -> Response {
 }
 
 /// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version alone is not
-/// enough: an erased device that reports again starts at version 1, and a 304 must not confirm an erased state.
+/// enough: an erased resource that is made again starts at version 1, and a 304 must not confirm an erased state.
 fn tag(found: &Loaded) -> Option<HeaderValue> {
     let body = found.body.strip_suffix(b"\"}")?;
     let updated_at = body.rsplit(|byte| *byte == b'"').next()?;

@@ -30,6 +30,7 @@ pub const DOMAIN: Domain = Domain {
     codes: &[DEVICE_NOT_ALLOWED],
     kinds: &[&RESOURCES],
     openapi: openapi::parts,
+    describe: || {},
 };
 
 const EVENTS: &str = "/events";

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::Value;
+use shared::cache::Kind;
 use shared::runtime::config::text;
+use shared::runtime::unique::ensure_unique;
 
 use crate::backbone::{Backbone, Domain, Served};
 use crate::http::openapi;
@@ -46,18 +48,28 @@ impl Domains {
     }
 
     pub fn of(config: &DomainsConfig) -> anyhow::Result<Self> {
-        config.only.as_deref().map_or_else(|| Ok(Self::all()), Self::named)
+        let all = Self::all();
+        // All of them: another instance may serve the others.
+        all.check()?;
+        config.only.as_deref().map_or(Ok(all.clone()), |names| all.named(names))
     }
 
-    fn named(names: &str) -> anyhow::Result<Self> {
+    /// Refuses names that two of the domains use: their own, of codes, of the keys in the cache.
+    fn check(&self) -> anyhow::Result<()> {
+        ensure_unique("domains", self.declared().map(|domain| domain.name))?;
+        ensure_unique("error codes", self.codes().iter().map(|code| code.as_str()))?;
+        Kind::ensure_apart(&self.declared().flat_map(|domain| domain.kinds).copied().collect::<Vec<_>>())
+    }
+
+    fn named(&self, names: &str) -> anyhow::Result<Self> {
         let names: Vec<_> = names.split(',').map(str::trim).collect();
-        let known = DOMAINS.map(|(domain, _)| domain.name);
+        let known: Vec<_> = self.declared().map(|domain| domain.name).collect();
         for name in &names {
             let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(name));
             anyhow::ensure!(is_known, "API_DOMAINS: unknown domain {name:?}; known: {}", known.join(", "));
         }
         let is_named = |domain: &Domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain.name));
-        Ok(Self(DOMAINS.into_iter().filter(|(domain, _)| is_named(domain)).collect()))
+        Ok(Self(self.0.iter().filter(|(domain, _)| is_named(domain)).copied().collect()))
     }
 
     pub fn declared(&self) -> impl Iterator<Item = &'static Domain> {
@@ -77,6 +89,10 @@ impl Domains {
     }
 
     pub fn document(&self) -> Value {
+        openapi::document(self.parts(), &self.codes())
+    }
+
+    fn parts(&self) -> Vec<openapi::Part> {
         let backbone = [
             openapi::part(),
             crate::backbone::openapi::part(),
@@ -84,30 +100,94 @@ impl Domains {
             crate::cached::openapi::part(),
         ];
         let own = self.declared().flat_map(|domain| (domain.openapi)());
-        openapi::document(own.chain(backbone).collect(), &self.codes())
+        own.chain(backbone).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+    use futures_util::FutureExt as _;
     use serde_json::json;
+    use shared::cache::Load;
 
     use super::*;
 
+    const SOLD_OUT: Code = Code::new(StatusCode::CONFLICT, "sold_out", "Sold out");
+    const LOAD: Load = |_, _| async { Ok(Vec::new()) }.boxed();
+    static ORDER: Kind = Kind { prefix: "order:", load: LOAD };
+    static DETAIL: Kind = Kind { prefix: "order:detail:", load: LOAD };
+
+    const fn domain(name: &'static str, codes: &'static [Code], kinds: &'static [&'static Kind]) -> Domain {
+        Domain { name, claims: &[], codes, kinds, openapi: Vec::new, describe: || {} }
+    }
+
+    static ORDERS: Domain = domain("orders", &[SOLD_OUT], &[&ORDER]);
+    static REFUNDS: Domain = domain("refunds", &[], &[]);
+
+    fn domains(all: &[&'static Domain]) -> Domains {
+        Domains(all.iter().map(|domain| (*domain, (|_, _| Ok(Served::default())) as Serve)).collect())
+    }
+
     #[test]
     fn domains_are_chosen_by_name() {
-        let all: Vec<_> = Domains::all().declared().map(|domain| domain.name).collect();
-        for name in &all {
-            // In any case; a repeated name counts once.
-            for given in [(*name).to_owned(), format!(" {}, {name}", name.to_uppercase())] {
-                let named: Vec<_> = Domains::named(&given).unwrap().declared().map(|domain| domain.name).collect();
-                assert_eq!(named, [*name], "{given:?}");
-            }
+        let two = domains(&[&ORDERS, &REFUNDS]);
+        // In any case; a repeated name counts once.
+        for (given, expected) in [
+            ("orders", &["orders"][..]),
+            ("refunds", &["refunds"]),
+            (" REFUNDS, refunds", &["refunds"]),
+            ("refunds,orders", &["orders", "refunds"]),
+        ] {
+            let named: Vec<_> = two.named(given).unwrap().declared().map(|domain| domain.name).collect();
+            assert_eq!(named, expected, "{given:?}");
         }
-        for wrong in ["", "devices,", "device"] {
-            let refused = Domains::named(wrong).err().unwrap().to_string();
-            let known = format!("; known: {}", all.join(", "));
-            assert!(refused.starts_with("API_DOMAINS: unknown domain") && refused.ends_with(&known), "{refused}");
+        for wrong in ["", "orders,", "order"] {
+            let refused = two.named(wrong).err().unwrap().to_string();
+            let is_named = refused.starts_with("API_DOMAINS: unknown domain");
+            assert!(is_named && refused.ends_with("; known: orders, refunds"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn names_that_two_domains_use_are_refused() {
+        static TWICE: Domain = domain("Orders", &[], &[]);
+        static SAME_CODE: Domain = domain("refunds", &[SOLD_OUT], &[]);
+        static BACKBONES_CODE: Domain = domain("refunds", &[Code::NOT_FOUND], &[]);
+        static SAME_KEYS: Domain = domain("refunds", &[], &[&DETAIL]);
+        Domains::all().check().unwrap();
+        domains(&[&ORDERS, &REFUNDS]).check().unwrap();
+        for (other, expected) in [
+            (&TWICE, r#"two domains have the name "Orders""#),
+            (&SAME_CODE, r#"two error codes have the name "sold_out""#),
+            (&BACKBONES_CODE, r#"two error codes have the name "not_found""#),
+            (&SAME_KEYS, r#"the prefixes "order:" and "order:detail:""#),
+        ] {
+            let refused = domains(&[&ORDERS, other]).check().unwrap_err().to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    /// Of two parts with the same name, the document would lose one.
+    #[test]
+    fn no_two_parts_of_the_document_have_the_same_names() {
+        let parts = Domains::all().parts();
+        let names = |of: fn(&openapi::Part) -> &Value| {
+            parts
+                .iter()
+                .filter_map(|part| of(part).as_object())
+                .flat_map(|all| all.keys())
+                .map(String::as_str)
+                .collect()
+        };
+        let all: [(&str, Vec<&str>); 4] = [
+            ("paths", names(|part| &part.paths)),
+            ("schemas", names(|part| &part.schemas)),
+            ("headers", names(|part| &part.headers)),
+            ("parameters", names(|part| &part.parameters)),
+        ];
+        for (what, names) in all {
+            ensure_unique(what, names).unwrap();
         }
     }
 

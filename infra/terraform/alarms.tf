@@ -13,8 +13,8 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.key
 }
 
-# The worker's alarms, from its embedded metrics: each worker writes one document per group and minute, all at the
-# same second. A worker that waits out an outage lags and may have no partition: only OutageIsWaitedOut reports it.
+# The worker's alarms, from its embedded metrics: each worker writes one document per group, task and minute, all at
+# the same second. A worker that waits out an outage lags and may have no partition: only OutageIsWaitedOut reports it.
 locals {
   worker_groups = distinct(flatten([for service in local.worker_services : service.groups]))
   # One set per group. For the first group of `worker-service` the name is the alarm's; the others begin with the group.
@@ -107,6 +107,35 @@ locals {
       description = "A worker dropped lines of its log: it is not read in time."
     }
   }
+
+  # The alarms of the tasks that run beside the handlers. Where a service runs handlers too, the alarms of its groups
+  # include the one about its log.
+  worker_tasks = distinct(flatten([for service in local.worker_services : service.background]))
+  tasks_alone  = distinct(flatten([for service in local.worker_services : service.background if length(service.groups) == 0]))
+  named_task_alarms = merge(flatten([for name, alarm in local.task_alarms : [
+    for task in(name == "LogLinesDropped" ? local.tasks_alone : local.worker_tasks) :
+    { "${task}-${name}" = merge(alarm, { section = name, task = task }) }
+  ]])...)
+
+  task_alarms = {
+    # Without any worker there is no document, which is the same problem.
+    TaskDoesNotRun = {
+      expression  = "running"
+      comparison  = "LessThanThreshold"
+      threshold   = 1
+      minutes     = 5
+      missing     = "breaching"
+      description = "No worker runs a task."
+    }
+    LogLinesDropped = {
+      expression  = "dropped"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "A worker that runs only tasks dropped lines of its log: it is not read in time."
+    }
+  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "worker" {
@@ -152,6 +181,45 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
         stat        = metric_query.value.stat
         period      = 60
         dimensions  = { Service = "worker-service", Group = each.value.group }
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "task" {
+  for_each            = local.named_task_alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} Task ${each.value.task}. See docs/operations.md, ${each.value.section}."
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.minutes
+  treat_missing_data  = each.value.missing
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "told"
+    label       = each.key
+    expression  = each.value.expression
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = { for id, metric in {
+      # One worker that runs it is enough.
+      running = { name = "TaskRunning", stat = "Maximum" }
+      dropped = { name = "LogLinesDropped", stat = "Sum" }
+    } : id => metric if strcontains(each.value.expression, id) }
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = local.emf_namespace
+        metric_name = metric_query.value.name
+        stat        = metric_query.value.stat
+        period      = 60
+        dimensions  = { Service = "worker-service", Task = each.value.task }
       }
     }
   }

@@ -63,10 +63,11 @@ locals {
 
   # The worker services. `only` is WORKER_ONLY, empty for all. `groups` are the consumer groups of its handlers
   # (KAFKA_GROUP's default, and those of further domains): the service scales by the lag of each, and each has alarms
-  # (alarms.tf). More tasks than partitions would be idle.
+  # (alarms.tf). `background` are the tasks that it runs beside them, which have alarms too. More ECS tasks than
+  # partitions would be idle.
   worker_services = {
     worker-service = {
-      only  = "", groups = ["events-processor"], cpu = 512, memory = 1024
+      only  = "", groups = ["events-processor"], background = ["devices-expire"], cpu = 512, memory = 1024
       tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
     }
   }

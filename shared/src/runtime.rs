@@ -10,4 +10,5 @@ pub mod probe;
 pub(crate) mod redact;
 pub mod rfc3339;
 pub mod telemetry;
+pub mod unique;
 pub(crate) mod within;

@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 pub use bodies::Loaded;
 pub use config::{Pooler, PostgresConfig};
 pub use failure::{Class, Failure};
+pub use indexes::{Index, Indexes};
 pub use journal::{EventName, Journal};
 pub use session::Tx;
 pub use transact::Work;

@@ -22,9 +22,9 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
         kafka::topics::setup::check_present(&client, topics, &config.shape).await?;
     }
     let store = Store::open(&config.postgres, "worker-service setup")?;
-    store.migrate().await?;
+    let Registry { indexes, topics_made, .. } = domains::registry();
+    store.migrate(&indexes).await?;
     tracing::info!("the schema is up to date");
-    let topics_made = domains::registry().topics_made;
     for topics in streams {
         let made = kafka::topics::setup::make(&client, topics, &config.shape).await?;
         // The offsets of a new topic start at 0 again.
@@ -37,19 +37,20 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resumes paused partitions; the worker that owns one notices within seconds.
+/// Resumes a group's paused partitions; the worker that owns one notices within seconds.
 pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let store = Store::open(&config.postgres, "worker-service resume")?;
-    let mut said = String::new();
-    for group in &config.groups.0 {
-        let resumed = store.resume(group, config.partition).await?;
-        said.extend(resumed.iter().map(|(topic, partition)| format!("resumed {topic} [{partition}]\n")));
-        if resumed.is_empty() {
-            said += &format!("no partition of the group {group} was paused\n");
-        }
-    }
+    let group = &config.group.0;
+    let resumed = store.resume(group, config.partition).await?;
     store.close().await;
+    let mut said: String = resumed
+        .iter()
+        .map(|(topic, partition)| format!("resumed {topic} [{partition}] of the group {group}\n"))
+        .collect();
+    if resumed.is_empty() {
+        said = format!("no partition of the group {group} was paused\n");
+    }
     let out = &mut Output(io::stdout());
     out.write_all(said.as_bytes())
         .and_then(|()| out.flush())

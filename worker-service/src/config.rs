@@ -4,16 +4,18 @@ mod domain;
 mod sources;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use shared::cache::StoresConfig;
 use shared::kafka::KafkaConfig;
 use shared::kafka::topics::setup::TopicShape;
 use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, trimmed};
 use shared::runtime::probe::HealthConfig;
+use shared::runtime::unique::ensure_unique;
 use shared::store::PostgresConfig;
 
 pub use self::domain::DomainCommand;
-pub use self::sources::{DomainSettings, Groups, OneSource, Sources, Streams};
+pub use self::sources::{DomainSettings, OneGroup, OneSource, Sources, Streams};
+use crate::consumer::registry::names_of;
 use crate::consumer::seek::SeekConfig;
 use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
 use crate::domains;
@@ -45,7 +47,7 @@ pub enum Command {
     Run(Box<RunConfig>),
     /// Migrate the schema and create the topics; safe to repeat.
     Setup(SetupConfig),
-    /// Resume partitions that were paused because their dead-letter budget was used up.
+    /// Resume a group's partitions that were paused because their dead-letter budget was used up.
     Resume(ResumeConfig),
     /// List and show dead letters, send them back to the input topic, or delete them.
     Dlq {
@@ -73,6 +75,16 @@ pub enum DlqCommand {
     Redrive(OfHandler<DlqRedriveConfig>),
     /// Delete old dead letters from the beginning of each partition, up to the first one that stays.
     Purge(OfHandler<DlqPurgeConfig>),
+}
+
+/// Refuses names that two domains use, or a domain and the backbone. For the start, before clap reads the arguments.
+pub fn check() -> anyhow::Result<()> {
+    domains::registry().check()?;
+    ensure_commands_differ(&Cli::command())
+}
+
+fn ensure_commands_differ(all: &clap::Command) -> anyhow::Result<()> {
+    ensure_unique("commands", all.get_subcommands().flat_map(names_of))
 }
 
 /// Settings of a command that works on what one handler reads.
@@ -144,7 +156,7 @@ pub struct SetupConfig {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeConfig {
     #[command(flatten)]
-    pub groups: Groups,
+    pub group: OneGroup,
     /// Only this partition.
     #[arg(long)]
     pub partition: Option<i32>,

@@ -28,7 +28,7 @@ const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration:
 /// 365.25 days, as humantime reads `1year`.
 const YEAR: u64 = 31_557_600;
 
-/// Registers the handler, the task, the command and the cache entries of devices.
+/// Registers what the worker does for devices.
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
@@ -43,6 +43,8 @@ pub fn register(worker: &mut Registry) {
                 .visible_alias("forget")
                 .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
         )
+        .describe(expire::describe)
+        .indexes(queries::INDEXES)
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
         .cached(&RESOURCE);
 }

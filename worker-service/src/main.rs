@@ -21,6 +21,10 @@ fn main() {
 }
 
 async fn work() {
+    if let Err(error) = worker_service::config::check() {
+        telemetry::last_words(format!("error: {error:#}"));
+        std::process::exit(2);
+    }
     let outcome = match config::read::<Cli>().command {
         Command::Run(config) => worker::run(&config).await,
         Command::Setup(config) => command::setup(&config).await,

@@ -28,7 +28,7 @@ use crate::consumer::tasks::{self, TaskHealth};
 use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
-use crate::source::{self, Source};
+use crate::source::Source;
 
 /// Limit to finish the work, commit and leave the groups. With the last fences (2 s), traces (3 s) and the log (1 s), a
 /// shutdown takes 21 s at most, even if every dependency is down.
@@ -46,10 +46,12 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     telemetry::traces::start(&config.traces, "worker-service")?;
     let metrics = telemetry::start_metrics()?;
+    let registry = domains::registry();
     observe::metrics::describe();
+    registry.describe.iter().for_each(|describe| describe());
     let bind = config.ops.bind;
     let ops = TcpListener::bind(bind).await.with_context(|| format!("OPS_BIND={bind}"))?;
-    let mut worker = Worker::start(config)?;
+    let mut worker = Worker::start_with(config, registry, Parts::default())?;
     let health = worker.health.clone();
     tokio::spawn(ops::serve(ops, metrics, move || std::future::ready(health.report())));
     tracing::info!(ops = %bind, "the worker runs");
@@ -117,8 +119,8 @@ impl Worker {
 
     /// Like [`Self::start`], with these handlers, tasks and parts.
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
-        // Checks all handlers: the owner of a stream may run in another process.
-        source::ensure_owners(registry.handlers.iter().map(|handler| handler.spec))?;
+        // All domains: another process may run the others.
+        registry.check()?;
         let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only);
         let client = kafka::client(&config.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
@@ -151,6 +153,8 @@ impl Worker {
             task_healths.push(health.clone());
             running.spawn_on(tasks::keep_running(start(&given)?, stop.clone(), health), &runtime);
         }
+        let (emf, reported) = (config.emf.clone(), task_healths.clone());
+        runtime.spawn(async move { panics::keep_running("task-metrics", || tasks::report(&emf, &reported)).await });
         let health = Health::new(healths, task_healths);
         let (fences, watched, shown) = (fencer.clone(), fencer.clone(), health.clone());
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });

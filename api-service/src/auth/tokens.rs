@@ -28,7 +28,7 @@ type Id = ([u8; 32], u64);
 pub struct Tokens {
     verifier: Verifier,
     pub source: Source,
-    /// Recently verified tokens, so that a device's thousandth request does not pay for another signature. The hash
+    /// Recently verified tokens, so that a client's thousandth request does not pay for another signature. The hash
     /// covers the signature. Only valid tokens are cached: nobody can fill the cache without one.
     remembered: Cache<Id, Verified, Bytes>,
 }
@@ -66,7 +66,7 @@ impl Tokens {
             checked = self.look(token, now);
         }
         checked.map_err(|rejected| {
-            // The token may be valid: after a 401 a device would discard it.
+            // The token may be valid: after a 401 a client would discard it.
             let later = later.filter(|_| matches!(rejected, Rejected::UnknownKey | Rejected::NoKeys));
             let (reason, detail) = later.map_or(rejected, |_| Rejected::NoKeys).parts();
             metrics::counter!("auth_rejected_total", "reason" => reason).increment(1);

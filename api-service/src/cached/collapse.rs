@@ -2,7 +2,7 @@
 //!
 //! A running query may have missed a write that a new reader knows of. So a reader never joins a query that started
 //! before the reader came: while one runs, new readers wait for the next one and share it. Each resource has one query
-//! at a time, whether Redis works or not, so that many clients that poll one device leave connections for others.
+//! at a time, whether Redis works or not, so that many clients that poll one resource leave connections for others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,7 @@
 //! The command line: without a command, the service runs.
 
-use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use shared::runtime::config::with_args;
 use shared::runtime::probe::HealthConfig;
 
 use super::Config;
@@ -15,9 +16,8 @@ pub enum Cli {
 // Not derived: a derived command with settings of its own requires them for its subcommands, too.
 impl CommandFactory for Cli {
     fn command() -> Command {
-        // Set after the arguments, which would replace it with the doc comment of their struct.
-        let health = HealthConfig::augment_args(Command::new("health"))
-            .about("Ask the service that runs beside this command for its health; for a container's health check");
+        let about = "Ask the service that runs beside this command for its health; for a container's health check";
+        let health = with_args::<HealthConfig>(Command::new("health").about(about));
         Config::command().subcommand(health).subcommand_negates_reqs(true).args_conflicts_with_subcommands(true)
     }
 

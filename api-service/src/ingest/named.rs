@@ -1,5 +1,5 @@
 //! The ids that a refused event names, as far as they can be read: the log has them, so that an operator finds the
-//! device.
+//! sender.
 
 use axum::http::HeaderMap;
 use shared::kafka::ids::is_identifier;

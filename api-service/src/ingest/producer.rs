@@ -39,7 +39,7 @@ pub enum Outcome {
     /// All in-sync replicas have the event.
     Accepted { partition: i32, offset: i64 },
     /// Not accepted: the queue is full, the producer has just failed, or the outcome of an earlier event of the same
-    /// device is unknown.
+    /// key is unknown.
     QueueFull,
     /// Not accepted: Kafka has no such topic.
     NoTopic,
@@ -147,7 +147,7 @@ impl Producer {
     }
 
     /// Sends events in order, and waits for the outcomes of all. If the queue is full at one event, no later event is
-    /// accepted; if the outcome of an event is unknown, no later event of its device is: a device's later event must
+    /// accepted; if the outcome of an event is unknown, no later event of its key is: a key's later event must
     /// not overtake an earlier one.
     pub async fn send_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();

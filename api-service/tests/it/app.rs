@@ -135,7 +135,7 @@ pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let (replication, min_insync_replicas, compression) = (replicas, replicas, Default::default());
     let shape = TopicShape { partitions: PARTITIONS, replication, min_insync_replicas, compression };
     setup::create(&shared::kafka::client(&plain.backbone.kafka).unwrap(), &topics, &shape).await.unwrap();
-    Store::open(&plain.backbone.postgres, "test").unwrap().migrate().await.unwrap();
+    Store::open(&plain.backbone.postgres, "test").unwrap().migrate(&[shared::devices::queries::INDEXES]).await.unwrap();
 }
 
 pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {

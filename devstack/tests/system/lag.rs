@@ -9,7 +9,10 @@ const EVENTS: u64 = 40;
 
 fn last(worker: &Running) -> Option<Value> {
     let log = worker.service.log();
-    let line = log.lines().rev().find(|line| line.contains(r#""_aws""#) && line.ends_with('}'))?;
+    let line = log
+        .lines()
+        .rev()
+        .find(|line| line.contains(r#""_aws""#) && line.contains(r#""Group""#) && line.ends_with('}'))?;
     Some(serde_json::from_str(line).unwrap())
 }
 

@@ -124,7 +124,7 @@ async fn is_told(refusal: &Refusal) {
     system.until("it is applied", async || system.rows().await == 3).await;
     system.until("the worker counts it", async || worker.sample(&series).await > Some(0.0)).await;
     system.until("its log says why", async || says(worker.service.log())).await;
-    let pending = async || worker.sample("cache_fences_pending").await.unwrap_or(0.0);
+    let pending = async || worker.sample(r#"cache_fences_pending{kind="resource"}"#).await.unwrap_or(0.0);
     if *fences_wait {
         system.until("a fence waits", async || pending().await > 0.0).await;
     } else {

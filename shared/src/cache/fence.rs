@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use metrics::Histogram;
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
@@ -57,7 +58,8 @@ impl Fencer {
         let timeout = cache.timeout.max(TIMEOUT);
         // A lease taken before the fence may still be filled.
         let stale = LEASE_TTL + cache.ttl;
-        let pending = Pending::new(Bounds { fences: MAX_PENDING, events: MAX_PENDING_EVENTS, stale });
+        let bounds = Bounds { fences: MAX_PENDING, events: MAX_PENDING_EVENTS, stale };
+        let pending = Pending::new(bounds, &cache.kinds);
         Self {
             cache: Cache { timeout, ..cache },
             store,
@@ -95,6 +97,10 @@ impl Fencer {
 
     /// Sends the kept fences, forever.
     pub async fn run(&self) {
+        for kind in &*self.cache.kinds {
+            count_lost(kind, 0);
+        }
+        show(&self.pending.lock());
         loop {
             tokio::time::sleep(RETRY).await;
             count_visible(self.pending.lock().expired(self.since.elapsed()));
@@ -218,7 +224,7 @@ impl Fencer {
 
     /// `None` if Redis did not acknowledge it.
     async fn replace_one(&self, (key, version): &Fence, found: Option<&Loaded>) -> Option<FenceOutcome> {
-        // Ignore an older body: it came from a lagging replica, or the device was erased and began again at version 1.
+        // Ignore an older body: it came from a lagging replica, or the resource was erased and began again at version 1.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         match self.cache.replace(key, version, body).await {
@@ -237,10 +243,10 @@ impl Fencer {
         let mut pending = self.pending.lock();
         if report.is_acknowledged() && pending.len() == 0 {
             drop(pending);
-            count_visible(events.iter().map(|(_, accepted)| age(accepted)));
+            count_visible(events.iter().map(|(key, accepted)| (key.kind(), age(accepted))));
             return;
         }
-        let (mut put_off, mut lost) = (HashSet::new(), 0_u64);
+        let mut put_off = HashSet::new();
         for ((key, version), outcome) in versions.iter().zip(&mut report.outcomes) {
             if outcome.is_acknowledged() {
                 count_visible(pending.acknowledged(key, *version, since));
@@ -248,28 +254,41 @@ impl Fencer {
             }
             put_off.insert(key);
             if !pending.keep(key, *version) {
-                lost += 1;
+                count_lost(key.kind(), 1);
                 *outcome = FenceOutcome::Lost;
             }
         }
         let visible = events.iter().filter_map(|(key, accepted)| {
             let age = age(accepted);
-            if put_off.contains(key) { pending.wait(key, age, since) } else { Some(age) }
+            let visible = if put_off.contains(key) { pending.wait(key, age, since) } else { Some(age) };
+            Some((key.kind(), visible?))
         });
         count_visible(visible);
-        metrics::counter!("cache_fences_lost_total").increment(lost);
         show(&pending);
     }
 }
 
 fn show(pending: &Pending) {
-    metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
+    for (kind, fences) in pending.by_kind() {
+        metrics::gauge!("cache_fences_pending", "kind" => kind).set(fences as f64);
+    }
+}
+
+fn count_lost(kind: &Kind, fences: u64) {
+    metrics::counter!("cache_fences_lost_total", "kind" => kind.name()).increment(fences);
 }
 
 /// Records the time from acceptance to visibility of events.
-fn count_visible(visible: impl IntoIterator<Item = Duration>) {
-    let histogram = metrics::histogram!("accepted_to_visible_seconds");
-    for after in visible {
-        histogram.record(after);
+fn count_visible(visible: impl IntoIterator<Item = (&'static Kind, Duration)>) {
+    let mut of_kind = None;
+    for (kind, after) in visible {
+        let name = kind.name();
+        let is_other = |(known, _): &(&str, Histogram)| *known != name;
+        if of_kind.as_ref().is_none_or(is_other) {
+            of_kind = Some((name, metrics::histogram!("accepted_to_visible_seconds", "kind" => name)));
+        }
+        if let Some((_, histogram)) = &of_kind {
+            histogram.record(after);
+        }
     }
 }

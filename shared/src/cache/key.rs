@@ -4,14 +4,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use anyhow::ensure;
 use futures_util::future::BoxFuture;
 
 use crate::store::{Failure, Loaded, Store};
 
 /// A kind of cached resource.
 pub struct Kind {
-    /// The prefix of its keys, after `CACHE_KEY_PREFIX`; for example `resource:`. Unique among kinds, and without
-    /// braces.
+    /// The prefix of its keys, after `CACHE_KEY_PREFIX`; for example `resource:`. See [`Kind::ensure_apart`].
     pub prefix: &'static str,
     /// Reads bodies from PostgreSQL.
     pub load: Load,
@@ -31,6 +31,20 @@ impl Kind {
     /// Its name in the metrics: the prefix without its colon.
     pub fn name(&self) -> &'static str {
         self.prefix.trim_end_matches(':')
+    }
+
+    /// Refuses kinds whose keys could be those of another kind, or choose a slot of a cluster by a brace.
+    pub fn ensure_apart(kinds: &[&Self]) -> anyhow::Result<()> {
+        for (index, Self { prefix, .. }) in kinds.iter().enumerate() {
+            ensure!(!prefix.contains(['{', '}']), "the prefix {prefix:?} of a kind of cached resources has a brace");
+            for Self { prefix: other, .. } in kinds.iter().take(index) {
+                ensure!(
+                    !prefix.starts_with(other) && !other.starts_with(prefix),
+                    "two kinds of cached resources have the prefixes {other:?} and {prefix:?}: a key could be of both"
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -80,5 +94,31 @@ impl fmt::Display for CacheKey {
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn no_key_is_of_two_kinds() {
+        let said = |prefixes: &[&'static str]| {
+            let load: Load = |_, _| async { Ok(Vec::new()) }.boxed();
+            let kinds: Vec<_> = prefixes.iter().map(|&prefix| Kind { prefix, load }).collect();
+            Kind::ensure_apart(&kinds.iter().collect::<Vec<_>>()).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(&["resource:", "report:", "reports:"]), Ok(()));
+        for (wrong, expected) in [
+            (["report:", "report:"], r#"the prefixes "report:" and "report:""#),
+            (["report:day:", "report:"], r#"the prefixes "report:day:" and "report:""#),
+            (["report:", ""], r#"the prefixes "report:" and """#),
+            (["report:", "{report}:"], r#"the prefix "{report}:""#),
+        ] {
+            let refused = said(&wrong).unwrap_err();
+            assert!(refused.contains(expected), "{refused}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Postponed fences, one per resource, and the events that become visible with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::CacheKey;
+use super::{CacheKey, Kind};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -19,6 +19,8 @@ pub(super) struct Bounds {
 pub(super) struct Pending {
     bounds: Bounds,
     fences: HashMap<CacheKey, PendingFence>,
+    /// The number of fences of each kind.
+    by_kind: BTreeMap<&'static str, usize>,
     /// The number of events in all of `fences`.
     events: usize,
 }
@@ -38,9 +40,18 @@ struct Unseen {
     put_off: Duration,
 }
 
+/// An event that became visible: the kind of its resource, and the time since its acceptance.
+pub(super) type Visible = (&'static Kind, Duration);
+
 impl Pending {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, fences: HashMap::new(), events: 0 }
+    pub(super) fn new(bounds: Bounds, kinds: &[&'static Kind]) -> Self {
+        let by_kind = kinds.iter().map(|kind| (kind.name(), 0)).collect();
+        Self { bounds, fences: HashMap::new(), by_kind, events: 0 }
+    }
+
+    /// The number of fences of each kind, also of those that have none.
+    pub(super) fn by_kind(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.by_kind.iter().map(|(kind, fences)| (*kind, *fences))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -57,6 +68,7 @@ impl Pending {
             kept.version = kept.version.max(version);
         } else if self.fences.len() < self.bounds.fences {
             self.fences.insert(key.clone(), PendingFence { version, events: Vec::new() });
+            *self.by_kind.entry(key.kind().name()).or_default() += 1;
         } else {
             return false;
         }
@@ -74,27 +86,30 @@ impl Pending {
         None
     }
 
-    /// Redis acknowledged a resource's fence of this version. If no greater version is kept, returns for each event the
-    /// time from its acceptance until it became visible.
-    pub(super) fn acknowledged(&mut self, key: &CacheKey, version: i64, now: Duration) -> Vec<Duration> {
+    /// Redis acknowledged a resource's fence of this version. If no greater version is kept, returns the events that
+    /// became visible.
+    pub(super) fn acknowledged(&mut self, key: &CacheKey, version: i64, now: Duration) -> Vec<Visible> {
         if self.fences.get(key).is_none_or(|kept| kept.version > version) {
             return Vec::new();
         }
-        let events = self.fences.remove(key).map(|kept| kept.events).unwrap_or_default();
+        let Some(PendingFence { events, .. }) = self.fences.remove(key) else { return Vec::new() };
+        if let Some(fences) = self.by_kind.get_mut(key.kind().name()) {
+            *fences -= 1;
+        }
         self.events -= events.len();
-        events.into_iter().map(|event| event.age + now.saturating_sub(event.put_off)).collect()
+        events.into_iter().map(|event| (key.kind(), event.age + now.saturating_sub(event.put_off))).collect()
     }
 
     /// The same for events whose stale bodies have expired, whether or not their fences were acknowledged.
-    pub(super) fn expired(&mut self, now: Duration) -> Vec<Duration> {
+    pub(super) fn expired(&mut self, now: Duration) -> Vec<Visible> {
         let mut visible = Vec::new();
         if self.events == 0 {
             return visible;
         }
-        for kept in self.fences.values_mut() {
+        for (key, kept) in &mut self.fences {
             let is_over = |event: &Unseen| event.put_off + self.bounds.stale <= now;
             let over = kept.events.iter().take_while(|event| is_over(event)).count();
-            visible.extend(kept.events.drain(..over).map(|event| event.age + self.bounds.stale));
+            visible.extend(kept.events.drain(..over).map(|event| (key.kind(), event.age + self.bounds.stale)));
         }
         self.events -= visible.len();
         visible
@@ -108,11 +123,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cache::Load;
 
     const BOUNDS: Bounds = Bounds { fences: 3, events: 8, stale: Duration::from_secs(70) };
 
+    const LOAD: Load = |_, _| Box::pin(async { Ok(Vec::new()) });
+    static KINDS: [Kind; 2] = [Kind { prefix: "even:", load: LOAD }, Kind { prefix: "odd:", load: LOAD }];
+
     fn key(n: u8) -> CacheKey {
-        CacheKey::new(&crate::devices::RESOURCE, format!("d{n}").into())
+        CacheKey::new(&KINDS[usize::from(n % 2)], format!("d{n}").into())
     }
 
     #[derive(Debug, Clone)]
@@ -138,7 +157,7 @@ mod tests {
         fn every_event_counts_once_when_its_fence_is_acknowledged_or_nothing_stale_is_left(
             steps in prop::collection::vec(step(), 0..60),
         ) {
-            let mut pending = Pending::new(BOUNDS);
+            let mut pending = Pending::new(BOUNDS, &[&KINDS[0], &KINDS[1]]);
             let mut versions: BTreeMap<u8, i64> = BTreeMap::new();
             let mut model: Vec<(u8, Duration)> = Vec::new();
             let (mut now, mut put_off, mut counted) = (Duration::ZERO, 0, 0);
@@ -171,8 +190,9 @@ mod tests {
                         let expected: Vec<_> = model
                             .iter()
                             .filter(|(of, _)| kept.is_some() && is_last && *of == device)
-                            .map(|(_, since)| AGE + now - *since)
+                            .map(|(of, since)| (key(*of).kind().name(), AGE + now - *since))
                             .collect();
+                        let visible: Vec<_> = visible.iter().map(|(kind, after)| (kind.name(), *after)).collect();
                         prop_assert_eq!(&visible, &expected);
                         model.retain(|(of, _)| !(kept.is_some() && is_last && *of == device));
                         counted += visible.len();
@@ -183,11 +203,14 @@ mod tests {
                         let before = model.len();
                         model.retain(|(_, since)| *since + BOUNDS.stale > now);
                         prop_assert_eq!(visible.len(), before - model.len());
-                        prop_assert!(visible.iter().all(|visible| *visible == AGE + BOUNDS.stale));
+                        prop_assert!(visible.iter().all(|(_, visible)| *visible == AGE + BOUNDS.stale));
                         counted += visible.len();
                     }
                 }
                 prop_assert!(pending.len() <= BOUNDS.fences);
+                let of_kind = |name| pending.fences().filter(|(key, _)| key.kind().name() == name).count();
+                let by_kind: Vec<_> = pending.by_kind().collect();
+                prop_assert_eq!(by_kind, ["even", "odd"].map(|name| (name, of_kind(name))));
                 prop_assert_eq!(pending.events, model.len());
                 prop_assert_eq!(counted + model.len(), put_off);
             }

@@ -6,6 +6,7 @@ mod apply;
 mod erase;
 mod expire;
 mod history;
+mod indexes;
 mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
@@ -13,6 +14,7 @@ pub use self::apply::apply;
 pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, PAGE_BYTES, Page, history};
+pub use self::indexes::INDEXES;
 pub use self::read::{load, resource};
 
 use super::{DeviceDelivery, Event};

@@ -21,7 +21,7 @@ pub struct TopicConfig {
 }
 
 /// A setting that a domain declares: an environment variable, a flag of the same name, and a default.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// The environment variable.
     pub variable: &'static str,
@@ -62,7 +62,7 @@ impl Setting {
 }
 
 /// The declaration of a domain's stream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Its name.
     pub name: &'static str,

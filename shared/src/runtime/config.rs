@@ -21,7 +21,8 @@ pub use self::traces::{SpanConfig, TraceConfig};
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::builder::Resettable;
+use clap::{Args, Command, Parser};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::within::within;
@@ -43,6 +44,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// Adds settings to a command. The command keeps its description, which the doc comment of `C` would replace.
+pub fn with_args<C: Args>(command: Command) -> Command {
+    let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    C::augment_args(command).about(Resettable::from(about)).long_about(Resettable::from(long))
 }
 
 /// Reads the settings from arguments and environment. A wrong one ends the process with one clear line on standard

@@ -10,19 +10,25 @@ use sqlx::PgConnection;
 
 use super::Failure;
 
-/// The indexes to create.
-const INDEXES: [(&str, &str); 2] = [
-    // Ordered by the time of writing, for the expiry. All rows of a batch have the same time, so the index is small.
-    ("events_written", "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_written ON events (recorded_at)"),
-    // Rows written before migration 0004. No more are added.
-    (
-        "events_appended",
-        "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_appended ON events (appended_at) WHERE recorded_at IS NULL",
-    ),
-];
-/// The indexes of earlier versions' expiry. BRIN ranges never become narrower: once their pages are reused, they match
-/// every time. After a rollback, the earlier version uses the indexes above.
-const OBSOLETE: [&str; 3] = ["events_accepted_at", "events_appended_at", "events_recorded_at"];
+/// The indexes of a domain's tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Indexes {
+    /// Those to create.
+    pub needed: &'static [Index],
+    /// The names of those of earlier versions, to drop.
+    pub obsolete: &'static [&'static str],
+}
+
+/// An index of a table that may have many rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    /// The statement that creates it, with `CONCURRENTLY` and `IF NOT EXISTS`.
+    pub create: &'static str,
+    /// What does not work without it.
+    pub without: &'static str,
+}
 
 /// Only one of several setups creates them.
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes', 0))";
@@ -30,18 +36,17 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes'
 /// older transactions, and does not block writers meanwhile.
 const WITHOUT_LIMIT: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
 
-/// Creates the missing indexes, and drops the obsolete ones. A failed creation is an error: without the index
-/// everything works except the expiry, and `events` would grow forever.
-pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
-    for (name, sql) in INDEXES {
-        make(connection, name, sql).await.map_err(Failure::from).with_context(|| {
+/// Creates the missing indexes, and drops the obsolete ones. A failed creation is an error.
+pub(super) async fn renew(connection: &mut PgConnection, indexes: &[Indexes]) -> anyhow::Result<()> {
+    for Index { name, create, without } in indexes.iter().flat_map(|all| all.needed) {
+        make(connection, name, create).await.map_err(Failure::from).with_context(|| {
             format!(
-                "the schema is up to date, but the index {name} could not be created, and events do not expire \
-                 without it: remove the cause, and run `worker-service setup` again"
+                "the schema is up to date, but the index {name} could not be created, and without it {without}: \
+                 remove the cause, and run `worker-service setup` again"
             )
         })?;
     }
-    for name in OBSOLETE {
+    for name in indexes.iter().flat_map(|all| all.obsolete) {
         if let Err(error) = remove(connection, name).await {
             tracing::warn!(index = name, %error, "cannot drop the index; the next setup tries again");
         }

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, SqlStr};
 
 use super::connect::takes_writes;
 use super::session::Tx;
-use super::{Failure, Store, indexes, within_deadline};
+use super::{Failure, Indexes, Store, indexes, within_deadline};
 
 /// Each file of `migrations/` with its content, oldest first. Listed by hand, because `sqlx::migrate!` compiles the
 /// PostgreSQL driver a second time, for the macro. A test compares the list with the folder.
@@ -35,9 +35,9 @@ const LOCK_TRIES: u32 = 150;
 const ENCODING: &str = "UTF8";
 
 impl Store {
-    /// Migrates the schema to this binary's version. It ignores migrations newer than the binary, so that a rollback
+    /// Migrates the schema to this binary's version, and makes the domains' indexes. It ignores migrations newer than the binary, so that a rollback
     /// can start. Only `worker-service setup` calls this. Fails for a database with an encoding other than UTF8.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
+    pub async fn migrate(&self, indexes: &[Indexes]) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
             "migrations need sessions of PostgreSQL, which DATABASE_POOLER=transaction does not have: give `setup` a \
@@ -56,7 +56,7 @@ impl Store {
         ensure_encoding(&mut Tx::direct(&mut connection, &mut false)).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         run(&migrator, &mut connection).await?;
-        indexes::renew(&mut connection).await?;
+        indexes::renew(&mut connection, indexes).await?;
         sqlx::Connection::close(connection).await?;
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(crate) struct Kit {
 impl Kit {
     pub(crate) async fn new(name: &str) -> Self {
         let kit = Self::without_schema(name).await;
-        kit.store.migrate().await.unwrap();
+        kit.store.migrate(&[queries::INDEXES]).await.unwrap();
         kit
     }
 

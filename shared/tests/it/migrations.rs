@@ -12,7 +12,7 @@ pub(crate) const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, p
 /// A database as an earlier version left it, after only these migrations.
 pub(crate) async fn as_of(kit: &Kit, migrations: &[&str]) {
     // Migrate first, so that sqlx writes the checksums, and then undo the migrations.
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
     kit.sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry").await;
     for name in migrations {
         let sql = std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -37,7 +37,7 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
 
     let store = kit.store.clone();
-    let setup = tokio::spawn(async move { store.migrate().await });
+    let setup = tokio::spawn(async move { store.migrate(&[queries::INDEXES]).await });
     let is_waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'events'::regclass";
     let mut slowest = Duration::ZERO;
     let mut waits = 0;
@@ -63,7 +63,7 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
         sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&kit.pool).await.unwrap();
     assert_eq!(applied, [1, 2, 3, 4, 5]);
     // A second run has nothing to do, and neither has an earlier version's setup: the checksums are those of the files.
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
 }
 
 /// 0003 creates its index without `CONCURRENTLY`, and blocks writers meanwhile. From every earlier version it is only
@@ -76,7 +76,7 @@ async fn a_migration_that_keeps_writers_out_is_not_run() {
         as_of(&kit, &files[..found]).await;
         // If it ran, it would fail, because an index with its name exists.
         kit.sql("CREATE INDEX events_appended_at ON events (appended_at)").await;
-        kit.store.migrate().await.unwrap();
+        kit.store.migrate(&[queries::INDEXES]).await.unwrap();
         kit.store.check().await.unwrap();
         assert_eq!(indexes(&kit).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
     }
@@ -92,7 +92,7 @@ async fn while_an_index_is_made_writers_do_not_wait() {
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
     let begin = || {
         let store = kit.store.clone();
-        tokio::spawn(async move { store.migrate().await })
+        tokio::spawn(async move { store.migrate(&[queries::INDEXES]).await })
     };
     // Waits for the transaction, before it creates the index or drops an invalid one.
     let is_waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted

@@ -117,7 +117,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     let name = Proxy::to(primary.port).unwrap();
     let port = name.port;
     let bouncer = blocking(move || PgBouncer::start(port, 2)).await.unwrap();
-    Store::open(&postgres(&primary.url()), "test").unwrap().migrate().await.unwrap();
+    Store::open(&postgres(&primary.url()), "test").unwrap().migrate(&[queries::INDEXES]).await.unwrap();
     let store = open(&bouncer.url(&primary.url()).unwrap(), 4, Duration::from_secs(5));
     write(&store, "a", 1).await.unwrap();
     let standby = blocking(move || primary.standby(Duration::from_secs(3600)).map(|standby| (primary, standby)));
@@ -154,13 +154,16 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
 async fn what_a_pooler_needs_is_said() {
     let kit = Kit::new("pooler_said").await;
     let (bouncer, store) = pooled(&kit, 2, 2).await;
-    let error = store.migrate().await.unwrap_err().to_string();
+    let error = store.migrate(&[queries::INDEXES]).await.unwrap_err().to_string();
     assert!(error.contains("migrations need sessions") && error.contains("DATABASE_POOLER=transaction"), "{error}");
     // A store without the pooler setting.
     let config = postgres(&bouncer.url(&kit.scope.database_url).unwrap());
     let unaware = Store::open(&config, "test").unwrap();
     let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
-    for error in [unaware.check().await.unwrap_err().to_string(), unaware.migrate().await.unwrap_err().to_string()] {
+    for error in [
+        unaware.check().await.unwrap_err().to_string(),
+        unaware.migrate(&[queries::INDEXES]).await.unwrap_err().to_string(),
+    ] {
         assert!(error.starts_with(&server) && error.contains("unsupported startup parameter"), "{error}");
         assert!(error.ends_with("a pooler in transaction mode needs DATABASE_POOLER=transaction"), "{error}");
     }

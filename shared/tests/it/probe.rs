@@ -45,7 +45,7 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
     let mut config = postgres(&server.url());
     config.timeout = Duration::from_secs(2);
     let store = Store::open(&config, "test").unwrap();
-    store.migrate().await.unwrap();
+    store.migrate(&[queries::INDEXES]).await.unwrap();
     queries::probe(&store, 100).await.unwrap();
     let set = async |value: &str| {
         let (url, reload) = (server.url(), "SELECT pg_reload_conf()");

@@ -10,12 +10,12 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     let kit = Kit::without_schema("schema").await;
     let missing = kit.store.check().await.unwrap_err();
     assert_eq!(missing.reason, "the schema is at version 0, and 5 is needed: run `worker-service setup`");
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
     kit.store.check().await.unwrap();
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
 
     kit.sql("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', true, '', 0)").await;
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
     kit.store.check().await.unwrap();
 }
 
@@ -29,7 +29,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
     let node = kit.number(file).await;
 
     // Two concurrent setups, as from two workflows.
-    let (one, other) = tokio::join!(kit.store.migrate(), kit.store.migrate());
+    let (one, other) = tokio::join!(kit.store.migrate(&[queries::INDEXES]), kit.store.migrate(&[queries::INDEXES]));
     one.unwrap();
     other.unwrap();
     assert_eq!(kit.number(file).await, node, "the table was not rewritten");
@@ -45,7 +45,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
 
     // An invalid index, as an interrupted setup leaves it.
     kit.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')").await;
-    kit.store.migrate().await.unwrap();
+    kit.store.migrate(&[queries::INDEXES]).await.unwrap();
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 }
 
@@ -61,7 +61,7 @@ async fn only_a_database_of_unicode_is_taken() {
         let store = Store::open(&postgres(&url), "test").unwrap();
         let expected = format!("the encoding of the database {other} is {encoding}, and UTF8 is needed");
         let said = [
-            store.migrate().await.unwrap_err().to_string(),
+            store.migrate(&[queries::INDEXES]).await.unwrap_err().to_string(),
             // The check does not depend on the tables.
             store.check().await.unwrap_err().to_string(),
         ];
@@ -86,7 +86,7 @@ async fn a_login_that_postgres_refuses_is_told_with_what_ends_the_old_data() {
         (format!("{scheme}://no_such_user:password@{address}/postgres"), "\"no_such_user\""),
     ] {
         let store = Store::open(&postgres(&url), "test").unwrap();
-        let said = format!("{:#}", store.migrate().await.unwrap_err());
+        let said = format!("{:#}", store.migrate(&[queries::INDEXES]).await.unwrap_err());
         assert!(said.contains("`docker compose down --volumes --remove-orphans`"), "{said}");
         assert!(said.contains(cause), "{said}");
     }

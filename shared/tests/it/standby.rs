@@ -16,7 +16,7 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     let (name, url) = Proxy::before(&primary.url()).unwrap();
     let config = postgres(&url);
     let store = Store::open(&config, "test").unwrap();
-    store.migrate().await.unwrap();
+    store.migrate(&[queries::INDEXES]).await.unwrap();
     write(&store, "a", 1).await.unwrap();
     // The standby stays an hour behind.
     let standby = blocking(move || primary.standby(Duration::from_secs(3600)).map(|standby| (primary, standby)));
@@ -90,7 +90,7 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     let store = Store::open(&config, "test").unwrap();
     let green = Store::open(&postgres(&new.url()), "test").unwrap();
     for store in [&store, &green] {
-        store.migrate().await.unwrap();
+        store.migrate(&[queries::INDEXES]).await.unwrap();
         write(store, "a", 1).await.unwrap();
     }
     write(&green, "a", 2).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
         assert!(error.reason.starts_with("no connection to PostgreSQL at "), "{error}");
         assert!(error.reason.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
-        let error = store.migrate().await.unwrap_err().to_string();
+        let error = store.migrate(&[queries::INDEXES]).await.unwrap_err().to_string();
         assert!(error.ends_with(REFUSED), "{error}");
         read_only(&old, false).await;
     }
@@ -132,7 +132,7 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     let (slow, url) = Proxy::before(&server.url()).unwrap();
     let mut config = postgres(&url);
     config.timeout = Duration::from_secs(5);
-    Store::open(&config, "test").unwrap().migrate().await.unwrap();
+    Store::open(&config, "test").unwrap().migrate(&[queries::INDEXES]).await.unwrap();
     for answer in [Duration::from_millis(600), Duration::from_millis(800)] {
         let store = Store::open(&config, "test").unwrap();
         slow.slow(answer / 2);
@@ -150,7 +150,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     let mut config = postgres(&url);
     (config.timeout, config.max_connections) = (Duration::from_secs(5), 4);
     let store = Store::open(&config, "test").unwrap();
-    store.migrate().await.unwrap();
+    store.migrate(&[queries::INDEXES]).await.unwrap();
     let all = async || {
         let ids: Vec<_> = (0..4).map(|n| id(&format!("d{n}"))).collect();
         futures_util::future::join_all(ids.iter().map(|id| queries::resource(&store, id))).await
@@ -213,7 +213,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
 
     // All connections of the pool are in use.
     let store = open(&server.url());
-    store.migrate().await.unwrap();
+    store.migrate(&[queries::INDEXES]).await.unwrap();
     let lock = sqlx::PgPool::connect(&server.url()).await.unwrap();
     let lock = lock.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let (a, b) = (id("a"), id("b"));

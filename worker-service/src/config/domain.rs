@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args as _, Command, Error, FromArgMatches, Subcommand};
-use shared::runtime::config::LogConfig;
+use clap::{ArgMatches, Command, Error, FromArgMatches, Subcommand};
+use shared::runtime::config::{LogConfig, with_args};
 
 use crate::consumer::registry::OperatorCommand;
 use crate::domains;
@@ -19,7 +19,7 @@ pub struct DomainCommand {
 impl Subcommand for DomainCommand {
     fn augment_subcommands(command: Command) -> Command {
         let commands = domains::registry().commands;
-        command.subcommands(commands.into_iter().map(|spec| LogConfig::augment_args(spec.command)))
+        command.subcommands(commands.into_iter().map(|spec| with_args::<LogConfig>(spec.command)))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {

@@ -35,9 +35,10 @@ fn augment_groups(command: Command, handlers: &[HandlerSpec]) -> Command {
 }
 
 /// The argument that chooses one of several handlers.
-fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
-    let names = handlers.iter().map(|handler| handler.name);
-    Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(PossibleValuesParser::new(names))
+fn handler_arg(handlers: &[HandlerSpec]) -> Arg {
+    let names = PossibleValuesParser::new(handlers.iter().map(|handler| handler.name));
+    let help = "The handler; required if there are several";
+    Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(names)
 }
 
 /// Checks that no two of these variables have the same value.
@@ -83,10 +84,18 @@ fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<So
     Ok(handlers.iter().zip(&groups).filter_map(source).collect())
 }
 
-/// The index of the handler that `--handler` names.
-fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Option<usize> {
-    let named = matches.get_one::<String>("handler")?;
-    handlers.iter().position(|handler| handler.name == named)
+/// What belongs to the handler that `--handler` names, or to the only one; `all` has one item for each handler.
+fn choose<T>(handlers: &[HandlerSpec], matches: &ArgMatches, all: Vec<T>) -> Result<T, Error> {
+    let missing = |message| Error::raw(ErrorKind::MissingRequiredArgument, message);
+    let named = matches.get_one::<String>("handler");
+    if named.is_none() && handlers.len() > 1 {
+        let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
+        let message = format!("there are several handlers, {}: choose one with --handler\n", names.join(", "));
+        return Err(missing(message));
+    }
+    let is_chosen = |handler: &HandlerSpec| named.is_none_or(|named| handler.name == named);
+    let mut chosen = handlers.iter().zip(all).filter(|(handler, _)| is_chosen(handler));
+    chosen.next().map(|(_, item)| item).ok_or_else(|| missing("there is no handler\n".to_owned()))
 }
 
 /// The sources of all handlers.
@@ -97,9 +106,9 @@ pub struct Sources(pub Vec<Source>);
 #[derive(Debug, Clone)]
 pub struct OneSource(pub Source);
 
-/// The groups of all handlers, or of the chosen one.
+/// The group of one handler.
 #[derive(Debug, Clone)]
-pub struct Groups(pub Vec<String>);
+pub struct OneGroup(pub String);
 
 /// The topics of all streams.
 #[derive(Debug, Clone)]
@@ -127,34 +136,22 @@ impl OfHandlers for Sources {
 
 impl OfHandlers for OneSource {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        let command = command.arg(handler_arg(handlers, "The handler; required if there are several"));
+        let command = command.arg(handler_arg(handlers));
         augment_groups(augment_streams(command, handlers), handlers)
     }
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
-        let sources = read_sources(handlers, matches)?;
-        let chosen = choose(handlers, matches);
-        if chosen.is_none() && sources.len() > 1 {
-            let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
-            let message = format!("there are several handlers, {}: choose one with --handler\n", names.join(", "));
-            return Err(Error::raw(ErrorKind::MissingRequiredArgument, message));
-        }
-        let source = sources.into_iter().nth(chosen.unwrap_or(0));
-        source.map(Self).ok_or_else(|| Error::raw(ErrorKind::MissingRequiredArgument, "there is no handler\n"))
+        choose(handlers, matches, read_sources(handlers, matches)?).map(Self)
     }
 }
 
-impl OfHandlers for Groups {
+impl OfHandlers for OneGroup {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        augment_groups(command.arg(handler_arg(handlers, "Only this handler's group")), handlers)
+        augment_groups(command.arg(handler_arg(handlers)), handlers)
     }
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
-        let groups = read_groups(handlers, matches)?;
-        Ok(Self(match choose(handlers, matches) {
-            Some(chosen) => groups.into_iter().skip(chosen).take(1).collect(),
-            None => groups,
-        }))
+        choose(handlers, matches, read_groups(handlers, matches)?).map(Self)
     }
 }
 
@@ -204,7 +201,7 @@ macro_rules! args_of_handlers {
     )*};
 }
 
-args_of_handlers!(Sources, OneSource, Groups, Streams, DomainSettings);
+args_of_handlers!(Sources, OneSource, OneGroup, Streams, DomainSettings);
 
 #[cfg(test)]
 mod tests {
@@ -269,17 +266,27 @@ mod tests {
         assert_eq!(source.handler.name, "store");
         let OneSource(source) = read(&THREE, &["--handler=ring"]).unwrap();
         assert_eq!((source.handler.name, source.topics.input.as_str()), ("ring", "alarms"));
-        let said = read::<OneSource>(&THREE, &[]).unwrap_err();
-        assert!(said.contains("there are several handlers, store, count, ring: choose one with --handler"), "{said}");
-        let said = read::<OneSource>(&THREE, &["--handler=stores"]).unwrap_err();
-        assert!(said.contains("store, count, ring"), "{said}");
-        assert_eq!(read::<Groups>(&THREE, &[]).unwrap().0, ["store", "count", "ring"]);
-        assert_eq!(read::<Groups>(&THREE, &["--handler=count", "--count-group=c"]).unwrap().0, ["c"]);
+        let OneGroup(group) = read(&THREE[..1], &[]).unwrap();
+        assert_eq!(group, "store");
+        let OneGroup(group) = read(&THREE, &["--handler=count", "--count-group=c"]).unwrap();
+        assert_eq!(group, "c");
+        fn refused<T: OfHandlers>(args: &[&str]) -> String {
+            read::<T>(&THREE, args).err().unwrap()
+        }
+        for said in [refused::<OneSource>(&[]), refused::<OneGroup>(&[])] {
+            assert!(
+                said.contains("there are several handlers, store, count, ring: choose one with --handler"),
+                "{said}"
+            );
+        }
+        for said in [refused::<OneSource>(&["--handler=stores"]), refused::<OneGroup>(&["--handler=stores"])] {
+            assert!(said.contains("store, count, ring"), "{said}");
+        }
     }
 
     #[test]
     fn no_two_have_the_same_group_or_topic() {
-        let said = read::<Groups>(&THREE, &["--ring-group=store"]).unwrap_err();
+        let said = read::<OneGroup>(&THREE, &["--handler=count", "--ring-group=store"]).unwrap_err();
         assert!(said.contains("STORE_GROUP and RING_GROUP are the same group, store"), "{said}");
         for (wrong, told) in [
             ("--alarms-topic=readings", "READINGS_TOPIC and ALARMS_TOPIC"),

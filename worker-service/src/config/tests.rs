@@ -1,5 +1,3 @@
-use clap::CommandFactory as _;
-
 use super::*;
 
 /// Commands that take both topics.
@@ -46,6 +44,46 @@ fn an_event_is_remembered_for_a_minute_at_least() {
         let taken = parsed(&["run"], &[&format!("--events-retention={retention}")]);
         assert_eq!(taken.is_ok(), good, "{retention}");
         assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1m to 100years"));
+    }
+}
+
+/// The doc comment of a settings struct would replace the description.
+#[test]
+fn the_help_describes_each_command() {
+    fn described(command: &clap::Command, path: &str, all: &mut Vec<String>) {
+        for command in command.get_subcommands() {
+            let path = format!("{path}{}", command.get_name());
+            all.push(format!("{path}: {}", command.get_about().unwrap()));
+            described(command, &format!("{path} "), all);
+        }
+    }
+    let mut all = Vec::new();
+    described(&Cli::command(), "", &mut all);
+    let expected = [
+        "run: Consume, until SIGTERM",
+        "setup: Migrate the schema and create the topics",
+        "resume: Resume a group's partitions",
+        "dlq: List and show dead letters",
+        "dlq list: One line for each dead letter",
+        "dlq show: One dead letter with its value",
+        "dlq redrive: Send dead letters back",
+        "dlq purge: Delete old dead letters",
+        "seek: Rewind the group",
+        "erase: Erase a device: its events",
+        "health: Ask the worker in this container",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:?}");
+    for (said, begins) in all.iter().zip(expected) {
+        assert!(said.starts_with(begins), "{said}");
+    }
+}
+
+#[test]
+fn no_domain_has_a_command_of_the_backbone() {
+    check().unwrap();
+    for name in ["run", "resume"] {
+        let refused = ensure_commands_differ(&Cli::command().subcommand(clap::Command::new(name))).unwrap_err();
+        assert_eq!(refused.to_string(), format!("two commands have the name {name:?}"));
     }
 }
 

@@ -119,7 +119,7 @@ impl Past {
 impl Lag {
     /// Measures until the consumer is gone.
     pub async fn run(self) {
-        let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
+        let mut emitter = Emitter::new(&self.emf, ("Group", self.health.group()), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
         let every = MEASURE_INTERVAL.min(self.emf.interval).min(self.stall_timeout).min(self.compare_interval);

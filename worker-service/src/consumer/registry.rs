@@ -1,6 +1,7 @@
 //! The registry of a worker: its handlers, each a consumer group of its own, its tasks, and its operators' commands.
 //! Each domain registers its own; nothing here knows a domain.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::io::Write;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use rdkafka::ClientConfig;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
-use shared::runtime::config::AccessLog;
-use shared::store::Store;
+use shared::runtime::config::{AccessLog, with_args};
+use shared::runtime::unique::ensure_unique;
+use shared::store::{Indexes, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::apply::Applier;
@@ -26,7 +28,7 @@ use crate::consumer::seek::AfterRestore;
 use crate::consumer::tasks::RunTask;
 use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
-use crate::source::{HandlerSpec, Source};
+use crate::source::{HandlerSpec, Source, ensure_owners};
 
 /// The dependencies of every handler and every task.
 #[derive(Clone)]
@@ -118,6 +120,10 @@ pub struct Registry {
     pub tasks: Vec<RegisteredTask>,
     /// The kinds of cached resources.
     pub kinds: Vec<&'static Kind>,
+    /// The indexes of the domains' tables, which `setup` makes.
+    pub indexes: Vec<Indexes>,
+    /// Each describes a domain's metrics.
+    pub describe: Vec<fn()>,
     /// Each adds a domain's settings to `run`.
     pub settings: Vec<fn(Command) -> Command>,
     /// The domains' commands.
@@ -178,14 +184,14 @@ impl Registry {
 
     /// Registers settings of `run`, for handlers and tasks.
     pub fn settings<C: Args>(&mut self) -> &mut Self {
-        self.settings.push(C::augment_args);
+        self.settings.push(with_args::<C>);
         self
     }
 
-    /// Registers an operators' command.
+    /// Registers an operators' command. `--help` describes it by its `about`.
     pub fn command<C: Args + OperatorCommand + 'static>(&mut self, command: Command) -> &mut Self {
         self.commands.push(CommandSpec {
-            command: C::augment_args(command),
+            command: with_args::<C>(command),
             read: |matches| Ok(Arc::new(C::from_arg_matches(matches)?)),
         });
         self
@@ -194,6 +200,18 @@ impl Registry {
     /// Registers a kind of cached resources.
     pub fn cached(&mut self, kind: &'static Kind) -> &mut Self {
         self.kinds.push(kind);
+        self
+    }
+
+    /// Registers indexes of the domain's tables.
+    pub fn indexes(&mut self, indexes: Indexes) -> &mut Self {
+        self.indexes.push(indexes);
+        self
+    }
+
+    /// Registers a function that describes the domain's own metrics, and starts those at 0 that alerts use.
+    pub fn describe(&mut self, describe: fn()) -> &mut Self {
+        self.describe.push(describe);
         self
     }
 
@@ -210,6 +228,22 @@ impl Registry {
         self
     }
 
+    /// Refuses names that two of the domains use: of a handler or a task, of a command, of a stream, of the keys in the
+    /// cache. And each stream has one owner.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure_unique("handlers or tasks", self.names())?;
+        let commands = self.commands.iter().map(|spec| &spec.command);
+        ensure_unique("commands", commands.flat_map(names_of))?;
+        Kind::ensure_apart(&self.kinds)?;
+        let specs = || self.handlers.iter().map(|handler| handler.spec);
+        let mut streams = HashMap::new();
+        for HandlerSpec { stream, .. } in specs() {
+            let known = streams.entry(stream.name).or_insert(stream);
+            anyhow::ensure!(*known == stream, "two different streams have the name {:?}", stream.name);
+        }
+        ensure_owners(specs())
+    }
+
     /// The names of all handlers and tasks.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.handlers.iter().map(|handler| handler.spec.name).chain(self.tasks.iter().map(|task| task.name))
@@ -224,9 +258,86 @@ impl Registry {
     }
 }
 
+/// A command's name and its other names.
+pub fn names_of(command: &Command) -> impl Iterator<Item = &str> {
+    std::iter::once(command.get_name()).chain(command.get_all_aliases())
+}
+
 #[cfg(test)]
 mod tests {
+    use shared::cache::Load;
+    use shared::kafka::{Setting, StreamSpec};
+    use shared::store::Journal;
+
     use super::*;
+
+    /// The doc comment of the settings.
+    #[derive(Debug, Args)]
+    struct CloseConfig {
+        #[arg(long)]
+        account: String,
+    }
+
+    impl OperatorCommand for CloseConfig {
+        fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+            async { Ok(write!(out, "{}", self.account)?) }.boxed()
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_description() {
+        let mut registry = Registry::default();
+        registry.command::<CloseConfig>(Command::new("close").about("Close it").long_about("Close it for ever"));
+        let [CommandSpec { command, .. }] = &registry.commands[..] else { panic!() };
+        let said = [command.get_about(), command.get_long_about()].map(|about| about.unwrap().to_string());
+        assert_eq!(said, ["Close it", "Close it for ever"]);
+    }
+
+    fn close(registry: &mut Registry, command: Command) {
+        registry.command::<CloseConfig>(command);
+    }
+
+    fn task(registry: &mut Registry, name: &'static str) {
+        registry.task(name, |_| Ok(|_| async {}));
+    }
+
+    fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
+        let setting = Setting::new("", "", "", "");
+        let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types };
+        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
+        let spec = HandlerSpec { name, group: setting, stream, owner, journal };
+        registry.handlers.push(RegisteredHandler { spec, start });
+    }
+
+    #[test]
+    fn names_that_two_domains_use_are_refused() {
+        const LOAD: Load = |_, _| async { Ok(Vec::new()) }.boxed();
+        static ORDERS: Kind = Kind { prefix: "order:", load: LOAD };
+        static DETAILS: Kind = Kind { prefix: "order:detail:", load: LOAD };
+        let said = |more: fn(&mut Registry)| {
+            let mut registry = Registry::default();
+            handler(&mut registry, "store", &["order.v1"], true);
+            task(registry.cached(&ORDERS), "relay");
+            close(&mut registry, Command::new("close").alias("end"));
+            more(&mut registry);
+            registry.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(said(|all| handler(all, "count", &["order.v1"], false)), Ok(()));
+        let cases: [(fn(&mut Registry), &str); 7] = [
+            (|all| handler(all, "Store", &["order.v1"], false), r#"two handlers or tasks have the name "Store""#),
+            (|all| task(all, "relay"), r#"two handlers or tasks have the name "relay""#),
+            (|all| task(all, "store"), r#"two handlers or tasks have the name "store""#),
+            (|all| close(all, Command::new("end")), r#"two commands have the name "end""#),
+            (|all| _ = all.cached(&DETAILS), r#"the prefixes "order:" and "order:detail:""#),
+            (|all| handler(all, "count", &["order.v2"], false), r#"two different streams have the name "orders""#),
+            (|all| handler(all, "count", &["order.v1"], true), "the stream orders has several owners: store, count"),
+        ];
+        for (more, expected) in cases {
+            let refused = said(more).unwrap_err();
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
 
     #[test]
     fn all_run_unless_some_are_named() {

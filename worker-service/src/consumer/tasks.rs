@@ -1,12 +1,17 @@
 //! Tasks that run beside the handlers as long as the worker runs: a settlement, a relay, an expiry. A task has a name
-//! and a stop signal, restarts if it panics, and appears in the health report and in the metric `task_running`.
+//! and a stop signal, restarts if it panics, and appears in the health report, in the metric `task_running`, and in the
+//! metrics for CloudWatch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use shared::runtime::telemetry;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::observe::emf::{EmfConfig, Emitter, Totals};
 use crate::observe::panics::{self, RESTART_DELAY};
 
 /// Runs a task once, until the token is cancelled because the worker shuts down.
@@ -49,6 +54,26 @@ impl TaskHealth {
     fn runs(&self, running: bool) {
         self.state.running.store(running, Ordering::Relaxed);
         metrics::gauge!("task_running", "task" => self.name).set(f64::from(running));
+    }
+}
+
+/// How often it is checked whether metrics for CloudWatch are due.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Writes the metrics of these tasks for CloudWatch, forever; returns at once if there are none to write.
+pub async fn report(config: &EmfConfig, tasks: &[TaskHealth]) {
+    let now = OffsetDateTime::now_utc();
+    let emitter = |task: &TaskHealth| Some((task.clone(), Emitter::new(config, ("Task", task.name), now)?));
+    let mut emitters: Vec<_> = tasks.iter().filter_map(emitter).collect();
+    while !emitters.is_empty() {
+        tokio::time::sleep(REPORT_INTERVAL.min(config.interval)).await;
+        let now = OffsetDateTime::now_utc();
+        let totals = Totals { log_lines_dropped: telemetry::log_lines_dropped(), ..Totals::default() };
+        for (task, emitter) in &mut emitters {
+            if emitter.is_due(now) && telemetry::log_metrics(&emitter.task_document(task.is_running(), totals, now)) {
+                emitter.told(totals);
+            }
+        }
     }
 }
 

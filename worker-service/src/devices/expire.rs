@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::devices::queries::{self, Age, Expired};
 use shared::store::{Failure, Store};
 use tokio::time::Instant;
@@ -13,6 +14,15 @@ const PAUSE: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(100);
 /// How often the gauge is updated during the pause.
 const SHOW: Duration = Duration::from_secs(5);
+
+pub fn describe() {
+    describe_counter!("events_pruned_total", "Events deleted after EVENTS_RETENTION.");
+    describe_gauge!(
+        "events_expiry_behind_seconds",
+        "How long events may have existed beyond EVENTS_RETENTION, as far as this worker knows."
+    );
+    counter!("events_pruned_total").increment(0);
+}
 
 /// Deletes piece by piece until `stop` is cancelled. `since` is the start of this worker.
 pub async fn run(store: Store, older_than: Duration, since: Instant, stop: CancellationToken) {
@@ -50,7 +60,7 @@ async fn pass(
         let from = Instant::now();
         let expired = queries::expire(store, age, older_than, piece.rows).await?;
         let Expired::Rows { rows, more, behind } = expired else { return Ok(()) };
-        metrics::counter!("events_pruned_total").increment(rows);
+        counter!("events_pruned_total").increment(rows);
         if let Some(behind) = behind {
             known.found(behind, Instant::now());
         }
@@ -91,7 +101,7 @@ impl Behind {
             Age::Written => "written",
             Age::Appended => "appended",
         };
-        metrics::gauge!("events_expiry_behind_seconds", "rows" => rows).set(self.of(Instant::now()).as_secs_f64());
+        gauge!("events_expiry_behind_seconds", "rows" => rows).set(self.of(Instant::now()).as_secs_f64());
     }
 
     fn of(self, now: Instant) -> Duration {

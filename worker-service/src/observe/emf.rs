@@ -1,7 +1,7 @@
-//! The lag as CloudWatch metrics, in the embedded metric format: a JSON line in the log, which CloudWatch Logs parses.
+//! The lag, and the state of tasks, as CloudWatch metrics, in the embedded metric format: a JSON line in the log, which CloudWatch Logs parses.
 //! No SDK, no call.
 //!
-//! Every worker writes one document in each interval, all at the same time by the clock, and a metric has one value for
+//! Every worker writes one document for each group and task in each interval, all at the same time by the clock, and a metric has one value for
 //! each of the worker's partitions. So over one interval the `Sum` of `ConsumerLag` is the lag of the whole topic, and
 //! its `Maximum` that of the worst partition of all workers.
 
@@ -23,7 +23,8 @@ const EMF_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 #[derive(Debug)]
 pub struct Emitter {
     namespace: String,
-    group: String,
+    /// The dimension beside the service, and its value.
+    dimension: (&'static str, String),
     interval: Duration,
     /// The number of the last interval whose document was written.
     last: i128,
@@ -52,10 +53,10 @@ impl Totals {
 
 impl Emitter {
     /// An emitter, if a namespace is set. The first document is written at the start of the next interval.
-    pub fn new(config: &EmfConfig, group: &str, now: OffsetDateTime) -> Option<Self> {
+    pub fn new(config: &EmfConfig, (dimension, value): (&'static str, &str), now: OffsetDateTime) -> Option<Self> {
         let namespace = config.namespace.clone()?;
-        let interval = config.interval;
-        Some(Self { namespace, group: group.to_owned(), interval, last: beat(now, interval), told: Totals::default() })
+        let (dimension, interval) = ((dimension, value.to_owned()), config.interval);
+        Some(Self { namespace, dimension, interval, last: beat(now, interval), told: Totals::default() })
     }
 
     /// Whether this interval has no document yet. Marks it as written.
@@ -64,7 +65,7 @@ impl Emitter {
         std::mem::replace(&mut self.last, beat) != beat
     }
 
-    /// The document of these partitions; docs/operations.md explains each metric. `ConsumerLag` leaves out partitions
+    /// The document of a group with these partitions; docs/operations.md explains each metric. `ConsumerLag` leaves out partitions
     /// that more workers cannot help: those that wait for an operator, and those that cannot be read. While Kafka does
     /// not answer, the last known lag counts, so that a sum over all workers is not too small.
     pub fn document(
@@ -104,16 +105,33 @@ impl Emitter {
             ("ConsumerLag", "Count", json!(lag)),
             ("WatermarkAge", "Seconds", json!(age)),
         ];
+        self.written(&all, now)
+    }
+
+    /// The document of a task.
+    pub fn task_document(&self, is_running: bool, totals: Totals, now: OffsetDateTime) -> Value {
+        let new = totals.since(self.told);
+        let all = [
+            ("TaskRunning", "None", json!(u8::from(is_running))),
+            ("LogLinesDropped", "Count", json!(new.log_lines_dropped)),
+        ];
+        self.written(&all, now)
+    }
+
+    fn written(&self, all: &[(&str, &str, Value)], now: OffsetDateTime) -> Value {
+        let (dimension, of) = &self.dimension;
         let mut metrics = Vec::new();
-        let mut document = json!({"Service": "worker-service", "Group": self.group});
+        let mut document = json!({"Service": "worker-service"});
+        insert(&mut document, dimension, json!(of));
         // The format allows neither a metric without values, nor a name without a member.
         for (name, unit, value) in all {
             if value.as_array().is_none_or(|values| !values.is_empty()) {
                 metrics.push(json!({"Name": name, "Unit": unit}));
-                insert(&mut document, name, value);
+                insert(&mut document, name, value.clone());
             }
         }
-        let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", "Group"]], "Metrics": metrics});
+        let directive =
+            json!({"Namespace": self.namespace, "Dimensions": [["Service", dimension]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
         document
@@ -140,7 +158,7 @@ fn beat(now: OffsetDateTime, interval: Duration) -> i128 {
 #[derive(Debug, Clone, clap::Args)]
 pub struct EmfConfig {
     /// The CloudWatch namespace of the metrics that the worker writes into its log in the embedded metric format: lag,
-    /// age, outages. Off if this is not set.
+    /// age, outages, tasks. Off if this is not set.
     #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
     pub namespace: Option<String>,
     /// How often the worker writes them, from 1s to 1h; all workers write at the same time.

@@ -1,4 +1,4 @@
-//! Describes every metric of the worker. Counters that alerts use start at 0: a counter that appears with its first
+//! Describes the backbone's metrics of the worker; a domain describes its own. Counters that alerts use start at 0: a counter that appears with its first
 //! increment shows no increase.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -62,18 +62,8 @@ pub fn describe() {
         "Records without an effect in this group: other handlers' events, and what another group's dead letter was."
     );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
-    describe_counter!("events_pruned_total", "Events deleted after EVENTS_RETENTION.");
-    describe_gauge!(
-        "events_expiry_behind_seconds",
-        "How long events may have existed beyond EVENTS_RETENTION, as far as this worker knows."
-    );
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that were dropped because too many wait for Redis.");
-
-    for name in ["events_pruned_total", "cache_fences_lost_total"] {
-        counter!(name).increment(0);
-    }
-    gauge!("cache_fences_pending").set(0.0);
 }
 
 /// Starts the metrics of a group whose events may have these outcomes.

@@ -24,7 +24,10 @@ async fn a_backlog_that_is_overtaken_by_a_new_partition_changes_no_newer_state()
     let said = kit.succeeds(&["resume", "--partition=1"]).await;
     assert!(said.ends_with(&format!("no partition of the group {} was paused\n", kit.scope.group)), "{said}");
     let said = kit.succeeds(&["resume", "--partition=0"]).await;
-    assert!(said.ends_with(&format!("resumed {} [0]\n", kit.scope.input_topic)), "{said}");
+    assert!(
+        said.ends_with(&format!("resumed {} [0] of the group {}\n", kit.scope.input_topic, kit.scope.group)),
+        "{said}"
+    );
     kit.until("SELECT count(*) FROM events", 16).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome = 'superseded' AND device_id = 'moves'").await, 5);
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome = 'superseded'").await, 5, "nobody else's");

@@ -23,7 +23,10 @@ async fn a_flood_of_dead_letters_pauses_the_partition_until_it_is_resumed() {
     until("the pause outlives the worker", async || is_paused(&worker)).await;
     assert_eq!(kit.dead_letters(100).await.len(), 100);
     let said = kit.succeeds(&["resume"]).await;
-    assert!(said.ends_with(&format!("resumed {} [0]\n", kit.scope.input_topic)), "{said}");
+    assert!(
+        said.ends_with(&format!("resumed {} [0] of the group {}\n", kit.scope.input_topic, kit.scope.group)),
+        "{said}"
+    );
     kit.until("SELECT count(*) FROM events", 1).await;
     assert_eq!(kit.dead_letters(150).await.len(), 150);
     worker.stop().await.unwrap();

@@ -4,6 +4,9 @@ use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
 
+/// The metric of one fence that waits.
+const PENDING: &str = "cache_fences_pending{kind=\"resource\"} 1\n";
+
 /// A kit whose worker reaches Redis through a proxy.
 struct Fenced {
     kit: Kit,
@@ -144,7 +147,7 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
     fenced.kit.until_committed(0, 3).await;
     assert_eq!(fenced.cached().await, filled, "a hit is behind PostgreSQL");
     worker.tells("Redis is away").await;
-    assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "and the worker says so");
+    assert!(worker.metrics().await.contains(PENDING), "and the worker says so");
     fenced.proxy.mend();
     let mended = Instant::now();
     fenced.until_the_row_is_cached().await;
@@ -157,7 +160,10 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
 async fn visible(worker: &Process) -> (u64, u64) {
     let page = worker.metrics().await;
     let sample = |name: &str| sample(&page, name).map_or(0, |value| value as u64);
-    (sample("accepted_to_visible_seconds_count"), sample(r#"accepted_to_visible_seconds_bucket{le="1"}"#))
+    (
+        sample(r#"accepted_to_visible_seconds_count{kind="resource"}"#),
+        sample(r#"accepted_to_visible_seconds_bucket{kind="resource",le="1"}"#),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +174,7 @@ async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached()
     fenced.proxy.cut();
     fenced.kit.events("a", 2..=20).await;
     until("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
-    assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
+    assert!(worker.metrics().await.contains(PENDING), "the fence waits all the same");
     worker.end().await;
 }
 

@@ -92,7 +92,7 @@ impl Kit {
         metrics();
         let postgres = run_config(&scope).stores.postgres;
         let store = Store::open(&postgres, "test").unwrap();
-        store.migrate().await.unwrap();
+        store.migrate(&[queries::INDEXES]).await.unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
         let producer = client(&scope).create().unwrap();
         let kit = Self { producer, pool, store, scope }.producing(&[]);

@@ -5,11 +5,19 @@ use crate::prelude::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_runs_only_what_it_is_told_to() {
     let kit = Kit::new("roles", 1).await;
-    let expires = kit.process_with(&[("WORKER_ONLY", "devices-expire")]).await;
+    let settings = [("WORKER_ONLY", "devices-expire"), ("EMF_NAMESPACE", "Test"), ("EMF_INTERVAL", "1s")];
+    let expires = kit.process_with(&settings).await;
     until("it is ready", async || expires.ready().await.0 == 200).await;
     let health = expires.health().await;
     assert_eq!(health["groups"], json!({}));
     assert_eq!(health["tasks"], json!({"devices-expire": {"running": true, "panics": 0}}));
+    // CloudWatch has an alarm for a task that no process runs.
+    until("it tells CloudWatch of its task", async || {
+        let log = expires.service.log();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.any(|line| line["Task"] == "devices-expire" && line["TaskRunning"] == 1)
+    })
+    .await;
     kit.event("a", "1", "{}").await;
 
     let applies = kit.process_with(&[("WORKER_ONLY", "Devices")]).await;
@@ -40,14 +48,14 @@ async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_with_two_owners_is_refused_by_name_whichever_of_them_runs() {
-    let scope = scope("two_owners").await;
+async fn names_that_two_domains_use_are_refused_whichever_of_them_runs() {
+    let scope = scope("names_twice").await;
     let mut config = run_config(&scope);
     config.only = vec!["devices-expire".to_owned()];
     let mut registry = worker_service::domains::registry();
     worker_service::devices::register(&mut registry);
     let refused = Worker::start_with(&config, registry, Parts::default()).err().unwrap().to_string();
-    assert_eq!(refused, "the stream devices has several owners: devices, devices");
+    assert_eq!(refused, r#"two handlers or tasks have the name "devices""#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

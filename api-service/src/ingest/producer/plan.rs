@@ -1,9 +1,9 @@
 //! Which client sends each event of a request, and which events wait for others.
 //!
-//! The events of a device keep their order. One client keeps it; if an event goes to another client than the one
+//! The events of a key keep their order. One client keeps it; if an event goes to another client than the one
 //! before, it waits for the outcome of that one. While the topic's limit is unknown, a client's first batch on a
 //! partition may be refused and a smaller one behind it be written, because a broker that does not know the producer
-//! there accepts any first sequence number. So a device's first event then goes ahead, and the others are batched after
+//! there accepts any first sequence number. So a key's first event then goes ahead, and the others are batched after
 //! its acknowledgement.
 //!
 //! Waiting costs a round trip, and so does sending one by one, for each [`IN_FLIGHT`] events. The cheaper way is taken.
@@ -53,8 +53,8 @@ pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batche
         .filter(|(stages, places)| *stages > 1 || batches == Batches::TooLarge && places.len() > 1)
         .collect();
     staged.sort_unstable_by_key(|(stages, _)| *stages);
-    let staged_devices = if batches == Batches::TooLarge { 0 } else { cheapest(&staged) };
-    for place in staged.iter().skip(staged_devices).flat_map(|(_, places)| places) {
+    let staged_keys = if batches == Batches::TooLarge { 0 } else { cheapest(&staged) };
+    for place in staged.iter().skip(staged_keys).flat_map(|(_, places)| places) {
         if let Some(step) = steps.get_mut(*place) {
             *step = Step { stage: 0, way: Way::Alone };
         }
@@ -62,7 +62,7 @@ pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batche
     steps
 }
 
-/// Puts a device's events into stages, and returns the number of stages.
+/// Puts a key's events into stages, and returns the number of stages.
 fn put_into_stages(steps: &mut [Step], places: &[usize], the_first_goes_ahead: bool) -> usize {
     let mut stage = 0;
     let mut before = None;

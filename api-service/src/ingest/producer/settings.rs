@@ -34,9 +34,9 @@ fn common(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow::Result<Client
         // The guarantee of a 202.
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // The partitioner of Java clients: a device's events meet in one partition, from any writer.
+        // The partitioner of Java clients: a key's events meet in one partition, from any writer.
         .set("partitioner", "murmur2_random")
-        // All instances see added partitions within seconds: while they disagree on the number, a device's events go to
+        // All instances see added partitions within seconds: while they disagree on the number, a key's events go to
         // two partitions.
         .set("topic.metadata.refresh.interval.ms", "10000")
         // A missing topic is reported as that, before the time of its events is over.

@@ -59,7 +59,7 @@ pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict
     }
 }
 
-/// The events to send one by one, in order, without those behind an event of the same device whose outcome is unknown.
+/// The events to send one by one, in order, without those behind an event of the same key whose outcome is unknown.
 pub(super) fn to_send_again<'a>(events: &[(&'a Outgoing, Way)], verdicts: &[Verdict]) -> Vec<(usize, &'a Outgoing)> {
     let mut unknown = HashSet::new();
     let mut again = Vec::new();

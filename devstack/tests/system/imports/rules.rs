@@ -66,6 +66,7 @@ pub(super) fn broken(crates: &[Crate]) -> Vec<String> {
         backbone_names_no_domain(crates),
         nothing_is_used_from_above_or_beside(crates),
         no_circles(crates),
+        modules_are_in_their_files(crates),
         languages_are_in_their_places(crates),
     ]
     .concat()
@@ -83,7 +84,8 @@ fn each_part_has_its_place(crates: &[Crate]) -> Vec<String> {
     crates.iter().flat_map(of_one).collect()
 }
 
-/// The backbone names no domain, neither as a module nor in any other way.
+/// The backbone names no domain: neither its module, nor by a word of an identifier or of a string, in the plural or
+/// the singular. Comments may.
 fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
     let (domains, mut found) = (domains(crates), BTreeSet::new());
     for one in crates {
@@ -92,10 +94,11 @@ fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
             part.is_empty() || domains.contains(part) || REGISTRY.contains(&part)
         };
         for (path, module) in one.modules.iter().filter(|(path, _)| !may(path)) {
-            let named = module.names.iter().filter(|(name, _)| domains.contains(name.as_str()));
-            found.extend(named.map(|(domain, line)| {
-                format!("{}:{line}: {} names the domain {domain}", module.file, name(one, path))
-            }));
+            for (text, line) in module.names.iter().chain(&module.strings) {
+                let from = name(one, path);
+                let named = domains.iter().filter(|domain| says(text, domain));
+                found.extend(named.map(|domain| format!("{}:{line}: {from} names the domain {domain}", module.file)));
+            }
         }
         // Through a re-exported name.
         for Edge { from, at, to } in edges(crates, one).filter(|edge| !may(edge.from)) {
@@ -106,6 +109,19 @@ fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Whether one of a text's words is this name, or its singular.
+fn says(text: &str, name: &str) -> bool {
+    let (mut words, mut before) = ("_".to_owned(), ' ');
+    for c in text.chars() {
+        if before.is_ascii_lowercase() && c.is_ascii_uppercase() {
+            words.push('_');
+        }
+        words.push(if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
+        before = c;
+    }
+    [name, name.trim_end_matches('s')].iter().any(|name| format!("{words}_").contains(&format!("_{name}_")))
 }
 
 /// A part uses only parts below it; a domain uses no other domain, in any crate.
@@ -176,7 +192,14 @@ fn way(uses: &BTreeMap<(&str, String), String>, from: &str, to: &str) -> Option<
     None
 }
 
-/// SQL is only in the shared store and in a domain's `queries`; Lua only in the shared cache.
+/// No module is another file by `#[path]`, where it would be read as a part of another module.
+fn modules_are_in_their_files(crates: &[Crate]) -> Vec<String> {
+    let modules = crates.iter().flat_map(|one| one.modules.values());
+    modules.flat_map(|it| it.paths.iter().map(|line| format!("{}:{line}: #[path]", it.file))).collect()
+}
+
+/// SQL is only in the shared store and in a domain's `queries`; Lua only in the shared cache. A part of a statement in
+/// lower case is not recognised.
 fn languages_are_in_their_places(crates: &[Crate]) -> Vec<String> {
     let (domains, mut found) = (domains(crates), Vec::new());
     for one in crates {
@@ -189,8 +212,7 @@ fn languages_are_in_their_places(crates: &[Crate]) -> Vec<String> {
                 found.extend(strings.chain(calls).map(|line| format!("{}:{line}: SQL", module.file)));
             }
             if !(is_shared && part(path) == "cache") {
-                let strings =
-                    module.strings.iter().filter(|(text, _)| text.contains("redis.call")).map(|(_, line)| line);
+                let strings = module.strings.iter().filter(|(text, _)| is_lua(text)).map(|(_, line)| line);
                 let calls =
                     module.references.iter().filter(|(path, _)| path.ends_with(&["Script".into(), "new".into()]));
                 let lines = strings.chain(calls.map(|(_, line)| line));
@@ -202,37 +224,48 @@ fn languages_are_in_their_places(crates: &[Crate]) -> Vec<String> {
 }
 
 fn is_query(path: &[String]) -> bool {
-    let [first, .., last] = path else { return false };
-    first == "sqlx" && (last.starts_with("query") || last == "raw_sql")
+    path.first().is_some_and(|first| first == "sqlx")
 }
 
+fn is_lua(literal: &str) -> bool {
+    let is_command = ["EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL"].contains(&literal.trim_matches('"'));
+    is_command || literal.contains("redis.call") || literal.contains("redis.pcall")
+}
+
+/// Whether a string is SQL, a part of it, or the name of a file of it.
 fn is_sql(literal: &str) -> bool {
-    const VERBS: [&str; 17] = [
-        "ALTER",
-        "ANALYZE",
-        "BEGIN",
-        "COPY",
-        "CREATE",
-        "DELETE",
-        "DROP",
-        "EXPLAIN",
-        "INSERT",
-        "LOCK",
-        "ROLLBACK",
-        "SAVEPOINT",
-        "SELECT",
-        "TRUNCATE",
-        "UPDATE",
-        "VACUUM",
-        "WITH",
+    const VERBS: &str = " ALTER ANALYZE BEGIN CALL COPY CREATE DECLARE DELETE DO DROP EXECUTE EXPLAIN FETCH GRANT INSERT \
+        LISTEN LOCK MERGE NOTIFY PREPARE REFRESH REINDEX REVOKE ROLLBACK SAVEPOINT SELECT TRUNCATE UNLISTEN UPDATE \
+        VACUUM VALUES WITH ";
+    const FRAGMENTS: [&str; 9] =
+        ["WHERE", "JOIN", "RETURNING", "HAVING", "ON CONFLICT", "ORDER BY", "GROUP BY", "LIMIT $", "SELECT"];
+    // In lower case only where nothing else begins so.
+    const LOWER: [(&str, &str); 9] = [
+        ("select ", " from "),
+        ("insert into ", " "),
+        ("delete from ", " where "),
+        ("update ", " set "),
+        ("merge into ", " using "),
+        ("create table ", "("),
+        ("create index ", " on "),
+        ("drop table ", ""),
+        ("alter table ", ""),
     ];
-    let text = literal.trim_start_matches(['r', 'b', 'c', '#', '"', ' ', '\n']);
-    let mut words = text.split_whitespace();
-    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let is_setting = first == "SET" && ["LOCAL", "SESSION", "CONSTRAINTS", "TRANSACTION"].contains(&second);
+    let text = literal.split_once('"').map_or("", |(_, text)| text).trim_end_matches(['#', '"']).trim();
+    let words: Vec<_> = text.split_whitespace().collect();
+    let (first, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
+    let is_setting = first == "SET"
+        && (rest.get(1).is_some_and(|word| ["=", "TO"].contains(word)) || {
+            rest.first().is_some_and(|word| ["LOCAL", "SESSION", "CONSTRAINTS", "TRANSACTION"].contains(word))
+        });
+    let lower = text.to_lowercase();
     is_setting
-        || (VERBS.contains(&first) && !second.is_empty())
-        || (text.contains("SELECT ") && text.contains(" FROM "))
+        || (VERBS.contains(&format!(" {first} ")) && !rest.is_empty())
+        || FRAGMENTS
+            .iter()
+            .any(|part| format!(" {} ", words.join(" ")).contains(&format!(" {part}")) && !rest.is_empty())
+        || LOWER.iter().any(|(begin, then)| lower.starts_with(begin) && lower.contains(then))
+        || text.ends_with(".sql")
 }
 
 /// All files of the workspace are short enough to read in one sitting, and the services' `main.rs` even shorter.

@@ -21,7 +21,7 @@ shared/src/devices/queries.rs: fn f() { sqlx::query("SELECT 1"); }
 shared/src/ads.rs:
 a-service/src/lib.rs: pub mod domains; pub mod http; pub mod ingest; pub mod devices;
 a-service/src/http.rs: use shared::store; use http::Request; #[cfg(test)] mod tests { use crate::devices; }
-a-service/src/ingest.rs: mod tests; pub(in crate::devices) fn f() { crate::http::f("devices: SELECT") }
+a-service/src/ingest.rs: mod tests; pub(in crate::devices) fn f() { crate::http::f("SELECT") }
 a-service/src/devices.rs: use crate::ingest::f; use shared::devices::queries;
 a-service/src/ads.rs: use shared::ads;
 a-service/src/domains.rs: use crate::{ads, devices};
@@ -55,14 +55,39 @@ a-service/src/http.rs: use shared::devices;
 a-service/src/http.rs: fn f(ads: u8) {}
 ! a-service/src/http.rs:1: a_service::http names the domain ads
 
+a-service/src/http.rs: struct DeviceId; const A: &str = "/x/device_id";⏎const DEVICES_TOPIC: u8 = 0; // devices
+! a-service/src/http.rs:1: a_service::http names the domain devices
+! a-service/src/http.rs:2: a_service::http names the domain devices
+
+a-service/src/http.rs: #[serde(with = "crate::it")] struct A;
+! a-service/src/http.rs:1: a_service::http uses a_service, which does not stand below it
+
+a-service/src/ads.rs: extern crate shared as s; fn f() { s::devices::queries::f() }
+! a-service/src/ads.rs:1: a_service::ads uses shared::devices::queries, which does not stand below it
+
+a-service/src/http.rs: #[path = "other.rs"] mod it;
+! a-service/src/http.rs:1: #[path]
+
+# What is compiled without `test` too, and what stands behind something that is not.
+a-service/src/http.rs: #[cfg(any(test, feature = "x"))] mod a { fn f(ads: u8) {} }⏎#[cfg(feature = "latest")] fn f(ads: u8) {}
+! a-service/src/http.rs:1: a_service::http::a names the domain ads
+! a-service/src/http.rs:2: a_service::http names the domain ads
+
+a-service/src/http.rs: #[cfg(not(any(test, unix)))] fn f(ads: u8) {}⏎#[cfg(all(test, unix))] fn g(devices: u8) {}
+! a-service/src/http.rs:1: a_service::http names the domain ads
+
+a-service/src/http.rs: struct A { #[cfg(test)] pub(crate) devices: M<u8, u8>,⏎ ads: u8 }
+! a-service/src/http.rs:2: a_service::http names the domain ads
+
 # An arrow back up: of modules, of code behind `super`, of a group; and to the root, where all begins.
 a-service/src/http.rs: use crate::{⏎  ingest::{self, f as g}⏎};
 ! a-service/src/http.rs:2: a_service::http uses a_service::ingest, which does not stand below it
 ! a circle in a_service: http uses ingest (a-service/src/http.rs:2), ingest uses http (a-service/src/ingest.rs:1)
 
-shared/src/store/session.rs: fn f() { super::super::cache::g() }
+shared/src/store/session.rs: fn f() { super::super::cache::g() }⏎fn g() { self::super::super::cache::g() }
 shared/src/cache.rs:
 ! shared/src/store/session.rs:1: shared::store::session uses shared::cache, which does not stand below it
+! shared/src/store/session.rs:2: shared::store::session uses shared::cache, which does not stand below it
 
 a-service/src/ingest.rs: #[macro_export] macro_rules! m { () => {} }
 a-service/src/http.rs: use crate::m;
@@ -108,8 +133,22 @@ shared/src/devices.rs: fn f() { sqlx::query_as(x) }
 a-service/src/devices.rs: const A: &str = r#"⏎  SET LOCAL x = 0"#;
 ! a-service/src/devices.rs:1: SQL
 
-shared/src/store.rs: const A: &str = "return redis.call('GET')";
+a-service/src/http.rs: const A: &str = "select a from b"; const L: &str = "create table b (a int)";⏎const B: &str = "SET x = 1";⏎const C: &str = "NOTIFY x";⏎const D: &str = " WHERE a = 1";⏎const E: &str = include_str!("x.sql");⏎const F: &str = "update it, where it is"; const G: &str = "set x";
+! a-service/src/http.rs:1: SQL
+! a-service/src/http.rs:1: SQL
+! a-service/src/http.rs:2: SQL
+! a-service/src/http.rs:3: SQL
+! a-service/src/http.rs:4: SQL
+! a-service/src/http.rs:5: SQL
+
+a-service/src/http.rs: use sqlx as db;⏎fn f() { sqlx::QueryBuilder::new() }
+! a-service/src/http.rs:1: SQL
+! a-service/src/http.rs:2: SQL
+
+shared/src/store.rs: const A: &str = "return redis.call('GET')";⏎const B: &str = "redis.pcall('GET')";⏎fn f() { cmd("EVAL") }
 ! shared/src/store.rs:1: Lua
+! shared/src/store.rs:2: Lua
+! shared/src/store.rs:3: Lua
 
 shared/src/store.rs: fn f() { redis::Script::new(A) }
 ! shared/src/store.rs:1: Lua

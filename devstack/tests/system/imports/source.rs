@@ -1,4 +1,7 @@
 //! The references of a crate's modules, from their tokens, including those in macros. Tests are left out.
+//!
+//! Not seen: a name that a macro puts together (`concat_idents!`), a method or a field of a type of another module, a
+//! string that is put together at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +20,8 @@ pub(super) struct Module {
     pub(super) references: Vec<Reference>,
     pub(super) names: Vec<(String, usize)>,
     pub(super) strings: Vec<(String, usize)>,
+    /// The lines of `#[path]`, behind which a module may be any file.
+    pub(super) paths: Vec<usize>,
 }
 
 /// A crate's parts, lowest first: a part uses only parts of earlier lines. The domains are side by side on top of all
@@ -74,6 +79,7 @@ impl Crate {
         let up = at.len().checked_sub(1).map(|end| &at[..end]);
         match first.as_str() {
             "crate" => self.descend(crates, &[], rest, depth),
+            "self" if rest.first().is_some_and(|next| next == "super") => self.follow(crates, at, rest, depth + 1),
             "self" => self.descend(crates, at, rest, depth),
             "super" if rest.first().is_some_and(|next| next == "super") => self.follow(crates, up?, rest, depth + 1),
             "super" => self.descend(crates, up?, rest, depth),
@@ -154,7 +160,8 @@ impl Reader<'_> {
                 match tokens.first().map(ToString::to_string).as_deref() {
                     Some("doc") => {}
                     Some("macro_export") => self.exported_macro(&rest[2..], at),
-                    Some("cfg") if is_test(&tokens) => return 2 + self.skip_item(&rest[2..], at),
+                    Some("path") => self.module(at).paths.push(attribute.span().start().line),
+                    Some("cfg") if is_only_for_tests(&tokens) => return 2 + self.skip_item(&rest[2..], at),
                     _ => self.items(attribute.stream(), at),
                 }
                 2 + inner
@@ -165,14 +172,25 @@ impl Reader<'_> {
             }
             TokenTree::Literal(literal) => {
                 let text = literal.to_string();
+                let line = literal.span().start().line;
+                let path: Vec<_> = text.trim_matches('"').split("::").map(str::to_owned).collect();
+                // As in `serde(with = "crate::…")`.
+                if path.len() > 1 && ["crate", "self", "super"].contains(&path[0].as_str()) {
+                    self.module(at).references.push((path, line));
+                }
                 if text.contains('"') {
-                    self.module(at).strings.push((text, literal.span().start().line));
+                    self.module(at).strings.push((text, line));
                 }
                 1
             }
             TokenTree::Punct(_) => 1,
             TokenTree::Ident(ident) => match ident.to_string().as_str() {
                 "use" => self.import(&rest[1..], at) + 1,
+                "extern" if rest.get(1).is_some_and(|next| next.to_string() == "crate") => {
+                    self.import(&rest[2..], at) + 2
+                }
+                // An earlier name, which stays as long as callers have it.
+                "alias" if rest.get(1).is_some_and(|next| is(next, '=')) => 3,
                 "mod" => match &rest[1..] {
                     [TokenTree::Ident(name), TokenTree::Group(body), ..] => {
                         self.items(body.stream(), &[at, &[name.to_string()]].concat());
@@ -262,10 +280,27 @@ impl Reader<'_> {
 
     /// Skips an item that is compiled only for tests; returns its number of tokens.
     fn skip_item(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
-        let is_end = |token: &TokenTree| {
-            is(token, ';') || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+        // Not of a field, a variant or an argument, which ends at a comma that is not between angle brackets.
+        let begins_item = |token: &TokenTree| ITEMS.contains(&format!(" {token} "));
+        let first =
+            rest.iter().position(|token| !(is(token, '#') || is_bracketed(token) || token.to_string() == "pub"));
+        let begins_item = first.and_then(|first| rest.get(first)).is_some_and(begins_item);
+        let (mut depth, mut before) = (0, ' ');
+        let mut is_end = |token: &TokenTree| match token {
+            TokenTree::Punct(punct) => {
+                let character = punct.as_char();
+                match character {
+                    '<' => depth += 1,
+                    '>' if !['-', '='].contains(&before) => depth -= 1,
+                    _ => {}
+                }
+                before = character;
+                character == ';' || character == ',' && depth == 0 && !begins_item
+            }
+            TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+            _ => false,
         };
-        let end = rest.iter().position(is_end).map_or(rest.len(), |end| end + 1);
+        let end = rest.iter().position(&mut is_end).map_or(rest.len(), |end| end + 1);
         let item = &rest[..end];
         let module = item.iter().position(|token| matches!(token, TokenTree::Ident(word) if word == "mod"));
         if let Some(TokenTree::Ident(name)) = module.and_then(|module| item.get(module + 1)) {
@@ -273,6 +308,14 @@ impl Reader<'_> {
         }
         end
     }
+}
+
+/// The words that items begin with, behind their attributes and `pub`.
+const ITEMS: &str = " async const enum extern fn impl macro_rules mod static struct trait type unsafe use ";
+
+/// An attribute's brackets, or the parentheses of `pub(…)`.
+fn is_bracketed(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() != Delimiter::Brace)
 }
 
 fn is(token: &TokenTree, character: char) -> bool {
@@ -284,8 +327,34 @@ fn is_path_separator(rest: &[TokenTree]) -> bool {
         if first.as_char() == ':' && first.spacing() == Spacing::Joint && is(second, ':'))
 }
 
-/// Whether the attribute is `cfg(test)`, but not `cfg(not(test))`.
-fn is_test(attribute: &[TokenTree]) -> bool {
-    let text: String = attribute.iter().map(ToString::to_string).collect::<String>().split_whitespace().collect();
-    text.contains("test") && !text.contains("not(test)")
+/// Whether `cfg(…)` is false without `test`, whatever else is set.
+fn is_only_for_tests(attribute: &[TokenTree]) -> bool {
+    let [_, TokenTree::Group(predicate)] = attribute else { return false };
+    let predicate: Vec<_> = predicate.stream().into_iter().collect();
+    without_test(&predicate) == Some(false)
+}
+
+/// The value of a predicate of `cfg` without `test`; `None` if it depends on something else.
+fn without_test(predicate: &[TokenTree]) -> Option<bool> {
+    let [TokenTree::Ident(name), more @ ..] = predicate else { return None };
+    let values = || match more {
+        [TokenTree::Group(all)] => {
+            let all: Vec<_> = all.stream().into_iter().collect();
+            all.split(|token| is(token, ',')).filter(|one| !one.is_empty()).map(without_test).collect()
+        }
+        _ => Vec::new(),
+    };
+    // `all` is false if one is, `any` is true if one is.
+    let decided = |by: bool| match values() {
+        all if all.contains(&Some(by)) => Some(by),
+        all if all.contains(&None) => None,
+        _ => Some(!by),
+    };
+    match name.to_string().as_str() {
+        "test" => Some(false),
+        "not" => values().first().copied().flatten().map(|value| !value),
+        "all" => decided(false),
+        "any" => decided(true),
+        _ => None,
+    }
 }

@@ -98,7 +98,7 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
         (CLEANUP_POLICY, "delete"),
         (RETENTION_BYTES, "-1"),
         (COMPRESSION, shape.compression.as_str()),
-        // Positions across partitions are compared by the broker's clock, not by the devices'.
+        // Positions across partitions are compared by the broker's clock, not by the senders'.
         (TIMESTAMP_TYPE, LOG_APPEND_TIME),
         (MIN_INSYNC, min_insync.as_str()),
         (UNCLEAN, "false"),

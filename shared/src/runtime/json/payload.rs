@@ -27,7 +27,7 @@ pub const MAX_NUMBER: usize = 512;
 /// The bytes around the text in a probe's payload.
 const AROUND: usize = r#"{"probe":""}"#.len();
 
-/// A JSON object within the limits of this module, byte for byte as the device sent it.
+/// A JSON object within the limits of this module, byte for byte as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload(Bytes);
 

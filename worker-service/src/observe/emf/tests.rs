@@ -5,7 +5,7 @@ const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678 UTC)
 
 fn emitter() -> Emitter {
     let config = EmfConfig { namespace: Some("DeviceEvents".into()), interval: Duration::from_secs(60) };
-    Emitter::new(&config, "g", NOW).unwrap()
+    Emitter::new(&config, ("Group", "g"), NOW).unwrap()
 }
 
 fn partition(lag: Option<u64>, watermark_age: f64) -> PartitionLag {
@@ -144,9 +144,28 @@ fn what_happened_is_told_once_and_again_where_nobody_was_told() {
     assert_eq!(told(&emitter, totals(6, 3, 40)), [1, 2, 0]);
 }
 
-/// The names and units of a document's metrics.
+#[test]
+fn a_task_is_told_by_its_name() {
+    let config = EmfConfig { namespace: Some("DeviceEvents".into()), interval: Duration::from_secs(60) };
+    let mut emitter = Emitter::new(&config, ("Task", "t"), NOW).unwrap();
+    let totals = Totals { log_lines_dropped: 4, ..Totals::default() };
+    let told = emitter.task_document(true, totals, NOW);
+    check(&told);
+    assert_eq!((&told["Service"], &told["Task"]), (&json!("worker-service"), &json!("t")));
+    assert_eq!((&told["TaskRunning"], &told["LogLinesDropped"]), (&json!(1), &json!(4)));
+    emitter.told(totals);
+    let told = emitter.task_document(false, totals, NOW);
+    assert_eq!((&told["TaskRunning"], &told["LogLinesDropped"]), (&json!(0), &json!(0)));
+}
+
+/// The names and units of the metrics of a group's document, and of a task's.
 fn names() -> BTreeMap<String, String> {
-    let full = document([partition(Some(1), 1.0)], false);
+    let mut all = names_of(&document([partition(Some(1), 1.0)], false));
+    all.extend(names_of(&emitter().task_document(true, Totals::default(), NOW)));
+    all
+}
+
+fn names_of(full: &Value) -> BTreeMap<String, String> {
     let metrics = full["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
     let text = |metric: &Value, member: &str| metric[member].as_str().unwrap().to_owned();
     metrics.iter().map(|metric| (text(metric, "Name"), text(metric, "Unit"))).collect()
@@ -170,8 +189,11 @@ fn the_documentation_lists_every_metric_with_its_unit() {
 fn every_alarm_asks_for_a_metric_that_there_is_and_has_its_section() {
     const ALARMS: &str = include_str!("../../../../infra/terraform/alarms.tf");
     const DOCS: &str = include_str!("../../../../docs/operations.md");
-    let worker = ALARMS.split("resource \"aws_cloudwatch_metric_alarm\" \"worker\"").nth(1).unwrap();
-    let worker = worker.split("\nresource ").next().unwrap();
+    let resource = |name: &str| {
+        let begin = format!("resource \"aws_cloudwatch_metric_alarm\" {name:?}");
+        ALARMS.split(&begin).nth(1).unwrap().split("\nresource ").next().unwrap()
+    };
+    let worker = format!("{}{}", resource("worker"), resource("task"));
     let asked: Vec<_> = worker.lines().filter_map(|line| line.split_once("{ name = \"")?.1.split('"').next()).collect();
     assert!(asked.len() >= 10, "{asked:?}");
     let known = names();
@@ -180,7 +202,7 @@ fn every_alarm_asks_for_a_metric_that_there_is_and_has_its_section() {
     }
     let local = ALARMS.split("worker_alarms = {").nth(1).unwrap().split("\nresource ").next().unwrap();
     let alarms: Vec<_> = local.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" = {")).collect();
-    assert!(alarms.len() >= 9, "{alarms:?}");
+    assert!(alarms.len() >= 12 && alarms.contains(&"TaskDoesNotRun"), "{alarms:?}");
     for alarm in &alarms {
         assert!(DOCS.contains(&format!("\n### {alarm}\n")), "docs/operations.md has no section {alarm}");
     }
@@ -197,5 +219,7 @@ fn one_document_in_each_interval_at_the_beat_of_the_clock() {
     // Five seconds past the minute.
     let due = (0..180).step_by(5).filter(|&at| emitter.is_due(seconds(at))).collect::<Vec<_>>();
     assert_eq!(due, [55, 115, 175]);
-    assert!(Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, "g", NOW).is_none());
+    assert!(
+        Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, ("Group", "g"), NOW).is_none()
+    );
 }
