@@ -17,7 +17,7 @@ use crate::backbone::tasks::{RunTask, keep_running};
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
-use crate::http::{HttpConfig, Route, docs, layers, openapi, rate, server};
+use crate::http::{HttpConfig, Route, cors, docs, layers, openapi, rate, server, webhook};
 use crate::ingest::producer::Producer;
 
 /// The time for the hooks of all domains together at shutdown, before the pool of PostgreSQL closes.
@@ -31,6 +31,9 @@ pub struct App {
     tasks: Vec<(&'static str, RunTask)>,
     drained: Vec<BoxFuture<'static, ()>>,
     describe: Vec<fn()>,
+    /// The paths of the webhook handshake.
+    webhooks: Vec<&'static str>,
+    events_per_second: u32,
     http: HttpConfig,
     probes: Probes,
 }
@@ -39,24 +42,25 @@ impl App {
     /// Builds everything; needs no running server.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         let domains = Domains::of(&config.domains)?;
-        let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
-        let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
+        let backbone = Backbone::new(&config.backbone, domains.of_tokens(&config.domains), &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
         let describe = domains.declared().map(|domain| domain.describe).collect();
         let described = domains.clone();
         // Built on the first request: that needs some MiB for a moment.
         routes.extend(docs::routes(move || openapi::text(&described.document())));
-        let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut producers, mut tasks, mut drained, mut webhooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
             producers.extend(served.producers);
             tasks.extend(served.task);
             drained.extend(served.drained);
+            webhooks.extend(served.webhooks);
         }
         ensure_unique("routes", routes.iter().map(|(path, _)| *path))?;
         let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
-        Ok(Self { backbone, producers, routes, tasks, drained, describe, http, probes })
+        let events_per_second = config.backbone.rates.rate_limit_events_per_second;
+        Ok(Self { backbone, producers, routes, tasks, drained, describe, webhooks, events_per_second, http, probes })
     }
 
     /// The paths of all routes.
@@ -70,6 +74,15 @@ impl App {
         let routes = all.fold(Router::new(), |router, (path, answers)| router.route(path, answers));
         let limited = self.backbone.rates.any();
         let routes = if limited { routes.layer(from_fn(rate::announce)) } else { routes };
+        // Each costs a request some boxes, so only what is set is there.
+        let routes = match &self.http.cors_origins {
+            Some(origins) => cors::allowed(routes, origins),
+            None => routes,
+        };
+        let routes = match &self.http.webhook_allowed_origins {
+            Some(senders) => webhook::answered(routes, senders, &self.webhooks, self.events_per_second),
+            None => routes,
+        };
         layers::layered(routes, self.backbone.ingest.access_log)
     }
 
@@ -116,6 +129,8 @@ impl App {
             backbone.health.end();
         };
         let connections = server::serve(listener, router, &http, ending).await;
+        // A body that is still on its way would not be complete before the process ends.
+        backbone.ingest.bodies.end();
         // No request waits for an acknowledgement any more, so the queue empties soon.
         producers.iter().for_each(Producer::close);
         // Concurrently: each may take its whole message timeout.
@@ -193,7 +208,7 @@ mod tests {
         let routes = app(&["--request-timeout", "50ms", "--redis-timeout", "10ms"]).router();
         let claims = json!({"sub": "test", "roles": ["admin"], "exp": 4_000_000_000_u64});
         let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
-        for path in ["/resource/device", "/resource/device/events"] {
+        for path in ["/resource/device", "/resource/device/events", "/resources"] {
             let bearer = format!("Bearer {token}");
             let request = Request::get(path).header(header::AUTHORIZATION, bearer).body(Body::empty()).unwrap();
             let answer = timeout(Duration::from_secs(30), routes.clone().oneshot(request)).await;

@@ -1,9 +1,11 @@
 //! Authentication: the caller is the bearer of a valid token. A domain authorizes it before the body is read.
 
+mod claim_path;
 mod claims;
 mod config;
 pub mod fetch;
 pub mod jwks;
+mod jws;
 pub mod keys;
 pub mod rejected;
 mod schedule;
@@ -16,9 +18,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::{HeaderMap, header};
 use metrics::{counter, describe_counter, describe_gauge};
 
-pub use self::config::JwtConfig;
+pub use self::claim_path::{ClaimPath, ClaimPaths, List, RequiredClaim, RoleMapping};
+pub use self::config::{ClaimsConfig, JwtConfig, SecretAlgorithm};
 use self::tokens::Tokens;
-pub use self::verify::Caller;
+pub use self::verify::{Caller, Declared};
 use crate::http::problem::{Code, Problem};
 
 /// The caller of a request; 401 for a missing or invalid token, 503 if the token cannot be verified now.

@@ -22,14 +22,15 @@ use self::health::Health;
 use self::probes::Probes;
 use self::tasks::RunTask;
 use crate::auth::tokens::Tokens;
-use crate::auth::{Caller, JwtConfig, identify};
+use crate::auth::{Caller, Declared, JwtConfig, identify};
 use crate::cached::Cached;
+use crate::http::body::BodyLimits;
 use crate::http::in_flight::InFlight;
 use crate::http::openapi::Part;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::{self, RateConfig, Rates};
 use crate::http::response_budget::in_time;
-use crate::http::{HttpConfig, Route};
+use crate::http::{HttpConfig, Route, server};
 use crate::ingest;
 use crate::ingest::producer::{Producer, ProducerConfig};
 
@@ -37,8 +38,8 @@ use crate::ingest::producer::{Producer, ProducerConfig};
 pub struct Domain {
     /// Its name, as in `API_DOMAINS`.
     pub name: &'static str,
-    /// Claims that bind a token to resources of this domain: a string, or a list of strings.
-    pub claims: &'static [&'static str],
+    /// The roles that its callers may have.
+    pub roles: &'static [&'static str],
     pub codes: &'static [Code],
     /// The kinds of resources that it caches.
     pub kinds: &'static [&'static Kind],
@@ -53,6 +54,8 @@ pub struct Domain {
 pub struct Served {
     pub routes: Vec<Route>,
     pub producers: Vec<Producer>,
+    /// The paths to which senders of CloudEvents may deliver.
+    pub webhooks: Vec<&'static str>,
     /// A task that runs beside its routes until the producers are flushed: its name, and a function that starts it.
     pub task: Option<(&'static str, RunTask)>,
     /// Work that remains after that, before the pool of PostgreSQL closes; all domains together have five seconds.
@@ -117,10 +120,10 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Builds everything. It needs no running server and binds no port. `claims` and `kinds` are those of the domains.
-    pub fn new(settings: &Settings, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
+    /// Builds everything. It needs no running server and binds no port. `declared` and `kinds` are those of the domains.
+    pub fn new(settings: &Settings, declared: Declared, kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
-        let tokens = Arc::new(Tokens::new(jwt, claims)?);
+        let tokens = Arc::new(Tokens::new(jwt, declared)?);
         let rates = Rates::new(rates);
         let answers = InFlight::new(http.max_bytes_in_flight);
         let cache = Cache::open(redis, kinds)?;
@@ -130,9 +133,9 @@ impl Backbone {
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
                 rates: rates.clone(),
-                in_flight: InFlight::new(http.max_bytes_in_flight),
+                in_flight: InFlight::of_bodies(http.max_bytes_in_flight, server::max_slow_bodies(http)),
                 request_timeout: http.request_timeout,
-                body_timeout: http.request_timeout.saturating_sub(producer.message_timeout),
+                bodies: BodyLimits::new(http),
                 access_log: access_log.access_log,
             },
             tokens,
@@ -154,11 +157,22 @@ impl Backbone {
         deadline: Instant,
         may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
     ) -> Result<Arc<Caller>, Problem> {
+        let caller = self.caller(parts, deadline, may_read).await?;
+        self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
+        Ok(caller)
+    }
+
+    /// The same without the charge, for a read whose cost is known only after its body.
+    pub async fn caller(
+        &self,
+        parts: &Parts,
+        deadline: Instant,
+        may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
+    ) -> Result<Arc<Caller>, Problem> {
         // The timer of the deadline covers only this step, so that a cache hit sets none: a known token is ready at
         // once, and Redis has its own timeout.
         let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
         may_read(&caller)?;
-        self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
         Ok(caller)
     }
 

@@ -1,9 +1,11 @@
 //! Cached reads for every domain: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
 mod collapse;
+mod many;
 pub mod openapi;
 mod single_flight;
 
+use std::fmt::Display;
 use std::ptr;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -128,12 +130,21 @@ impl Cached {
         deadline: Instant,
         about: About,
     ) -> Result<Response, Problem> {
+        let (found, source) = self.state(key, deadline).await.map_err(|problem| problem.about(about.clone()))?;
+        let mut response = answer(found, headers, &about);
+        response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
+        response.extensions_mut().insert(about);
+        within_budget(&self.answers, response).await
+    }
+
+    /// The state of a key and its source. Errors: 503 if it cannot be read, or not in time.
+    async fn state(&self, key: &CacheKey, deadline: Instant) -> Result<(Loaded, Source), Problem> {
         let (found, source) = match self.cache.get(key).await {
             Lookup::Hit(body) => hit(body),
             // Boxed: the future is large, and every hit would carry it along.
             lookup => in_time(deadline, Box::pin(self.fetch(key, lookup))).await?.map_err(|error| {
                 tracing::warn!(%key, %error, "cannot read the resource");
-                Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
+                Problem::new(Code::STORE_UNAVAILABLE, "try again later")
             })?,
         };
         match self.lookups.iter().find(|lookups| ptr::eq(lookups.kind, key.kind())) {
@@ -141,10 +152,7 @@ impl Cached {
             // The domain did not declare this kind.
             None => Lookups::of(key.kind()).count(source),
         }
-        let mut response = answer(found, headers, &about);
-        response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
-        response.extensions_mut().insert(about);
-        within_budget(&self.answers, response).await
+        Ok((found, source))
     }
 
     /// Reads a key that was not in the cache.
@@ -193,11 +201,17 @@ async fn read(store: Store, key: CacheKey) -> Result<Loaded, Failure> {
     })
 }
 
-/// Parses the only parameter of the path; 404 if it is not a valid id.
-pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
-    let path = Path::<String>::from_request_parts(parts, &()).await;
-    let id = path.ok().and_then(|Path(text)| text.parse().ok());
-    id.ok_or_else(|| Problem::new(Code::RESOURCE_NOT_FOUND, "this is not a valid resource id"))
+/// Parses the only parameter of the path, percent-decoded; 404 if it is not a valid id.
+pub async fn in_path<T: FromStr<Err: Display>>(parts: &mut Parts) -> Result<T, Problem> {
+    let refused = |why: String| Problem::new(Code::RESOURCE_NOT_FOUND, why);
+    let Ok(Path(text)) = Path::<String>::from_request_parts(parts, &()).await else {
+        return Err(refused("the id in the path is not UTF-8, percent-encoded".to_owned()));
+    };
+    text.parse().map_err(|error| refused(format!("the id in the path {error}")))
+}
+
+fn none() -> Problem {
+    Problem::new(Code::RESOURCE_NOT_FOUND, "there is no such resource")
 }
 
 pub fn describe() {
@@ -211,9 +225,7 @@ fn hit(body: Bytes) -> (Loaded, Source) {
 
 fn answer(found: Loaded, headers: &HeaderMap, about: &About) -> Response {
     if found.version == 0 {
-        return Problem::new(Code::RESOURCE_NOT_FOUND, "there is no such resource")
-            .about(about.clone())
-            .into_response();
+        return none().about(about.clone()).into_response();
     }
     let tag = tag(&found);
     let fresh = is_fresh(headers, tag.as_ref().map(HeaderValue::as_bytes).unwrap_or_default());

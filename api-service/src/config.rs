@@ -32,14 +32,27 @@ mod as_given;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{ArgMatches, CommandFactory as _};
 
     use super::*;
+    use crate::auth::{ClaimPaths, List, RequiredClaim, RoleMapping, SecretAlgorithm};
     use crate::devices::DeviceBinding;
+    use crate::http::cors::Origins;
+    use crate::http::webhook::Senders;
 
     #[test]
     fn each_setting_means_the_same_however_it_is_given() {
-        let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &as_given::of::<DeviceBinding>);
+        let others = |matches: &ArgMatches, id: &str| {
+            as_given::of::<DeviceBinding>(matches, id)
+                .or_else(|| as_given::of::<SecretAlgorithm>(matches, id))
+                .or_else(|| as_given::of::<List<String>>(matches, id))
+                .or_else(|| as_given::of::<ClaimPaths>(matches, id))
+                .or_else(|| as_given::of::<List<RoleMapping>>(matches, id))
+                .or_else(|| as_given::of::<List<RequiredClaim>>(matches, id))
+                .or_else(|| as_given::of::<Origins>(matches, id))
+                .or_else(|| as_given::of::<Senders>(matches, id))
+        };
+        let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &others);
         assert!(tried > 40, "{tried}");
     }
 
@@ -49,6 +62,9 @@ mod tests {
         let with = Config::try_parse_from(none.into_iter().chain(["--jwt-secret=planted"])).unwrap();
         assert!(!format!("{with:?}").contains("planted"));
         let missing = Config::try_parse_from(none).unwrap().backbone.check().unwrap_err().to_string();
-        assert_eq!(missing, "set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE: without a key no token can be verified");
+        assert_eq!(
+            missing,
+            "set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE, or an https address as JWT_ISSUER: without a key no token can be verified"
+        );
     }
 }

@@ -8,6 +8,7 @@ use shared::cache::Kind;
 use shared::runtime::config::text;
 use shared::runtime::unique::ensure_unique;
 
+use crate::auth::{ClaimPaths, Declared};
 use crate::backbone::{Backbone, Domain, Served};
 use crate::http::openapi;
 use crate::http::problem::Code;
@@ -26,8 +27,12 @@ macro_rules! domains {
             )*
         }
 
-        const DOMAINS: [(&Domain, Serve); [$(stringify!($name)),*].len()] = [$(
-            (&crate::$name::DOMAIN, |config, backbone| crate::$name::serve(&config.$name, backbone)),
+        const DOMAINS: [Registered; [$(stringify!($name)),*].len()] = [$(
+            Registered {
+                domain: &crate::$name::DOMAIN,
+                claims: |config| crate::$name::claims(&config.$name),
+                serve: |config, backbone| crate::$name::serve(&config.$name, backbone),
+            },
         )*];
     };
 }
@@ -36,11 +41,17 @@ domains! {
     devices: DevicesConfig;
 }
 
-type Serve = fn(&DomainsConfig, &Arc<Backbone>) -> anyhow::Result<Served>;
+#[derive(Clone, Copy)]
+struct Registered {
+    domain: &'static Domain,
+    /// The claims that bind a token to resources of this domain, and where they are.
+    claims: fn(&DomainsConfig) -> Vec<(&'static str, ClaimPaths)>,
+    serve: fn(&DomainsConfig, &Arc<Backbone>) -> anyhow::Result<Served>,
+}
 
 /// The domains that this instance serves: those in `API_DOMAINS`, in any case, or all.
 #[derive(Clone)]
-pub struct Domains(Vec<(&'static Domain, Serve)>);
+pub struct Domains(Vec<Registered>);
 
 impl Domains {
     pub fn all() -> Self {
@@ -69,15 +80,23 @@ impl Domains {
             anyhow::ensure!(is_known, "API_DOMAINS: unknown domain {name:?}; known: {}", known.join(", "));
         }
         let is_named = |domain: &Domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain.name));
-        Ok(Self(self.0.iter().filter(|(domain, _)| is_named(domain)).copied().collect()))
+        Ok(Self(self.0.iter().filter(|registered| is_named(registered.domain)).copied().collect()))
     }
 
     pub fn declared(&self) -> impl Iterator<Item = &'static Domain> {
-        self.0.iter().map(|(domain, _)| *domain)
+        self.0.iter().map(|registered| registered.domain)
     }
 
     pub fn serve(&self, config: &DomainsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Vec<Served>> {
-        self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
+        self.0.iter().map(|registered| (registered.serve)(config, backbone)).collect()
+    }
+
+    /// What they read of tokens.
+    pub fn of_tokens(&self, config: &DomainsConfig) -> Declared {
+        Declared {
+            roles: self.declared().flat_map(|domain| domain.roles).copied().collect(),
+            bindings: self.0.iter().flat_map(|registered| (registered.claims)(config)).collect(),
+        }
     }
 
     /// Every error code, by status.
@@ -119,14 +138,15 @@ mod tests {
     static DETAIL: Kind = Kind { prefix: "order:detail:", load: LOAD };
 
     const fn domain(name: &'static str, codes: &'static [Code], kinds: &'static [&'static Kind]) -> Domain {
-        Domain { name, claims: &[], codes, kinds, openapi: Vec::new, describe: || {} }
+        Domain { name, roles: &[], codes, kinds, openapi: Vec::new, describe: || {} }
     }
 
     static ORDERS: Domain = domain("orders", &[SOLD_OUT], &[&ORDER]);
     static REFUNDS: Domain = domain("refunds", &[], &[]);
 
     fn domains(all: &[&'static Domain]) -> Domains {
-        Domains(all.iter().map(|domain| (*domain, (|_, _| Ok(Served::default())) as Serve)).collect())
+        let registered = |domain| Registered { domain, claims: |_| Vec::new(), serve: |_, _| Ok(Served::default()) };
+        Domains(all.iter().copied().map(registered).collect())
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! HTTP for all domains: the server, the limits of bodies and responses, problems, log lines, the OpenAPI document.
 
+pub(crate) mod accept;
 pub mod body;
+pub mod compression;
 mod conditional;
 mod config;
+pub mod cors;
 pub mod docs;
 pub mod encoding;
 pub mod in_flight;
@@ -10,6 +13,7 @@ pub mod layers;
 pub(crate) mod members;
 pub mod observe;
 pub mod openapi;
+pub(crate) mod parameters;
 pub mod problem;
 pub mod rate;
 pub mod request_id;
@@ -17,9 +21,10 @@ pub mod response_budget;
 pub mod server;
 pub mod subject;
 pub mod trace;
+pub mod webhook;
 
 use axum::routing::MethodRouter;
-use metrics::{counter, describe_counter, describe_histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 pub(crate) use self::conditional::is_fresh;
 pub use self::config::HttpConfig;
@@ -43,8 +48,9 @@ pub fn describe() {
     );
     describe_counter!(
         "overloaded_total",
-        "Requests refused because there was no memory left for their body or answer."
+        "Requests refused because there was no memory left for their body or answer, or no place for a slow body."
     );
+    describe_gauge!(in_flight::SLOW_BODIES, "Bodies that have been arriving for more than 5 seconds.");
     describe_counter!(
         "http_connections_closed_total",
         "Connections that ended before their clients were done, by reason."
@@ -55,7 +61,8 @@ pub fn describe() {
     for kind in Kind::ALL {
         counter!("rate_limited_total", "policy" => kind.policy()).increment(0);
     }
-    for reason in ["answer_not_taken", "client_gone", "headers_too_large", "idle", "unreadable"] {
+    for reason in server::ENDED_EARLY {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);
     }
+    gauge!(in_flight::SLOW_BODIES).set(0);
 }

@@ -4,7 +4,7 @@
 //! The order: token → rights → rate → format → memory → body → each event parsed → each admitted → Kafka → response.
 
 pub mod batch;
-mod format;
+pub(crate) mod format;
 mod named;
 pub mod openapi;
 pub mod producer;
@@ -31,6 +31,7 @@ use self::producer::{Outcome, Producer};
 use crate::auth::Caller;
 use crate::auth::tokens::Tokens;
 use crate::http::Route;
+use crate::http::body::BodyLimits;
 use crate::http::in_flight::InFlight;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Rates;
@@ -93,9 +94,10 @@ impl Item<'_> {
         match self {
             Self::Plain(body, value) | Self::Structured(body, value) => cloud_events::structured(body, value),
             Self::Binary(headers, body) => {
+                let content_type = format::data_type(headers);
                 let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
                 let attributes = headers.filter_map(|(name, value)| Some((name.strip_prefix("ce-")?, value)));
-                cloud_events::binary(attributes, body)
+                cloud_events::binary(content_type, attributes, body)
             }
         }
     }
@@ -132,9 +134,9 @@ pub struct Dependencies {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
     pub in_flight: InFlight,
+    /// The time from the end of the body to the response.
     pub request_timeout: Duration,
-    /// The time for a body: the part of the request's time that Kafka does not need.
-    pub body_timeout: Duration,
+    pub bodies: BodyLimits,
     pub access_log: AccessLog,
 }
 
@@ -165,6 +167,6 @@ fn about<I: Ingest>(record: &Outgoing) -> About {
 
 fn acknowledged(record: &Outgoing, outcome: Outcome) {
     if let Outcome::Accepted { partition, offset } = outcome {
-        tracing::debug!(key = %record.envelope.key, partition, offset, "acknowledged");
+        tracing::debug!(key = record.envelope.key.as_str(), partition, offset, "acknowledged");
     }
 }

@@ -58,8 +58,9 @@ impl Kafka {
 
     fn start_as(of: &Arc<StackDir>, dir: &Path, place: Place, secured: Option<&str>) -> anyhow::Result<Kafka> {
         let port = place.port;
-        let jvm = Jvm::new(dir)?;
+        let mut jvm = Jvm::new(dir)?;
         let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
+        jvm.option = secured.as_ref().map(Secured::java_option);
         let config = dir.join("kafka.properties");
         let data = dir.join("kafka");
         fs::write(&config, place.properties(&data, secured.as_ref())).context("cannot write kafka.properties")?;
@@ -148,6 +149,8 @@ struct Jvm {
     archive: PathBuf,
     /// Where this broker saves it, if it does not exist yet.
     archive_to: Option<PathBuf>,
+    /// One more option.
+    option: Option<String>,
 }
 
 impl Jvm {
@@ -158,7 +161,7 @@ impl Jvm {
         fs::write(&logging, include_str!("../kafka/log4j2.properties")).context("cannot write log4j2.properties")?;
         let archive = java::home().join("classes.jsa");
         let archive_to = (!archive.exists()).then(|| dir.join("classes.jsa"));
-        Ok(Jvm { java, class_path, logging, archive, archive_to })
+        Ok(Jvm { java, class_path, logging, archive, archive_to, option: None })
     }
 
     fn command(&self, class: &str, save_classes: bool) -> Command {
@@ -172,7 +175,7 @@ impl Jvm {
             command.arg(format!("-XX:ArchiveClassesAtExit={}", file.display()));
             command.arg("-Xlog:disable");
         }
-        command.arg(format!("-Dlog4j2.configurationFile={}", self.logging.display()));
+        command.arg(format!("-Dlog4j2.configurationFile={}", self.logging.display())).args(&self.option);
         if let Ok(more) = std::env::var("DEVSTACK_JAVA_OPTS") {
             command.args(more.split_whitespace());
         }

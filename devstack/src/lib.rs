@@ -60,5 +60,5 @@ pub use server::{Casualty, Server};
 pub use service::{Program, Service};
 pub use spawn::foreground;
 pub use stack::{Ports, Stack, Up};
-pub use tls::Certificates;
+pub use tls::{Certificates, KeyPair};
 pub use topic::read_topic;

@@ -10,11 +10,13 @@ use anyhow::{Context as _, anyhow, ensure};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header, crypto};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -73,13 +75,21 @@ impl Signer {
         Signer { kid: Some(kid.to_owned()), ..self }
     }
 
-    /// RS256, ES256 or EdDSA, with a private key (PKCS #8 in DER); `kid` names it.
+    /// HS256, HS384 or HS512, in any case.
+    pub fn hmac(algorithm: &str, secret: &str) -> anyhow::Result<Signer> {
+        let named = algorithm.trim().to_uppercase().parse().ok();
+        let named = named.filter(|named: &Algorithm| named.family() == AlgorithmFamily::Hmac);
+        let algorithm = named.with_context(|| format!("{algorithm} is none of HS256, HS384 and HS512"))?;
+        Ok(Signer { algorithm, ..Signer::secret(secret) })
+    }
+
+    /// An algorithm of JWT but HMAC, with a private key (PKCS #8 in DER); `kid` names it.
     pub fn private(algorithm: &str, der: &[u8], kid: Option<&str>) -> anyhow::Result<Signer> {
-        let (algorithm, key) = match algorithm {
-            "RS256" => (Algorithm::RS256, EncodingKey::from_rsa_der(inner(der).context("no private key")?)),
-            "ES256" => (Algorithm::ES256, EncodingKey::from_ec_der(der)),
-            "EdDSA" => (Algorithm::EdDSA, EncodingKey::from_ed_der(der)),
-            other => return Err(anyhow!("{other} is none of RS256, ES256 and EdDSA")),
+        let algorithm = asymmetric(algorithm)?;
+        let key = match algorithm.family() {
+            AlgorithmFamily::Rsa => EncodingKey::from_rsa_der(inner(der).context("no private key")?),
+            AlgorithmFamily::Ec => EncodingKey::from_ec_der(der),
+            _ => EncodingKey::from_ed_der(der),
         };
         Ok(Signer { algorithm, kid: kid.map(ToOwned::to_owned), key })
     }
@@ -98,15 +108,16 @@ impl Signer {
     pub fn generate(algorithm: &str, kid: Option<&str>) -> anyhow::Result<(Signer, Vec<u8>)> {
         let random = SystemRandom::new();
         let failed = |_| anyhow!("cannot make a key");
-        let der = match algorithm {
-            "RS256" => {
+        let der = match asymmetric(algorithm)? {
+            rsa if rsa.family() == AlgorithmFamily::Rsa => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
                 der.as_ref().to_vec()
             }
-            "ES256" => {
-                let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(failed)?;
-                key.as_ref().to_vec()
+            ec @ (Algorithm::ES256 | Algorithm::ES384) => {
+                let is_256 = ec == Algorithm::ES256;
+                let curve = if is_256 { &ECDSA_P256_SHA256_FIXED_SIGNING } else { &ECDSA_P384_SHA384_FIXED_SIGNING };
+                EcdsaKeyPair::generate_pkcs8(curve, &random).map_err(failed)?.as_ref().to_vec()
             }
             // Version 1, without the public key: the JWK helpers do not support version 2.
             _ => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
@@ -115,7 +126,7 @@ impl Signer {
     }
 
     pub fn public(&self) -> anyhow::Result<Jwk> {
-        ensure!(self.algorithm != Algorithm::HS256, "a secret is not published");
+        ensure!(self.algorithm.family() != AlgorithmFamily::Hmac, "a secret is not published");
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).context("no key of this algorithm")?;
         jwk.common.key_id.clone_from(&self.kid);
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
@@ -130,8 +141,27 @@ impl Signer {
     pub fn sign(&self, claims: &impl Serialize) -> anyhow::Result<String> {
         let mut header = Header::new(self.algorithm);
         header.kid.clone_from(&self.kid);
-        jsonwebtoken::encode(&header, claims, &self.key).context("cannot sign the token")
+        self.sign_with(&header, claims)
     }
+
+    /// A JWT with exactly this header, whatever it says.
+    pub fn sign_with(&self, header: &impl Serialize, claims: &impl Serialize) -> anyhow::Result<String> {
+        let (header, claims) = (serde_json::to_vec(header)?, serde_json::to_vec(claims)?);
+        let message = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let signature = crypto::sign(message.as_bytes(), &self.key, self.algorithm).context("cannot sign the token")?;
+        Ok(format!("{message}.{signature}"))
+    }
+}
+
+/// The first audience of `JWT_AUDIENCE`, which may have several.
+pub fn first_audience(all: &str) -> &str {
+    all.split(',').next().unwrap_or_default().trim()
+}
+
+/// The algorithm with this name, which signs with a private key.
+fn asymmetric(name: &str) -> anyhow::Result<Algorithm> {
+    let algorithm = name.parse::<Algorithm>().ok().filter(|found| found.family() != AlgorithmFamily::Hmac);
+    algorithm.with_context(|| format!("{name} is no algorithm of a private key"))
 }
 
 /// A forged token: the same claims without a signature (`alg` is `none`).

@@ -24,7 +24,13 @@ pub fn cloud_event(input: &[u8]) {
     let named = lines.into_iter().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
     let headers: Vec<_> = named.collect();
     let data = Bytes::copy_from_slice(data);
-    if let Ok(submission) = parse::binary(headers.iter().copied(), &data) {
+    let binary = parse::binary("application/json", headers.iter().copied(), &data);
+    // Extensions are ignored, whatever they hold, and so is the content type where it is repeated.
+    let ignored: [(&str, &[u8]); 3] =
+        [("anextension", input), ("an-extension", b"100%"), ("datacontenttype", b"application/json")];
+    let with_ignored = headers.iter().copied().chain(ignored);
+    assert_eq!(parse::binary("application/json", with_ignored, &data), binary, "an ignored header counts");
+    if let Ok(submission) = binary {
         assert!(submission.event_id.is_some());
         for required in ["specversion", "type", "source", "id", "subject"] {
             assert_eq!(headers.iter().filter(|(name, _)| *name == required).count(), 1, "{required}");

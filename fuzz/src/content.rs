@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use api_service::http::body::BodyLimits;
 use api_service::http::encoding::read;
 use api_service::http::in_flight::InFlight;
 use api_service::http::problem::Code;
@@ -13,7 +14,6 @@ use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::Instant;
 
 /// The size limit of the body, before and after decompression.
 const LIMIT: usize = 64 * 1024;
@@ -36,8 +36,8 @@ pub fn content(input: &[u8]) {
     let unpacked = runtime().block_on(async {
         let mut body = Body::new(StreamBody::new(stream::iter(pieces)));
         let mut room = in_flight.room(&headers, LIMIT).expect("there is room");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let unpacked = read(&headers, &mut body, LIMIT, deadline, &mut room).await;
+        let limits = BodyLimits::of(Duration::from_secs(60), Duration::from_secs(60), 1);
+        let unpacked = read(&headers, &mut body, LIMIT, &limits.begin(), &mut room).await;
         assert!(in_flight.left() >= ROOM - LIMIT, "more room than the limit");
         unpacked
     });

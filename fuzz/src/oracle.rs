@@ -14,12 +14,12 @@ use crate::rules;
 
 /// Asserts the properties of every accepted event.
 pub(crate) fn check(body: &Bytes, submission: &Submission) {
-    let is_id = |text: &str, most: usize| {
-        (1..=most).contains(&text.len())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || ['.', '_', ':', '-'].contains(&c))
-    };
-    assert!(is_id(submission.device_id.as_str(), 128));
-    assert!(submission.event_id.as_ref().is_none_or(|id| is_id(id.as_str(), 64)));
+    let is_token = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || ['.', '_', ':', '-'].contains(&c));
+    let is_id = |text: &str| (1..=64).contains(&text.len()) && is_token(text);
+    assert!(rules::is_device(submission.device_id.as_str()));
+    assert!(submission.event_id.as_ref().is_none_or(|id| is_id(id.as_str())));
+    let key = submission.device_id.cache_key().to_string();
+    assert!(is_token(&key.replace('%', "")), "{key} has a character that Redis could take for something else");
 
     // The payload is a slice of the body, without a copy.
     let payload = submission.payload.as_bytes();
@@ -35,6 +35,13 @@ pub(crate) fn taken_by_the_rules(json: &RawValue) {
     let event = format!(r#"{{"device_id":"d","payload":{}}}"#, json.get());
     let taken = parse(&event.into());
     assert_eq!(taken.is_ok(), rules::keeps(json.get()), "{taken:?}");
+}
+
+/// A device has an id that follows the rules, and any such id is taken.
+pub(crate) fn named_by_the_rules(id: &str) {
+    let event = serde_json::json!({"device_id": id, "payload": {}}).to_string();
+    let taken = parse(&event.into());
+    assert_eq!(taken.is_ok(), rules::is_device(id), "{taken:?}");
 }
 
 /// Every JSON pointer refers to a place in the body, or to a missing member.

@@ -1,5 +1,5 @@
-//! An independent implementation of the payload rules: a slow parser for the grammar of RFC 8259 that builds a
-//! tree, and the rules on that tree. It uses none of the API's own code.
+//! An independent implementation of the rules for device ids and for payloads: a slow parser for the grammar of
+//! RFC 8259 that builds a tree, and the rules on that tree. It uses none of the API's own code.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -19,6 +19,18 @@ enum Json {
     Word(usize),
 }
 
+/// Whether a text may be the id of a device.
+pub(crate) fn is_device(text: &str) -> bool {
+    let all: Vec<char> = text.chars().collect();
+    let is_dots = |segment: &[char]| !segment.is_empty() && segment.len() < 3 && segment.iter().all(|c| *c == '.');
+    (1..=128).contains(&all.len())
+        && all.iter().all(|c| (0x20..0x7f).contains(&u32::from(*c)))
+        && all.first() != Some(&' ')
+        && all.last() != Some(&' ')
+        && !all.split(|c| *c == '/').any(is_dots)
+}
+
+/// Whether a text may be a payload.
 pub(crate) fn keeps(text: &str) -> bool {
     let text = text.trim();
     // The payload is the first level.
@@ -137,8 +149,8 @@ fn is_text(text: &Text) -> bool {
 fn is_number(number: &str) -> bool {
     let lower = number.to_lowercase();
     let mantissa = lower.split('e').next().unwrap_or_default().replace(['-', '.'], "");
-    mantissa.trim_start_matches('0').len() <= 64
-        && exponent(number) <= 308
+    mantissa.trim_matches('0').len() <= 64
+        && exponent(number) <= 400
         && number.len() <= 512
         && number.parse::<f64>().is_ok_and(f64::is_finite)
 }
@@ -158,7 +170,7 @@ fn size(json: &Json) -> usize {
         }
         Json::Array(items) => 2 + commas(items.len()) + items.iter().map(size).sum::<usize>(),
         Json::String(text) => text.length,
-        Json::Number(number) => number.len() + exponent(number).min(308),
+        Json::Number(number) => number.len() + exponent(number).min(400),
         Json::Word(length) => *length,
     }
 }

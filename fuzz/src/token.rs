@@ -1,15 +1,15 @@
 //! Tokens: arbitrary bytes, and arbitrary headers and claims with a valid signature.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use api_service::auth::JwtConfig;
-use api_service::auth::keys::{Keys, Published, parse};
+use api_service::auth::keys::{Keys, Published, Secrets, parse};
 use api_service::auth::rejected::Rejected;
 use api_service::auth::verify::{Verified, Verifier};
+use api_service::auth::{ClaimPath, ClaimsConfig, Declared, List};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
 const SECRET: &str = "a secret that everybody may know";
@@ -25,21 +25,17 @@ struct World {
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let verifier = Verifier::new(
-            &JwtConfig {
-                jwt_secret: None,
-                jwt_allow_short_secret: false,
-                jwt_jwks_url: None,
-                jwt_jwks_file: None,
-                jwt_jwks_refresh: Duration::ZERO,
-                jwt_jwks_allow_http: false,
-                jwt_issuer: Some("us".to_owned()),
-                jwt_audience: Some("api".to_owned()),
-            },
-            &["device_id"],
-        );
+        let config = ClaimsConfig {
+            jwt_issuer: Some("us".to_owned()),
+            jwt_audience: Some(List::one("api".to_owned())),
+            jwt_roles_claim: "roles,/realm_access/roles".parse().expect("two places"),
+            ..ClaimsConfig::default()
+        };
+        let bindings = vec![("device_id", List::one(ClaimPath::named("device_id")))];
+        let declared = Declared { roles: vec!["device", "user", "admin"], bindings };
+        let verifier = Verifier::new(&config, declared).expect("no role is mapped");
         let set = parse(JWKS).expect("the corpus's keys are good");
-        World { verifier, keys: Keys::new(Some(SECRET), Published::Known(set.keys)) }
+        World { verifier, keys: Keys::new(Secrets::new(Algorithm::HS256, [SECRET]), Published::Known(set.keys)) }
     })
 }
 
@@ -85,7 +81,7 @@ fn sign(message: &str) -> Vec<u8> {
 }
 
 fn check(token: &str, verified: &Verified) {
-    assert!(token.len() <= 8 * 1024);
+    assert!(token.len() <= 15_000);
     let part = |nth| BASE64.decode(token.split('.').nth(nth).unwrap_or_default()).expect("base64url");
     let header: Value = serde_json::from_slice(&part(0)).expect("a header");
     assert_eq!(header.get("alg"), Some(&"HS256".into()), "nobody has another key");
@@ -93,17 +89,29 @@ fn check(token: &str, verified: &Verified) {
     let claims: Value = serde_json::from_slice(&part(1)).expect("claims");
     assert!(is_good(&claims), "{claims}");
     assert_eq!(claims.get("sub").and_then(Value::as_str), Some(verified.caller.subject.as_str()));
-    assert_eq!(claims.get("device_id").is_some(), verified.caller.bound_to("device_id").is_some());
+    assert_eq!(present(&claims, "device_id").is_some(), verified.caller.bound_to("device_id").is_some());
+}
+
+/// A claim that is null is absent.
+fn present<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null())
 }
 
 fn is_good(claims: &Value) -> bool {
     let strings = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
-    let number = |name: &str| claims.get(name).map(|value| value.as_f64());
+    let one_or_many = |value: &Value| value.is_string() || strings(value);
+    // What holds something has to be an object, or a list, which has no item of this name.
+    let nested = match present(claims, "realm_access") {
+        Some(Value::Object(realm)) => realm.get("roles").is_none_or(|roles| roles.is_null() || one_or_many(roles)),
+        found => found.is_none_or(Value::is_array),
+    };
+    let number = |name: &str| present(claims, name).map(Value::as_f64);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let now = NOW as f64;
     claims.is_object()
         && number("exp").flatten().is_some_and(|exp| exp > now - 30.0)
         && number("nbf").is_none_or(|nbf| nbf.is_some_and(|nbf| nbf <= now + 30.0))
+        && nested
         && claims.get("iss").is_some_and(|iss| iss == "us")
         && claims.get("aud").is_some_and(|aud| {
             aud == "api" || strings(aud) && aud.as_array().is_some_and(|all| all.iter().any(|one| one == "api"))
@@ -112,6 +120,6 @@ fn is_good(claims: &Value) -> bool {
             .get("sub")
             .and_then(Value::as_str)
             .is_some_and(|sub| (1..=256).contains(&sub.len()) && !sub.chars().any(char::is_control))
-        && claims.get("roles").is_none_or(strings)
-        && claims.get("device_id").is_none_or(|device| device.is_string() || strings(device))
+        && present(claims, "roles").is_none_or(one_or_many)
+        && present(claims, "device_id").is_none_or(one_or_many)
 }

@@ -16,8 +16,8 @@ const CASES: usize = 10_000;
 const SEED: u64 = 7;
 
 static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    "\"~\\~\\u0000~\\ud800~\\udc00~\\u0061~{~}~[~]~:~,~null~true~-~0~9~1e308~1e309~1E-400~\
-     99999999999999999999~.5~ ~\n~\r\n~\0~\u{e9}~\u{1f600}~%00~%~.~..~eyJ~=~device_id~payload~event_id~\
+    "\"~\\~\\u0000~\\ud800~\\udc00~\\u0061~{~}~[~]~:~,~null~true~-~0~9~1e308~1e309~1E-400~1e-401~5e-324~\
+     99999999999999999999~.5~ ~\n~\r\n~\0~\u{e9}~\u{1f600}~%00~%~.~..~/../~/~@~#~eyJ~=~device_id~payload~event_id~\
      occurred_at~ce_~key: ~\"data\":~9999-12-31T23:59:59-23:59~0000-01-01T00:00:00Z~HS256"
         .split('~')
         .collect()
@@ -123,7 +123,7 @@ fn number(rng: &mut Rng) -> String {
         number.push_str(&format!(".{fraction}"));
     }
     if rng.bool() {
-        number.push_str(&format!("{}{}{}", ["e", "E"][rng.usize(..2)], ["", "+", "-"][rng.usize(..3)], rng.u16(..312)));
+        number.push_str(&format!("{}{}{}", ["e", "E"][rng.usize(..2)], ["", "+", "-"][rng.usize(..3)], rng.u16(..410)));
     }
     number
 }

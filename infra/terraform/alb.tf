@@ -83,7 +83,7 @@ resource "aws_lb_target_group" "api" {
   port        = 8000
   protocol    = "HTTP"
   # ECS deregisters a task, waits this long, and only then sends SIGTERM. A request may take REQUEST_TIMEOUT,
-  # 10 s; the rest is for the change to reach every node of the load balancer.
+  # 10 s, from the end of its body; the rest is for slow bodies, and for the change to reach every node of the load balancer.
   deregistration_delay          = 20
   load_balancing_algorithm_type = "least_outstanding_requests"
 

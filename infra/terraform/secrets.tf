@@ -1,12 +1,12 @@
-# Settings that must not be in the task definitions. Two secrets are set by hand, before the first deploy and at
+# Settings that must not be in the task definitions. Two or three secrets are set by hand, before the first deploy and at
 # each rotation (docs/operations.md):
 #   aws secretsmanager put-secret-value --secret-id NAME --secret-string file://...
-# Kafka's is JSON, {"username": "...", "password": "..."}, so that both change together, also for tasks of
-# older revisions.
+# Kafka's are JSON, {"username": "...", "password": "..."} and {"certificate": "PEM", "key": "PEM"}, so that both change
+# together, also for tasks of older revisions.
 
 resource "aws_secretsmanager_secret" "manual" {
   # checkov:skip=CKV2_AWS_57:both ends of a Kafka or JWT secret have to change; docs/operations.md says how, no Lambda can
-  for_each    = toset(["kafka-sasl", "jwt-secret"])
+  for_each    = toset(concat(["kafka-sasl", "jwt-secret"], var.kafka_client_certificate ? ["kafka-client-certificate"] : []))
   name        = "${var.name}/${each.key}"
   description = "Filled by hand"
   kms_key_id  = aws_kms_key.main.arn

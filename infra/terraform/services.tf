@@ -5,22 +5,41 @@ locals {
   # Shared by all services. The worker's code sets the dimension `Service` and the names of the metrics
   # (docs/adr/0014-lag-for-scaling.md); the namespace is set only here.
   emf_namespace = "DeviceEvents"
-  kafka = {
+  kafka = merge({
     KAFKA_BROKERS           = var.kafka_brokers
-    KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
-    KAFKA_SASL_MECHANISM    = var.kafka_sasl_mechanism
-  }
+    KAFKA_SECURITY_PROTOCOL = var.kafka_security_protocol
+    }, var.kafka_security_protocol == "SSL" ? {} : {
+    KAFKA_SASL_MECHANISM = var.kafka_sasl_mechanism
+    }, var.kafka_token_endpoint_url == null ? {} : {
+    KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL = var.kafka_token_endpoint_url
+  })
   # The certificates themselves, because the image has no file with the CAs of RDS.
   postgres = { PGSSLROOTCERT = trimspace(file(var.database_ca_file)) }
 
+  # The settings of Kafka's login and client certificate, each with its member of a JSON secret: ARN:MEMBER:STAGE:VERSION.
+  kafka_login = {
+    PLAIN = { KAFKA_SASL_USERNAME = "username", KAFKA_SASL_PASSWORD = "password" }
+    OAUTHBEARER = {
+      KAFKA_SASL_OAUTHBEARER_CLIENT_ID     = "username"
+      KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET = "password"
+    }
+  }
+  kafka_secrets = merge(
+    var.kafka_security_protocol == "SSL" ? {} : {
+      for name, member in local.kafka_login[var.kafka_sasl_mechanism == "OAUTHBEARER" ? "OAUTHBEARER" : "PLAIN"] :
+      name => "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:${member}::"
+    },
+    var.kafka_client_certificate ? {
+      for name, member in { KAFKA_SSL_CERTIFICATE_PEM = "certificate", KAFKA_SSL_KEY_PEM = "key" } :
+      name => "${aws_secretsmanager_secret.manual["kafka-client-certificate"].arn}:${member}::"
+    } : {},
+  )
   secrets = merge({
     DATABASE_URL = aws_secretsmanager_secret.database_url.arn
     REDIS_URL    = aws_secretsmanager_secret.redis_url.arn
-    # A member of a JSON secret: ARN:MEMBER:STAGE:VERSION.
-    KAFKA_SASL_USERNAME = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:username::"
-    KAFKA_SASL_PASSWORD = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:password::"
-  }, var.extra_secrets)
-  jwt_secret   = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
+  }, local.kafka_secrets, var.extra_secrets)
+  # Without a secret and a JWKS the API reads the OpenID configuration of its issuer.
+  jwt_secret   = var.jwt_jwks_url == null && !var.jwt_discovery ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
   api_database = var.api_database_url_secret_arn == null ? {} : { DATABASE_URL = var.api_database_url_secret_arn }
   jwks         = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
 

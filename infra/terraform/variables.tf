@@ -47,10 +47,33 @@ variable "kafka_brokers" {
   type        = string
 }
 
+variable "kafka_security_protocol" {
+  description = "SASL_SSL for a login, SSL for a client certificate alone."
+  type        = string
+  default     = "SASL_SSL"
+
+  validation {
+    condition     = contains(["SASL_SSL", "SSL"], var.kafka_security_protocol)
+    error_message = "kafka_security_protocol must be SASL_SSL or SSL."
+  }
+}
+
 variable "kafka_sasl_mechanism" {
-  description = "How to log in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+  description = "How to log in with SASL_SSL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. The secret kafka-sasl holds the user and the password, for OAUTHBEARER the client id and the client secret."
   type        = string
   default     = "PLAIN"
+}
+
+variable "kafka_token_endpoint_url" {
+  description = "For OAUTHBEARER: the issuer's token endpoint (https, port 443: nothing else gets out). Further settings of it go into extra_environment."
+  type        = string
+  default     = null
+}
+
+variable "kafka_client_certificate" {
+  description = "Whether the services show Kafka a client certificate. It and its private key are in the secret kafka-client-certificate, which is to be filled by hand before the next deploy."
+  type        = bool
+  default     = false
 }
 
 variable "kafka_ports" {
@@ -66,9 +89,20 @@ variable "topic_partitions" {
 }
 
 variable "jwt_jwks_url" {
-  description = "Where the issuer publishes its keys. Null where JWT_SECRET is used."
+  description = "Where the issuer publishes its keys. Null where JWT_SECRET or jwt_discovery is used."
   type        = string
   default     = null
+}
+
+variable "jwt_discovery" {
+  description = "Whether the keys are those that the OpenID configuration of jwt_issuer, an https address, names; then there is no JWT_SECRET, and no jwt_jwks_url."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !(var.jwt_discovery && var.jwt_jwks_url != null)
+    error_message = "Set jwt_discovery or jwt_jwks_url, not both."
+  }
 }
 
 variable "jwt_issuer" {
@@ -77,7 +111,7 @@ variable "jwt_issuer" {
 }
 
 variable "jwt_audience" {
-  description = "What tokens have to name as their audience."
+  description = "What tokens have to name as their audience; several are separated by commas."
   type        = string
 }
 

@@ -229,7 +229,7 @@ impl Cache {
     }
 
     fn redis_key(&self, key: &CacheKey) -> String {
-        [&*self.prefix, key.kind().prefix, key.id()].concat()
+        key.in_redis(&self.prefix)
     }
 
     /// Whether Redis answers for this key, as far as is known.

@@ -10,14 +10,16 @@ use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 
 use crate::cache::{CacheKey, Kind};
-use crate::kafka::ids::{EventId, Key, id};
+use crate::kafka::ids::{EventId, Key, id, percent_encoded, subject};
 use crate::kafka::{self, Delivery, Envelope, Record, Refusal, Setting, Stream, StreamSpec, TopicsOf, event_types};
 use crate::runtime::json::Payload;
 
 id!(
-    /// The id of a device, and of the resource with its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+    /// The id of a device, and of the resource with its latest state: 1 to 128 printable ASCII characters, no blank at
+    /// either end, and no segment `.` or `..` between slashes.
     pub DeviceId,
-    128
+    128,
+    subject
 );
 
 /// The cache kind for resources, the latest states of devices.
@@ -94,9 +96,13 @@ impl Event {
         Envelope::new(self.event_type.as_str(), self.device_id.key(), id, accepted_at, data)
     }
 
-    /// CloudEvents `source` of a device's events.
+    /// CloudEvents `source` of a device's events: a URI reference.
     pub fn source(device_id: &DeviceId) -> String {
-        ["/devices/", device_id.as_str()].concat()
+        const DEVICES: &str = "/devices/";
+        let mut source = String::with_capacity(DEVICES.len() + device_id.as_str().len());
+        source.push_str(DEVICES);
+        source.extend(percent_encoded(device_id.as_str()));
+        source
     }
 }
 

@@ -7,6 +7,8 @@ mod client;
 mod client_errors;
 mod client_headers;
 mod client_log;
+mod client_properties;
+mod client_security;
 pub mod cloud_events;
 mod config;
 mod dead_letter;

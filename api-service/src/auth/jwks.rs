@@ -14,12 +14,13 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
 use serde::{Serialize, Serializer};
+use shared::runtime::config::Secret;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::config::JwtConfig;
 use super::fetch::{Local, Remote, Stamp, address};
-use super::keys::{Keys, Published, parse};
+use super::keys::{Keys, Published, Secrets, parse};
 use super::rejected::Rejected;
 use super::schedule::Schedule;
 
@@ -70,10 +71,14 @@ pub struct Source {
 impl Source {
     /// The keys of these settings. A file is read at once; a URL is fetched once [`run`](Self::run) runs.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
+        let allow_http = config.jwt_jwks_allow_http;
         let (origin, published) = match (&config.jwt_jwks_url, &config.jwt_jwks_file) {
-            (None, None) => (Origin::Nowhere, Published::Never),
+            (None, None) => match config.discovered() {
+                None => (Origin::Nowhere, Published::Never),
+                Some(issuer) => (Origin::Remote(Remote::discovered(issuer, allow_http)?), Published::NotYet),
+            },
             (Some(url), _) => {
-                let url = address(url.expose(), config.jwt_jwks_allow_http)?;
+                let url = address("JWT_JWKS_URL", url.expose(), allow_http)?;
                 (Origin::Remote(Remote::new(url)?), Published::NotYet)
             }
             (None, Some(path)) => {
@@ -84,11 +89,12 @@ impl Source {
                 (Origin::Local(local), Published::Known(set.keys))
             }
         };
-        let secret = config.jwt_secret.as_ref().map(shared::runtime::config::Secret::expose);
+        let secrets = [&config.jwt_secret, &config.jwt_secret_previous].into_iter().flatten().map(Secret::expose);
+        let secrets = Secrets::new(config.jwt_secret_algorithm.algorithm(), secrets);
         // A file has just been read.
         let fetched = matches!(published, Published::Known(_)).then(Instant::now);
         Ok(Self {
-            keys: ArcSwap::from_pointee(Keys::new(secret, published)),
+            keys: ArcSwap::from_pointee(Keys::new(secrets, published)),
             origin,
             refresh: config.jwt_jwks_refresh,
             schedule: watch::Sender::new(Schedule { fetched, ..Schedule::default() }),

@@ -1,34 +1,64 @@
 //! The keys that verify tokens: a secret, published keys, or both. Pure.
 //!
-//! Reading a published key binds it to one algorithm, by its `kty` and `crv`; a token's `alg` only chooses among the
-//! keys of that algorithm. So a public key is never used for HS256, and an `oct` key of a JWKS is ignored.
+//! Reading a published key binds it to its algorithms: the one that it names (`alg`), or those of its kind (`kty` and
+//! `crv`). A token's `alg` only chooses among the keys of that algorithm. So a public key is never used for HMAC, and
+//! an `oct` key of a JWKS is ignored.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use std::slice::from_ref;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm,
+};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::jws;
 use super::rejected::Rejected;
 
 /// The length of 32 bytes in base64url: a coordinate of P-256, a key of Ed25519.
 const THIRTY_TWO_BYTES: usize = 43;
+/// The same of 48 bytes: a coordinate of P-384.
+const FORTY_EIGHT_BYTES: usize = 64;
+
+const RSA: &[Algorithm] =
+    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 
 #[derive(Debug, Clone)]
 pub struct Key {
     kid: Option<String>,
-    algorithm: Algorithm,
+    algorithms: &'static [Algorithm],
     key: DecodingKey,
+}
+
+impl Key {
+    fn has_material_of(&self, other: &Self) -> bool {
+        use DecodingKeyKind::{RsaModulusExponent as Rsa, SecretOrDer};
+        match (self.key.kind(), other.key.kind()) {
+            (SecretOrDer(one), SecretOrDer(two)) => one == two,
+            (Rsa { n, e }, Rsa { n: n2, e: e2 }) => n == n2 && e == e2,
+            _ => false,
+        }
+    }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        use DecodingKeyKind::{RsaModulusExponent as Rsa, SecretOrDer};
-        let material = match (self.key.kind(), other.key.kind()) {
-            (SecretOrDer(one), SecretOrDer(two)) => one == two,
-            (Rsa { n, e }, Rsa { n: n2, e: e2 }) => n == n2 && e == e2,
-            _ => false,
-        };
-        material && self.algorithm == other.algorithm && self.kid == other.kid
+        self.has_material_of(other) && self.algorithms == other.algorithms && self.kid == other.kid
+    }
+}
+
+/// The secrets that tokens may be signed with, and their algorithm. None by default.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    algorithm: Algorithm,
+    keys: Vec<DecodingKey>,
+}
+
+impl Secrets {
+    pub fn new<'a>(algorithm: Algorithm, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let keys = secrets.into_iter().map(|secret| DecodingKey::from_secret(secret.as_bytes())).collect();
+        Self { algorithm, keys }
     }
 }
 
@@ -41,23 +71,22 @@ pub enum Published {
 }
 
 pub struct Keys {
-    secret: Option<DecodingKey>,
+    secrets: Secrets,
     published: Published,
     /// Different for every set of keys: a token verified with one set has to be verified again with the next.
     pub generation: u64,
 }
 
 impl Keys {
-    pub fn new(secret: Option<&str>, published: Published) -> Self {
-        let secret = secret.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
-        Self { secret, published, generation: 0 }
+    pub fn new(secrets: Secrets, published: Published) -> Self {
+        Self { secrets, published, generation: 0 }
     }
 
     /// The keys with these published ones; `None` if nothing changes.
     pub fn replaced(&self, keys: Vec<Key>) -> Option<Self> {
         let published = Published::Known(keys);
         (published != self.published).then(|| Self {
-            secret: self.secret.clone(),
+            secrets: self.secrets.clone(),
             published,
             generation: self.generation.wrapping_add(1),
         })
@@ -65,42 +94,47 @@ impl Keys {
 
     /// The number of published keys; 0 before the first read.
     pub fn published(&self) -> usize {
-        self.names().count()
+        self.known().len()
     }
 
     /// Whether there is any key: without one no token can be verified.
     pub fn any(&self) -> bool {
-        self.secret.is_some() || self.published() > 0
+        !self.secrets.keys.is_empty() || self.published() > 0
     }
 
-    /// The algorithm and `kid` of each published key.
+    /// Each algorithm and `kid` that a published key is for.
     pub(super) fn names(&self) -> impl Iterator<Item = (Algorithm, Option<&str>)> {
-        let keys = match &self.published {
-            Published::Known(keys) => keys.as_slice(),
-            Published::Never | Published::NotYet => &[],
-        };
-        keys.iter().map(|key| (key.algorithm, key.kid.as_deref()))
+        self.known().iter().flat_map(|key| key.algorithms.iter().map(|algorithm| (*algorithm, key.kid.as_deref())))
     }
 
-    /// The one key that may have signed a token with this header.
-    pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&DecodingKey, Rejected> {
-        match algorithm {
-            // There is one secret, whatever the `kid`.
-            Algorithm::HS256 => return self.secret.as_ref().ok_or(Rejected::Algorithm),
-            Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => {}
-            _ => return Err(Rejected::Algorithm),
+    fn known(&self) -> &[Key] {
+        match &self.published {
+            Published::Known(keys) => keys,
+            Published::Never | Published::NotYet => &[],
+        }
+    }
+
+    /// The keys that may have signed a token with this header: the secret and the one before it, or one published key.
+    pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&[DecodingKey], Rejected> {
+        if algorithm.family() == AlgorithmFamily::Hmac {
+            // Whatever the `kid`.
+            let Secrets { algorithm: only, keys } = &self.secrets;
+            return if *only == algorithm && !keys.is_empty() { Ok(keys) } else { Err(Rejected::Algorithm) };
         }
         let keys = match &self.published {
             Published::Never => return Err(Rejected::Algorithm),
             Published::NotYet => return Err(Rejected::NoKeys),
             Published::Known(keys) => keys,
         };
-        let mut fitting =
-            keys.iter().filter(|key| key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid));
-        match (fitting.next(), fitting.next()) {
-            (Some(one), None) => Ok(&one.key),
-            (None, _) => Err(Rejected::UnknownKey),
-            (Some(_), Some(_)) => Err(Rejected::AmbiguousKey),
+        let mut fitting = keys
+            .iter()
+            .filter(|key| key.algorithms.contains(&algorithm) && (kid.is_none() || key.kid.as_deref() == kid));
+        let one = fitting.next().ok_or(Rejected::UnknownKey)?;
+        // A key may be listed several times, under several names or with several values of `alg`.
+        if fitting.all(|other| other.has_material_of(one)) {
+            Ok(from_ref(&one.key))
+        } else {
+            Err(Rejected::AmbiguousKey)
         }
     }
 }
@@ -165,10 +199,12 @@ fn key(jwk: Jwk) -> Result<Key, &'static str> {
     if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
         return Err("its `key_ops` lacks `verify`");
     }
-    let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) => (Algorithm::RS256, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
-        ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk.x.as_deref(), jwk.y.as_deref())?),
-        ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, ed25519(jwk.x.as_deref())?),
+    let point = |bytes, curve: &'static dyn VerificationAlgorithm| ec(jwk.x.as_deref(), jwk.y.as_deref(), bytes, curve);
+    let (algorithms, key): (&'static [Algorithm], _) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => (RSA, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
+        ("EC", Some("P-256")) => (&[Algorithm::ES256], point(THIRTY_TWO_BYTES, &ECDSA_P256_SHA256_FIXED)?),
+        ("EC", Some("P-384")) => (&[Algorithm::ES384], point(FORTY_EIGHT_BYTES, &ECDSA_P384_SHA384_FIXED)?),
+        ("OKP", Some("Ed25519")) => (&[Algorithm::EdDSA], ed25519(jwk.x.as_deref())?),
         ("oct", _) => return Err("a secret"),
         _ => return Err("its `kty` or `crv` is not supported"),
     };
@@ -176,13 +212,15 @@ fn key(jwk: Jwk) -> Result<Key, &'static str> {
     if jwk.d.is_some() {
         return Err("private");
     }
-    match (algorithm, jwk.alg.as_deref()) {
-        (_, None)
-        | (Algorithm::RS256, Some("RS256"))
-        | (Algorithm::ES256, Some("ES256"))
-        | (Algorithm::EdDSA, Some("EdDSA" | "Ed25519")) => Ok(Key { kid: jwk.kid, algorithm, key }),
-        _ => Err("its `alg` is not supported for its kind"),
-    }
+    let algorithms = match jwk.alg {
+        None => algorithms,
+        Some(name) => {
+            let named = jws::algorithm(&name);
+            let found = algorithms.iter().find(|algorithm| Some(**algorithm) == named).map(from_ref);
+            found.ok_or("its `alg` is not supported for its kind")?
+        }
+    };
+    Ok(Key { kid: jwk.kid, algorithms, key })
 }
 
 fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
@@ -199,9 +237,14 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
     Ok(key)
 }
 
-fn p256(x: Option<&str>, y: Option<&str>) -> Result<DecodingKey, &'static str> {
-    let (x, y) = x.zip(y).filter(|(x, y)| [x.len(), y.len()] == [THIRTY_TWO_BYTES; 2]).ok_or("malformed")?;
-    on_curve(DecodingKey::from_ec_components(x, y), &ECDSA_P256_SHA256_FIXED)
+fn ec(
+    x: Option<&str>,
+    y: Option<&str>,
+    length: usize,
+    curve: &'static dyn VerificationAlgorithm,
+) -> Result<DecodingKey, &'static str> {
+    let (x, y) = x.zip(y).filter(|(x, y)| [x.len(), y.len()] == [length; 2]).ok_or("malformed")?;
+    on_curve(DecodingKey::from_ec_components(x, y), curve)
 }
 
 fn ed25519(x: Option<&str>) -> Result<DecodingKey, &'static str> {

@@ -2,10 +2,15 @@
 
 use std::borrow::Cow;
 
+/// The longest token, in bytes. Entra ID names up to 199 groups in a token, which has some 11,000 bytes then.
+pub(super) const MAX_TOKEN: usize = 15_000;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
-    /// Not a JWT, or too long.
-    Malformed,
+    /// Not a signed JWT, for this reason.
+    Malformed(&'static str),
+    /// Longer than allowed: this many bytes.
+    TooLong(usize),
     /// Signed with an algorithm that is not accepted.
     Algorithm,
     UnknownKey,
@@ -17,29 +22,33 @@ pub enum Rejected {
     /// The claims are malformed, or not a JSON object.
     Claims,
     /// The claim with this name is wrong.
-    Claim(&'static str, Wrong),
+    Claim(Cow<'static, str>, Wrong),
     Expired,
     NotYetValid,
     /// The issuer is not this configured one.
     Issuer(String),
-    /// The audience does not contain this configured one.
-    Audience(String),
+    /// This claim does not contain this configured audience.
+    Audience(String, String),
 }
 
 /// What is wrong with a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
     Missing,
     Twice,
-    /// Not of the expected form, which this describes.
-    Not(&'static str),
+    /// Not of the expected form, or not of the expected value, which this describes.
+    Not(Cow<'static, str>),
 }
 
 impl Rejected {
-    /// The reason for the metric, and the text for the caller.
+    /// The reason for the metric, and the text for the caller: which check failed, and for which claim. It says nothing
+    /// of our keys.
     pub fn parts(&self) -> (&'static str, Cow<'static, str>) {
         match self {
-            Self::Malformed => ("malformed", "the token is malformed".into()),
+            Self::Malformed(why) => ("malformed", format!("the token is malformed: {why}").into()),
+            Self::TooLong(bytes) => {
+                ("too_long", format!("the token is too long: it has {bytes} bytes, and may have {MAX_TOKEN}").into())
+            }
             Self::Algorithm => {
                 ("algorithm", "the token is signed with an algorithm (`alg`) that is not accepted".into())
             }
@@ -55,11 +64,11 @@ impl Rejected {
             Self::Claim(name, Wrong::Not(expected)) => {
                 ("claim", format!("the token's `{name}` must be {expected}").into())
             }
-            Self::Expired => ("expired", "the token has expired".into()),
-            Self::NotYetValid => ("not_yet_valid", "the token is not valid yet".into()),
+            Self::Expired => ("expired", "the token has expired (`exp`)".into()),
+            Self::NotYetValid => ("not_yet_valid", "the token is not valid yet (`nbf`)".into()),
             Self::Issuer(expected) => ("issuer", format!("the token's issuer (`iss`) must be {expected}").into()),
-            Self::Audience(expected) => {
-                ("audience", format!("the token's audience (`aud`) must be {expected}, or contain it").into())
+            Self::Audience(claim, expected) => {
+                ("audience", format!("the token's audience (`{claim}`) must be {expected}, or contain it").into())
             }
         }
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use jsonwebtoken::decode_header;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::config::JwtConfig;
 use super::jwks::Source;
-use super::rejected::Rejected;
-use super::verify::{Caller, Verified, Verifier};
+use super::jws::Jws;
+use super::rejected::{MAX_TOKEN, Rejected};
+use super::verify::{Caller, Declared, Verified, Verifier};
 use crate::http::problem::{Code, Problem};
 
 /// How long, in seconds, a cached token is valid without another check of its signature.
@@ -45,10 +45,10 @@ impl Weighter<Id, Verified> for Bytes {
 }
 
 impl Tokens {
-    /// Checks tokens, and reads the claims `binding` of each, see [`Verifier::new`].
-    pub fn new(config: &JwtConfig, binding: &[&'static str]) -> anyhow::Result<Self> {
+    /// Checks tokens, and reads what the domains declare, see [`Verifier::new`].
+    pub fn new(config: &JwtConfig, declared: Declared) -> anyhow::Result<Self> {
         Ok(Self {
-            verifier: Verifier::new(config, binding),
+            verifier: Verifier::new(&config.claims, declared)?,
             source: Source::new(config)?,
             remembered: Cache::with_weighter(MOST, MAX_BYTES, Bytes),
         })
@@ -60,9 +60,9 @@ impl Tokens {
         let mut checked = self.look(token, now);
         let mut later = None;
         if let Err(Rejected::UnknownKey | Rejected::NoKeys) = checked
-            && let Ok(header) = decode_header(token)
+            && let Ok(jws) = Jws::read(token)
         {
-            later = self.source.look_again(header.alg, header.kid.as_deref()).await.err();
+            later = self.source.look_again(jws.algorithm, jws.kid.as_deref()).await.err();
             checked = self.look(token, now);
         }
         checked.map_err(|rejected| {
@@ -78,6 +78,10 @@ impl Tokens {
     }
 
     fn look(&self, token: &str, now: u64) -> Result<Arc<Caller>, Rejected> {
+        // Before it is hashed.
+        if token.len() > MAX_TOKEN {
+            return Err(Rejected::TooLong(token.len()));
+        }
         let keys = self.source.keys();
         let hash: Result<[u8; 32], _> = digest(&SHA256, token.as_bytes()).as_ref().try_into();
         let id = hash.ok().map(|hash| (hash, keys.generation));
@@ -116,7 +120,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn tokens() -> Tokens {
-        Tokens::new(&config(None, None), &["device_id"]).unwrap()
+        Tokens::new(&config(), Declared::default()).unwrap()
     }
 
     fn verified(devices: usize, expires: u64) -> Verified {

@@ -2,24 +2,20 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::dangerous::insecure_decode_claims;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
-use serde::Deserialize;
+use anyhow::ensure;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::claims::Claims;
-use super::config::JwtConfig;
+use super::claim_path::ClaimPaths;
+use super::claims::{Claims, OneOrMany};
+use super::config::ClaimsConfig;
+use super::jws::Jws;
 use super::keys::Keys;
 use super::rejected::{Rejected, Wrong};
 
-pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it is stored in a Kafka header and in a column of PostgreSQL.
 const MAX_SUBJECT: usize = 256;
 const SUBJECT: &str = "a string of 1 to 256 bytes without control characters";
 const TIME: &str = "a number of seconds since 1970";
-const ONE_OR_MANY: &str = "a string or a list of strings";
 /// The tolerated difference between clocks, in seconds.
 const LEEWAY: f64 = 30.0;
 
@@ -27,8 +23,9 @@ const LEEWAY: f64 = 30.0;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub subject: String,
+    /// The roles of this service that the token gives.
     pub roles: Vec<String>,
-    /// The claims of the token that bind it to resources of a domain, by name.
+    /// The claims of the token that bind it to resources of a domain, by their names in that domain.
     pub bound: Bound,
 }
 
@@ -53,74 +50,53 @@ pub struct Verified {
     pub expires: u64,
 }
 
-pub struct Verifier {
-    issuer: Option<String>,
-    audience: Option<String>,
-    binding: Vec<&'static str>,
-    /// All claims that are read.
-    names: Vec<&'static str>,
+/// What the domains read of tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// Their roles. A caller has no others.
+    pub roles: Vec<&'static str>,
+    /// Claims that bind a token to resources: the name in the domain, and the places in the token.
+    pub bindings: Vec<(&'static str, ClaimPaths)>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+pub struct Verifier {
+    config: ClaimsConfig,
+    declared: Declared,
 }
 
 impl Verifier {
-    /// Also reads the claims `binding`: each binds a token to resources, and is a string or a list of strings.
-    pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
-        let names = [&["sub", "exp", "nbf", "iss", "aud", "roles"][..], binding].concat();
-        let (issuer, audience) = (config.jwt_issuer.clone(), config.jwt_audience.clone());
-        Self { issuer, audience, binding: binding.to_vec(), names }
+    /// Checks what `config` requires, and reads what the domains declare. An error if `JWT_ROLES_MAP` has a role that
+    /// no domain declares.
+    pub fn new(config: &ClaimsConfig, declared: Declared) -> anyhow::Result<Self> {
+        for mapping in config.jwt_roles_map.iter().flat_map(|map| map.iter()) {
+            let known = declared.roles.join(", ");
+            ensure!(
+                declared.roles.contains(&&*mapping.ours),
+                "JWT_ROLES_MAP: unknown role {:?} for {:?}; known: {known}",
+                mapping.ours,
+                mapping.theirs
+            );
+        }
+        Ok(Self { config: config.clone(), declared })
     }
 
     /// The caller of a token at `now`, in seconds since the Unix epoch.
-    ///
-    /// Only `alg`, `kid` and `crit` of the token's header are used; keys that it contains or refers to (`jwk`, `jku`,
-    /// `x5c`, `x5u`) are ignored.
     pub fn verify(&self, token: &str, now: u64, keys: &Keys) -> Result<Verified, Rejected> {
-        if token.len() > MAX_TOKEN {
-            return Err(Rejected::Malformed);
-        }
-        let header = decode_header(token).map_err(|_| Rejected::Malformed)?;
-        // RFC 7515, section 4.1.11: a critical header parameter that is not understood makes a token invalid.
-        if header.crit.is_some() {
-            return Err(Rejected::Malformed);
-        }
-        let key = keys.select(header.alg, header.kid.as_deref())?;
-        // As text first: RFC 7519, section 7.2, requires UTF-8 in ignored claims, too.
-        match decode::<Box<RawValue>>(token, key, &signature_only(header.alg)) {
-            Ok(text) => self.check(&Claims::read(text.claims.get(), &self.names)?, now),
-            // The header was parsed before. So the error is in the claims, and the signature is valid.
-            Err(error) if matches!(error.kind(), ErrorKind::Json(_)) => Err(self.fault(token, now)),
-            Err(error) => Err(rejected(&error)),
-        }
-    }
-
-    /// What is wrong with claims that the library cannot parse: its error names none.
-    fn fault(&self, token: &str, now: u64) -> Rejected {
-        let Ok(text) = insecure_decode_claims::<Box<RawValue>>(token) else { return Rejected::Claims };
-        let read = Claims::read(text.get(), &self.names).and_then(|claims| self.check(&claims, now));
-        read.err().unwrap_or(Rejected::Claims)
+        let jws = Jws::read(token)?;
+        let text = jws.verified(keys.select(jws.algorithm, jws.kid.as_deref())?)?;
+        self.check(&Claims::read(&text)?, now)
     }
 
     fn check(&self, claims: &Claims<'_>, now: u64) -> Result<Verified, Rejected> {
-        let subject: String = claims.required("sub", SUBJECT)?;
-        let exp: f64 = claims.required("exp", TIME)?;
-        let nbf: f64 = claims.optional("nbf", TIME)?.unwrap_or_default();
-        let iss: Value = claims.optional("iss", "a string")?.unwrap_or_default();
-        let aud: Value = claims.optional("aud", ONE_OR_MANY)?.unwrap_or_default();
-        let roles: Vec<String> = claims.optional("roles", "a list of strings")?.unwrap_or_default();
-        let mut bound = Vec::new();
-        for &name in &self.binding {
-            match claims.optional(name, ONE_OR_MANY)? {
-                Some(OneOrMany::One(id)) => bound.push((name, vec![id])),
-                Some(OneOrMany::Many(ids)) => bound.push((name, ids)),
-                None => {}
-            }
-        }
+        let config = &self.config;
+        let missing = |name: String| Rejected::Claim(name.into(), Wrong::Missing);
+        let subject = &config.jwt_subject_claim;
+        let name = || subject.to_string();
+        let subject: String = claims.first(subject, SUBJECT)?.ok_or_else(|| missing(name()))?;
+        let exp: f64 = claims.named("exp", TIME)?.ok_or_else(|| missing("exp".into()))?;
+        let nbf: f64 = claims.named("nbf", TIME)?.unwrap_or_default();
+        let roles = self.roles(claims)?;
+        let bound = self.bound(claims)?;
         // Unix seconds of today are far below 2^53.
         let now = now as f64;
         if exp + LEEWAY <= now {
@@ -129,52 +105,89 @@ impl Verifier {
         if nbf > now + LEEWAY {
             return Err(Rejected::NotYetValid);
         }
-        if let Some(issuer) = &self.issuer
-            && iss.as_str() != Some(issuer)
-        {
-            return Err(Rejected::Issuer(issuer.clone()));
-        }
-        if let Some(audience) = &self.audience
-            && !names(&aud, audience)
-        {
-            return Err(Rejected::Audience(audience.clone()));
+        self.check_issuer(claims)?;
+        self.check_audience(claims)?;
+        for required in config.jwt_required_claims.iter().flat_map(|all| all.iter()) {
+            let name = required.path.to_string();
+            match claims.equals(&required.path, &required.value)? {
+                Some(true) => {}
+                Some(false) => return Err(Rejected::Claim(name.into(), Wrong::Not(required.value.clone().into()))),
+                None => return Err(missing(name)),
+            }
         }
         if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
-            return Err(Rejected::Claim("sub", Wrong::Not(SUBJECT)));
+            return Err(Rejected::Claim(name().into(), Wrong::Not(SUBJECT.into())));
         }
         // `as` limits values that are out of range.
         let expires = exp as u64;
         let caller = Arc::new(Caller { subject, roles, bound });
         Ok(Verified { caller, expires })
     }
-}
 
-/// Whether an `aud` (a string, or a list of strings only) contains this audience.
-fn names(aud: &Value, audience: &str) -> bool {
-    match aud {
-        Value::String(one) => one == audience,
-        Value::Array(many) => many.iter().all(Value::is_string) && many.iter().any(|one| one == audience),
-        _ => false,
-    }
-}
-
-/// The library checks only the algorithm and the signature: its checks of claims read the system's clock, and ignore
-/// claims that are absent or of another type.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation
-}
-
-fn rejected(error: &jsonwebtoken::errors::Error) -> Rejected {
-    match error.kind() {
-        ErrorKind::InvalidSignature => Rejected::Signature,
-        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm | ErrorKind::MissingAlgorithm => {
-            Rejected::Algorithm
+    /// The declared roles that the token gives. A string may be several names with blanks between them, as the `scope`
+    /// of OAuth 2.0 is; an item of a list is one.
+    fn roles(&self, claims: &Claims<'_>) -> Result<Vec<String>, Rejected> {
+        let mut roles = Vec::new();
+        for found in claims.strings(&self.config.jwt_roles_claim)? {
+            match found {
+                OneOrMany::One(text) => text.split_ascii_whitespace().for_each(|role| self.add(&mut roles, role)),
+                OneOrMany::Many(all) => all.iter().for_each(|role| self.add(&mut roles, role)),
+            }
         }
-        _ => Rejected::Malformed,
+        Ok(roles)
+    }
+
+    /// Adds what a role of the issuer stands for. With a map, a role that it does not have stands for nothing.
+    fn add(&self, roles: &mut Vec<String>, theirs: &str) {
+        let mut add = |ours: &str| {
+            if self.declared.roles.contains(&ours) && !roles.iter().any(|role| role == ours) {
+                roles.push(ours.to_owned());
+            }
+        };
+        match &self.config.jwt_roles_map {
+            None => add(theirs),
+            Some(map) => map.iter().filter(|mapping| mapping.theirs == theirs).for_each(|mapping| add(&mapping.ours)),
+        }
+    }
+
+    /// The ids of each declared claim that the token has. A string is one id, blanks included.
+    fn bound(&self, claims: &Claims<'_>) -> Result<Bound, Rejected> {
+        let mut bound = Vec::new();
+        for (name, paths) in &self.declared.bindings {
+            let found = claims.strings(paths)?;
+            if !found.is_empty() {
+                let ids = found.into_iter().flat_map(|found| match found {
+                    OneOrMany::One(id) => vec![id],
+                    OneOrMany::Many(ids) => ids,
+                });
+                bound.push((*name, ids.collect()));
+            }
+        }
+        Ok(bound)
+    }
+
+    fn check_issuer(&self, claims: &Claims<'_>) -> Result<(), Rejected> {
+        // Any type, so that a wrong one is a wrong issuer. Read in any case: it must not be there twice.
+        let found: Option<Value> = claims.named("iss", "a string")?;
+        match &self.config.jwt_issuer {
+            Some(issuer) if found.as_ref().and_then(Value::as_str) != Some(issuer.as_str()) => {
+                Err(Rejected::Issuer(issuer.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_audience(&self, claims: &Claims<'_>) -> Result<(), Rejected> {
+        let Some(accepted) = &self.config.jwt_audience else { return Ok(()) };
+        let places = &self.config.jwt_audience_claim;
+        for place in places.iter() {
+            for audience in accepted.iter() {
+                if claims.equals(place, audience)? == Some(true) {
+                    return Ok(());
+                }
+            }
+        }
+        Err(Rejected::Audience(places.to_string(), accepted.to_string()))
     }
 }
 
@@ -182,5 +195,7 @@ fn rejected(error: &jsonwebtoken::errors::Error) -> Rejected {
 mod attacks;
 #[cfg(test)]
 mod malformed;
+#[cfg(test)]
+mod places;
 #[cfg(test)]
 pub(super) mod tests;

@@ -40,7 +40,7 @@ impl Probes {
     /// Connects on first use.
     pub fn new(config: &KafkaConfig, store: Store, cache: Cache, health: Arc<Health>) -> anyhow::Result<Self> {
         let mut kafka_settings = shared::kafka::client(config)?;
-        kafka_settings.set("client.id", "api-service-probe");
+        shared::kafka::set_default(&mut kafka_settings, "client.id", "api-service-probe");
         // The result of each probe reports the client's errors already.
         kafka_settings.set("log_level", "0");
         let kafka = kafka_settings.create_with_context(LogContext).context("cannot create a Kafka client")?;

@@ -1,28 +1,38 @@
 //! `GET /resource/{id}/events`: the events of a device, newest first, in pages.
 
+mod csv;
 mod cursor;
+mod event;
+mod fields;
 
 pub(super) use self::cursor::PATTERN;
+pub(super) use self::fields::MAX_FIELDS;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shared::devices::DeviceId;
-use shared::devices::queries::{self, Cursor, Page};
+use shared::devices::queries::{self, Cursor, Page, Span};
+use shared::runtime::rfc3339;
 use tokio::time::Instant;
 
+use self::event::Event;
+use self::fields::Fields;
 use super::rights::READERS;
 use super::{Reads, subject};
 use crate::backbone::Backbone;
 use crate::cached::in_path;
+use crate::http::accept::prefers;
+use crate::http::parameters::Parameters;
 use crate::http::problem::{Code, Problem};
 use crate::http::response_budget::{in_time, within_budget};
 use crate::http::subject::About;
 
 /// Events on a page, if the caller sets no limit.
 pub(super) const DEFAULT_LIMIT: u16 = 50;
-pub(super) const MAX_LIMIT: u16 = 200;
+pub(super) const MAX_LIMIT: u16 = 1_000;
+const JSON: &str = "application/json";
 
 /// Responds with a page of a history. Errors: 401 and 403 before it is read, 400, 404 if there are no events, and 503
 /// if it cannot be read.
@@ -36,93 +46,168 @@ pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: R
 async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
     backbone.reader(parts, deadline, |caller| caller.needs_any(READERS)).await?;
     let id: DeviceId = in_path(parts).await?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+    let query = Query::of(&parts.uri)?;
 
     let about = About::subject(subject(&id));
-    let page = queries::history(&backbone.store, &id, query.limit, query.before.as_ref()).await.map_err(|error| {
-        tracing::warn!(device_id = %id, %error, "cannot read the history");
+    let page = queries::history(&backbone.store, &id, query.limit, &query.span).await.map_err(|error| {
+        tracing::warn!(device_id = id.as_str(), %error, "cannot read the history");
         Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
     })?;
-    // After a cursor an empty page is valid: old events expire.
-    if page.items.is_empty() && query.before.is_none() {
+    // A part of a history may be empty; after a cursor, because old events expire.
+    if page.items.is_empty() && query.span == Span::default() {
         return Err(Problem::new(Code::RESOURCE_NOT_FOUND, "there are no events of this resource").about(about));
     }
-    let mut response = answer(&id, query.limit, &page);
+    let as_csv = prefers(&parts.headers, csv::MEDIA_TYPE, JSON);
+    let body = if as_csv {
+        csv::write(&page.items, query.fields.as_ref()).await
+    } else {
+        json(&page, query.fields.as_ref()).await.map_err(anyhow::Error::from)
+    };
+    let body = body.map_err(|error| {
+        tracing::error!(device_id = id.as_str(), %error, "cannot write the history");
+        Problem::new(Code::INTERNAL, Code::INTERNAL.title()).about(about.clone())
+    })?;
+    let mut response = answer(body, as_csv, query.next(&parts.uri, &page));
     response.extensions_mut().insert(about);
     Ok(response)
 }
 
-/// Writes a page as JSON. Its events are JSON already, and stay as PostgreSQL rendered them.
-fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
-    let next = page.next.as_ref().map(cursor::write);
+/// Writes a page as JSON. Its events are JSON already, and stay as PostgreSQL rendered them, unless only parts of their
+/// payloads are asked for.
+async fn json(page: &Page, fields: Option<&Fields>) -> serde_json::Result<Vec<u8>> {
     let length = page.items.iter().map(|item| item.len() + 1).sum::<usize>();
-    let mut body = String::with_capacity(length + 256);
-    body.push_str(r#"{"items":["#);
+    let mut body = Vec::with_capacity(if fields.is_some() { 0 } else { length + 256 });
+    body.extend(br#"{"items":["#);
     for (place, item) in page.items.iter().enumerate() {
-        body.push_str(if place == 0 { "" } else { "," });
-        body.push_str(item);
+        if place > 0 {
+            body.push(b',');
+        }
+        match fields {
+            Some(fields) => {
+                tokio::task::coop::consume_budget().await;
+                let event = Event::of(item)?;
+                let parts = fields.of(event.payload)?;
+                serde_json::to_writer(&mut body, &event.with(parts))?;
+            }
+            None => body.extend(item.as_bytes()),
+        }
     }
-    // A cursor has no character that needs escaping, in JSON or in a URL.
-    match &next {
-        Some(next) => body.push_str(&format!(r#"],"next":"{next}"}}"#)),
-        None => body.push_str(r#"],"next":null}"#),
-    }
+    body.extend(br#"],"next":"#);
+    serde_json::to_writer(&mut body, &page.next.as_ref().map(cursor::write))?;
+    body.push(b'}');
+    Ok(body)
+}
+
+fn answer(body: Vec<u8>, as_csv: bool, next: Option<String>) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let media_type = if as_csv { "text/csv; charset=utf-8; header=present" } else { JSON };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    let link = next.map(|next| format!(r#"</resource/{id}/events?limit={limit}&before={next}>; rel="next""#));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    let link = next.map(|next| format!(r#"<{next}>; rel="next""#));
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
         headers.insert(header::LINK, link);
     }
     response
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Query {
     limit: u16,
-    before: Option<Cursor>,
+    span: Span,
+    fields: Option<Fields>,
 }
 
 impl Query {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let refused = |detail: &'static str| Problem::new(Code::BAD_REQUEST, detail);
-        let (mut limit, mut before) = (None, None);
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            let again = match name.as_ref() {
-                "limit" => {
-                    let number = value.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
-                    limit.replace(number.ok_or_else(|| refused("limit must be a number from 1 to 200"))?).is_some()
-                }
-                "before" => {
-                    let cursor =
-                        cursor::read(&value).ok_or_else(|| refused("before must be the `next` of an earlier page"))?;
-                    before.replace(cursor).is_some()
-                }
-                _ => return Err(refused("the only parameters are limit and before")),
-            };
-            if again {
-                return Err(refused("a parameter occurs more than once"));
-            }
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let given = Parameters::of(uri);
+        let limit = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        let limit = given.get("limit", "a number from 1 to 1000", limit)?.unwrap_or(DEFAULT_LIMIT);
+        let before = given.get("before", "the `next` of an earlier page", cursor::read)?;
+        // A plus sign that is not encoded is a blank.
+        let time = |name| given.get(name, "a date and time of RFC 3339, with %2B for a plus sign", rfc3339::parse);
+        let (from, to) = (time("from")?, time("to")?);
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            return Err(Problem::new(Code::BAD_REQUEST, "from must not be later than to"));
         }
-        Ok(Self { limit: limit.unwrap_or(DEFAULT_LIMIT), before })
+        let fields = given.get("fields", fields::EXPECTED, Fields::parse)?;
+        // The end of the time is a position, too: no event id is less.
+        let end = to.map(|accepted_at| Cursor { accepted_at, event_id: String::new() });
+        let place = |cursor: &Cursor| (cursor.accepted_at, cursor.event_id.clone());
+        let before = before.into_iter().chain(end).min_by_key(place);
+        Ok(Self { limit, span: Span { from, before }, fields })
+    }
+
+    /// The address of the next page, if there is one: that of this page from a later position.
+    fn next(&self, uri: &Uri, page: &Page) -> Option<String> {
+        let next = cursor::write(page.next.as_ref()?);
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &self.limit.to_string()).append_pair("before", &next);
+        let given = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        query.extend_pairs(given.filter(|(name, _)| ["from", "to", "fields"].contains(&&**name)));
+        Some(format!("{}?{}", uri.path(), query.finish()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
+
+    fn query(text: &str) -> Result<Query, Problem> {
+        Query::of(&format!("/resource/d/events?{text}").parse().unwrap())
+    }
 
     #[test]
     fn the_query() {
-        let limit = |text| Query::parse(text).map(|query| query.limit).ok();
-        for (text, expected) in [("", 50), ("limit=1", 1), ("&limit=200&", 200), ("limit=%31&before=1.a%3Ab", 1)] {
-            assert_eq!(limit(text), Some(expected), "{text}");
-        }
-        for text in
-            ["limit=0", "limit=201", "limit=-1", "limit=", "limit", "limit=1&limit=1", "x=1", "before=", "before=!"]
+        for (text, expected) in
+            [("", 50), ("limit=1", 1), ("&limit=1000&_=7&_=8&Limit=x", 1000), ("limit=%31&before=1.a%3Ab", 1)]
         {
-            assert_eq!(limit(text), None, "{text}");
+            assert_eq!(query(text).unwrap().limit, expected, "{text}");
         }
+        for (text, name) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("limit=", "limit"),
+            ("limit=1&limit=1", "limit"),
+            ("before=", "before"),
+            ("before=!", "before"),
+            ("from=yesterday", "from"),
+            ("from=2026-01-02T03:04:05+01:00", "%2B"),
+            ("to=2026-01-02", "to"),
+            ("from=2026-01-02T03:04:06Z&to=2026-01-02T03:04:05Z", "from"),
+            ("fields=", "fields"),
+            ("fields=temp_c", "fields"),
+            ("fields=/a&fields=/b", "fields"),
+        ] {
+            let problem = String::from_utf8(query(text).unwrap_err().body("r")).unwrap();
+            assert!(problem.contains(name) && problem.contains("bad_request"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_time_and_a_cursor_are_positions_and_the_earlier_one_counts() {
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let to = Cursor { accepted_at: at, event_id: String::new() };
+        let cursor = |micros: i64| format!("{}.e", at.unix_timestamp() * 1_000_000 + micros);
+        let before = |text: &str| query(text).unwrap().span.before;
+        assert_eq!(before("to=2026-01-02T04:04:05%2B01:00"), Some(to.clone()));
+        assert_eq!(before(&format!("to=2026-01-02T03:04:05Z&before={}", cursor(0))), Some(to.clone()));
+        assert_eq!(before(&format!("to=2026-01-02T03:04:05Z&before={}", cursor(1))), Some(to));
+        let earlier = cursor(-1);
+        assert_eq!(before(&format!("to=2026-01-02T03:04:05Z&before={earlier}")), cursor::read(&earlier));
+        assert_eq!(query("from=2026-01-02T03:04:05Z").unwrap().span, Span { from: Some(at), before: None });
+    }
+
+    #[test]
+    fn the_next_page_has_what_was_asked_for() {
+        let page = Page { items: Vec::new(), next: cursor::read("7.e") };
+        let uri = "/resource/a%2Fb/events?fields=/a,/b&to=2026-01-02T04:04:05%2B01:00&before=8.e&_=1".parse().unwrap();
+        assert_eq!(
+            Query::of(&uri).unwrap().next(&uri, &page).unwrap(),
+            "/resource/a%2Fb/events?limit=50&before=7.e&fields=%2Fa%2C%2Fb&to=2026-01-02T04%3A04%3A05%2B01%3A00"
+        );
     }
 }

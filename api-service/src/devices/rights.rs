@@ -1,5 +1,7 @@
 //! The rights of callers on devices.
 
+use std::sync::Arc;
+
 use shared::devices::DeviceId;
 use shared::kafka::ids::EventId;
 
@@ -19,7 +21,10 @@ mod role {
     pub(super) const ADMIN: &str = "admin";
 }
 
-/// The claim with the devices of a `device` token.
+/// All of them.
+pub(super) const ROLES: &[&str] = &[role::DEVICE, role::USER, role::ADMIN];
+
+/// The name here of the claim with the devices of a `device` token; where it is, is a setting.
 pub(super) const CLAIM: &str = "device_id";
 
 /// The roles that may send events of every device.
@@ -28,22 +33,25 @@ pub(super) const WRITERS: &[&str] = &[role::ADMIN];
 pub(super) const READERS: &[&str] = &[role::ADMIN, role::USER];
 
 /// The rights of callers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Rights {
     /// The policy for `device` tokens without the claim.
     pub binding: DeviceBinding,
+    /// What callers know as the claim.
+    pub claim: Arc<str>,
 }
 
 impl Rights {
     /// Requires one of the roles that are not bound to devices, or the role `device` and the claim that the policy
     /// demands.
-    pub(super) fn admit(self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
+    pub(super) fn admit(&self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
         if caller.has_any(unbound) {
             return Ok(());
         }
         caller.needs_any(&[role::DEVICE])?;
         if caller.bound_to(CLAIM).is_none() && self.binding == DeviceBinding::Required {
-            return Err(Problem::new(Code::FORBIDDEN, "a device's token must name its devices in the claim device_id"));
+            let detail = format!("a device's token must name its devices in the claim {}", self.claim);
+            return Err(Problem::new(Code::FORBIDDEN, detail));
         }
         Ok(())
     }

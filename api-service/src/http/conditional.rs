@@ -8,7 +8,16 @@ pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .map(HeaderValue::as_bytes)
-        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| given == tag))
+        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| is_same(given, tag)))
+}
+
+/// Whether the caller has this tag, perhaps with the suffix of a proxy that compressed the answer: Apache's
+/// `mod_deflate` and `mod_brotli`, Caddy and lighttpd append `-gzip` and the like inside the quotes, Jetty `--gzip`. No
+/// tag of ours ends so, except for that of a compressed file, which is the same content.
+fn is_same(given: &[u8], tag: &[u8]) -> bool {
+    let Some(opened) = tag.strip_suffix(b"\"") else { return false };
+    let Some(rest) = given.strip_prefix(opened).and_then(|rest| rest.strip_suffix(b"\"")) else { return false };
+    matches!(rest, b"" | b"-gzip" | b"--gzip" | b"-br" | b"--br" | b"-zstd" | b"-deflate")
 }
 
 /// The entity tags of a list, each in its quotes and without `W/`, up to the first malformed one.
@@ -27,6 +36,10 @@ fn entity_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample;
+
     use super::*;
 
     #[test]
@@ -39,7 +52,19 @@ mod tests {
         {
             assert!(fresh(list), "{list}");
         }
+        for suffix in ["-gzip", "--gzip", "-br", "-zstd", "-deflate"] {
+            for list in [format!("\"7{suffix}\""), format!("\"6\", W/\"7{suffix}\"")] {
+                let headers = [(header::IF_NONE_MATCH, HeaderValue::try_from(&list).unwrap())].into_iter().collect();
+                assert!(is_fresh(&headers, b"\"7\""), "{list}");
+                assert!(!is_fresh(&headers, b"\"6x\""), "{list}");
+            }
+        }
         for list in [
+            "\"7-\"",
+            "\"7-gzip-br\"",
+            "\"7-GZIP\"",
+            "\"-gzip\"",
+            "\"77-gzip\"",
             "",
             "7",
             "\"6\"",
@@ -61,5 +86,22 @@ mod tests {
         }
         assert!(is_fresh(&both, b"\"7\""));
         assert!(!is_fresh(&both, b""));
+    }
+
+    proptest! {
+        /// Lists of tags, as clients and proxies send them: fresh if one of them is ours, with or without a suffix.
+        #[test]
+        fn a_list_is_fresh_if_one_of_its_tags_is_ours(
+            list in vec((0..4_u8, any::<bool>(), sample::select(&["", "-gzip", "-br", "--gzip", "-x"][..])), 0..5),
+            separator in sample::select(&[",", ", ", " ,\t"][..]),
+        ) {
+            let tag = |(number, is_weak, suffix): &(u8, bool, &str)| {
+                format!("{}\"{number}{suffix}\"", if *is_weak { "W/" } else { "" })
+            };
+            let text = list.iter().map(tag).collect::<Vec<_>>().join(separator);
+            let headers = [(header::IF_NONE_MATCH, HeaderValue::try_from(text).unwrap())].into_iter().collect();
+            let expected = list.iter().any(|(number, _, suffix)| *number == 3 && *suffix != "-x");
+            prop_assert_eq!(is_fresh(&headers, b"\"3\""), expected);
+        }
     }
 }

@@ -9,7 +9,9 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, value_parser};
 use shared::runtime::config::{CONNECTION_TIMEOUTS, duration_in, trimmed};
 
+use super::cors::Origins;
 use super::in_flight::LARGEST_BODY;
+use super::webhook::Senders;
 
 const KEEP_ALIVE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3_600);
 const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
@@ -20,10 +22,18 @@ pub struct HttpConfig {
     /// The address on which the API listens.
     #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000", value_parser = trimmed(SocketAddr::from_str))]
     pub bind: SocketAddr,
-    /// The time for one request, from its headers to the answer: from 1ms to 1h. Its body has this time less
-    /// `KAFKA_MESSAGE_TIMEOUT`, so that a slow body leaves Kafka its whole time.
+    /// The time for one request, from the end of its body to the answer: from 1ms to 1h.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub request_timeout: Duration,
+    /// The bytes a second that a body has to have, on average, after its first 5 s; a slower one gets 408. From 1 to
+    /// 1000000.
+    #[arg(long, env = "BODY_MIN_RATE", default_value_t = 500, value_parser = trimmed(value_parser!(u32).range(1..=1_000_000)))]
+    pub body_min_rate: u32,
+    /// The time for a whole body, whatever its rate: from 1ms to 1h. Of bodies that take longer than 5 s there may be as
+    /// many as a quarter of `MAX_CONNECTIONS`, with half of `MAX_BYTES_IN_FLIGHT`; the next one gets 503 with
+    /// `Retry-After`.
+    #[arg(long, env = "BODY_TIMEOUT", default_value = "2m", value_parser = duration_in(CONNECTION_TIMEOUTS))]
+    pub body_timeout: Duration,
     /// How long a client may read nothing of its answer before its connection is closed, from 1ms to 1h.
     #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub write_timeout: Duration,
@@ -47,4 +57,13 @@ pub struct HttpConfig {
     /// The time for requests under way to end after that, up to 1h.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration_in(DRAINS))]
     pub drain_timeout: Duration,
+    /// The origins whose web pages may call the API from a browser (CORS), separated by commas, each as browsers send it,
+    /// such as `https://dashboard.example`; `localhost` allows every port of this machine, for development. None if this
+    /// is not set.
+    #[arg(long, env, value_parser = trimmed(Origins::from_str))]
+    pub cors_origins: Option<Origins>,
+    /// The senders of CloudEvents whose webhook handshake is granted, separated by commas, such as
+    /// `eventgrid.azure.net`; `*` allows all. None if this is not set. Each delivery needs a token all the same.
+    #[arg(long, env, value_parser = trimmed(Senders::from_str))]
+    pub webhook_allowed_origins: Option<Senders>,
 }

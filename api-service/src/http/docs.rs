@@ -12,6 +12,7 @@ use axum::routing::get;
 use bytes::Bytes;
 
 use super::Route;
+use super::compression::{Coding, preferred};
 use super::conditional::is_fresh;
 use super::problem::{Code, Problem};
 
@@ -51,6 +52,8 @@ struct Served {
     headers: HeaderMap,
     tag: String,
     content: Bytes,
+    /// The same content, compressed.
+    compressed: Vec<(Coding, Bytes)>,
 }
 
 impl Served {
@@ -68,17 +71,36 @@ impl Served {
         if let Ok(tag) = HeaderValue::try_from(&tag) {
             headers.insert(header::ETAG, tag);
         }
-        Self { headers, tag, content }
+        Self { headers, tag, content, compressed: Vec::new() }
+    }
+
+    /// Compresses it, once for all callers.
+    fn with_codings(mut self) -> Self {
+        self.headers.insert(header::VARY, HeaderValue::from_name(header::ACCEPT_ENCODING));
+        let compressed = Coding::ALL.map(|coding| Some((coding, coding.compress(&self.content).ok()?.into())));
+        self.compressed = compressed.into_iter().flatten().collect();
+        self
     }
 
     fn answer(&self, request: &HeaderMap) -> Response {
         let mut headers = self.headers.clone();
+        let mut content = &self.content;
+        let preferred = preferred(request);
+        if let Some((coding, compressed)) = self.compressed.iter().find(|(coding, _)| Some(*coding) == preferred) {
+            content = compressed;
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+            // Other bytes are another representation, with a tag of its own.
+            let tag = format!("{}-{}\"", self.tag.trim_end_matches('"'), coding.name());
+            if let Ok(tag) = HeaderValue::try_from(tag) {
+                headers.insert(header::ETAG, tag);
+            }
+        }
         if is_fresh(request, self.tag.as_bytes()) {
             headers.remove(header::CONTENT_TYPE);
             headers.remove(header::CONTENT_ENCODING);
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        (headers, self.content.clone()).into_response()
+        (headers, content.clone()).into_response()
     }
 }
 
@@ -89,7 +111,7 @@ pub(crate) const FILE: &str = "/docs/{file}";
 
 /// The routes of the document, of the page and of its files.
 pub fn routes(document: impl FnOnce() -> String + Send + 'static) -> [Route; 3] {
-    let document = LazyLock::new(move || Served::new("application/json", document().into(), &[]));
+    let document = LazyLock::new(move || Served::new("application/json", document().into(), &[]).with_codings());
     let document = Arc::new(document);
     let document = move |headers: HeaderMap| std::future::ready(document.answer(&headers));
     [(DOCUMENT, get(document)), (PAGE, get(page)), (FILE, get(file))]

@@ -14,10 +14,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http_body_util::{BodyDataStream, LengthLimitError, Limited};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
-use tokio::time::{Instant, timeout_at};
 use tokio_util::io::StreamReader;
 
-use super::body::{self, Whole};
+use super::body::{self, Pace, Whole};
 use super::in_flight::MemoryPermit;
 use super::problem::{Code, Problem};
 
@@ -73,17 +72,22 @@ pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,
     limit: usize,
-    deadline: Instant,
+    pace: &Pace<'_>,
     room: &mut MemoryPermit,
 ) -> Result<Bytes, Problem> {
-    match of(headers)? {
-        None => body::read(headers, body, limit, deadline, room).await,
+    let bytes = match of(headers)? {
+        None => body::read(headers, body, limit, pace, room).await,
         Some(encoding) => {
             body::check_told(headers, limit)?;
-            let unpacked = timeout_at(deadline, unpack(encoding, body, limit, room)).await;
-            unpacked.unwrap_or_else(|_| Err(body::late()))
+            unpack(encoding, body, limit, pace, room).await
         }
+    };
+    match bytes {
+        Ok(_) => room.arrived(),
+        // Nothing of it is kept, while the rest of the body is read and dropped.
+        Err(_) => room.shrink(0),
     }
+    bytes
 }
 
 /// The encoding of a body; `None` if it is not compressed.
@@ -103,28 +107,33 @@ fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     })
 }
 
-async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut MemoryPermit) -> Result<Bytes, Problem> {
+async fn unpack(
+    encoding: Encoding,
+    body: &mut Body,
+    limit: usize,
+    pace: &Pace<'_>,
+    room: &mut MemoryPermit,
+) -> Result<Bytes, Problem> {
     let failed = |error: io::Error| failed(&error, limit);
     let packed = BodyDataStream::new(Limited::new(body, limit)).map_err(io::Error::other);
-    let mut packed = StreamReader::new(packed);
-    let mut beside = room.beside();
+    let mut packed = StreamReader::new(packed.inspect_ok(|piece| pace.received(piece.len())));
     let mut whole = Whole::new(limit, room);
     let mut step = Vec::new();
     let mut members = 0;
     // A decoder is created only when data has arrived: a client that sends nothing costs no memory.
-    while !packed.fill_buf().await.map_err(failed)?.is_empty() {
+    while !pace.wait(whole.room, packed.fill_buf()).await?.map_err(failed)?.is_empty() {
         members += 1;
         if members > MAX_MEMBERS {
             let detail = format!("the body has more than {MAX_MEMBERS} gzip members or zstd frames");
             return Err(Problem::new(Code::BAD_REQUEST, detail));
         }
-        beside.cover(encoding.room(whole.len()))?;
+        whole.beside(encoding.room(whole.len()))?;
         step.reserve_exact(STEP);
         let mut member = encoding.decoder(&mut packed);
-        while member.read_buf(&mut step).await.map_err(failed)? > 0 {
+        while pace.wait(whole.room, member.read_buf(&mut step)).await?.map_err(failed)? > 0 {
             whole.push(&step)?;
             step.clear();
-            beside.cover(encoding.room(whole.len()))?;
+            whole.beside(encoding.room(whole.len()))?;
         }
     }
     if members == 0 {

@@ -1,19 +1,28 @@
 //! Bounds how many bytes of bodies are in memory at once.
 //!
 //! Bytes count when they are received or decompressed: an announced length reserves nothing. Each subject has a share,
-//! so that the bodies of one token, however slowly they arrive, do not keep those of all others out.
+//! so that the bodies of one token, however slowly they arrive, do not keep those of all others out. Slow bodies of all
+//! subjects have a share too, and are limited in number, so that they do not keep the others out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, header};
+use metrics::gauge;
 
 use super::problem::{Code, Problem};
 
 /// The share of one subject is the budget divided by this, but at least [`LARGEST_BODY`].
 const SHARE: usize = 4;
+/// The share of all slow bodies is the budget divided by this, but at least [`LARGEST_BODY`].
+const SLOW_SHARE: usize = 2;
 /// The most memory that one body needs: a batch decompressed with the largest window, and its buffers.
 pub(crate) const LARGEST_BODY: usize = 17 * 1024 * 1024;
+/// The `Retry-After` of a body that finds no place among the slow ones, in seconds.
+const SLOW_RETRY: u32 = 5;
+const SLOW: &str = "too many bodies arrive slowly; try again later";
+/// The gauge of slow bodies.
+pub(crate) const SLOW_BODIES: &str = "http_slow_bodies";
 
 /// A budget of bytes. Clones share it.
 #[derive(Debug, Clone)]
@@ -23,13 +32,24 @@ pub struct InFlight(Arc<Budget>);
 struct Budget {
     all: usize,
     of_one_subject: usize,
+    of_slow: usize,
+    /// The maximum number of slow bodies; of one subject at most its share of them.
+    slow_bodies: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    subjects: HashMap<Arc<str>, usize>,
+    of_slow: usize,
+    slow_bodies: usize,
+    subjects: HashMap<Arc<str>, OfSubject>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct OfSubject {
+    bytes: usize,
+    slow_bodies: usize,
 }
 
 /// The memory of one body, released when this is dropped.
@@ -39,12 +59,20 @@ pub struct MemoryPermit {
     bytes: usize,
     /// The subject charged; `None` if unknown.
     subject: Option<Arc<str>>,
+    is_slow: bool,
 }
 
 impl InFlight {
+    /// A budget for what never counts as slow.
     pub fn new(bytes: usize) -> Self {
+        Self::of_bodies(bytes, 0)
+    }
+
+    /// A budget for bodies, of which this many may be slow at once.
+    pub fn of_bodies(bytes: usize, slow_bodies: usize) -> Self {
         let of_one_subject = (bytes / SHARE).max(LARGEST_BODY);
-        Self(Arc::new(Budget { all: bytes, of_one_subject, taken: Mutex::default() }))
+        let of_slow = (bytes / SLOW_SHARE).max(LARGEST_BODY);
+        Self(Arc::new(Budget { all: bytes, of_one_subject, of_slow, slow_bodies, taken: Mutex::default() }))
     }
 
     /// A permit for a body of up to `limit` bytes; an error if its `Content-Length` exceeds the free memory. The permit
@@ -59,7 +87,7 @@ impl InFlight {
 
     /// A permit without bytes.
     pub fn empty(&self) -> MemoryPermit {
-        MemoryPermit { budget: self.clone(), bytes: 0, subject: None }
+        MemoryPermit { budget: self.clone(), bytes: 0, subject: None, is_slow: false }
     }
 
     pub fn left(&self) -> usize {
@@ -78,51 +106,115 @@ impl MemoryPermit {
         self
     }
 
-    /// A second permit of the same subject, for memory that is released earlier.
-    pub fn beside(&self) -> Self {
-        Self { budget: self.budget.clone(), bytes: 0, subject: self.subject.clone() }
-    }
-
     /// Raises the permit to `bytes`, if it has less.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
         let missing = bytes.saturating_sub(self.bytes);
         if missing == 0 {
             return Ok(());
         }
-        let Budget { all, of_one_subject, .. } = *self.budget.0;
+        let Budget { all, of_one_subject, of_slow, .. } = *self.budget.0;
         let mut taken = self.budget.taken();
-        let of_subject = self.subject.as_ref().and_then(|subject| taken.subjects.get(subject)).copied();
+        let of_subject = self.subject.as_ref().and_then(|subject| taken.subjects.get(subject)).map(|of| of.bytes);
         if self.subject.is_some() && of_subject.unwrap_or_default().saturating_add(missing) > of_one_subject {
             return Err(overloaded("too many requests of this subject are being read; try again later"));
         }
         if taken.all.saturating_add(missing) > all {
             return Err(overloaded("too many requests are being read; try again later"));
         }
+        if self.is_slow {
+            if taken.of_slow.saturating_add(missing) > of_slow {
+                return Err(too_many_slow(SLOW));
+            }
+            taken.of_slow += missing;
+        }
         if let Some(subject) = &self.subject {
-            *taken.subjects.entry(Arc::clone(subject)).or_default() += missing;
+            taken.subjects.entry(Arc::clone(subject)).or_default().bytes += missing;
         }
         taken.all += missing;
         self.bytes = bytes;
         Ok(())
     }
+
+    /// Reduces the permit to `bytes`, if it has more.
+    pub fn shrink(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        if surplus == 0 {
+            return;
+        }
+        self.bytes = bytes;
+        let mut taken = self.budget.taken();
+        taken.all = taken.all.saturating_sub(surplus);
+        if self.is_slow {
+            taken.of_slow = taken.of_slow.saturating_sub(surplus);
+        }
+        taken.release(self.subject.as_ref(), &OfSubject { bytes: surplus, slow_bodies: 0 });
+    }
+
+    /// Counts the body as slow until [`arrived`](Self::arrived); an error if it finds no place among the slow ones.
+    pub fn slow(&mut self) -> Result<(), Problem> {
+        if self.is_slow {
+            return Ok(());
+        }
+        let Budget { of_slow, slow_bodies, .. } = *self.budget.0;
+        let mut taken = self.budget.taken();
+        let of_subject = self.subject.as_ref().and_then(|subject| taken.subjects.get(subject));
+        if of_subject.is_some_and(|of| of.slow_bodies >= (slow_bodies / SHARE).max(1)) {
+            return Err(too_many_slow("too many bodies of this subject arrive slowly; try again later"));
+        }
+        if taken.slow_bodies >= slow_bodies || taken.of_slow.saturating_add(self.bytes) > of_slow {
+            return Err(too_many_slow(SLOW));
+        }
+        taken.slow_bodies += 1;
+        taken.of_slow += self.bytes;
+        if let Some(subject) = &self.subject {
+            taken.subjects.entry(Arc::clone(subject)).or_default().slow_bodies += 1;
+        }
+        self.is_slow = true;
+        gauge!(SLOW_BODIES).increment(1);
+        Ok(())
+    }
+
+    pub fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
+    /// Gives the place among the slow bodies back: the body is complete.
+    pub fn arrived(&mut self) {
+        if !std::mem::take(&mut self.is_slow) {
+            return;
+        }
+        gauge!(SLOW_BODIES).decrement(1);
+        let mut taken = self.budget.taken();
+        taken.slow_bodies = taken.slow_bodies.saturating_sub(1);
+        taken.of_slow = taken.of_slow.saturating_sub(self.bytes);
+        taken.release(self.subject.as_ref(), &OfSubject { bytes: 0, slow_bodies: 1 });
+    }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut taken = self.budget.taken();
-        taken.all = taken.all.saturating_sub(self.bytes);
-        if let Some(subject) = &self.subject
-            && let Some(of_subject) = taken.subjects.get_mut(subject)
+        self.arrived();
+        self.shrink(0);
+    }
+}
+
+impl Taken {
+    /// Takes this from the subject, which is forgotten when it has nothing left.
+    fn release(&mut self, subject: Option<&Arc<str>>, part: &OfSubject) {
+        if let Some(subject) = subject
+            && let Some(of) = self.subjects.get_mut(subject)
         {
-            *of_subject = of_subject.saturating_sub(self.bytes);
-            if *of_subject == 0 {
-                taken.subjects.remove(subject);
+            of.bytes = of.bytes.saturating_sub(part.bytes);
+            of.slow_bodies = of.slow_bodies.saturating_sub(part.slow_bodies);
+            if *of == OfSubject::default() {
+                self.subjects.remove(subject);
             }
         }
     }
+}
+
+fn too_many_slow(detail: &'static str) -> Problem {
+    overloaded(detail).retry_after(SLOW_RETRY)
 }
 
 fn overloaded(detail: &'static str) -> Problem {
@@ -160,47 +252,101 @@ mod tests {
         use std::hash::{BuildHasher as _, RandomState};
         const ALL: usize = 68 * 1024 * 1024;
         const MOST: usize = ALL / SHARE;
+        const SLOW_BODIES: usize = 8;
+        struct Held {
+            owner: &'static str,
+            bytes: usize,
+            is_slow: bool,
+            permit: MemoryPermit,
+        }
         let seed = RandomState::new().hash_one(0);
         println!("seed {seed}");
         assert_eq!(InFlight::new(MOST).0.of_one_subject, LARGEST_BODY, "the largest body finds room");
-        let in_flight = InFlight::new(ALL);
-        let mut bodies: Vec<(&str, usize, MemoryPermit)> = Vec::new();
+        assert_eq!(InFlight::new(MOST).0.of_slow, LARGEST_BODY, "a slow one, too");
+        let in_flight = InFlight::of_bodies(ALL, SLOW_BODIES);
+        let mut bodies: Vec<Held> = Vec::new();
         let mut state = seed;
         let mut below = |limit: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(state >> 33).unwrap() % limit
         };
         for _ in 0..20_000 {
-            let subject = ["a", "b", "c", "d", "e", "f"][below(6)];
-            match below(3) {
-                0 => bodies.push((subject, 0, in_flight.empty().of(subject))),
-                1 if !bodies.is_empty() => drop(bodies.swap_remove(below(bodies.len()))),
-                _ if !bodies.is_empty() => {
-                    let place = below(bodies.len());
-                    let bytes = below(7 * 1024 * 1024);
-                    let held = |of: Option<&str>| {
-                        bodies
-                            .iter()
-                            .filter(|(owner, ..)| of.is_none_or(|of| of == *owner))
-                            .map(|body| body.1)
-                            .sum::<usize>()
-                    };
-                    let (owner, before) = (bodies[place].0, bodies[place].1);
-                    let more = bytes.saturating_sub(before);
-                    let fits = more == 0 || (held(Some(owner)) + more <= MOST && held(None) + more <= ALL);
-                    assert_eq!(bodies[place].2.cover(bytes).is_ok(), fits, "{owner}: {more} more");
-                    bodies[place].1 += if fits { more } else { 0 };
+            let owner = ["a", "b", "c", "d", "e", "f"][below(6)];
+            let what = below(6);
+            if what == 0 {
+                bodies.push(Held { owner, bytes: 0, is_slow: false, permit: in_flight.empty().of(owner) });
+            } else if !bodies.is_empty() {
+                let place = below(bodies.len());
+                let sum = |of: &dyn Fn(&Held) -> bool| {
+                    bodies.iter().filter(|body| of(body)).map(|body| body.bytes).sum::<usize>()
+                };
+                let Held { owner, bytes, is_slow, .. } = bodies[place];
+                let ours = sum(&|body| body.owner == owner);
+                let (all, slow) = (sum(&|_| true), sum(&|body| body.is_slow));
+                let slow_ones = |of: Option<&str>| {
+                    bodies.iter().filter(|body| body.is_slow && of.is_none_or(|of| of == body.owner)).count()
+                };
+                let has_place = slow_ones(None) < SLOW_BODIES && slow_ones(Some(owner)) < SLOW_BODIES / SHARE;
+                let body = &mut bodies[place];
+                match what {
+                    1 => drop(bodies.swap_remove(place)),
+                    2 => {
+                        let fits = is_slow || (has_place && slow + bytes <= ALL / SLOW_SHARE);
+                        assert_eq!(body.permit.slow().is_ok(), fits, "{owner}: slow with {bytes}");
+                        body.is_slow = fits;
+                    }
+                    3 => {
+                        body.permit.arrived();
+                        body.is_slow = false;
+                    }
+                    4 => {
+                        let less = below(bytes + 1);
+                        body.permit.shrink(less);
+                        body.bytes = less;
+                    }
+                    _ => {
+                        let wanted = below(7 * 1024 * 1024);
+                        let more = wanted.saturating_sub(bytes);
+                        let fits = more == 0
+                            || (ours + more <= MOST
+                                && all + more <= ALL
+                                && (!is_slow || slow + more <= ALL / SLOW_SHARE));
+                        assert_eq!(body.permit.cover(wanted).is_ok(), fits, "{owner}: {more} more");
+                        body.bytes += if fits { more } else { 0 };
+                    }
                 }
-                _ => {}
             }
-            let all: usize = bodies.iter().map(|body| body.1).sum();
+            let all: usize = bodies.iter().map(|body| body.bytes).sum();
             assert_eq!(in_flight.left(), ALL - all);
             let taken = in_flight.taken();
-            for (subject, bytes) in &taken.subjects {
-                let held: usize = bodies.iter().filter(|body| *body.0 == **subject).map(|body| body.1).sum();
-                assert_eq!((*bytes, *bytes > 0), (held, true), "{subject}");
+            let of_slow = || bodies.iter().filter(|body| body.is_slow);
+            assert_eq!((taken.slow_bodies, taken.of_slow), (of_slow().count(), of_slow().map(|body| body.bytes).sum()));
+            for (subject, of) in &taken.subjects {
+                let held: usize = bodies.iter().filter(|body| *body.owner == **subject).map(|body| body.bytes).sum();
+                let slow_bodies = of_slow().filter(|body| *body.owner == **subject).count();
+                assert_eq!(*of, OfSubject { bytes: held, slow_bodies }, "{subject}");
+                assert_ne!(*of, OfSubject::default(), "{subject} has nothing");
             }
-            assert_eq!(taken.subjects.values().sum::<usize>(), all);
+            assert_eq!(taken.subjects.values().map(|of| of.bytes).sum::<usize>(), all);
         }
+    }
+
+    #[test]
+    fn slow_bodies_leave_the_others_their_memory() {
+        let in_flight = InFlight::of_bodies(4 * LARGEST_BODY, 100);
+        let slow = |subject: &str, bytes: usize| {
+            let mut permit = in_flight.empty().of(subject);
+            permit.cover(bytes)?;
+            permit.slow()?;
+            Ok::<_, Problem>(permit)
+        };
+        let mut held: Vec<_> = ["a", "b"].into_iter().map(|subject| slow(subject, LARGEST_BODY).unwrap()).collect();
+        assert_eq!(slow("c", 1).unwrap_err().code, Code::OVERLOADED);
+        let mut late = slow("c", 0).unwrap();
+        assert_eq!(late.cover(1).unwrap_err().code, Code::OVERLOADED);
+        let mut quick = in_flight.empty().of("d");
+        quick.cover(LARGEST_BODY).unwrap();
+        held.pop();
+        late.cover(1).unwrap();
     }
 }

@@ -98,11 +98,20 @@ pub fn document(parts: Vec<Part>, codes: &[Code]) -> Value {
     })
 }
 
-const TOKEN: &str = "A JWT with `sub`, `exp` and `roles`, signed with HS256, RS256, ES256 or EdDSA.";
+const TOKEN: &str = "A signed JWT of up to 15,000 bytes with `sub`, `exp` and `roles`, or with the claims that this service is \
+    set to read instead; signed with HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA.";
 
 const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged by all in-sync replicas. An event \
     with an `event_id` may be sent any number of times: it counts once.\n\n\
     Every error is `application/problem+json` (RFC 9457) with a `code` that never changes its meaning; the schema `Code` \
     lists all codes. A path that this document does not have gets 404 `not_found`, a method that it does not have 405 \
-    `method_not_allowed` with `Allow`. Every `GET` has a `HEAD`. A request that is not HTTP gets 400, and one with \
-    headers of more than 16 KiB or 100 lines 431: these two answers have a status and no body, and close the connection.";
+    `method_not_allowed` with `Allow`. Every `GET` has a `HEAD`. Query parameters that this document does not name are \
+    ignored; a wrong value, or a repeated parameter, is refused by name.\n\n\
+    A page of another origin may call the API from a browser if the instance is set up for that origin (CORS, \
+    `CORS_ORIGINS`). `OPTIONS` then answers preflights, without a token, and every answer has the headers of CORS. \
+    `OPTIONS` with `WebHook-Request-Origin` is the handshake of CloudEvents' webhooks, on the paths that take events; \
+    it is granted to the senders that the instance is set up for (`WEBHOOK_ALLOWED_ORIGINS`). Without \
+    CORS any other `OPTIONS` gets 405. The history and this document are compressed, from 1 KiB on, as \
+    `Accept-Encoding` asks for it.\n\n\
+    A request that is not HTTP gets 400, and one with \
+    headers of more than 32 KiB or 100 lines 431: these two answers have a status and no body, and close the connection.";

@@ -45,9 +45,11 @@ codes! {
     REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     TOO_MANY_EVENTS: PAYLOAD_TOO_LARGE, "too_many_events", "The batch has too many events";
+    TOO_MANY_IDS: PAYLOAD_TOO_LARGE, "too_many_ids", "The query has too many ids";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type";
     UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "Unsupported content encoding";
     INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not a valid event";
+    INVALID_QUERY: UNPROCESSABLE_ENTITY, "invalid_query", "The body is not a valid query";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Internal error";
     QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "The queue for Kafka is full";
@@ -123,7 +125,7 @@ pub struct Parts {
     pub about: About,
     /// Whether the response has the `event_id`, so that the caller can send the event again.
     event_is_told: bool,
-    retry_after: Option<u32>,
+    pub(crate) retry_after: Option<u32>,
     header: Option<(HeaderName, &'static str)>,
     /// The result of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
@@ -157,8 +159,9 @@ struct Body<'a> {
 impl Problem {
     /// A problem with a text for the caller. The text must not contain internals.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        // Every 503 may be retried.
-        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        // Every 429 and every 503 may be retried.
+        let may_be_retried = matches!(code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        let retry_after = may_be_retried.then_some(1);
         Self(Box::new(Parts {
             code,
             detail: detail.into(),
@@ -230,6 +233,19 @@ impl Problem {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
+    /// The value of `WWW-Authenticate`; a 401 has its detail there, too, for clients that do not read the body.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let challenge = self.code.challenge()?;
+        let described = (self.code.status == StatusCode::UNAUTHORIZED).then(|| {
+            // RFC 6750, section 3: printable ASCII without quotes and backslashes.
+            let is_allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+            let detail: String = self.detail.chars().map(|c| if is_allowed(c) { c } else { '\'' }).collect();
+            format!("{challenge}, error_description=\"{detail}\"")
+        });
+        let described = described.and_then(|described| HeaderValue::try_from(described).ok());
+        Some(described.unwrap_or(HeaderValue::from_static(challenge)))
+    }
+
     /// Writes the problem as the response, and keeps the headers that are set already.
     pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
         let text = self.body(request_id);
@@ -246,8 +262,8 @@ impl Problem {
         if let Some((name, value)) = &self.header {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        if let Some(challenge) = self.code.challenge() {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         Response::from_parts(parts, text.into())
     }
@@ -264,6 +280,17 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_401_is_described_in_its_challenge_in_the_characters_that_rfc_6750_allows() {
+        let written = |problem: Problem| problem.write(StatusCode::OK.into_response(), "id").headers().clone();
+        let headers = written(Problem::new(Code::INVALID_TOKEN, "the `iss` must be \"ä\\\", or none\n"));
+        let expected = r#"Bearer error="invalid_token", error_description="the `iss` must be '''', or none'""#;
+        assert_eq!(headers[header::WWW_AUTHENTICATE], expected);
+        let headers = written(Problem::new(Code::FORBIDDEN, "no role"));
+        assert_eq!(headers[header::WWW_AUTHENTICATE], r#"Bearer error="insufficient_scope""#);
+        assert!(!written(Problem::new(Code::NOT_FOUND, "x")).contains_key(header::WWW_AUTHENTICATE));
+    }
 
     #[test]
     fn what_the_framework_rejects_has_a_code_of_its_own_status() {

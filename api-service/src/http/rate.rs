@@ -79,8 +79,13 @@ impl Rates {
                 Err(Problem::new(Code::RATE_LIMITED, detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
             }
             Err(Refused::Never(_)) => {
-                let detail = format!("a subject may send up to {quota} {policy} at once, and the request has {count}");
-                Err(Problem::new(Code::TOO_MANY_EVENTS, detail))
+                let (code, verb) = match kind {
+                    Kind::Events => (Code::TOO_MANY_EVENTS, "send"),
+                    Kind::Reads => (Code::TOO_MANY_IDS, "ask for"),
+                };
+                let detail =
+                    format!("a subject may {verb} up to {quota} {policy} at once, and the request has {count}");
+                Err(Problem::new(code, detail))
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Connections: accepted up to a limit, with deadlines, and drained at shutdown.
 
 mod descriptors;
+mod foreign;
+mod stream;
 
 use std::error::Error as _;
 use std::future::Future;
@@ -12,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
@@ -23,17 +24,24 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
-use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
+use self::stream::{ClientStream, ConnectionState, tracked};
 use super::config::HttpConfig;
 
 /// The wait after an error of `accept` that would repeat at once, such as no free descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most bytes of a request's headers: twice the longest token.
-const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 32 * 1024;
 /// The most bytes of one read from a connection.
 const MAX_READ: usize = 64 * 1024;
+
+/// Slow bodies may have the maximum number of connections divided by this.
+const SLOW_SHARE: usize = 4;
+
+/// The reasons in `http_connections_closed_total`.
+pub(super) const ENDED_EARLY: [&str; 8] =
+    ["answer_not_taken", "client_gone", "headers_too_large", "http2", "idle", "proxy_protocol", "tls", "unreadable"];
 
 /// Connections that may wait to be accepted, as many as Linux allows by default (`net.core.somaxconn`); tokio's own
 /// `bind` asks for 128.
@@ -47,6 +55,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// How many connections may have a body that arrives slowly.
+pub fn max_slow_bodies(config: &HttpConfig) -> usize {
+    (descriptors::allowed(config.max_connections) / SLOW_SHARE).max(1)
 }
 
 /// Serves until `shutdown` completes, and for `DRAIN_DELAY` longer, because the load balancer has to notice first.
@@ -153,15 +166,16 @@ fn spawn(
     leaving: &Arc<AtomicBool>,
     mut end: watch::Receiver<()>,
 ) {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(config.write_timeout));
-    let leaving = Arc::clone(leaving);
+    let state = Arc::new(ConnectionState::default());
+    let stream = ClientStream::new(stream, config.write_timeout, Arc::clone(&state));
+    let (leaving, shared) = (Arc::clone(leaving), Arc::clone(&state));
     let service = service_fn(move |request: Request<Incoming>| {
         // At the limit, keeping this connection open after its response would keep others waiting.
         let full = room.is_full.load(Ordering::Relaxed);
         let (router, leaving) = (router.clone(), Arc::clone(&leaving));
+        let request = request.map(|body| tracked(body, &shared));
         async move {
-            let mut response = router.oneshot(request.map(Body::new)).await;
+            let mut response = router.oneshot(request).await;
             if let (true, Ok(response)) = (full || leaving.load(Ordering::Relaxed), &mut response) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -177,13 +191,13 @@ fn spawn(
         // A client that has closed its sending side may still wait for its response. So that does not drop a handler,
         // and neither does a lost client, which is detected when the response is written.
         .half_close(true)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         tokio::select! {
             biased;
             ended = connection => if let Err(error) = ended {
-                ended_early(&error);
+                ended_early(&error, &state);
             },
             _ = end.changed() => {}
         }
@@ -193,24 +207,26 @@ fn spawn(
 
 /// Counts a connection that ended before its client was done. hyper itself answers unparsable requests and oversized
 /// headers, with a status alone; this is their only log line.
-fn ended_early(error: &hyper::Error) {
+fn ended_early(error: &hyper::Error, state: &ConnectionState) {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
     let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    let reason = match kind {
+    let foreign = state.foreign().filter(|_| error.is_parse());
+    let reason = match (foreign, kind) {
+        (Some(foreign), _) => foreign.reason(),
         _ if error.is_parse_too_large() => "headers_too_large",
         _ if error.is_parse() => "unreadable",
         _ if error.is_timeout() => "idle",
-        Some(TimedOut) => "answer_not_taken",
-        Some(BrokenPipe | ConnectionReset) => "client_gone",
+        (_, Some(TimedOut)) => "answer_not_taken",
+        (_, Some(BrokenPipe | ConnectionReset)) => "client_gone",
         _ => {
             tracing::debug!(%error, "a connection ended early");
             return;
         }
     };
     metrics::counter!("http_connections_closed_total", "reason" => reason).increment(1);
-    if error.is_parse() {
-        tracing::info!(%error, reason, "a request that cannot be read");
-    } else {
-        tracing::debug!(%error, reason, "a connection ended early");
+    match foreign {
+        Some(foreign) => tracing::info!(error = foreign.error(), reason, "a request that cannot be read"),
+        None if error.is_parse() => tracing::info!(%error, reason, "a request that cannot be read"),
+        None => tracing::debug!(%error, reason, "a connection ended early"),
     }
 }

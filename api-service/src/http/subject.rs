@@ -13,7 +13,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A subject with this id. The id has to be an identifier, because the log writes it without escapes.
+    /// A subject with this id.
     pub fn new(kind: &'static SubjectKind, id: Key) -> Self {
         Self { kind, id }
     }
@@ -86,10 +86,18 @@ macro_rules! subject_kind {
         $crate::http::subject::SubjectKind {
             field: stringify!($field),
             log: |line, subject| {
+                let displayed = subject.map(tracing::field::display);
+                // Quoted if it has other characters than a token: `a status=202` must not look like two fields.
+                let value = match (&displayed, &subject) {
+                    (Some(displayed), Some(text)) if shared::kafka::ids::is_plain(text) => {
+                        Some(displayed as &dyn tracing::Value)
+                    }
+                    (_, subject) => subject.as_ref().map(|text| text as &dyn tracing::Value),
+                };
                 macro_rules! at {
                     ($level:ident) => {
-                        // No text can break out of its line: each is ours or an identifier. Displayed, it has no quotes
-                        // in the human-readable format.
+                        // No text can break out of its line: each is ours, a token, or escaped. Displayed, it has no
+                        // quotes in the human-readable format.
                         tracing::$level!(
                             request_id = %line.request_id,
                             method = line.request.map(|(method, _)| tracing::field::display(method)),
@@ -97,7 +105,7 @@ macro_rules! subject_kind {
                             index = line.index,
                             status = line.status,
                             code = line.code.map(tracing::field::display),
-                            $field = subject.map(tracing::field::display),
+                            $field = value,
                             event_id = line.event_id.map(tracing::field::display),
                             trace_id = line.trace_id.map(tracing::field::display),
                             duration_ms = line.duration_ms(),

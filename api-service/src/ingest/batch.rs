@@ -2,6 +2,7 @@
 
 mod answer;
 mod log;
+mod preference;
 
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use shared::runtime::json::{BodyError, Fault, json};
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};
+use self::preference::Handling;
 use super::format::BatchFormat;
 use super::named::named;
+use super::producer::Outcome;
 use super::request_reader::ReadRequest;
 use super::trace::Publishing;
 use super::{Admission, Endpoint, Ingest, Item, about, acknowledged};
@@ -33,17 +36,27 @@ pub(crate) async fn submit<I: Ingest>(
     request: Request,
 ) -> Result<Response, Response> {
     let mut intake = ReadRequest::read(&endpoint, request, MAX_BODY, 0, BatchFormat::of).await?;
-    let answer = accept(&endpoint, &mut intake).await.map_err(IntoResponse::into_response)?;
+    let handling = Handling::of(&intake.parts.headers);
+    let answer = preference::applied(handling, accept(&endpoint, &mut intake, handling).await);
+    let answer = answer.map_err(IntoResponse::into_response)?;
     Ok(response_budget::within(intake.room, answer).await)
 }
 
-async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut ReadRequest<BatchFormat>) -> Result<Response, Problem> {
+async fn accept<I: Ingest>(
+    endpoint: &Endpoint<I>,
+    intake: &mut ReadRequest<BatchFormat>,
+    handling: Option<Handling>,
+) -> Result<Response, Problem> {
     let Endpoint { ingest, producer, given } = endpoint;
     let items = Items::of(intake.format, &intake.bytes);
-    // A body that is not a batch costs one, like a body that is not an event.
+    // A body that is not a batch costs one, like a body that is not an event; and so does an empty batch.
     let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
-    given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count)?;
+    given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count.max(1))?;
     let items = items?;
+    let mut batch = Batch::default();
+    if items.len() == 0 {
+        return batch.answer(intake.request_id(), handling);
+    }
 
     let mut refusals: Vec<Option<Refusal>> = Vec::with_capacity(items.len());
     let mut submissions = Vec::with_capacity(items.len());
@@ -58,14 +71,26 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut ReadRequest<Batc
             Err(refusal) => Some(refusal),
         });
     }
-    let mut admissions = ingest.admit(&intake.caller, submissions).await.into_iter();
+    let is_strict = handling == Some(Handling::Strict);
+    // Of a strict batch with an invalid event, none is admitted: the domain would charge for it.
+    let mut admissions = None;
+    if !is_strict || refusals.iter().all(Option::is_none) {
+        admissions = Some(ingest.admit(&intake.caller, submissions).await.into_iter());
+    }
 
     let publishing = Publishing::begin(&intake.parts, producer.topic());
     let mut accepted_at = OffsetDateTime::now_utc();
-    let mut batch = Batch::default();
     let (mut admitted, mut records) = (Vec::new(), Vec::<Outgoing>::with_capacity(items.len()));
     for refusal in refusals {
-        match refusal.map_or_else(|| admissions.next().map_or_else(lost, Ok), Err) {
+        let verdict = match (refusal, &mut admissions) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Some(admissions)) => admissions.next().map_or_else(lost, Ok),
+            (None, None) => {
+                batch.wait_for(About::default());
+                continue;
+            }
+        };
+        match verdict {
             Ok(Admission::Send(event)) => {
                 let record = intake.record(ingest, &event, accepted_at, &publishing);
                 // The history sorts by this time, at the resolution of PostgreSQL, and has to keep the order of the
@@ -81,6 +106,15 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut ReadRequest<Batc
     }
     // If there is no memory for the response, the batch has to be refused before any event is sent.
     intake.room.cover(intake.bytes.len() + batch.most_bytes())?;
+    if is_strict && batch.has_refusals() {
+        for event in admitted {
+            // The domain takes back what it charged for an event that was not accepted. Nobody needs the verdict.
+            let _ = ingest.settle(event, Outcome::QueueFull);
+        }
+        let problem = batch.refuse_all();
+        log::items(intake.request_id(), given.access_log, &batch.items).await;
+        return Err(problem);
+    }
     let outcomes = producer.send_all(&records, intake.deadline).await;
     publishing.end(&outcomes);
     let settled = admitted.into_iter().zip(&records).zip(outcomes).map(|((event, record), outcome)| {
@@ -89,12 +123,12 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut ReadRequest<Batc
     });
     batch.settle(settled);
     log::items(intake.request_id(), given.access_log, &batch.items).await;
-    batch.answer(intake.request_id())
+    batch.answer(intake.request_id(), handling)
 }
 
 /// For an event on which its domain gave no verdict.
 fn lost<T>() -> Result<T, Refusal> {
-    Err(Refusal { code: Code::INTERNAL, event_id: None, about: About::default(), errors: Vec::new() })
+    Err(Refusal::of(&Problem::new(Code::INTERNAL, Code::INTERNAL.title())))
 }
 
 enum Items<'a> {
@@ -110,7 +144,8 @@ impl<'a> Items<'a> {
             }
             BatchFormat::Lines => Self::Lines(items::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
         };
-        if items.len() == 0 {
+        // The JSON format of CloudEvents allows an empty batch (section 4.3).
+        if items.len() == 0 && format != BatchFormat::CloudEvents {
             return Err(answer::invalid("the batch has no event"));
         }
         Ok(items)

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use shared::kafka::cloud_events::{essence, is_json};
 use shared::runtime::json::{BodyError, json};
 
 use super::Item;
@@ -21,15 +22,23 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format of `POST /events`. The content type decides first, as the HTTP binding of CloudEvents requires.
+    /// The format of `POST /events`. The content type decides first, as the HTTP binding of CloudEvents requires: a
+    /// type that begins with `application/cloudevents` is never the binary mode. In binary mode there may be none: SDKs
+    /// for Python and Go send none for an event without `datacontenttype`.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let essence = essence(headers);
+        let essence = essence(content_type(headers));
+        let is_binary = || headers.contains_key(CE_SPECVERSION);
         if essence.eq_ignore_ascii_case("application/json") {
-            Ok(if headers.contains_key(CE_SPECVERSION) { Self::Binary } else { Self::Plain })
+            Ok(if is_binary() { Self::Binary } else { Self::Plain })
         } else if essence.eq_ignore_ascii_case("application/cloudevents+json") {
             Ok(Self::Structured)
+        } else if is_json(data_type(headers)) && !is_cloud_events(essence) && is_binary() {
+            Ok(Self::Binary)
         } else {
-            Err(unsupported("the content type must be application/json or application/cloudevents+json"))
+            Err(unsupported(
+                "the content type must be application/json or application/cloudevents+json; with the header \
+                 ce-specversion it may be any type of JSON, such as application/senml+json, or missing",
+            ))
         }
     }
 
@@ -56,7 +65,7 @@ pub(crate) enum BatchFormat {
 
 impl BatchFormat {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let essence = essence(headers).to_ascii_lowercase();
+        let essence = essence(content_type(headers)).to_ascii_lowercase();
         let format = match essence.as_str() {
             "application/json" => Self::Array,
             "application/cloudevents-batch+json" => return Ok(Self::CloudEvents),
@@ -76,12 +85,29 @@ impl BatchFormat {
     }
 }
 
-fn essence(headers: &HeaderMap) -> &str {
+/// Refuses a body that is not JSON by its content type.
+pub(crate) fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_json = essence(content_type(headers)).eq_ignore_ascii_case("application/json");
+    if is_json { Ok(()) } else { Err(unsupported("the content type must be application/json")) }
+}
+
+/// The type of the data of a CloudEvent in binary mode: JSON if there is no content type.
+pub(super) fn data_type(headers: &HeaderMap) -> &str {
+    if headers.contains_key(header::CONTENT_TYPE) { content_type(headers) } else { "application/json" }
+}
+
+/// Whether the body is a CloudEvent, or several, in an event format.
+fn is_cloud_events(media_type: &str) -> bool {
+    const PREFIX: &str = "application/cloudevents";
+    media_type.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// The content type; empty if there is none, or if there are several.
+fn content_type(headers: &HeaderMap) -> &str {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
     // If two values differ, a proxy in front of this service may have used the other one.
     let (Some(only), None) = (all.next(), all.next()) else { return "" };
-    let media_type = only.to_str().unwrap_or_default();
-    media_type.split(';').next().unwrap_or_default().trim()
+    only.to_str().unwrap_or_default()
 }
 
 fn unsupported(detail: &'static str) -> Problem {

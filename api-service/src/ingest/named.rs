@@ -2,7 +2,8 @@
 //! sender.
 
 use axum::http::HeaderMap;
-use shared::kafka::ids::is_identifier;
+use shared::kafka::cloud_events::header_text;
+use shared::kafka::ids::is_subject;
 
 use super::Item;
 use crate::http::members::Members;
@@ -29,12 +30,12 @@ fn in_json(text: &[u8], kind: &'static SubjectKind) -> About {
 
 /// The ids of a CloudEvent in binary mode; none for any other request.
 fn in_headers(headers: &HeaderMap, kind: &'static SubjectKind) -> About {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name: &str| headers.get(name).and_then(|value| header_text(value.as_bytes()));
     about(text("ce-subject"), text("ce-id"), kind)
 }
 
 fn about(subject: Option<String>, event_id: Option<String>, kind: &'static SubjectKind) -> About {
-    let subject = subject.filter(|text| is_identifier(text));
+    let subject = subject.filter(|text| is_subject(text));
     About {
         subject: subject.map(|id| Subject::new(kind, id.into())),
         event_id: event_id.and_then(|text| text.parse().ok()),
@@ -58,6 +59,8 @@ mod tests {
             (r#"{"subject":"d","id":"e","data":{}}"#, Some("d"), Some("e")),
             (r#"{"event_id":"e","nonsense":{"device_id":"no"}}"#, None, Some("e")),
             (r#"{"device_id":"d/..","event_id":"not sane"}"#, None, None),
+            (r#"{"device_id":"line 1/d","event_id":null}"#, Some("line 1/d"), None),
+            (r#"{"device_id":"d\n2026-01-02 INFO","event_id":"e"}"#, None, Some("e")),
             (r#"{"device_id":7,"event_id":"e"}"#, None, Some("e")),
             (r#"{"device_id":"d","device_id":"other"}"#, None, None),
             (r#"{"device_id":"d","payload":{"#, None, None),
@@ -70,9 +73,11 @@ mod tests {
                 "{text}"
             );
         }
-        let headers = [("ce-subject", "d"), ("ce-id", "not sane")];
-        let headers =
-            headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect();
-        assert_eq!(named(in_headers(&headers, &KIND)), (Some("d".into()), None));
+        for (subject, device) in [("d", "d"), ("line%201/d", "line 1/d"), ("\"d\"", "d")] {
+            let headers = [("ce-subject", subject), ("ce-id", "not sane")];
+            let headers =
+                headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect();
+            assert_eq!(named(in_headers(&headers, &KIND)), (Some(device.into()), None));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The operations that accept events, in the OpenAPI document. Each domain adds the schema of its events.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use shared::runtime::json::payload::{
     MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER,
@@ -52,6 +54,8 @@ pub struct Operations {
     pub cloud_event: &'static str,
     pub types: &'static [&'static str],
     pub subject: &'static str,
+    /// The schema of `ce-subject` in binary mode, where it is percent-encoded.
+    pub subject_in_header: Value,
     pub data: &'static str,
     pub example: Value,
 }
@@ -107,8 +111,9 @@ impl Operations {
             "description": format!(
                 "{} The body may have up to {} bytes.\n\n\
                  CloudEvents 1.0 are accepted in structured mode (`application/cloudevents+json`) and in binary mode: \
-                 if a request with `application/json` has `ce-specversion` and the other `ce-` headers, its body is the \
-                 payload alone, a `{}` instead of a `{}`. OpenAPI cannot express that a header selects the schema.\n\n\
+                 if a request with `application/json`, or another type of JSON such as `application/senml+json`, or no content type, \
+                 has `ce-specversion` and the other `ce-` headers, its body is the payload alone, a `{}` instead of a `{}`. \
+                 OpenAPI cannot express that a header selects the schema.\n\n\
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
                 self.roles, single::MAX_BODY, self.data, plain.event
             ),
@@ -129,16 +134,33 @@ impl Operations {
         let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
+        let headers = || rates().into_iter().chain([preference_applied()]);
+        let content = json!({
+            "application/json": {
+                "schema": {"anyOf": [schema("BatchAccepted"), schema("BatchPartial")]},
+                "examples": {"accepted": {"value": accepted}, "lenient": {"value": partial()}}
+            }
+        });
         let good = json!({
-            "202": answers::json("Kafka holds all events.", "BatchAccepted", accepted, rates()),
+            "202": answers::with_content(
+                "Kafka holds all events; with `Prefer: handling=lenient` also if `items` lists events that can never be \
+                 accepted.",
+                content,
+                headers()
+            ),
             "207": answers::json(
                 "The events have different results; `items` lists each.",
                 "BatchPartial",
                 partial(),
-                rates()
+                headers()
             )
         });
-        let parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        let mut parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        parameters.push(prefer());
+        let mut more = rated(&codes);
+        let statuses: BTreeSet<_> = more.iter().map(|(status, ..)| *status).collect();
+        let (name, header) = preference_applied();
+        more.extend(statuses.into_iter().map(|status| (status, name, header.clone())));
         // OpenAPI 3.1 cannot describe a sequence of values: the schema is the array that the lines stand for.
         let lines = json!({
             "schema": {
@@ -157,7 +179,7 @@ impl Operations {
                  If all events have the same result, the answer is the one that a single event would get, with pointers \
                  that begin with the index; with 503, `items` has the `event_id` of each, so that they can be sent \
                  again. Events go to Kafka in their order. If the queue is full at one event, no later event is \
-                 accepted.",
+                 accepted. A batch of CloudEvents may be empty.",
                 self.roles, MAX_EVENTS, batch::MAX_BODY
             ),
             "security": [{"token": []}],
@@ -173,25 +195,25 @@ impl Operations {
                     }
                 }
             },
-            "responses": answers(good, &codes, &rated(&codes))
+            "responses": answers(good, &codes, &more)
         })
     }
 
     /// The schemas of a CloudEvent, and of arrays.
     fn schemas(&self) -> Value {
         let event = self.plain().event;
-        let array = |of: &str| json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema(of)});
+        let array = |of: &str, least: usize| json!({"type": "array", "minItems": least, "maxItems": MAX_EVENTS, "items": schema(of)});
         json!({
             self.cloud_event: self.cloud_event(),
-            format!("{event}s"): array(event),
-            format!("{}s", self.cloud_event): array(self.cloud_event)
+            format!("{event}s"): array(event, 1),
+            format!("{}s", self.cloud_event): array(self.cloud_event, 0)
         })
     }
 
     fn cloud_event(&self) -> Value {
         json!({
             "type": "object",
-            "description": "A CloudEvent 1.0 in the JSON format. Extensions are accepted and not stored.",
+            "description": "A CloudEvent 1.0 in the JSON format. Extensions are accepted, not stored and not checked.",
             "required": ["specversion", "type", "source", "id", "subject", "data"],
             "maxProperties": 256,
             "propertyNames": {"pattern": ATTRIBUTE},
@@ -212,12 +234,6 @@ impl Operations {
                 "dataschema": {"type": ["string", "null"], "format": "uri"},
                 "data": schema(self.data),
                 "data_base64": {"type": "null", "description": "Not accepted: the payload is JSON."}
-            },
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": ["string", "boolean", "null"]},
-                    {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}
-                ]
             }
         })
     }
@@ -229,7 +245,8 @@ impl Operations {
             ce(
                 "specversion",
                 "Selects the binary mode of CloudEvents: the body is the payload alone, and `ce-type`, `ce-source`, \
-                 `ce-id` and `ce-subject` are required too. Values are percent-encoded.",
+                 `ce-id` and `ce-subject` are required too. Values are percent-encoded. Extension headers are not \
+                 checked.",
                 json!({"const": "1.0"}),
             ),
             ce("type", "Binary mode: the event's type.", json!({"enum": self.types})),
@@ -239,7 +256,7 @@ impl Operations {
                 json!({"type": "string", "format": "uri-reference", "minLength": 1}),
             ),
             ce("id", "Binary mode: the event's id.", schema("EventId")),
-            ce("subject", "Binary mode: what the event is about.", schema(self.subject)),
+            ce("subject", "Binary mode: what the event is about.", self.subject_in_header.clone()),
             ce("time", "Binary mode: when the event happened.", json!({"type": "string", "format": "date-time"})),
         ]
     }
@@ -251,7 +268,9 @@ pub fn part() -> Part {
         "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
          out; nested at most {MAX_DEPTH} levels deep, including itself. No duplicate key, no `\\u0000`, no lone surrogate; \
          numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent from \
-         -{MAX_EXPONENT} to {MAX_EXPONENT}."
+         -{MAX_EXPONENT} to {MAX_EXPONENT}, and finite as IEEE 754 doubles: every finite double is accepted as JSON \
+         libraries print it. The record in Kafka has these bytes as they were sent; reads answer the same JSON value in \
+         another text (keys sorted, `1e2` as `100`)."
     );
     let schemas = json!({
         "Payload": {
@@ -264,9 +283,8 @@ pub fn part() -> Part {
         "Json": {
             "description": "Any JSON value within the limits of a payload.",
             "anyOf": [
-                {"type": ["null", "boolean"]},
-                // The limit of 308 for exponents, expressed by values. JSON Schema cannot count digits at all.
-                {"type": "number", "anyOf": [{"const": 0}, {"minimum": 1e-308}, {"maximum": -1e-308}]},
+                // JSON Schema cannot count digits.
+                {"type": ["null", "boolean", "number"]},
                 {"type": "string", "pattern": TEXT},
                 {"type": "array", "items": schema("Json")},
                 {"type": "object", "propertyNames": {"pattern": TEXT}, "additionalProperties": schema("Json")}
@@ -280,7 +298,7 @@ pub fn part() -> Part {
         "BatchAccepted": object(&["request_id", "status", "accepted"], json!({
             "request_id": schema("RequestId"),
             "status": {"const": "accepted"},
-            "accepted": {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS}
+            "accepted": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS}
         })),
         "BatchPartial": object(&["request_id", "status", "accepted", "items"], json!({
             "request_id": schema("RequestId"),
@@ -301,6 +319,24 @@ pub fn part() -> Part {
         }))
     });
     Part { schemas, ..Part::default() }
+}
+
+/// The preference for a batch whose events have different results.
+fn prefer() -> Value {
+    json!({
+        "in": "header", "name": "prefer",
+        "description":
+            "`handling=lenient` (RFC 7240): 202 instead of 207 or 4xx if each event was accepted or can never be; if one \
+             may be accepted later (429, 503), the answer has that status, and the whole batch should be sent again. \
+             `handling=strict`: no event is sent if one is refused.",
+        "schema": {"type": "string"}, "examples": {"lenient": {"value": "handling=lenient"}}
+    })
+}
+
+fn preference_applied() -> (&'static str, Value) {
+    let description = "With `Prefer`: the preference that was applied (RFC 7240).";
+    let schema = json!({"enum": ["handling=lenient", "handling=strict"]});
+    ("preference-applied", json!({"description": description, "schema": schema}))
 }
 
 /// An example of a batch with different results.

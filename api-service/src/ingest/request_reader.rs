@@ -28,14 +28,14 @@ pub(super) struct ReadRequest<F> {
     pub(super) bytes: Bytes,
     /// The memory of the body, which the response may reuse.
     pub(super) room: MemoryPermit,
-    /// When the response is due. The handler enforces it, because the response then depends on how far the events had
-    /// come.
+    /// When the response is due: a slow body does not shorten Kafka's time. The handler enforces it, because the response
+    /// then depends on how far the events had come.
     pub(super) deadline: Instant,
 }
 
 impl<F> ReadRequest<F> {
     /// Reads a request with a body of up to `limit` bytes, before and after decompression; charges `events` before
-    /// that. An error response is sent after the rest of the body was discarded.
+    /// that.
     pub(super) async fn read<I: Ingest>(
         endpoint: &Endpoint<I>,
         request: Request,
@@ -44,7 +44,6 @@ impl<F> ReadRequest<F> {
         format: fn(&HeaderMap) -> Result<F, Problem>,
     ) -> Result<Self, Response> {
         let Endpoint { ingest, given, .. } = endpoint;
-        let start = Instant::now();
         let (parts, mut body) = request.into_parts();
         let read = async {
             let caller = identify(&parts.headers, &given.tokens).await?;
@@ -52,13 +51,15 @@ impl<F> ReadRequest<F> {
             given.rates.charge(Kind::Events, &parts, &caller.subject, events)?;
             let format = format(&parts.headers)?;
             let mut room = given.in_flight.room(&parts.headers, limit)?.of(&caller.subject);
-            let until = start + given.body_timeout;
-            let bytes = encoding::read(&parts.headers, &mut body, limit, until, &mut room).await?;
+            let pace = given.bodies.begin();
+            let bytes = encoding::read(&parts.headers, &mut body, limit, &pace, &mut room).await?;
             Ok((caller, format, bytes, room))
         };
-        let deadline = start + given.request_timeout;
         match read.await {
-            Ok((caller, format, bytes, room)) => Ok(Self { parts, caller, format, bytes, room, deadline }),
+            Ok((caller, format, bytes, room)) => {
+                let deadline = Instant::now() + given.request_timeout;
+                Ok(Self { parts, caller, format, bytes, room, deadline })
+            }
             Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
         }
     }

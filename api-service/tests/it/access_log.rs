@@ -33,6 +33,7 @@ async fn every_request_has_one_line_in_either_format() {
         assert_eq!(post(&binary, EVENT, "r-1").await, 202);
         assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
         assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
+        assert_eq!(get(&binary, "/resource/d%20status=200", "r-5").await, 404);
         // As a load balancer's probe, every few seconds.
         assert_eq!(get(&binary, "/health/live", "r-4").await, 200);
         let (_, seen) = binary.terminate();
@@ -49,6 +50,7 @@ async fn every_request_has_one_line_in_either_format() {
                 (["INFO", "r-1", "POST", "/events", "d", "e-1"], 202),
                 (["INFO", "r-2", "GET", "/openapi.json", "", ""], 200),
                 (["INFO", "r-3", "GET", "/resource/{id}", "d", ""], 404),
+                (["INFO", "r-5", "GET", "/resource/{id}", "d status=200", ""], 404),
             ];
             assert_eq!(shown, expected);
             let took = |line: &Value| line["duration_ms"].as_f64().unwrap();
@@ -56,7 +58,7 @@ async fn every_request_has_one_line_in_either_format() {
             continue;
         }
         let lines: Vec<_> = seen.iter().filter(|line| line.contains(" answered ")).collect();
-        let [post, document, read] = lines[..] else { panic!("{seen:#?}") };
+        let [post, document, read, quoted] = lines[..] else { panic!("{seen:#?}") };
         // The exact text, without quotes and colours, because people search for it.
         let expected =
             "answered request_id=r-1 method=POST route=/events status=202 device_id=d event_id=e-1 duration_ms=";
@@ -66,6 +68,8 @@ async fn every_request_has_one_line_in_either_format() {
             "{document}"
         );
         assert!(read.contains("status=404 code=resource_not_found device_id=d duration_ms="), "{read}");
+        // A blank must not look like the end of the field.
+        assert!(quoted.contains(r#"code=resource_not_found device_id="d status=200" duration_ms="#), "{quoted}");
     }
 }
 

@@ -152,6 +152,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         // On a busy machine Kafka may take longer than the default.
         "--request-timeout=40s".to_owned(),
         "--kafka-message-timeout=30s".to_owned(),
+        "--body-min-rate=1".to_owned(),
         format!("--jwt-secret={SECRET}"),
     ];
     let name = |setting: &str| setting.split('=').next().unwrap().to_owned();
@@ -186,6 +187,11 @@ pub(crate) async fn problem(response: Response) -> Value {
     let problem: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["status"], status);
     assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+    if status == 401 {
+        // The same as in the body, which some clients do not read.
+        let described = format!(r#"Bearer error="invalid_token", error_description={}"#, problem["detail"]);
+        assert_eq!(headers["www-authenticate"], described);
+    }
     for member in ["type", "title", "detail", "code"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
     }

@@ -54,6 +54,27 @@ async fn lines_are_events_too() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_ignored() {
+    let app = TestApp::start("batch_marked").await;
+    let marked = |text: &str| format!("\u{feff}{text}");
+    assert_eq!(app.submit(marked(&event("d", 0))).await.status(), 202);
+    let lines = format!("{}\n{}", event("d", 1), marked(&event("d", 2)));
+    for (media_type, body) in [
+        ("application/json", array([event("d", 1), event("d", 2)])),
+        ("application/x-ndjson", lines.clone()),
+        ("application/x-ndjson", format!("\r\n{lines}")),
+    ] {
+        let response = batch(&app, &admin(), media_type, marked(&body)).send().await.unwrap();
+        assert_eq!(response.status(), 202, "{body}");
+        assert_eq!(response.json::<Value>().await.unwrap()["accepted"], 2, "{body}");
+    }
+    let values: Vec<_> = records(&app, 7).await.iter().map(|record| record.value().unwrap()).collect();
+    assert_eq!(values, [0, 1, 2, 1, 2, 1, 2].map(|n| format!("{{\"n\": {n}}}")));
+    is_refused(app.submit(marked("")).await, 400, "not_json", None).await;
+    is_refused(app.submit(marked(&marked("{}"))).await, 400, "not_json", None).await;
+}
+
+#[tokio::test]
 async fn where_events_differ_each_is_told() {
     let app = TestApp::start("batch_differ").await;
     let mine = token(&["device"], &["mine"]);

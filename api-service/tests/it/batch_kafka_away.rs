@@ -4,13 +4,13 @@ use devstack::kit;
 
 use crate::prelude::*;
 
-async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
+pub(crate) async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
     let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
     let usual = [brokers.as_str(), "--kafka-message-timeout=2s", "--request-timeout=4s"];
     TestApp::with(name, &[&usual, more].concat()).await
 }
 
-fn event(n: usize, size: usize) -> String {
+pub(crate) fn event(n: usize, size: usize) -> String {
     kit::event("d").id(format!("e-{n}")).payload(format!(r#"{{"x":"{}"}}"#, "y".repeat(size))).json()
 }
 

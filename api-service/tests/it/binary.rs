@@ -30,7 +30,12 @@ impl Binary {
     /// With these settings, and without some of the usual ones.
     pub(crate) fn with_and_without(scope: &Scope, settings: &[(&str, &str)], without: &[&str]) -> Self {
         // On a busy machine Kafka and Redis may take longer than the defaults.
-        let patient = [("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s"), ("REDIS_TIMEOUT", "2s")];
+        let patient = [
+            ("REQUEST_TIMEOUT", "40s"),
+            ("KAFKA_MESSAGE_TIMEOUT", "30s"),
+            ("REDIS_TIMEOUT", "2s"),
+            ("BODY_MIN_RATE", "1"),
+        ];
         let usual = [("DRAIN_DELAY", "0s"), ("JWT_SECRET", SECRET)];
         let mut env = [scope.env(), owned(&usual), owned(&patient), owned(settings)].concat();
         env.retain(|(name, _)| !without.contains(&name.as_str()));

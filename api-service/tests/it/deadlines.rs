@@ -31,15 +31,6 @@ async fn an_idle_connection_is_closed_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_slow_body_leaves_kafka_its_time() {
-    // This leaves half a second for the body.
-    let app = TestApp::with("slow_left", &["--request-timeout=60s", "--kafka-message-timeout=59500ms"]).await;
-    let mut raw = Raw::send(app.address, &post(&admin(), 100)).await;
-    raw.write("{").await;
-    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 408"));
-}
-
-#[tokio::test]
 async fn who_does_not_take_its_answers_in_is_let_go() {
     let app = TestApp::with("unread", &["--write-timeout=500ms"]).await;
     let mut raw = Raw::connect_narrow(app.address).await;

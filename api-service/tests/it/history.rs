@@ -136,6 +136,89 @@ async fn a_cursor_that_is_given_is_taken_whenever_its_event_was_accepted() {
     assert_eq!(read_through(&app, 1).await, [5, 4, 3, 2, 1, 0]);
 }
 
+/// Eight events, one each hour; the one with the highest number is the newest.
+async fn hourly(name: &str) -> TestApp {
+    let app = TestApp::start(name).await;
+    report(&app, 0, 8, 1).await;
+    let mut decoded: Vec<_> = records(&app, 8).await.iter().map(|record| decode(record).unwrap()).collect();
+    decoded.sort_by(|one, other| other.envelope.id.as_str().cmp(one.envelope.id.as_str()));
+    for (event, hour) in decoded.iter_mut().zip(0..) {
+        event.envelope.accepted_at = time::macros::datetime!(2026-01-02 00:00 UTC).replace_hour(hour).unwrap();
+    }
+    queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    app
+}
+
+#[tokio::test]
+async fn from_and_to_are_times_of_acceptance_and_hold_on_every_page() {
+    let app = hourly("history_times").await;
+    let read = async |query: &str| {
+        let (status, headers, body) = checked(history(&app, &user(), query).await).await;
+        assert_eq!(status, 200, "{query}");
+        let link = headers.get("link").map(|link| link.to_str().unwrap().split(['<', '>']).nth(1).unwrap().to_owned());
+        (numbers(&serde_json::from_slice(&body).unwrap()), link)
+    };
+    for (query, expected) in [
+        ("?from=2026-01-02T05:00:00Z", vec![7, 6, 5]),
+        ("?to=2026-01-02T02:00:00Z", vec![1, 0]),
+        ("?from=2026-01-02T03:00:00%2B01:00&to=2026-01-02T03:00:00.000001Z", vec![3, 2]),
+        ("?from=2026-01-02T03:00:00Z&to=2026-01-02T03:00:00Z", vec![]),
+        ("?from=2027-01-01T00:00:00Z", vec![]),
+    ] {
+        assert_eq!(read(query).await, (expected, None), "{query}");
+    }
+    let (first, next) = read("?from=2026-01-02T02:00:00Z&to=2026-01-02T07:00:00Z&limit=2").await;
+    let (mut seen, mut next) = (first, next.unwrap());
+    for last in [false, true] {
+        let query = next.split_once("/events").unwrap().1.to_owned();
+        let (more, link) = read(&query).await;
+        seen.extend(more);
+        assert_eq!(link.is_none(), last, "{link:?}");
+        next = link.unwrap_or_default();
+    }
+    assert_eq!(seen, [6, 5, 4, 3, 2]);
+    let backwards = history(&app, &user(), "?from=2026-01-02T02:00:00Z&to=2026-01-02T01:00:00Z").await;
+    assert_eq!(problem(backwards).await["detail"], "from must not be later than to");
+    // A device without any event.
+    let nobody = app.request("GET", "/resource/none/events?from=2026-01-02T02:00:00Z").bearer_auth(user());
+    let (status, _, body) = checked(nobody.send().await.unwrap()).await;
+    assert_eq!((status, &*body), (200, &br#"{"items":[],"next":null}"#[..]));
+}
+
+#[tokio::test]
+async fn only_the_fields_that_are_asked_for_as_json_and_as_csv() {
+    let app = hourly("history_fields").await;
+    let page = history(&app, &user(), "?limit=2&fields=/n,/none").await;
+    assert_eq!(page.headers()["vary"], "accept");
+    let link = page.headers()["link"].to_str().unwrap().to_owned();
+    assert!(link.ends_with("&fields=%2Fn%2C%2Fnone>; rel=\"next\""), "{link}");
+    let page: Value = serde_json::from_slice(&checked(page).await.2).unwrap();
+    let payloads = [&page["items"][0]["payload"], &page["items"][1]["payload"]];
+    assert_eq!(payloads, [&json!({"n": 7}), &json!({"n": 6})]);
+    assert_eq!(page["items"][0]["accepted_at"], "2026-01-02T07:00:00.000000Z");
+
+    let csv = async |query: &str| {
+        let path = format!("/resource/d/events{query}");
+        let request = app.request("GET", &path).bearer_auth(user()).header("accept", "text/csv; charset=utf-8");
+        let (status, headers, body) = checked(request.send().await.unwrap()).await;
+        assert_eq!(
+            (status, &headers["content-type"]),
+            (200, &"text/csv; charset=utf-8; header=present".parse().unwrap())
+        );
+        (String::from_utf8(body.to_vec()).unwrap(), headers.contains_key("link"))
+    };
+    let (text, more) = csv("?limit=1&fields=/n,/x").await;
+    let (names, row) = text.strip_suffix("\r\n").unwrap().split_once("\r\n").unwrap();
+    assert_eq!(names, r#""event_id","type","occurred_at","accepted_at","outcome","request_id","/n","/x""#);
+    assert!(row.starts_with(r#""e-992","io.edge.device.reported.v1","#) && row.ends_with(r#",7,"y""#), "{row}");
+    assert!(more, "the next page is in the header");
+    let (text, more) = csv("?from=2027-01-01T00:00:00Z").await;
+    assert_eq!((text.lines().count(), more), (1, false), "{text}");
+    assert!(csv("").await.0.contains(r#""{""n"": 7, ""x"": ""y""}""#), "a payload as JSON");
+    let none = app.request("GET", "/resource/none/events").bearer_auth(user()).header("accept", "text/csv");
+    assert_eq!(problem(none.send().await.unwrap()).await["code"], "resource_not_found", "errors stay JSON");
+}
+
 #[tokio::test]
 async fn what_is_asked_for_and_what_is_refused() {
     let app = TestApp::start("history_bad").await;
@@ -149,9 +232,12 @@ async fn what_is_asked_for_and_what_is_refused() {
         ("a device that is a user too", both, "", 200, ""),
         ("nothing behind the cursor", user(), behind, 200, ""),
         ("a limit of none", user(), "?limit=0", 400, "bad_request"),
-        ("too great a limit", user(), "?limit=201", 400, "bad_request"),
+        ("too great a limit", user(), "?limit=1001", 400, "bad_request"),
         ("no cursor", user(), "?before=nonsense", 400, "bad_request"),
-        ("no parameter", user(), "?after=0.e", 400, "bad_request"),
+        ("a parameter twice", user(), "?limit=1&limit=1", 400, "bad_request"),
+        ("a parameter of others", user(), "?after=0.e&_=1", 200, ""),
+        ("no time", user(), "?from=now", 400, "bad_request"),
+        ("no pointer", user(), "?fields=n", 400, "bad_request"),
     ];
     for (what, token, query, status, code) in table {
         let response = history(&app, &token, query).await;
@@ -160,7 +246,7 @@ async fn what_is_asked_for_and_what_is_refused() {
             assert_eq!(problem(response).await["code"], code, "{what}");
         }
     }
-    for path in ["/resource/none/events", "/resource/a%20b/events"] {
+    for path in ["/resource/none/events", "/resource/a%20/events"] {
         let response = app.request("GET", path).bearer_auth(user()).send().await.unwrap();
         assert_eq!(problem(response).await["code"], "resource_not_found", "{path}");
     }

@@ -32,7 +32,7 @@ async fn metrics_count_what_was_answered() {
 #[tokio::test]
 async fn what_cannot_be_read_is_counted_and_has_its_line() {
     let binary = Binary::start(&scope("internal_unreadable").await);
-    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(17 * 1024));
+    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(33 * 1024));
     for (request, reason, status) in [("nonsense\r\n\r\n", "unreadable", 400), (&large, "headers_too_large", 431)] {
         let mut raw = Raw::send(binary.address, request).await;
         assert!(raw.read_to_the_end().await.starts_with(&format!("HTTP/1.1 {status} ")));

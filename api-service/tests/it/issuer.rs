@@ -1,11 +1,13 @@
 //! An issuer of tokens: publishes keys on its own port, and counts the requests for them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use devstack::Certificates;
 use devstack::token::{Signer, jwks};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,6 +19,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 #[derive(Default)]
 struct State {
     answer: Mutex<String>,
+    /// The answers at paths of their own.
+    answers: Mutex<HashMap<String, String>>,
     asked: AtomicUsize,
 }
 
@@ -86,10 +90,13 @@ impl Issuer {
     }
 
     pub(crate) fn say(&self, status: &str, headers: &str, body: &str) {
-        let length = body.len();
-        let answer =
-            format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        *self.state.answer.lock().unwrap() = answer;
+        *self.state.answer.lock().unwrap() = written(status, headers, body);
+    }
+
+    /// Answers with this document at this path.
+    pub(crate) fn say_at(&self, path: &str, document: &Value) {
+        let answer = written("200 OK", "content-type: application/json\r\n", &document.to_string());
+        self.state.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
     pub(crate) fn asked(&self) -> usize {
@@ -99,6 +106,11 @@ impl Issuer {
     pub(crate) fn url(&self) -> String {
         format!("--jwt-jwks-url=http://{}/keys", self.address)
     }
+}
+
+fn written(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
@@ -111,7 +123,9 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Stat
         }
     }
     state.asked.fetch_add(1, Ordering::SeqCst);
-    let answer = state.answer.lock().unwrap().clone();
+    let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
+    let of_path = state.answers.lock().unwrap().get(&path).cloned();
+    let answer = of_path.unwrap_or_else(|| state.answer.lock().unwrap().clone());
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

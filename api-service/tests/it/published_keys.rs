@@ -96,7 +96,8 @@ async fn made_up_names_are_no_way_to_flood_the_issuer() {
     for _ in 0..2 {
         let (status, _, later, challenge) = ask(first.clone()).await;
         assert_eq!((status, later), (401, None));
-        assert_eq!(challenge.unwrap(), r#"Bearer error="invalid_token""#);
+        let unknown = "the token is signed with an unknown key (`kid`)";
+        assert_eq!(challenge.unwrap(), format!(r#"Bearer error="invalid_token", error_description="{unknown}""#));
     }
     let start = Instant::now();
     for number in 0..50 {
@@ -276,11 +277,10 @@ async fn attacks_through_http() {
         ("four segments", format!("{good}.{signature}")),
         ("padded", format!("{good}=")),
         ("remembered, but for a character", format!("{good}A")),
-        ("too long", "A".repeat(9000)),
+        ("too long", "A".repeat(15_001)),
     ] {
         let response = app.request("GET", "/resource/none").bearer_auth(bad).send().await.unwrap();
         assert_eq!(response.status(), 401, "{what}");
-        assert_eq!(response.headers()["www-authenticate"], r#"Bearer error="invalid_token""#, "{what}");
         assert_eq!(problem(response).await["code"], "invalid_token", "{what}");
     }
     let nobody = signer.token("a", &["guest"], &[], MINUTE).unwrap();

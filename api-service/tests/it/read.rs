@@ -77,6 +77,35 @@ async fn miss_hit_and_fence() {
 }
 
 #[tokio::test]
+async fn who_has_the_state_is_told_so_whatever_came_in_between() {
+    let app = TestApp::start("read_fresh").await;
+    report(&app, "d", "{}").await;
+    work(&app, 1).await;
+    let tag = app.get("d").await.headers()["etag"].to_str().unwrap().to_owned();
+    let opened = tag.strip_suffix('"').unwrap();
+    let cases = [
+        (tag.clone(), 304),
+        (format!("W/{tag}"), 304),
+        (format!("\"x\", {tag}"), 304),
+        ("*".to_owned(), 304),
+        // Apache's mod_deflate, Jetty, and the same of others.
+        (format!("{opened}-gzip\""), 304),
+        (format!("W/\"6\" , W/{opened}-br\""), 304),
+        (format!("{opened}--gzip\""), 304),
+        (format!("{opened}-zstd\""), 304),
+        (format!("{opened}-other\""), 200),
+        (opened.to_owned(), 200),
+        ("\"x\"".to_owned(), 200),
+    ];
+    for (list, expected) in cases {
+        let request = app.request("GET", "/resource/d").bearer_auth(user()).header("if-none-match", &list);
+        let (status, headers, body) = checked(request.send().await.unwrap()).await;
+        assert_eq!((status, body.is_empty()), (expected, expected == 304), "{list}");
+        assert_eq!(headers["etag"], tag.as_str(), "{list}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version() {
     let app = TestApp::start("read_forgotten").await;
     let id: DeviceId = "d".parse().unwrap();

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use devstack::token::{Claims, Signer};
+use devstack::token::{Claims, Signer, first_audience};
 use devstack::{Postgres, psql};
 
 use super::ports::Taken;
@@ -22,8 +22,9 @@ const PASSWORD: &str = "apppass";
 const DATABASE: &str = "appdb";
 
 const SECRET: &str = "JWT_SECRET";
-/// Settings that require a claim in the tokens, if they are set.
-const CLAIMS: [&str; 2] = ["JWT_ISSUER", "JWT_AUDIENCE"];
+const SECRET_ALGORITHM: &str = "JWT_SECRET_ALGORITHM";
+/// Settings that say what tokens have to be like, if they are set.
+const OF_TOKENS: [&str; 3] = ["JWT_ISSUER", "JWT_AUDIENCE", SECRET_ALGORITHM];
 const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
 /// Defaults for both services, and for commands in the user's shell.
 const COMMON: [(&str, &str); 5] = [
@@ -36,18 +37,20 @@ const COMMON: [(&str, &str); 5] = [
 ];
 /// Log settings for a person who watches: a line for every request and every event.
 const LOG: [(&str, &str); 2] = [("LOG_FORMAT", "pretty"), ("ACCESS_LOG", "all")];
-const API: [(&str, &str); 4] = [
+const API: [(&str, &str); 5] = [
     // Not secret, because README.md shows it; and too short for any other use.
     (SECRET, "local-dev-secret"),
     ("JWT_ALLOW_SHORT_SECRET", "true"),
     ("JWT_DEVICE_BINDING", "claimed"),
+    // Pages under development are served from this machine, on any port.
+    ("CORS_ORIGINS", "localhost"),
     // There is no load balancer that must notice the shutdown.
     ("DRAIN_DELAY", "0s"),
 ];
 
 /// Variables that the services must not inherit: addresses, logins, and libpq's variables, which would
 /// add to them.
-pub(crate) const FOREIGN: [&str; 18] = [
+pub(crate) const FOREIGN: [&str; 29] = [
     "DATABASE_URL",
     "DATABASE_POOLER",
     "KAFKA_BROKERS",
@@ -55,7 +58,18 @@ pub(crate) const FOREIGN: [&str; 18] = [
     "KAFKA_SASL_MECHANISM",
     "KAFKA_SASL_USERNAME",
     "KAFKA_SASL_PASSWORD",
+    "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+    "KAFKA_SASL_OAUTHBEARER_CLIENT_ID",
+    "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
+    "KAFKA_SASL_OAUTHBEARER_SCOPE",
+    "KAFKA_SASL_OAUTHBEARER_EXTENSIONS",
     "KAFKA_SSL_CA_LOCATION",
+    "KAFKA_SSL_CA_PEM",
+    "KAFKA_SSL_CERTIFICATE_LOCATION",
+    "KAFKA_SSL_CERTIFICATE_PEM",
+    "KAFKA_SSL_KEY_LOCATION",
+    "KAFKA_SSL_KEY_PEM",
+    "KAFKA_SSL_KEY_PASSWORD",
     "REDIS_URL",
     "REDIS_CLUSTER",
     "REDIS_TLS_CA",
@@ -99,7 +113,7 @@ impl Settings {
         };
         let (mut common, mut api) = (or(&COMMON)?, or(&API)?);
         common.extend(environment(CACHE_PREFIX)?.map(|prefix| (CACHE_PREFIX.to_owned(), prefix)));
-        for name in CLAIMS {
+        for name in OF_TOKENS {
             api.extend(environment(name)?.map(|value| (name.to_owned(), value)));
         }
         Ok(Settings {
@@ -162,8 +176,8 @@ impl Settings {
     pub(crate) fn token(&self) -> anyhow::Result<String> {
         let mut claims = Claims::new("dev", &["admin"], &[], Duration::from_secs(12 * 3600))?;
         let set = |name| Some(find(&self.api, name)).filter(|value| !value.is_empty());
-        (claims.iss, claims.aud) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
-        Signer::secret(find(&self.api, SECRET)).sign(&claims)
+        (claims.iss, claims.aud) = (set("JWT_ISSUER"), set("JWT_AUDIENCE").map(first_audience));
+        Signer::hmac(set(SECRET_ALGORITHM).unwrap_or("HS256"), find(&self.api, SECRET))?.sign(&claims)
     }
 
     /// Writes the file `env` with these settings for the user's shell.
@@ -182,8 +196,8 @@ impl Settings {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         // For `devstack token`, so that this API accepts its tokens.
-        let claims = self.api.iter().filter(|(name, _)| CLAIMS.contains(&name.as_str()));
-        let env = own.iter().chain(claims).chain(&self.addresses).chain(&self.common);
+        let of_tokens = self.api.iter().filter(|(name, _)| OF_TOKENS.contains(&name.as_str()));
+        let env = own.iter().chain(of_tokens).chain(&self.addresses).chain(&self.common);
         let text: String =
             env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
         // Replace the file, so that its mode is the one below even if another user created the old file.

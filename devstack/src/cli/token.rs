@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use devstack::token::{Claims, Signer, tampered, unsigned};
+use devstack::token::{Claims, Signer, first_audience, tampered, unsigned};
 
 pub(crate) const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
@@ -26,7 +26,7 @@ pub(crate) struct Token {
     /// Its claim `iss`.
     #[arg(long, env = "JWT_ISSUER")]
     issuer: Option<String>,
-    /// Its claim `aud`.
+    /// Its claim `aud`; the first of several, separated by commas.
     #[arg(long, env = "JWT_AUDIENCE")]
     audience: Option<String>,
     /// How long it is good.
@@ -44,10 +44,13 @@ pub(crate) struct Token {
     /// Its signature does not fit.
     #[arg(long, conflicts_with = "unsigned")]
     tampered: bool,
-    /// The secret of HS256.
+    /// The secret that it is signed with.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// Another algorithm than HS256: with a key.
+    /// HS256, HS384 or HS512: with the secret.
+    #[arg(long, env = "JWT_SECRET_ALGORITHM", default_value = "HS256")]
+    secret_algorithm: String,
+    /// Another algorithm: with a key.
     #[arg(long, requires = "key", value_parser = ALGORITHMS)]
     algorithm: Option<String>,
     /// Its private key (PKCS #8 in PEM), see `devstack keys`.
@@ -63,7 +66,7 @@ impl Token {
         let roles: Vec<&str> = self.role.iter().map(String::as_str).collect();
         let devices: Vec<&str> = self.device.iter().map(String::as_str).collect();
         let mut claims = Claims::new(&self.subject, &roles, &devices, self.lifetime)?;
-        (claims.iss, claims.aud) = (self.issuer.as_deref(), self.audience.as_deref());
+        (claims.iss, claims.aud) = (self.issuer.as_deref(), self.audience.as_deref().map(first_audience));
         claims.nbf = self.not_before.map(|after| claims.iat.saturating_add(after.as_secs()));
         if self.expired {
             (claims.iat, claims.exp) = (claims.iat.saturating_sub(2 * HOUR), claims.iat.saturating_sub(HOUR));
@@ -80,7 +83,7 @@ impl Token {
     fn signer(&self) -> anyhow::Result<Signer> {
         let signer = match (&self.algorithm, &self.key, &self.secret) {
             (Some(algorithm), Some(key), _) => Signer::file(algorithm, key, None)?,
-            (_, _, Some(secret)) => Signer::secret(secret),
+            (_, _, Some(secret)) => Signer::hmac(&self.secret_algorithm, secret)?,
             // Nothing is signed, so any signer will do.
             _ if self.unsigned => Signer::secret(""),
             _ => anyhow::bail!("--secret, or JWT_SECRET, or --algorithm and --key"),

@@ -27,8 +27,9 @@ impl Place {
         }
         let mut more = String::new();
         if let Some(secured) = secured {
-            listeners.push_str(&format!(",SECURED://127.0.0.1:{}", secured.port));
-            advertised.push_str(&format!(",SECURED://{}", secured.brokers()));
+            let (port, mutual) = (secured.port, secured.mutual_port);
+            listeners.push_str(&format!(",SECURED://127.0.0.1:{port},MUTUAL://127.0.0.1:{mutual}"));
+            advertised.push_str(&format!(",SECURED://{},MUTUAL://{}", secured.brokers(), secured.mutual_brokers()));
             more.push_str(&secured.properties());
         }
         format!(

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 fn the_command_prints_one() {
     let output = Command::new(env!("CARGO_BIN_EXE_devstack"))
         .args(["token", "--subject", "me", "--role", "user", "--lifetime", "1h"])
-        .envs([("JWT_SECRET", "shh"), ("JWT_ISSUER", "us"), ("JWT_AUDIENCE", "api")])
+        .envs([("JWT_SECRET", "shh"), ("JWT_SECRET_ALGORITHM", "hs512"), ("JWT_ISSUER", "us")])
+        .env("JWT_AUDIENCE", "api, web")
         .output()
         .unwrap();
     let token = String::from_utf8(output.stdout).unwrap();
-    let mut validation = Validation::new(Algorithm::HS256);
+    let mut validation = Validation::new(Algorithm::HS512);
     validation.set_audience(&["api"]);
     let found = decode::<Value>(token.trim(), &DecodingKey::from_secret(b"shh"), &validation).unwrap().claims;
     assert_eq!((&found["sub"], &found["iss"]), (&json!("me"), &json!("us")));
@@ -25,7 +26,7 @@ fn the_command_prints_one() {
 
 fn devstack(arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devstack"));
-    for name in ["JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"] {
+    for name in ["JWT_SECRET", "JWT_SECRET_ALGORITHM", "JWT_ISSUER", "JWT_AUDIENCE"] {
         command.env_remove(name);
     }
     command.args(arguments).output().unwrap()

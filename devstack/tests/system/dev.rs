@@ -21,12 +21,14 @@ const LO_UP: &str = "ip link set lo up 2>/dev/null || python3 -c 'import fcntl, 
      fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh22x\", b\"lo\", 1))' || exit; exec \"$@\"";
 /// Variables that a test must not inherit.
 const PORTS: [&str; 6] = ["API_PORT", "KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "API_OPS_PORT", "WORKER_OPS_PORT"];
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "JWT_SECRET",
+    "JWT_SECRET_ALGORITHM",
     "JWT_ALLOW_SHORT_SECRET",
     "JWT_DEVICE_BINDING",
     "JWT_ISSUER",
     "JWT_AUDIENCE",
+    "CORS_ORIGINS",
     "ACCESS_LOG",
     "LOG_FORMAT",
     "RUST_LOG",
@@ -208,7 +210,9 @@ fn a_server_that_dies_while_the_others_start_is_named_too() {
 fn settings_come_from_the_environment_and_addresses_do_not() {
     let env = [
         ("JWT_SECRET", "short and mine"),
+        ("JWT_SECRET_ALGORITHM", "HS384"),
         ("JWT_ISSUER", "us"),
+        ("JWT_AUDIENCE", "api,web"),
         ("LOG_FORMAT", "json"),
         ("RATE_LIMIT_READS_PER_SECOND", "7"),
         ("CACHE_KEY_PREFIX", "mine:"),
@@ -234,6 +238,16 @@ fn settings_come_from_the_environment_and_addresses_do_not() {
     let known = devstack::token::hs256("local-dev-secret", "s", &["user"], &[], Duration::from_secs(60)).unwrap();
     assert!(ask(&known).starts_with("HTTP/1.1 401 "), "the secret that everybody knows is not good here");
     assert_eq!(redis(&dev, &["EXISTS", "mine:resource:none"]), "1");
+    let preflight = |origin: &str| {
+        let mut curl = dev.beside("curl");
+        curl.args(["-sSi", "-X", "OPTIONS", &format!("{api}/events"), "-H", &format!("origin: {origin}")]);
+        let answer = curl.args(["-H", "access-control-request-method: POST"]).output().unwrap();
+        String::from_utf8(answer.stdout).unwrap()
+    };
+    let mine = preflight("http://localhost:5173");
+    assert!(mine.contains("access-control-allow-origin: http://localhost:5173\r\n"), "a page of this machine: {mine}");
+    let other = preflight("https://elsewhere.invalid");
+    assert!(!other.contains("access-control-allow-origin"), "and of no other: {other}");
     for log in ["api.log", "worker.log"] {
         assert!(fs::read_to_string(dev.folder.join(log)).unwrap().starts_with('{'), "{log}");
     }

@@ -58,6 +58,7 @@ fn kinds(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, labels)) = line.split_once('{') else { continue };
         let labels = labels.split_once('}').unwrap().0;
+        let name = name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
         for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
             if ["outcome", "reason", "kind"].contains(&label) {
                 all.entry(name.to_owned()).or_default().insert(value.trim_matches('"').to_owned());
@@ -255,6 +256,9 @@ fn names(text: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';
     let mut found = BTreeSet::new();
     for line in text.lines().filter(|line| !line.contains("summary:") && !line.contains("record:")) {
+        // Without the values of labels.
+        let values = line.split("=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let line = values.fold(line.to_owned(), |line, value| line.replace(&format!("\"{value}\""), ""));
         for name in line.split(|c: char| !word(c)).filter(|name| name.contains('_') && !name.contains(':')) {
             let name = name.trim_end_matches("_bucket").trim_end_matches("_count");
             let ours = name.ends_with("_seconds") || name.ends_with("_total") || name.ends_with("_records");

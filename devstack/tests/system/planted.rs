@@ -75,7 +75,7 @@ async fn ask_all(system: &System) {
             200,
         ),
         (request("GET", "/resource/d").header("traceparent", PLANTED).header("tracestate", PLANTED), 200),
-        (request("GET", "/resource/d").header("x", PLANTED.repeat(2000)), 431),
+        (request("GET", "/resource/d").header("x", PLANTED.repeat(3000)), 431),
         (
             post(json!({"x": PLANTED}).to_string())
                 .header("ce-specversion", "1.0")

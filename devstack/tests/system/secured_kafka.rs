@@ -1,12 +1,13 @@
-//! Kafka as in Confluent Cloud: TLS, a certificate for a host name, and a login.
+//! Kafka as in Confluent Cloud: TLS, a certificate for a host name, and a login with a password.
 
 use devstack::Secured;
 use devstack::logs::{PLANTED, told};
 
+use crate::kit::Running;
 use crate::prelude::*;
 
 /// The shared broker's secured listener.
-async fn secured() -> Secured {
+pub(crate) async fn secured() -> Secured {
     blocking(|| devstack::endpoints().kafka_secured.clone().unwrap()).await
 }
 
@@ -14,7 +15,22 @@ async fn start(name: &str) -> Arc<System> {
     System::start_on(name, Servers::default(), secured().await.env("PLAIN")).await
 }
 
-async fn rows(system: &System, expected: usize) {
+/// Both services work with the settings of this system: an event is applied, and dead letters and the operators'
+/// commands use the same connection settings. Returns the worker.
+pub(crate) async fn works(system: &System) -> Running {
+    let worker = system.worker();
+    system.until("the worker is ready", async || worker.status().await == "ready").await;
+    system.until("Kafka is up", async || kafka_is_up(&system.api).await).await;
+    assert_eq!(system.post("first", "1", &json!({"n": 1})).await.unwrap().status(), 202);
+    rows(system, 1).await;
+    system.put("no-event", "not an event", &[]).await;
+    system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
+    let (listed, said) = system.command(&["dlq", "list", "--json"], &[]).await;
+    assert!(listed && said.contains("undecodable"), "{said}");
+    worker
+}
+
+pub(crate) async fn rows(system: &System, expected: usize) {
     system.until("the event has its row", async || system.rows().await == expected).await;
 }
 
@@ -25,16 +41,7 @@ async fn kafka_is_up(api: &Api) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_services_work_over_it_with_every_mechanism() {
     let system = start("secured").await;
-    let worker = system.worker();
-    system.until("the worker is ready", async || worker.status().await == "ready").await;
-    system.until("Kafka is up", async || kafka_is_up(&system.api).await).await;
-    assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
-    rows(&system, 1).await;
-    // Dead letters and the operators' commands use the same connection settings.
-    system.put("no-event", "not an event", &[]).await;
-    system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
-    let (listed, said) = system.command(&["dlq", "list", "--json"], &[]).await;
-    assert!(listed && said.contains("undecodable"), "{said}");
+    let worker = works(&system).await;
     worker.end().await;
 
     for (number, of_api, of_worker) in [(2, "SCRAM-SHA-256", "SCRAM-SHA-512"), (3, "scram-sha-512", "scram-sha-256")] {
@@ -71,7 +78,7 @@ async fn a_wrong_login_and_a_wrong_certificate_are_refused_and_the_log_says_why(
 }
 
 /// Runs both services and `setup` with settings that Kafka refuses, at the highest log level.
-async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
+pub(crate) async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
     let talkative = [settings, &[("RUST_LOG", "trace")]].concat();
     let keys = format!("http://127.0.0.1:{}/jwks?key={PLANTED}", devstack::port::free());
     let api = system.another_api_with(&[&talkative[..], &[("JWT_JWKS_URL", &keys)]].concat());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use futures_util::future::BoxFuture;
 
+use crate::kafka::ids::percent_encoded;
 use crate::store::{Failure, Loaded, Store};
 
 /// A kind of cached resource.
@@ -49,7 +50,7 @@ impl Kind {
 }
 
 impl CacheKey {
-    /// The key of a resource. The identifier must not contain a brace, which would change the slot in a cluster.
+    /// The key of a resource.
     pub fn new(kind: &'static Kind, id: Arc<str>) -> Self {
         Self { kind, id }
     }
@@ -62,6 +63,16 @@ impl CacheKey {
     /// Its identifier, unique within its kind.
     pub fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// The key in Redis, with `CACHE_KEY_PREFIX`. The identifier is percent-encoded: a brace would choose the slot in a
+    /// cluster.
+    pub(super) fn in_redis(&self, prefix: &str) -> String {
+        let (kind, id) = self.parts();
+        let mut key = String::with_capacity(prefix.len() + kind.len() + id.len());
+        key.extend([prefix, kind]);
+        key.extend(percent_encoded(id));
+        key
     }
 
     fn parts(&self) -> (&'static str, &str) {
@@ -87,7 +98,7 @@ impl Hash for CacheKey {
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (prefix, id) = self.parts();
-        write!(f, "{prefix}{id}")
+        write!(f, "{prefix}{}", percent_encoded(id))
     }
 }
 
@@ -102,6 +113,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::devices::{DeviceId, RESOURCE};
 
     #[test]
     fn no_key_is_of_two_kinds() {
@@ -119,6 +131,19 @@ mod tests {
         ] {
             let refused = said(&wrong).unwrap_err();
             assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_plain_text_whatever_the_identifier_is() {
+        for (id, expected) in [
+            ("device-123", "p:resource:device-123"),
+            ("a.b_c:D", "p:resource:a.b_c:D"),
+            ("{a}/b c%", "p:resource:%7Ba%7D%2Fb%20c%25"),
+        ] {
+            let key = id.parse::<DeviceId>().unwrap().cache_key();
+            assert_eq!((key.in_redis("p:"), key.in_redis("")), (expected.to_owned(), key.to_string()));
+            assert_eq!((key.kind().prefix, &**key.id()), (RESOURCE.prefix, id));
         }
     }
 }

@@ -90,7 +90,7 @@ impl Cache {
     }
 
     /// The key that marks a resource as erased. It is in the same slot of a cluster as the resource's key, and never
-    /// another resource's key, because no identifier contains a brace.
+    /// another resource's key, because no resource's key contains a brace.
     pub(super) fn mark(&self, key: &CacheKey) -> String {
         format!("{{{}}}forgotten", self.redis_key(key))
     }

@@ -38,7 +38,7 @@ fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<Conne
     }
 }
 
-/// A key that never exists: no identifier contains a brace. It has the prefix of the first kind, so that a user with
+/// A key that never exists: no resource's key contains a brace. It has the prefix of the first kind, so that a user with
 /// the permission for that prefix may use it.
 pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
     let kind = kinds.first().map(|kind| kind.prefix).unwrap_or_default();

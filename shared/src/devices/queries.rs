@@ -7,14 +7,16 @@ mod erase;
 mod expire;
 mod history;
 mod indexes;
+mod list;
 mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
 pub use self::apply::apply;
 pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
-pub use self::history::{Cursor, PAGE_BYTES, Page, history};
+pub use self::history::{Cursor, PAGE_BYTES, Page, Span, history};
 pub use self::indexes::INDEXES;
+pub use self::list::{Listing, list};
 pub use self::read::{load, resource};
 
 use super::{DeviceDelivery, Event};

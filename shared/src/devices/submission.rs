@@ -30,15 +30,16 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     parse_value(body, json(body)?)
 }
 
-/// Parses one event that is a part of `body`, whose memory the payload shares.
+/// Parses one event that is a part of `body`, whose memory the payload shares. An optional member that is null counts as
+/// absent.
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
     let device_id = match device_id {
         Some(raw) => id("/device_id", raw, &mut faults),
         None => missing("/device_id", &mut faults),
     };
-    let event_id = event_id.and_then(|raw| id("/event_id", raw, &mut faults));
-    let occurred_at = occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
+    let event_id = event_id.filter(is_given).and_then(|raw| id("/event_id", raw, &mut faults));
+    let occurred_at = occurred_at.filter(is_given).and_then(|raw| instant("/occurred_at", raw, &mut faults));
     let payload = match payload {
         Some(raw) => Some(Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload")),
         None => missing("/payload", &mut faults),
@@ -60,8 +61,12 @@ pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErro
 }
 
 /// Parses a CloudEvent whose attributes are headers, here without `ce-`, and whose data is the body.
-pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
-    cloud_events::binary(headers, body).map(Submission::from)
+pub fn binary<'a>(
+    content_type: &str,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    body: &Bytes,
+) -> Result<Submission, BodyError> {
+    cloud_events::binary(content_type, headers, body).map(Submission::from)
 }
 
 impl From<Submitted<EventType, DeviceId>> for Submission {
@@ -69,6 +74,10 @@ impl From<Submitted<EventType, DeviceId>> for Submission {
         let Submitted { event_type, subject, id, time, data } = event;
         Self { device_id: subject, event_type, event_id: Some(id), occurred_at: time, payload: data }
     }
+}
+
+fn is_given(raw: &&RawValue) -> bool {
+    raw.get() != "null"
 }
 
 fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {
@@ -157,8 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_absent_may_be_null() {
+        let event = read(r#"{"device_id":"a","event_id":null,"occurred_at": null ,"payload":{"x":null}}"#).unwrap();
+        assert_eq!((event.event_id, event.occurred_at, event.payload.as_str()), (None, None, r#"{"x":null}"#));
+    }
+
+    #[test]
+    fn names_that_real_devices_have() {
+        for device in ["site-7/line 1", "user@host", "+49 30 123#4", "[a]{b}<c>", r#"a"b\c"#, "*?%20", "~"] {
+            let event = read(&serde_json::json!({"device_id": device, "payload": {}}).to_string()).unwrap();
+            assert_eq!(event.device_id.as_str(), device);
+        }
+    }
+
+    #[test]
     fn what_is_not_json() {
-        for body in ["", "{", "nonsense", r#"{"device_id":"a","payload":{}} x"#, "{'a':1}", "\u{feff}{}", "NaN"] {
+        for body in ["", "{", "nonsense", r#"{"device_id":"a","payload":{}} x"#, "{'a':1}", "\u{feff}", "NaN"] {
             assert!(matches!(read(body), Err(BodyError::NotJson(_))), "{body}");
         }
         assert!(matches!(parse(&Bytes::from_static(b"{\"a\":\"\xff\"}")), Err(BodyError::NotJson(_))));
@@ -171,18 +194,23 @@ mod tests {
             ("null", &[""]),
             ("{}", &["/device_id", "/payload"]),
             (r#"{"device_id":"","payload":{}}"#, &["/device_id"]),
-            (r#"{"device_id":"a b","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"a ","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"a/../b","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"K\u00fchlraum","payload":{}}"#, &["/device_id"]),
             (r#"{"device_id":7,"payload":{}}"#, &["/device_id"]),
             (r#"{"device_id":null,"payload":{}}"#, &["/device_id"]),
             (r#"{"device_id":"a","payload":[]}"#, &["/payload"]),
             (r#"{"device_id":"a","payload":null}"#, &["/payload"]),
             (r#"{"device_id":"a","payload":{},"event_id":""}"#, &["/event_id"]),
-            (r#"{"device_id":"a","payload":{},"event_id":null}"#, &["/event_id"]),
+            (r#"{"device_id":"a","payload":{},"event_id":null,"event_id":"e"}"#, &["/event_id"]),
+            (r#"{"device_id":"a","payload":{},"nothing":null}"#, &["/nothing"]),
             (r#"{"device_id":"a","payload":{},"occurred_at":"yesterday"}"#, &["/occurred_at"]),
+            (r#"{"device_id":"a","payload":{},"occurred_at":"2026-01-02_03:04:05Z"}"#, &["/occurred_at"]),
+            (r#"{"device_id":"a","payload":{},"occurred_at":"2026-01-02X03:04:05Z"}"#, &["/occurred_at"]),
             (r#"{"device_id":"a","payload":{},"occurred_at":"9999-12-31T23:59:59-01:00"}"#, &["/occurred_at"]),
             (r#"{"device_id":"a","payload":{},"occured_at":"x","a/b":1}"#, &["/occured_at", "/a~1b"]),
             (r#"{"device_id":"a","device_id":"b","payload":{}}"#, &["/device_id"]),
-            (r#"{"device_id":"!","payload":{"x":"\u0000"},"z":1}"#, &["/z", "/device_id", "/payload/x"]),
+            (r#"{"device_id":"","payload":{"x":"\u0000"},"z":1}"#, &["/z", "/device_id", "/payload/x"]),
             (r#"{"device_id":"\ud800","payload":{}}"#, &["/device_id"]),
         ];
         for (body, pointers) in cases {

@@ -14,6 +14,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::task::spawn_blocking;
 
 use super::client_log::{LogContext, log};
+use super::{client_properties, client_security};
 use crate::kafka::KafkaConfig;
 use crate::runtime::lifecycle::no_result;
 
@@ -41,29 +42,19 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true");
-    if protocol.starts_with("SASL") {
-        let (Some(username), Some(password)) = (&config.kafka_sasl_username, &config.kafka_sasl_password) else {
-            anyhow::bail!("KAFKA_SECURITY_PROTOCOL={protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD");
-        };
-        client
-            .set("sasl.mechanisms", config.kafka_sasl_mechanism.as_deref().unwrap_or("PLAIN").to_ascii_uppercase())
-            .set("sasl.username", username)
-            .set("sasl.password", password.expose());
-    } else if config.kafka_sasl_username.is_some() || config.kafka_sasl_password.is_some() {
-        anyhow::bail!("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD need KAFKA_SECURITY_PROTOCOL=SASL_SSL");
-    } else if config.kafka_sasl_mechanism.is_some() {
-        anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it there is no login");
+    if let Some(list) = &config.kafka_properties {
+        client.extend(client_properties::parse(list.expose()).context("KAFKA_PROPERTIES")?);
     }
-    if protocol.ends_with("SSL") {
-        // Both are the defaults, set explicitly to show them.
-        client.set("enable.ssl.certificate.verification", "true").set("ssl.endpoint.identification.algorithm", "https");
-        if let Some(location) = &config.kafka_ssl_ca_location {
-            client.set("ssl.ca.location", location);
-        }
-    } else if config.kafka_ssl_ca_location.is_some() {
-        anyhow::bail!("KAFKA_SSL_CA_LOCATION needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL: {protocol} has no TLS");
-    }
+    client_security::set_login(&mut client, config, &protocol)?;
+    client_security::set_tls(&mut client, &config.tls, &protocol)?;
     Ok(client)
+}
+
+/// Sets a property, unless `KAFKA_PROPERTIES` has set it.
+pub fn set_default(client: &mut ClientConfig, name: &str, value: &str) {
+    if client.get(name).is_none() {
+        client.set(name, value);
+    }
 }
 
 /// Fails if the linked librdkafka is not the version that this was compiled with: `client_headers` depends on the
@@ -111,6 +102,9 @@ pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     spawn_blocking(move || reach_now(&client)).await.map_err(no_result)?
 }
 
+/// More events than a client has by then: the first error is among them.
+const MAX_EVENTS: usize = 1_000;
+
 fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaint> =
         client.create_with_context(Complaint::default()).context("cannot create a Kafka client")?;
@@ -122,8 +116,13 @@ fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
         }
         Err(error) => error,
     };
-    // Nothing else polls this client, so its error callbacks run here.
-    while consumer.poll(Duration::ZERO).is_some() {}
+    // Nothing else polls this client, so its callbacks run here. A poll may end after each line of its log.
+    for _ in 0..MAX_EVENTS {
+        if consumer.context().0.get().is_some() {
+            break;
+        }
+        drop(consumer.poll(Duration::ZERO));
+    }
     let why = consumer.context().0.get().cloned().unwrap_or_else(|| error.to_string());
     anyhow::bail!("Kafka cannot be reached: {why}")
 }
@@ -186,56 +185,33 @@ mod tests {
     }
 
     #[test]
-    fn half_a_login_is_one_clear_line() {
-        let line = |more: &[&str]| with(more).unwrap_err().to_string();
-        assert_eq!(
-            line(&["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-username=u"]),
-            "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
-        );
-        assert!(line(&["--kafka-sasl-username=u"]).contains("need KAFKA_SECURITY_PROTOCOL=SASL_SSL"));
-    }
-
-    #[test]
-    fn what_the_protocol_leaves_unused_is_refused_by_name() {
-        let login = ["--kafka-sasl-username=u", "--kafka-sasl-password=p", "--kafka-sasl-mechanism=PLAIN"];
-        for (protocol, has_login, has_tls) in [
-            ("PLAINTEXT", false, false),
-            ("SSL", false, true),
-            ("SASL_PLAINTEXT", true, false),
-            ("SASL_SSL", true, true),
-        ] {
-            let protocol = format!("--kafka-security-protocol={protocol}");
-            let needed = if has_login { &login[..2] } else { &[] };
-            let of = |more: &[&str]| with(&[&[protocol.as_str()], needed, more].concat());
-            of(&[]).unwrap();
-            let told = of(&["--kafka-ssl-ca-location=/ca"]);
-            assert_eq!(told.is_ok(), has_tls, "{protocol}");
-            assert!(told.is_ok() || told.unwrap_err().to_string().contains("KAFKA_SSL_CA_LOCATION"));
-            if has_login {
-                of(&login[2..]).unwrap();
-                continue;
-            }
-            for one in login {
-                let name = one.split('=').next().unwrap().trim_start_matches("--").to_uppercase().replace('-', "_");
-                let said = of(&[one]).unwrap_err().to_string();
-                assert!(said.contains(&name), "{said}");
-            }
-        }
-    }
-
-    #[test]
     fn no_client_makes_a_topic() {
         assert_eq!(with(&[]).unwrap().get("allow.auto.create.topics"), Some("false"));
     }
 
     #[test]
-    fn every_mechanism_is_built_in() {
-        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-            let mechanism = format!("--kafka-sasl-mechanism={mechanism}");
-            let login = ["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-username=u", "--kafka-sasl-password=p"];
-            let mut client = with(&[&login[..], &[mechanism.as_str()]].concat()).unwrap();
-            client.set("log_level", "0");
-            client.create::<BaseConsumer>().unwrap();
+    fn further_properties_come_from_the_environment_and_undo_no_promise() {
+        let client = with(&["--kafka-properties=reconnect.backoff.max.ms=5000, client.rack=use1-az1"]).unwrap();
+        assert_eq!(client.get("client.rack"), Some("use1-az1"));
+        assert_eq!(client.get("reconnect.backoff.max.ms"), Some("5000"), "ours is only a default");
+        let line = |list: &str| format!("{:#}", with(&[&format!("--kafka-properties={list}")]).unwrap_err());
+        assert_eq!(line("client.rak=a"), r#"KAFKA_PROPERTIES: No such configuration property: "client.rak""#);
+        assert!(line("acks=0").starts_with("KAFKA_PROPERTIES: acks cannot be set here: "));
+        assert!(line("sasl.password=planted").ends_with("it has a setting of its own, KAFKA_SASL_PASSWORD"));
+        // A name may stand in front of a secret that has no place here.
+        for secret in ["planted", "no.such.name=planted", "ssl.keystore.password=ok,planted"] {
+            assert!(!line(secret).contains("planted"), "{secret}");
         }
+        let args = ["test", "--kafka-brokers=b:1", "--kafka-properties=ssl.keystore.password=planted"];
+        let settings = Settings::try_parse_from(args).unwrap();
+        assert!(!format!("{settings:?}").contains("planted"));
+    }
+
+    #[test]
+    fn a_default_gives_way() {
+        let mut client = with(&["--kafka-properties=compression.type=zstd"]).unwrap();
+        set_default(&mut client, "compression.type", "lz4");
+        set_default(&mut client, "client.id", "us");
+        assert_eq!((client.get("compression.type"), client.get("client.id")), (Some("zstd"), Some("us")));
     }
 }

@@ -68,11 +68,18 @@ pub fn log(level: RDKafkaLogLevel, what: &str, detail: &str) {
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => warn(what, detail),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(what, detail, "Kafka client");
+        | RDKafkaLogLevel::Warning
+            if !is_for_others(detail) =>
+        {
+            warn(what, detail);
         }
+        _ => tracing::debug!(what, detail, "Kafka client"),
     }
+}
+
+/// Whether a client warns of a property that does not concern it. `KAFKA_PROPERTIES` is for producers and consumers.
+fn is_for_others(detail: &str) -> bool {
+    detail.contains(" property and will be ignored by this ")
 }
 
 /// Logs an error of a client; its kind is the code.

@@ -2,13 +2,13 @@
 //! attributes in headers (binary mode).
 //!
 //! `id` is the event's id, `time` when it occurred, `data` the payload. The domain that accepts the event has a Rust
-//! type for its `type` and one for its `subject`. `source` is required but not stored. Extensions must be well-formed
-//! and are ignored.
+//! type for its `type` and one for its `subject`. `source` is required but not stored. Extensions are ignored, and
+//! their values are not checked.
 
 mod binary;
 mod structured;
 
-pub use binary::binary;
+pub use binary::{binary, header_text};
 pub use structured::structured;
 
 use std::fmt::Display;
@@ -56,7 +56,7 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
             "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),
             "source" if !is_uri_reference(text) => Err("must be a URI-reference of RFC 3986, and not empty".into()),
             "dataschema" if !is_uri(text) => Err("must be a URI of RFC 3986".into()),
-            "datacontenttype" if !is_json(text) => Err("must be application/json".into()),
+            "datacontenttype" if !is_json(text) => Err("must be a media type of JSON, such as application/json".into()),
             "type" => parse(text, &mut self.event_type),
             "subject" => parse(text, &mut self.subject),
             "id" => parse(text, &mut self.id),
@@ -98,11 +98,15 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Whether a media type is JSON.
-fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let subtype = essence.split_once('/').map(|(_, subtype)| subtype).unwrap_or_default();
-    subtype == "json" || subtype.ends_with("+json")
+/// Whether a media type is JSON: its subtype is `json`, or has the suffix `+json`.
+pub fn is_json(media_type: &str) -> bool {
+    let subtype = essence(media_type).split_once('/').map(|(_, subtype)| subtype).unwrap_or_default();
+    subtype.rsplit('+').next().is_some_and(|last| last.eq_ignore_ascii_case("json"))
+}
+
+/// A media type without its parameters.
+pub fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
 }
 
 /// An absolute or relative reference (RFC 3986, section 4.1) that is not empty.
@@ -167,10 +171,12 @@ mod tests {
 
     #[test]
     fn media_types_of_json() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "text/json", "application/senml+json"] {
+        for good in
+            ["application/json", "Application/JSON; charset=utf-8", "text/json", "application/senml+JSON", "a/b+c+json"]
+        {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "json", "text/plain", "application/jsonp", "application/octet-stream"] {
+        for bad in ["", "json", "text/plain", "application/jsonp", "a/json+xml", "application/octet-stream"] {
             assert!(!is_json(bad), "{bad}");
         }
     }

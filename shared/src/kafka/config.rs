@@ -1,6 +1,7 @@
 //! The settings of the connection to Kafka.
 
 use clap::builder::PossibleValuesParser;
+use clap::value_parser;
 
 use crate::runtime::config::{Secret, text, trimmed};
 
@@ -15,17 +16,70 @@ pub struct KafkaConfig {
           value_parser = trimmed(PossibleValuesParser::new(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])))]
     pub kafka_security_protocol: String,
     /// The login mechanism, if the protocol has SASL; `PLAIN` if this is not set.
-    #[arg(long, env, value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
+    #[arg(long, env, value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])))]
     pub kafka_sasl_mechanism: Option<String>,
-    /// The SASL user; for Confluent Cloud, the API key.
+    /// The SASL user for `PLAIN` and `SCRAM`; for Confluent Cloud, the API key.
     #[arg(long, env, value_parser = text())]
     pub kafka_sasl_username: Option<String>,
     /// The SASL password; for Confluent Cloud, the API secret.
     #[arg(long, env, hide_env_values = true)]
     pub kafka_sasl_password: Option<Secret>,
+    /// The login with `OAUTHBEARER`.
+    #[command(flatten)]
+    pub oauth_bearer: OAuthBearerConfig,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: KafkaTlsConfig,
+    /// Further properties of librdkafka, `name=value`, separated by commas; a comma in a value is written `\,`.
+    #[arg(long, env, value_parser = trimmed(value_parser!(Secret)), hide_env_values = true)]
+    pub kafka_properties: Option<Secret>,
+}
+
+/// The login with `OAUTHBEARER`: an access token of an OAuth 2.0 token endpoint, by client credentials.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OAuthBearerConfig {
+    /// For `OAUTHBEARER`: the issuer's token endpoint; https, or http on this machine.
+    #[arg(long, env, value_parser = text(), hide_env_values = true)]
+    pub kafka_sasl_oauthbearer_token_endpoint_url: Option<String>,
+    /// For `OAUTHBEARER`: the client id.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_sasl_oauthbearer_client_id: Option<String>,
+    /// For `OAUTHBEARER`: the client secret.
+    #[arg(long, env, hide_env_values = true)]
+    pub kafka_sasl_oauthbearer_client_secret: Option<Secret>,
+    /// For `OAUTHBEARER`: the scope to ask for, if the issuer needs one.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_sasl_oauthbearer_scope: Option<String>,
+    /// For `OAUTHBEARER`: SASL extensions, `key=value`, separated by commas; for Confluent Cloud
+    /// `logicalCluster=lkc-…,identityPoolId=pool-…`.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_sasl_oauthbearer_extensions: Option<String>,
+}
+
+/// Whom to trust, and the client's certificate (mutual TLS).
+#[derive(Debug, Clone, clap::Args)]
+pub struct KafkaTlsConfig {
     /// A file with the certificate authorities to trust, instead of the system's.
     #[arg(long, env, value_parser = text())]
     pub kafka_ssl_ca_location: Option<String>,
+    /// The certificate authorities themselves, as PEM, instead of a file.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_ssl_ca_pem: Option<String>,
+    /// A file with the client's certificate and its intermediates, as PEM.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_ssl_certificate_location: Option<String>,
+    /// The client's certificate itself, and its intermediates, as PEM.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_ssl_certificate_pem: Option<String>,
+    /// A file with the private key of the client's certificate, as PEM.
+    #[arg(long, env, value_parser = text())]
+    pub kafka_ssl_key_location: Option<String>,
+    /// The private key itself, as PEM.
+    #[arg(long, env, value_parser = trimmed(value_parser!(Secret)), hide_env_values = true)]
+    pub kafka_ssl_key_pem: Option<Secret>,
+    /// The password of the private key, if it is encrypted.
+    #[arg(long, env, hide_env_values = true)]
+    pub kafka_ssl_key_password: Option<Secret>,
 }
 
 /// Checks the broker list for librdkafka; each entry needs a port. librdkafka ignores an entry that it cannot parse and

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub use self::faults::Fault;
-pub(crate) use self::faults::{Faults, Pointer, at};
+pub use self::faults::{Fault, Faults, Pointer, at};
 pub use self::payload::{MAX_BYTES as MAX_PAYLOAD_BYTES, Payload};
 
 /// Why a body is not an event.
@@ -26,15 +25,20 @@ pub enum BodyError {
     NotAnEvent(Vec<Fault>),
 }
 
-/// Parses a text as one JSON value.
+/// Parses a text as one JSON value; a byte order mark before it is ignored (RFC 8259, section 8.1).
 pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
-    let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
+    let text = std::str::from_utf8(without_bom(text)).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
     serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
+}
+
+/// A text without the byte order mark of UTF-8 that some editors and libraries put before it.
+pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// Calls `take` for each member of a JSON object, in order, with its unparsed value. For a name with a lone surrogate,
 /// which is well-formed JSON, it passes the fault instead. Another kind of JSON is [`BodyError::NotAnEvent`].
-pub(crate) fn each_member<'a>(
+pub fn each_member<'a>(
     object: &'a RawValue,
     take: impl FnMut(Result<Cow<'a, str>, &'static str>, &'a RawValue),
 ) -> Result<(), BodyError> {
@@ -64,7 +68,7 @@ pub(crate) fn each_member<'a>(
 }
 
 /// The text of a JSON string, or its fault. A well-formed string that cannot be decoded has a lone surrogate.
-pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
+pub fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     serde_json::from_str(raw.get())
         .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
 }

@@ -162,12 +162,14 @@ pub(crate) async fn fence_many(kit: &Kit, servers: &[MultiplexedConnection], own
 async fn a_dead_cache_costs_little() {
     let kit = Kit::new("dead").await;
     let cache = kit.cache_at(&format!("redis://{}", devstack::kit::nobody()));
-    let started = std::time::Instant::now();
+    let mut waited = 0;
     for _ in 0..1_000 {
+        let started = std::time::Instant::now();
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
+        waited += usize::from(started.elapsed() > Duration::from_secs(1));
     }
-    // Three times the timeout of two seconds, then the breaker answers.
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    // Three have the timeout of two seconds, then the breaker answers; now and then one tries again.
+    assert!(waited < 50, "{waited} of 1,000 reads waited");
 }
 
 /// An answer has the timeout of a single read, and uses the connection that all reads share. So an answer for several

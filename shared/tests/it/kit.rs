@@ -73,7 +73,7 @@ impl Kit {
     }
 
     pub(crate) fn key(&self, id: &str) -> String {
-        format!("{}resource:{id}", self.scope.cache_prefix)
+        format!("{}{}", self.scope.cache_prefix, key(id))
     }
 
     /// Sets the value of a device's key.

@@ -11,6 +11,7 @@ mod erase;
 mod expire;
 mod fences;
 mod kit;
+mod list;
 mod migrations;
 mod pooler;
 mod prelude;

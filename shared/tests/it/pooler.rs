@@ -49,7 +49,8 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
             assert_eq!(applied.fences.len(), 1, "{device}");
             assert!(queries::resource(&store, &id(&device)).await.unwrap().is_some());
             assert_eq!(queries::load(&store, &[device.as_str().into(), "nobody".into()]).await.unwrap().len(), 1);
-            assert!(!queries::history(&store, &id(&device), 10, None).await.unwrap().items.is_empty());
+            assert!(!queries::history(&store, &id(&device), 10, &Default::default()).await.unwrap().items.is_empty());
+            assert_eq!(queries::list(&store, &device, "", 1).await.unwrap().items.len(), 1);
             let asked = [(device.clone(), round.to_string()), (device.clone(), "no\0".to_owned())];
             assert_eq!(queries::JOURNAL.outcomes(&store, &asked).await.unwrap().len(), 1);
             assert!(!store.is_paused("g", "t", 0).await.unwrap());

@@ -29,7 +29,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     refused(late, Class::OutageMet, "42501", "DROP TRIGGER late ON events").await;
     let gone = "ALTER TABLE resources RENAME TO elsewhere";
     refused(gone, Class::OutageMet, "42P01", "ALTER TABLE elsewhere RENAME TO resources").await;
-    let check = "ALTER TABLE resources ADD CONSTRAINT known CHECK (id NOT LIKE '?%')";
+    let check = "ALTER TABLE resources ADD CONSTRAINT known CHECK (id NOT LIKE ' %')";
     refused(check, Class::Failed, "23514", "ALTER TABLE resources DROP CONSTRAINT known").await;
 
     let rows = kit.number("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)").await;

@@ -86,6 +86,24 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
     assert_eq!(counts(&kit.cache).await, (3, 3));
 }
 
+/// Names with braces: unencoded, `{a}` would choose the slot of `a`, and part the key from its mark.
+#[tokio::test]
+async fn a_device_with_any_name_has_its_own_slot_and_its_mark_beside_it() {
+    let cluster = cluster().await;
+    let kit = kit("cluster_names", cluster).await;
+    for name in ["{a}/1", "}{", "{", "line 1{", "a/b#%*"] {
+        let device = id(name);
+        let owner = owner(cluster, &kit.key(name)).await;
+        lease_fill_and_release(&kit, &device, node(cluster, owner).await).await;
+        kit.cache.erase(&device.cache_key()).await.unwrap();
+    }
+    for name in ["x{a}/1", "x}{"] {
+        let owner = owner(cluster, &kit.key(name)).await;
+        old_body_stays_away(&kit, &id(name), node(cluster, owner).await).await;
+    }
+    assert!(kit.key("{a}/1").ends_with("resource:%7Ba%7D%2F1"), "{}", kit.key("{a}/1"));
+}
+
 #[tokio::test]
 async fn many_resources_in_many_slots_are_fenced_at_once() {
     let cluster = cluster().await;

@@ -53,7 +53,7 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     let kit = Kit::new("defaults").await;
     kit.apply([&event("a", "1", r#"{"x":0.1,"ü":"é"}"#, at(0, 1))]).await;
     let plain = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
-    let history = queries::history(&kit.store, &id("a"), 10, None).await.unwrap().items;
+    let history = queries::history(&kit.store, &id("a"), 10, &Default::default()).await.unwrap().items;
     set_odd(&kit);
     psql(&kit.scope.database_url, WATCH).unwrap();
     let direct = kit.reopened();
@@ -61,7 +61,7 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     for (n, store) in [(0, &direct), (1, &behind)] {
         store.check().await.unwrap();
         assert_eq!(queries::resource(store, &id("a")).await.unwrap().unwrap(), plain, "equal versions are equal bytes");
-        assert_eq!(queries::history(store, &id("a"), 10, None).await.unwrap().items, history);
+        assert_eq!(queries::history(store, &id("a"), 10, &Default::default()).await.unwrap().items, history);
         everything(store, &format!("d{n}"), at(0, 10)).await;
         let seen = psql(&kit.scope.database_url, "SELECT count(*) > 4 FROM seen").unwrap();
         assert_eq!(seen, "t");

@@ -95,14 +95,27 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     }
     write(&green, "a", 2).await.unwrap();
 
-    for what in ["a resource", "one that is not there", "several", "a history", "a history that is empty", "a check"] {
+    for what in [
+        "a resource",
+        "one that is not there",
+        "several",
+        "a history",
+        "a history that is empty",
+        "a list",
+        "a list that is empty",
+        "a check",
+    ] {
         eventually(what, async || queries::resource(&store, &id("a")).await.is_ok()).await;
         let read = async || match what {
             "a resource" => queries::resource(&store, &id("a")).await.map(drop),
             "one that is not there" => queries::resource(&store, &id("nobody")).await.map(drop),
             "several" => queries::load(&store, &["nobody".into(), "a".into()]).await.map(drop),
-            "a history" => queries::history(&store, &id("a"), 10, None).await.map(drop),
-            "a history that is empty" => queries::history(&store, &id("nobody"), 10, None).await.map(drop),
+            "a history" => queries::history(&store, &id("a"), 10, &Default::default()).await.map(drop),
+            "a history that is empty" => {
+                queries::history(&store, &id("nobody"), 10, &Default::default()).await.map(drop)
+            }
+            "a list" => queries::list(&store, "", "", 10).await.map(drop),
+            "a list that is empty" => queries::list(&store, "nobody", "", 10).await.map(drop),
             _ => store.check().await,
         };
         let old = old.url();

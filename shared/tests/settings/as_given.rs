@@ -13,7 +13,13 @@ use shared::runtime::config::{AccessLog, LogFormat, Secret};
 use shared::store::Pooler;
 
 /// Settings whose value may contain spaces at its ends: only a line feed at the end is removed.
-const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];
+const EXACT: [&str; 5] = [
+    "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
+    "KAFKA_SSL_KEY_PASSWORD",
+];
 
 /// Settings for which 0 is a valid value.
 const NOTHING_IS_GOOD: [&str; 5] =
@@ -30,6 +36,8 @@ fn good(variable: &str) -> &'static str {
         "KAFKA_SECURITY_PROTOCOL" => "SASL_SSL",
         "KAFKA_SASL_MECHANISM" => "SCRAM-SHA-256",
         "KAFKA_SASL_USERNAME"
+        | "KAFKA_SASL_OAUTHBEARER_CLIENT_ID"
+        | "KAFKA_SASL_OAUTHBEARER_SCOPE"
         | "KAFKA_GROUP"
         | "KAFKA_INPUT_TOPIC"
         | "KAFKA_DLQ_TOPIC"
@@ -39,11 +47,26 @@ fn good(variable: &str) -> &'static str {
         | "JWT_AUDIENCE"
         | "OTEL_SERVICE_NAME"
         | "EMF_NAMESPACE" => "a-name",
-        "KAFKA_SASL_PASSWORD" | "JWT_SECRET" => "a secret with blanks in it, long enough",
-        "KAFKA_SSL_CA_LOCATION" | "REDIS_TLS_CA" | "JWT_JWKS_FILE" => "/etc/a file",
+        exact if EXACT.contains(&exact) => "a secret with blanks in it, long enough",
+        "KAFKA_SSL_CA_LOCATION"
+        | "KAFKA_SSL_CERTIFICATE_LOCATION"
+        | "KAFKA_SSL_KEY_LOCATION"
+        | "REDIS_TLS_CA"
+        | "JWT_JWKS_FILE" => "/etc/a file",
+        "KAFKA_SSL_CA_PEM" | "KAFKA_SSL_CERTIFICATE_PEM" | "KAFKA_SSL_KEY_PEM" => {
+            "-----BEGIN -----\nAA==\n-----END -----"
+        }
+        "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL" => "https://h/token",
+        "KAFKA_SASL_OAUTHBEARER_EXTENSIONS" | "KAFKA_PROPERTIES" => "a=b,c=d",
         "DATABASE_URL" => "postgres://u:p@h/d",
         "REDIS_URL" => "redis://h",
         "JWT_JWKS_URL" => "https://h/jwks",
+        "JWT_SECRET_ALGORITHM" => "HS512",
+        "JWT_AUDIENCE_CLAIM" | "JWT_SUBJECT_CLAIM" | "JWT_ROLES_CLAIM" | "JWT_DEVICES_CLAIM" => "/a/b,c.d,e:f",
+        "JWT_ROLES_MAP" => "theirs=admin",
+        "JWT_REQUIRED_CLAIMS" => "token_use=access",
+        "CORS_ORIGINS" => "https://h:8443, localhost",
+        "WEBHOOK_ALLOWED_ORIGINS" => "eventgrid.azure.net",
         "REDIS_CLUSTER" | "JWT_ALLOW_SHORT_SECRET" | "JWT_JWKS_ALLOW_HTTP" => "true",
         "JWT_DEVICE_BINDING" => "claimed",
         "TOPIC_COMPRESSION" => "producer",
@@ -54,6 +77,7 @@ fn good(variable: &str) -> &'static str {
         "MAX_BYTES_IN_FLIGHT" | "MAX_BYTES_IN_HAND" => "20000000",
         "KAFKA_QUEUE_BYTES" => "2048",
         "MAX_CONNECTIONS"
+        | "BODY_MIN_RATE"
         | "DATABASE_MAX_CONNECTIONS"
         | "TOPIC_PARTITIONS"
         | "TOPIC_REPLICATION"
@@ -63,6 +87,7 @@ fn good(variable: &str) -> &'static str {
         | "RATE_LIMIT_READS_PER_SECOND"
         | "RATE_LIMIT_READ_BURST" => "7",
         "REQUEST_TIMEOUT"
+        | "BODY_TIMEOUT"
         | "WRITE_TIMEOUT"
         | "KEEP_ALIVE_TIMEOUT"
         | "DRAIN_DELAY"

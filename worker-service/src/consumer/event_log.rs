@@ -2,7 +2,7 @@
 //! always a line for each event that was not applied. Lines have identifiers, offsets and outcomes, never a payload.
 
 use shared::cache::FenceReport;
-use shared::kafka::ids::{EventId, is_identifier};
+use shared::kafka::ids::{EventId, is_subject};
 use shared::kafka::{DeadLetter, Envelope, Record, decode, header};
 use shared::runtime::config::AccessLog;
 use shared::store::{Class, Failure};
@@ -132,10 +132,10 @@ fn with_names<'r, T>(
     }
     let text = |bytes: &'r [u8]| std::str::from_utf8(bytes).ok();
     let header = |name: &str| record.header(name).and_then(text);
-    let key = record.key().and_then(text).filter(|key| is_identifier(key));
+    let key = record.key().and_then(text).filter(|key| is_subject(key));
     let event_id: Option<EventId> = header(header::ID).and_then(|text| text.parse().ok());
     log(EventLine {
-        key: key.or_else(|| header(header::SUBJECT).filter(|subject| is_identifier(subject))),
+        key: key.or_else(|| header(header::SUBJECT).filter(|subject| is_subject(subject))),
         event_id: event_id.as_ref(),
         request_id: header(header::REQUEST_ID).map(Text),
         group,
@@ -162,8 +162,9 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let binary = [("ce_id", "e"), ("ce_subject", "other"), ("ce_requestid", "r")];
         assert_eq!(names("d", "no json", &binary), [some("d"), some("e"), some("r")]);
-        assert_eq!(names("no id", "no json", &binary), [some("other"), some("e"), some("r")]);
-        assert_eq!(names("no id", "{}", &[("ce_id", "{secret}")]), [None, None, None]);
+        assert_eq!(names("line 1/d", "no json", &binary), [some("line 1/d"), some("e"), some("r")]);
+        assert_eq!(names("no\nid", "no json", &binary), [some("other"), some("e"), some("r")]);
+        assert_eq!(names("no\nid", "{}", &[("ce_id", "{secret}")]), [None, None, None]);
         let structured = r#"{"specversion":"1.0","type":"io.edge.device.reported.v1","id":"e","subject":"d","requestid":"r","data":{}}"#;
         let content_type = [("content-type", "application/cloudevents+json")];
         assert_eq!(names("d", structured, &content_type), [some("d"), some("e"), some("r")]);

@@ -67,8 +67,8 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// The event of a probe, with its type. It is about a resource that cannot exist, because no identifier contains a
-    /// `?`. It is prepared, applied and rolled back, to find out whether other events would succeed.
+    /// The event of a probe, with its type. It is about a resource that cannot exist, because no identifier begins with
+    /// a blank. It is prepared, applied and rolled back, to find out whether other events would succeed.
     fn probe_event(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
 }
 

@@ -355,7 +355,7 @@ fn show_held_full(group: &str, partition: i32, before: Option<&HeldFull>, now: O
             partition,
             records,
             bytes,
-            %key,
+            key = key.as_str(),
             key_records,
             key_bytes,
             "the limit of held events is reached: the partition takes no more records"

@@ -324,7 +324,8 @@ mod tests {
             registry.check().map_err(|error| error.to_string())
         };
         assert_eq!(said(|all| handler(all, "count", &["order.v1"], false)), Ok(()));
-        let cases: [(fn(&mut Registry), &str); 7] = [
+        type Change = fn(&mut Registry);
+        let cases: [(Change, &str); 7] = [
             (|all| handler(all, "Store", &["order.v1"], false), r#"two handlers or tasks have the name "Store""#),
             (|all| task(all, "relay"), r#"two handlers or tasks have the name "relay""#),
             (|all| task(all, "store"), r#"two handlers or tasks have the name "store""#),

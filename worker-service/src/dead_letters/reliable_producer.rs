@@ -89,10 +89,10 @@ pub(super) fn owned<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [
 
 fn settings(client: &ClientConfig) -> ClientConfig {
     let mut config = client.clone();
+    kafka::set_default(&mut config, "compression.type", "lz4");
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
         // One record in each batch: a broker accepts or refuses a batch as a whole, also because of its size.
         .set("batch.num.messages", "1")
         .set("linger.ms", "0")

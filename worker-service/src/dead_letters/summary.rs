@@ -8,7 +8,6 @@ use serde_json::json;
 use shared::kafka::{Reason, Record, as_text, decode, header};
 use shared::runtime::rfc3339;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::observe::panics;
 use crate::source::Source;
@@ -70,7 +69,7 @@ pub struct LetterSummary {
 impl LetterSummary {
     /// Reads a record of the dead-letter topic; `types` are its stream's. Missing fields stay empty.
     pub fn of(record: &Record, types: &[&'static str]) -> Self {
-        let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
+        let failed_at = text(record, "dlq.failed_at").and_then(|at| rfc3339::instant(&at).ok());
         let (own, unwritable) = own(record);
         // A structured CloudEvent has its id in the value, so that only decoding finds it.
         let event_id = text(&own, header::ID)
@@ -167,10 +166,15 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("-"),
-            Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) => f.write_str(text),
+            Some(text) if !text.is_empty() && text.chars().all(is_shown) => f.write_str(text),
             Some(text) => write!(f, "{text:?}"),
         }
     }
+}
+
+/// Whether a character needs no quotes. A quote or a backslash would look like a part of a quoted text.
+fn is_shown(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '"' | '\\')
 }
 
 /// The record with its original headers, and why it cannot be written with them, if so.
@@ -294,7 +298,14 @@ mod tests {
         // The last header of a name counts.
         let unreadable = letter_with(&[("dlq.reason", "unreadable")]);
         assert!(unreadable.obstacle().unwrap().starts_with("its record could not be read"));
-        assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
+        for (text, shown) in [
+            ("a\u{1b}[2J b", r#""a\u{1b}[2J b""#),
+            ("line 1/sensor@2", r#""line 1/sensor@2""#),
+            (r#"a""#, r#""a\"""#),
+            ("a/b#{c}", "a/b#{c}"),
+        ] {
+            assert_eq!(Shown(&Some(text.into())).to_string(), shown);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::prelude::*;
 
 /// Fills the cache as a reader does. Repeats that if the fence of the last event, which follows its row, came in
 /// between.
-async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
+pub(crate) async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
     let filled = async || {
         let Some(lease) = cache.lease(&device.cache_key()).await else { return false };
         let found = queries::resource(&kit.store, device).await.unwrap().unwrap();

@@ -12,6 +12,7 @@ mod closed_output;
 mod compacted;
 mod dead_letter_budget;
 mod dead_letters;
+mod device_names;
 mod dlq_list;
 mod effects;
 mod encoding;

@@ -3,7 +3,7 @@
 use devstack::token::Signer;
 use serde_json::{Value, json};
 
-use super::super::verify::tests::with;
+use super::super::verify::tests::{secrets, with};
 use super::*;
 
 fn jwk(algorithm: &str, kid: Option<&str>) -> Value {
@@ -16,11 +16,28 @@ fn set(keys: &[Value]) -> Result<KeySet, KeySetError> {
 }
 
 #[test]
-fn each_kind_is_bound_to_its_algorithm() {
-    let found = set(&[jwk("RS256", Some("r")), jwk("ES256", Some("e")), jwk("EdDSA", None)]).unwrap();
-    let algorithms: Vec<_> = found.keys.iter().map(|key| (key.kid.as_deref(), key.algorithm)).collect();
-    assert_eq!(algorithms, [(Some("r"), Algorithm::RS256), (Some("e"), Algorithm::ES256), (None, Algorithm::EdDSA)]);
-    assert!(found.passed_over.is_empty());
+fn each_kind_is_bound_to_the_algorithm_that_it_names_or_to_those_of_its_kind() {
+    for (algorithm, of_its_kind) in [
+        ("RS256", RSA),
+        ("RS384", RSA),
+        ("RS512", RSA),
+        ("PS256", RSA),
+        ("PS384", RSA),
+        ("PS512", RSA),
+        ("ES256", &[Algorithm::ES256]),
+        ("ES384", &[Algorithm::ES384]),
+        ("EdDSA", &[Algorithm::EdDSA]),
+    ] {
+        let named = jwk(algorithm, Some("k"));
+        let without = with(named.clone(), json!({"alg": null, "use": null}));
+        for (jwk, algorithms) in [(named, &[algorithm.parse().unwrap()][..]), (without, of_its_kind)] {
+            let found = set(&[jwk]).unwrap();
+            assert_eq!(found.keys[0].algorithms, algorithms, "{algorithm}");
+            assert!(found.passed_over.is_empty());
+        }
+    }
+    let ed = with(jwk("EdDSA", None), json!({"alg": "Ed25519"}));
+    assert_eq!(set(&[ed]).unwrap().keys[0].algorithms, [Algorithm::EdDSA]);
 }
 
 #[test]
@@ -38,7 +55,8 @@ fn what_cannot_be_used_is_passed_over() {
             "a secret",
         ),
         ("RSA for HMAC", with(rsa.clone(), json!({"alg": "HS256"})), "its `alg` is not supported for its kind"),
-        ("RSA for PSS", with(rsa.clone(), json!({"alg": "PS256"})), "its `alg` is not supported for its kind"),
+        ("RSA to encrypt", with(rsa.clone(), json!({"alg": "RSA-OAEP"})), "its `alg` is not supported for its kind"),
+        ("RSA for an EC key", with(rsa.clone(), json!({"alg": "ES256"})), "its `alg` is not supported for its kind"),
         ("an EC key for RSA", with(ec.clone(), json!({"alg": "RS256"})), "its `alg` is not supported for its kind"),
         ("alg none", with(ec.clone(), json!({"alg": "none"})), "its `alg` is not supported for its kind"),
         ("RSA of 1024 bits", with(rsa.clone(), json!({"n": n(128, "_")})), "not from 2048 to 8192 bits"),
@@ -47,7 +65,13 @@ fn what_cannot_be_used_is_passed_over() {
         ("RSA of 16384 bits", with(rsa.clone(), json!({"n": n(2048, "_")})), "not from 2048 to 8192 bits"),
         ("RSA without e", with(rsa.clone(), json!({"e": null})), "malformed"),
         ("RSA, not base64url", with(rsa, json!({"n": "+/=="})), "malformed"),
-        ("P-384", with(ec.clone(), json!({"crv": "P-384"})), "its `kty` or `crv` is not supported"),
+        ("another curve's point", with(ec.clone(), json!({"crv": "P-384"})), "malformed"),
+        ("P-521", with(ec.clone(), json!({"crv": "P-521"})), "its `kty` or `crv` is not supported"),
+        (
+            "another curve's algorithm",
+            with(ec.clone(), json!({"alg": "ES384"})),
+            "its `alg` is not supported for its kind",
+        ),
         ("secp256k1", with(ec.clone(), json!({"crv": "secp256k1"})), "its `kty` or `crv` is not supported"),
         ("no point of P-256", with(ec.clone(), json!({"y": ec["x"]})), "not a point of its curve"),
         (
@@ -86,7 +110,7 @@ fn what_is_no_jwks() {
 fn one_key_is_selected_or_none() {
     let (one, two) = (jwk("ES256", Some("one")), jwk("ES256", Some("two")));
     let ed = jwk("EdDSA", Some("one"));
-    let keys = |jwks: &[Value]| Keys::new(None, Published::Known(set(jwks).unwrap().keys));
+    let keys = |jwks: &[Value]| Keys::new(Secrets::default(), Published::Known(set(jwks).unwrap().keys));
     let all = keys(&[one.clone(), two.clone(), ed]);
     let select = |keys: &Keys, algorithm, kid| keys.select(algorithm, kid).map(drop);
     assert_eq!(select(&all, Algorithm::ES256, Some("one")), Ok(()));
@@ -96,18 +120,27 @@ fn one_key_is_selected_or_none() {
     assert_eq!(select(&all, Algorithm::ES256, Some("three")), Err(Rejected::UnknownKey));
     assert_eq!(select(&all, Algorithm::RS256, Some("one")), Err(Rejected::UnknownKey));
     assert_eq!(select(&all, Algorithm::HS256, Some("one")), Err(Rejected::Algorithm), "no secret, no HS256");
-    assert_eq!(select(&all, Algorithm::ES384, Some("one")), Err(Rejected::Algorithm));
-    assert_eq!(select(&all, Algorithm::PS256, Some("one")), Err(Rejected::Algorithm));
+    assert_eq!(select(&all, Algorithm::ES384, Some("one")), Err(Rejected::UnknownKey));
+    assert_eq!(select(&all, Algorithm::PS256, Some("one")), Err(Rejected::UnknownKey));
 
     let twice = keys(&[one.clone(), one.clone()]);
     assert_eq!(select(&twice, Algorithm::ES256, Some("one")), Ok(()), "the same key twice is one");
+    let more = keys(&[one.clone(), with(one.clone(), json!({"alg": null})), with(one.clone(), json!({"kid": "1"}))]);
+    assert_eq!(select(&more, Algorithm::ES256, Some("one")), Ok(()), "with and without `alg`");
+    assert_eq!(select(&more, Algorithm::ES256, None), Ok(()), "under two names");
     let clash = keys(&[one, with(two, json!({"kid": "one"}))]);
     assert_eq!(select(&clash, Algorithm::ES256, Some("one")), Err(Rejected::AmbiguousKey));
 
-    let secret = Keys::new(Some("s"), Published::Never);
+    let rsa = with(jwk("RS256", Some("r")), json!({"alg": null}));
+    let rsa = [keys(std::slice::from_ref(&rsa)), keys(&[with(rsa, json!({"alg": "PS256"}))])];
+    assert_eq!(rsa.each_ref().map(|keys| select(keys, Algorithm::PS256, Some("r"))), [Ok(()), Ok(())]);
+    let refused = [Ok(()), Err(Rejected::UnknownKey)];
+    assert_eq!(rsa.each_ref().map(|keys| select(keys, Algorithm::RS256, Some("r"))), refused, "its own only");
+
+    let secret = Keys::new(secrets(&["s"]), Published::Never);
     assert_eq!(select(&secret, Algorithm::HS256, Some("whatever")), Ok(()));
     assert_eq!(select(&secret, Algorithm::ES256, None), Err(Rejected::Algorithm));
-    let not_yet = Keys::new(Some("s"), Published::NotYet);
+    let not_yet = Keys::new(secrets(&["s"]), Published::NotYet);
     assert_eq!(select(&not_yet, Algorithm::HS256, None), Ok(()), "does not depend on the JWKS");
     assert_eq!(select(&not_yet, Algorithm::ES256, None), Err(Rejected::NoKeys));
 }
@@ -116,7 +149,7 @@ fn one_key_is_selected_or_none() {
 fn a_generation_is_a_set_of_keys() {
     let text = json!({"keys": [jwk("RS256", Some("r")), jwk("ES256", Some("e"))]}).to_string();
     let read = || parse(text.as_bytes()).unwrap().keys;
-    let first = Keys::new(None, Published::NotYet).replaced(read()).unwrap();
+    let first = Keys::new(Secrets::default(), Published::NotYet).replaced(read()).unwrap();
     assert!(first.replaced(read()).is_none(), "nothing new");
     let fewer = read().into_iter().take(1).collect();
     assert_eq!(first.replaced(fewer).unwrap().generation, first.generation + 1);

@@ -11,6 +11,10 @@ pub(super) fn events() -> Value {
             "summary": "Required members only",
             "value": {"device_id": "device-123", "payload": {"status": "online", "temp_c": 37.2}}
         },
+        "named": {
+            "summary": "A device whose name has other characters: it is read at /resource/site-7%2Fline%201",
+            "value": {"device_id": "site-7/line 1", "payload": {"temp_c": 21.5}}
+        },
         "whole": {
             "summary": "With an id and a time: it may be sent again",
             "value": {
@@ -81,5 +85,28 @@ pub(super) fn history() -> Value {
             "payload": {"status": "online", "temp_c": 37.2}
         }],
         "next": "1767323045678901.reading-0001"
+    })
+}
+
+pub(super) fn states() -> Value {
+    let resource = resource();
+    json!({
+        "items": [
+            {"id": "device-123", "status": 200, "etag": "\"7-2026-01-02T03:04:05.690123Z\"", "resource": resource},
+            {"id": "device-456", "status": 404, "code": "resource_not_found"}
+        ],
+        "next": null
+    })
+}
+
+pub(super) fn listing() -> Value {
+    json!({
+        "items": [{
+            "id": "device-123",
+            "version": 7,
+            "accepted_at": "2026-01-02T03:04:05.678901Z",
+            "updated_at": "2026-01-02T03:04:05.690123Z"
+        }],
+        "next": "device-123"
     })
 }

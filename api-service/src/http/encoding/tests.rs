@@ -8,6 +8,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::*;
+use crate::http::body::BodyLimits;
 use crate::http::in_flight::InFlight;
 
 const LIMIT: usize = 64 * 1024;
@@ -16,6 +17,10 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
+}
+
+fn patient() -> BodyLimits {
+    BodyLimits::of(Duration::from_secs(60), Duration::from_secs(60), 1)
 }
 
 fn zstd(text: &[u8]) -> Vec<u8> {
@@ -28,11 +33,11 @@ async fn unpacked(encoding: &'static str, body: &[u8], piece: usize) -> Result<V
     let pieces: Vec<_> =
         body.chunks(piece).map(|piece| Ok::<_, io::Error>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let mut body = Body::new(StreamBody::new(futures_util::stream::iter(pieces)));
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let limits = patient();
     let all = 2 * LIMIT + (16 << 20);
     let in_flight = InFlight::new(all);
     let mut room = in_flight.room(&headers, LIMIT).unwrap();
-    let unpacked = read(&headers, &mut body, LIMIT, deadline, &mut room).await;
+    let unpacked = read(&headers, &mut body, LIMIT, &limits.begin(), &mut room).await;
     let taken = all - in_flight.left();
     let unpacked = unpacked.map(|bytes| bytes.to_vec()).map_err(|problem| problem.code);
     if let Ok(bytes) = &unpacked {
@@ -85,7 +90,8 @@ async fn what_finds_no_room_while_it_unpacks_is_let_go() {
         let beside = encoding.room(0) + LIMIT / 2;
         let in_flight = InFlight::new(beside);
         let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();
-        let refused = unpack(encoding, &mut Body::from(packed), LIMIT, &mut room).await.unwrap_err();
+        let limits = patient();
+        let refused = unpack(encoding, &mut Body::from(packed), LIMIT, &limits.begin(), &mut room).await.unwrap_err();
         assert_eq!(refused.code, Code::OVERLOADED, "{encoding:?}");
         drop(room);
         assert_eq!(in_flight.left(), beside);
@@ -117,7 +123,9 @@ async fn what_unpacks_takes_room_from_the_first_byte_until_the_last() {
             body.recv().await.map(|piece| (Ok::<_, io::Error>(Frame::data(piece)), body))
         });
         let mut body = Body::new(StreamBody::new(Box::pin(pieces)));
-        let mut unpacking = Box::pin(unpack(encoding, &mut body, LIMIT, &mut room));
+        let limits = patient();
+        let pace = limits.begin();
+        let mut unpacking = Box::pin(unpack(encoding, &mut body, LIMIT, &pace, &mut room));
         assert!(futures_util::poll!(&mut unpacking).is_pending());
         assert_eq!(in_flight.left(), all, "{encoding:?}: nothing has come yet");
         sender.send(packed.into()).await.unwrap();

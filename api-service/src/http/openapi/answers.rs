@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::headers::{constant, header, parameter};
+use super::headers::{constant, described, header, parameter};
 use super::schemas::schema;
 use crate::http::problem::{Code, Problem};
 
@@ -59,7 +59,9 @@ pub(crate) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)
             let mut headers = vec![("cache-control", constant("no-store"))];
             // All codes of one status have the same challenge.
             if let Some(challenge) = codes.iter().find_map(|code| code.challenge()) {
-                headers.push(("www-authenticate", constant(challenge)));
+                let header =
+                    if status == StatusCode::UNAUTHORIZED { described(challenge) } else { constant(challenge) };
+                headers.push(("www-authenticate", header));
             }
             if codes.contains(&Code::UNSUPPORTED_ENCODING) {
                 headers.push(("accept-encoding", header("Accept-Encoding")));

@@ -59,7 +59,8 @@ fn document_operation() -> Value {
     let content = json!({
         "application/json": {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
     });
-    let found = with_content("OpenAPI 3.1.", content, cached());
+    let packed = ("content-encoding", header("Content-Encoding"));
+    let found = with_content("OpenAPI 3.1.", content, cached().into_iter().chain([packed]));
     operation("document", "This document", &[], found, cached(), &[])
 }
 

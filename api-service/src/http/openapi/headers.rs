@@ -5,6 +5,7 @@ use std::iter;
 use serde_json::{Value, json};
 
 use super::schemas::schema;
+use crate::http::compression::Coding;
 use crate::http::encoding;
 use crate::http::rate::Kind;
 
@@ -15,6 +16,12 @@ pub(crate) fn header(name: &str) -> Value {
 /// A required header with a fixed value.
 pub(crate) fn constant(value: &str) -> Value {
     json!({"required": true, "schema": {"type": "string", "const": value}})
+}
+
+/// A challenge with the reason in it (RFC 6750, section 3).
+pub(crate) fn described(challenge: &str) -> Value {
+    let pattern = format!("^{challenge}, error_description=\"[ !#-\\[\\]-~]+\"$");
+    required("Which check of the token failed, and for which claim.", json!({"type": "string", "pattern": pattern}))
 }
 
 pub(crate) fn required(description: &str, schema: Value) -> Value {
@@ -28,9 +35,17 @@ pub(crate) fn parameter(name: &str) -> Value {
 pub(crate) fn all() -> Value {
     let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     let policies = Kind::ALL.map(Kind::policy).join("|");
+    let codings = Coding::ALL.map(Coding::name);
     json!({
         "X-Request-Id": required("The id of the request, as in the logs.", schema("RequestId")),
-        "Document-ETag": required("A hash of the content.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
+        "Document-ETag": required(
+            "A hash of the content; compressed, with the name of the coding.",
+            json!({"type": "string", "pattern": format!("^\"[0-9a-f]{{32}}(-({}))?\"$", codings.join("|"))})
+        ),
+        "Content-Encoding": optional(
+            "If the answer is compressed, as `Accept-Encoding` asked for.",
+            json!({"type": "string", "enum": codings})
+        ),
         "Retry-After": required("After how many seconds to try again.", json!({"type": "integer", "minimum": 1})),
         "RateLimit-Policy": optional(
             "If there is a rate limit: the size of the bucket (`q`), and in how many seconds an empty one is full (`w`; \
@@ -64,7 +79,8 @@ pub(crate) fn parameters() -> Value {
         },
         "If-None-Match": {
             "in": "header", "name": "if-none-match",
-            "description": "Entity tags (RFC 9110): the answer is 304 if one of them is the current one.",
+            "description": "Entity tags (RFC 9110): the answer is 304 if one of them is the current one. Weak tags count, \
+                and tags with the suffix of a proxy that compresses (`-gzip`).",
             "schema": {"type": "string"}
         },
         "Content-Encoding": {

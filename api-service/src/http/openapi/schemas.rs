@@ -5,7 +5,7 @@ use shared::kafka::ids::EventId;
 
 use crate::http::problem::Code;
 
-/// The pattern of an identifier.
+/// The pattern of a token, such as an event's id.
 pub(crate) const ID: &str = "^[A-Za-z0-9._:-]+$";
 
 pub(crate) fn schema(name: &str) -> Value {

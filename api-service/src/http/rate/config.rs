@@ -21,7 +21,8 @@ pub struct RateConfig {
     /// How many resources a second each subject may read from this instance, on average, up to 1000000; 0: no limit.
     #[arg(long, env, default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_reads_per_second: u32,
-    /// How many resources a subject may read at once, from 1 to 10000000. If it is not set, the number for ten seconds.
+    /// How many resources a subject may read at once, and so in a query, from 1 to 10000000. If it is not set, the
+    /// number for ten seconds.
     #[arg(long, env, value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_read_burst: Option<u32>,
 }

@@ -1,7 +1,9 @@
 //! The results of a batch, and its response.
 //!
 //! If all events have the same result, the response is the one that a single event would get; otherwise it is a 207
-//! with an entry for each event, in order.
+//! with an entry for each event, in order. With `Prefer: handling=lenient` it is a 202 instead, unless an event should be
+//! sent again: senders that do not read the body need nothing else. With `handling=strict` an invalid event refuses the
+//! whole batch.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -11,6 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use shared::kafka::ids::EventId;
 use shared::runtime::json::{BodyError, Fault};
 
+use super::preference::Handling;
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
@@ -25,36 +28,37 @@ const MAX_AROUND_FAULT: usize = 64;
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: Code,
-    /// For the caller.
-    pub(super) event_id: Option<EventId>,
     /// For the log.
     pub(super) about: About,
+    /// Whether the response has the `event_id`.
+    event_is_told: bool,
     pub(super) errors: Vec<Fault>,
+    /// The seconds after which the event may be sent again.
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// An event that its domain refuses.
     pub(super) fn of(problem: &Problem) -> Self {
         let (code, about) = (problem.code, problem.about.clone());
-        Self { code, event_id: about.event_id.clone(), about, errors: Vec::new() }
+        Self { code, about, event_is_told: true, errors: Vec::new(), retry_after: problem.retry_after }
     }
 
     /// An invalid event; `about` has its ids, as far as they could be read.
     pub(super) fn invalid(error: BodyError, about: About) -> Self {
-        match error {
-            BodyError::NotJson(why) => Self {
-                code: Code::NOT_JSON,
-                event_id: None,
-                about,
-                errors: vec![Fault { pointer: String::new(), detail: format!("is not JSON: {why}") }],
-            },
-            BodyError::NotAnEvent(errors) => Self { code: Code::INVALID_EVENT, event_id: None, about, errors },
-        }
+        let (code, errors) = match error {
+            BodyError::NotJson(why) => {
+                let fault = Fault { pointer: String::new(), detail: format!("is not JSON: {why}") };
+                (Code::NOT_JSON, vec![fault])
+            }
+            BodyError::NotAnEvent(errors) => (Code::INVALID_EVENT, errors),
+        };
+        Self { code, about, event_is_told: false, errors, retry_after: None }
     }
 }
 
 /// The result of one event: without a code it is accepted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Item {
     pub(super) index: usize,
     pub(super) status: u16,
@@ -69,6 +73,8 @@ pub(super) struct Item {
     errors: Vec<Fault>,
     #[serde(skip)]
     more: usize,
+    #[serde(skip)]
+    retry_after: Option<u32>,
 }
 
 fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -93,14 +99,23 @@ struct Body<'a> {
 
 impl Batch {
     pub(super) fn wait_for(&mut self, about: About) {
-        self.push(None, about.event_id.clone(), about, Vec::new(), 0);
+        let event_id = about.event_id.clone();
+        self.push(Item { event_id, about, ..Item::default() }, None);
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let index = self.items.len();
+        let Refusal { code, about, event_is_told, errors, retry_after } = refusal;
+        let event_id = about.event_id.clone().filter(|_| event_is_told);
+        let (errors, more) = self.told(index, errors);
+        self.push(Item { event_id, about, errors, more, retry_after, ..Item::default() }, Some(code));
+    }
+
+    /// The faults of an event, as far as there is room for them, and the number of the others.
+    fn told(&mut self, index: usize, faults: Vec<Fault>) -> (Vec<Fault>, usize) {
         let mut told = Vec::new();
         let mut more = 0;
-        for Fault { pointer, detail } in refusal.errors {
+        for Fault { pointer, detail } in faults {
             let bytes = self.fault_bytes + pointer.len() + detail.len();
             if self.faults == MAX_FAULTS || bytes > MAX_FAULT_BYTES {
                 more += 1;
@@ -109,17 +124,20 @@ impl Batch {
             (self.faults, self.fault_bytes) = (self.faults + 1, bytes);
             told.push(Fault { pointer: format!("/{index}{pointer}"), detail });
         }
-        self.push(Some(refusal.code), refusal.event_id, refusal.about, told, more);
+        (told, more)
     }
 
-    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, about: About, errors: Vec<Fault>, more: usize) {
-        let (index, status) = (self.items.len(), status(code).as_u16());
-        self.items.push(Item { index, status, code, about, event_id, errors, more });
+    fn push(&mut self, item: Item, code: Option<Code>) {
+        self.items.push(Item { index: self.items.len(), status: status(code).as_u16(), code, ..item });
+    }
+
+    pub(super) fn has_refusals(&self) -> bool {
+        self.items.iter().any(|item| item.code.is_some())
     }
 
     /// About the most bytes of the response, so that it has room for every refusal; 0 if no event is refused so far.
     pub(super) fn most_bytes(&self) -> usize {
-        if self.items.iter().all(|item| item.code.is_none()) {
+        if !self.has_refusals() {
             return 0;
         }
         self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
@@ -135,19 +153,83 @@ impl Batch {
         }
     }
 
-    pub(super) fn answer(mut self, request_id: &str) -> Result<Response, Problem> {
+    pub(super) fn answer(mut self, request_id: &str, handling: Option<Handling>) -> Result<Response, Problem> {
         let accepted = self.items.iter().filter(|item| item.code.is_none()).count();
         let told = |status, items| Body { request_id, status, accepted, items };
         if accepted == self.items.len() {
             return Ok((StatusCode::ACCEPTED, Json(told("accepted", &[]))).into_response());
         }
-        if let Some(code) = self.shared() {
+        let is_lenient = handling == Some(Handling::Lenient);
+        let again = if is_lenient { self.again() } else { None };
+        if let Some(code) = self.shared().filter(|_| !is_lenient || again.is_some()) {
             return Err(self.refused(code));
         }
         for item in self.items.iter_mut().filter(|item| item.more > 0) {
             item.errors.push(Fault::more(format!("/{}", item.index), item.more));
         }
-        Ok((StatusCode::MULTI_STATUS, Json(told("partial", &self.items))).into_response())
+        if let Some(code) = again {
+            let detail = format!(
+                "{accepted} of {} events were accepted; send the batch again with these event_ids: each counts once",
+                self.items.len()
+            );
+            return Err(self.in_time(Problem::new(code, detail).with_items(self.outcomes())));
+        }
+        let status = if is_lenient { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+        Ok((status, Json(told("partial", &self.items))).into_response())
+    }
+
+    /// The code for a batch of which an event should be sent again: the first of those of 503, of 429, or of the others.
+    fn again(&self) -> Option<Code> {
+        let codes = self.items.iter().filter_map(|item| item.code).filter(|code| !is_final(*code));
+        codes.min_by_key(|code| match code.status() {
+            // This one requires the most care.
+            _ if *code == Code::OUTCOME_UNKNOWN => 0,
+            StatusCode::SERVICE_UNAVAILABLE => 1,
+            StatusCode::TOO_MANY_REQUESTS => 2,
+            _ => 3,
+        })
+    }
+
+    /// Refuses a batch of which nothing was sent, because events of it are refused. Only these stay in `items`.
+    pub(super) fn refuse_all(&mut self) -> Problem {
+        let count = self.items.len();
+        self.items.retain(|item| item.code.is_some());
+        let detail = format!("{} of {count} events are refused, see errors; none was sent", self.items.len());
+        let mut codes = self.items.iter().filter_map(|item| item.code);
+        let first = codes.clone().next().unwrap_or(Code::INTERNAL);
+        let code = codes.find(|code| is_final(*code)).unwrap_or(first);
+        let mut errors = Vec::new();
+        let mut more = 0;
+        for mut item in std::mem::take(&mut self.items) {
+            if item.errors.is_empty()
+                && item.more == 0
+                && let Some(code) = item.code
+            {
+                let fault = Fault { pointer: String::new(), detail: code.title().to_owned() };
+                (item.errors, item.more) = self.told(item.index, vec![fault]);
+            }
+            errors.append(&mut item.errors);
+            more += item.more;
+            self.items.push(item);
+        }
+        if more > 0 {
+            errors.push(Fault::more(String::new(), more));
+        }
+        self.in_time(Problem::new(code, detail).with_errors(errors))
+    }
+
+    /// Adds the longest time after which an event may be sent again.
+    fn in_time(&self, problem: Problem) -> Problem {
+        let wait = self.items.iter().filter_map(|item| item.retry_after).max();
+        match wait {
+            Some(seconds) if is_temporary(problem.code) => problem.retry_after(seconds),
+            _ => problem,
+        }
+    }
+
+    /// The result of each event, as JSON.
+    fn outcomes(&self) -> Option<Box<RawValue>> {
+        to_raw_value(&self.items).ok()
     }
 
     /// The code for all events, if they have the same result.
@@ -174,14 +256,13 @@ impl Batch {
             _ => code.title(),
         };
         // A caller that gave no event_ids can still send the same events again.
-        let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
-        let items: Option<Box<RawValue>> = items.flatten();
+        let items = if is_temporary(code) { self.outcomes() } else { None };
         let mut errors: Vec<Fault> = self.items.iter_mut().flat_map(|item| item.errors.drain(..)).collect();
         let more = self.items.iter().map(|item| item.more).sum();
         if more > 0 {
             errors.push(Fault::more(String::new(), more));
         }
-        Problem::new(code, detail).with_errors(errors).with_items(items)
+        self.in_time(Problem::new(code, detail).with_errors(errors).with_items(items))
     }
 }
 
@@ -192,6 +273,16 @@ impl Item {
     }
 }
 
+/// Whether an event with this result may be accepted later, as it is.
+fn is_temporary(code: Code) -> bool {
+    matches!(code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Whether an event with this result can never be accepted as it is.
+fn is_final(code: Code) -> bool {
+    code.status().is_client_error() && !is_temporary(code)
+}
+
 fn status(code: Option<Code>) -> StatusCode {
     code.map_or(StatusCode::ACCEPTED, Code::status)
 }
@@ -199,3 +290,6 @@ fn status(code: Option<Code>) -> StatusCode {
 pub(super) fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::INVALID_EVENT, detail)
 }
+
+#[cfg(test)]
+mod tests;

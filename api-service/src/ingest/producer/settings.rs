@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use shared::kafka::KafkaConfig;
 use shared::kafka::topics::setup::MAX_RECORD_BYTES;
+use shared::kafka::{KafkaConfig, set_default};
 
 use super::config::ProducerConfig;
 
@@ -29,8 +29,9 @@ pub(super) fn unbatched(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow:
 
 fn common(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow::Result<ClientConfig> {
     let mut client = shared::kafka::client(kafka)?;
+    set_default(&mut client, "client.id", "api-service");
+    set_default(&mut client, "compression.type", "lz4");
     client
-        .set("client.id", "api-service")
         // The guarantee of a 202.
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -41,7 +42,6 @@ fn common(kafka: &KafkaConfig, config: &ProducerConfig) -> anyhow::Result<Client
         .set("topic.metadata.refresh.interval.ms", "10000")
         // A missing topic is reported as that, before the time of its events is over.
         .set("topic.metadata.propagation.max.ms", propagation(config).as_millis().to_string())
-        .set("compression.type", "lz4")
         .set("message.timeout.ms", config.message_timeout.as_millis().to_string())
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
         // Bounded by bytes. librdkafka counts only payloads, so small events need a bound on their number, too: each

@@ -27,8 +27,8 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// The SQL for the next older event, rendered. The row comparison is a condition on the index `events_history`, with
-/// and without a cursor. The `LIMIT` keeps the planner from rendering the event once for each use.
+/// The SQL for the next older event, rendered. The comparisons are conditions on the index `events_history`, with and
+/// without a cursor and a beginning. The `LIMIT` keeps the planner from rendering the event once for each use.
 macro_rules! behind {
     ($accepted_at:literal, $event_id:literal) => {
         concat!(
@@ -38,7 +38,8 @@ macro_rules! behind {
                        || '","accepted_at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                        || '","outcome":"' || outcome || '","request_id":' || coalesce(to_json(request_id)::text, 'null')
                        || ',"payload":' || payload::text || '}' AS body
-                FROM events WHERE device_id = $1 AND (accepted_at, event_id) < ("#,
+                FROM events WHERE device_id = $1 AND accepted_at >= coalesce($6::timestamptz, '-infinity')
+                      AND (accepted_at, event_id) < ("#,
             $accepted_at,
             ", ",
             $event_id,
@@ -61,24 +62,36 @@ const SQL: &str = concat!(
      SELECT read_only, event_id, accepted_at, body,
             CASE WHEN number = (SELECT max(number) FROM page) THEN (
               SELECT true FROM events
-              WHERE device_id = $1 AND (accepted_at, event_id) < (page.accepted_at, page.event_id)
+              WHERE device_id = $1 AND accepted_at >= coalesce($6::timestamptz, '-infinity')
+                AND (accepted_at, event_id) < (page.accepted_at, page.event_id)
               ORDER BY accepted_at DESC, event_id DESC LIMIT 1) END AS more
      FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
      LEFT JOIN page ON true ORDER BY number"
 );
 
-/// At most `limit` events of a device that are older than `before`, newest first.
-pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, Failure> {
-    within_deadline!(store, |session| page(session, id, limit, before))
+/// The part of a history that a caller asks for; all of it by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Only events that were accepted then or later.
+    pub from: Option<OffsetDateTime>,
+    /// Only events that are older than this position.
+    pub before: Option<Cursor>,
 }
 
-async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, Failure> {
+/// At most `limit` events of a device, newest first.
+pub async fn history(store: &Store, id: &DeviceId, limit: u16, span: &Span) -> Result<Page, Failure> {
+    within_deadline!(store, |session| page(session, id, limit, span))
+}
+
+async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, span: &Span) -> Result<Page, Failure> {
+    let before = span.before.as_ref();
     let rows = sqlx::query(SQL)
         .bind(id.as_str())
         .bind(before.map(|cursor| cursor.accepted_at))
         .bind(before.map(|cursor| cursor.event_id.as_str()))
         .bind(i32::from(limit))
         .bind(PAGE_BYTES)
+        .bind(span.from)
         .fetch_all(session)
         .await?;
     let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };

@@ -1,8 +1,8 @@
-//! The indexes of `events` that are made while others write.
+//! The indexes that are made while others write.
 
 use crate::store::{Index, Indexes};
 
-/// The indexes of the expiry.
+/// The indexes of the expiry and of lists.
 pub const INDEXES: Indexes = Indexes {
     needed: &[
         // Ordered by the time of writing. All rows of a batch have the same time, so the index is small.
@@ -17,6 +17,13 @@ pub const INDEXES: Indexes = Indexes {
             create: "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_appended ON events (appended_at) \
                      WHERE recorded_at IS NULL",
             without: WITHOUT,
+        },
+        // For lists. In the collation of most databases the texts with a common beginning are not next to each other,
+        // so the primary key does not find them.
+        Index {
+            name: "resources_listed",
+            create: r#"CREATE INDEX CONCURRENTLY IF NOT EXISTS resources_listed ON resources (id COLLATE "C")"#,
+            without: "each list of resources reads the whole table",
         },
     ],
     // The indexes of earlier versions' expiry. BRIN ranges never become narrower: once their pages are reused, they

@@ -6,11 +6,11 @@ use crate::devices::DeviceId;
 use crate::store::{Failure, Loaded, Store};
 
 /// The only place that renders a resource. The API and the worker both use it, so that equal versions have equal bytes.
-/// Identifiers contain no characters that need escaping.
+/// An event's id contains no character that needs escaping.
 ///
 /// It always returns a row, as [`Store::load`] requires.
 const SQL: &str = r#"SELECT read_only, id, version,
-        '{"version":' || version || ',"id":"' || id || '","payload":' || payload::text
+        '{"version":' || version || ',"id":' || to_json(id) || ',"payload":' || payload::text
         || ',"event_id":"' || event_id
         || '","accepted_at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         || '","updated_at":"' || to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

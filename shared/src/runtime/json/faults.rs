@@ -24,17 +24,19 @@ const LONGEST: usize = 256;
 
 /// The first faults, and the number of further ones.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     told: Vec<Fault>,
     more: usize,
 }
 
 impl Faults {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is no fault.
+    pub fn is_empty(&self) -> bool {
         self.told.is_empty()
     }
 
-    pub(crate) fn add(&mut self, at: impl FnOnce() -> Pointer, detail: impl Into<String>) {
+    /// Adds a fault.
+    pub fn add(&mut self, at: impl FnOnce() -> Pointer, detail: impl Into<String>) {
         if self.told.len() == MOST {
             self.more += 1;
         } else {
@@ -43,7 +45,7 @@ impl Faults {
     }
 
     /// The list, with the number of further faults at `at`, their common ancestor.
-    pub(crate) fn list(mut self, at: &str) -> Vec<Fault> {
+    pub fn list(mut self, at: &str) -> Vec<Fault> {
         if self.more > 0 {
             self.told.push(Fault::more(at.to_owned(), self.more));
         }
@@ -52,20 +54,21 @@ impl Faults {
 }
 
 /// A pointer to a place or, if that would be too long, to an ancestor.
-pub(crate) struct Pointer {
+pub struct Pointer {
     text: String,
     /// Whether it ends at an ancestor.
     short: bool,
 }
 
 /// The pointer to a place that is known to be short.
-pub(crate) fn at(pointer: &str) -> Pointer {
+pub fn at(pointer: &str) -> Pointer {
     Pointer { text: pointer.to_owned(), short: false }
 }
 
 impl Pointer {
     /// Appends a member's name.
-    pub(crate) fn then(mut self, name: &str) -> Self {
+    #[must_use]
+    pub fn then(mut self, name: &str) -> Self {
         self.short |= self.text.len() + name.len() >= LONGEST;
         if !self.short {
             let name = name.replace('~', "~0").replace('/', "~1");

@@ -1,10 +1,13 @@
-//! Many events in one body: a JSON array, or NDJSON (a JSON text on each line).
+//! Many events in one body: a JSON array, or NDJSON (a JSON text on each line). A byte order mark before either is
+//! ignored.
 
 use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::without_bom;
 
 /// Why a body is not a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +25,7 @@ pub enum BatchError {
 
 /// The items of an array of at most `max`, unparsed. If the body is not JSON, the error has the line and the column.
 pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
-    let text = std::str::from_utf8(body).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
+    let text = std::str::from_utf8(without_bom(body)).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
     let first = text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     if first != Some(b'[') {
         // If it is not JSON at all, that is the error to report.
@@ -79,7 +82,8 @@ pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
         let text = text.trim_ascii();
-        if text.is_empty() {
+        // The parser of the line ignores its byte order mark; here it only keeps a blank line from being an event.
+        if without_bom(text).trim_ascii().is_empty() {
             continue;
         }
         if lines.len() == max {
@@ -93,6 +97,7 @@ pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::json::json;
     use proptest::prelude::*;
 
     fn items(body: &str, max: usize) -> Result<Vec<String>, BatchError> {
@@ -104,11 +109,24 @@ mod tests {
     fn items_stand_as_they_were_sent() {
         assert_eq!(items(" [ {\"a\" : 1.0} ,[],\n7 ] ", 3).unwrap(), ["{\"a\" : 1.0}", "[]", "7"]);
         assert_eq!(items("[]", 3).unwrap(), [""; 0]);
+        assert_eq!(items("\u{feff} [7]", 3).unwrap(), ["7"], "behind a byte order mark");
     }
 
     #[test]
     fn what_is_no_batch() {
-        for body in ["", "[", "[1,]", "[1 2]", "[1] 2", "nonsense", "{", "\u{feff}[]", "[1,2,3,4,5", "[1,2,3,4 5]"] {
+        for body in [
+            "",
+            "[",
+            "[1,]",
+            "[1 2]",
+            "[1] 2",
+            "nonsense",
+            "{",
+            "\u{feff}",
+            "\u{feff}\u{feff}[]",
+            "[1,2,3,4,5",
+            "[1,2,3,4 5]",
+        ] {
             assert!(matches!(items(body, 3), Err(BatchError::NotJson(_))), "{body}");
         }
         assert!(matches!(array(&Bytes::from_static(b"[\"\xff\"]"), 3), Err(BatchError::NotJson(_))));
@@ -128,6 +146,10 @@ mod tests {
         assert_eq!(found, [(1, &b"{\"a\":1}"[..]), (4, b"{}"), (5, b"nonsense")]);
         assert_eq!(lines(&body, 2), Err(BatchError::TooMany(2)));
         assert_eq!(lines(&Bytes::from_static(b"\n\n"), 2), Ok(Vec::new()));
+        let marked = Bytes::from_static(b"\xef\xbb\xbf \n\xef\xbb\xbf{}\r\n\xef\xbb\xbf\xef\xbb\xbf{}");
+        let found: Vec<_> =
+            lines(&marked, 3).unwrap().into_iter().map(|line| (line.number, json(&line.text).is_ok())).collect();
+        assert_eq!(found, [(2, true), (3, false)], "one byte order mark is ignored");
     }
 
     proptest! {

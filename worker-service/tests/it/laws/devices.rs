@@ -18,7 +18,7 @@ pub(super) fn handler() -> Devices {
 
 /// Three devices, each event up to several times, sometimes with another payload, and some redriven.
 pub(super) fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
-    let record = (0..3u8, 0..12u8, 0..2u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
+    let record = (0..NAMES.len(), 0..12u8, 0..2u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
     let delivery = |(offset, (device, id, payload, origin, partition))| match origin {
         None => event(device, id, payload, at(0, offset)),
         Some(first) => event(device, id, payload, Position { redriven: true, ..at(partition, first) }),
@@ -26,8 +26,10 @@ pub(super) fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
     prop::collection::vec(record, 2..40).prop_map(move |records| (0..).zip(records).map(delivery).collect())
 }
 
-fn event(device: u8, id: u8, payload: u8, position: Position) -> DeviceDelivery {
-    let device_id = format!("d{device}").parse().unwrap();
+const NAMES: [&str; 3] = ["d0", "site-7/line 1", r#"{a}"\"#];
+
+fn event(device: usize, id: u8, payload: u8, position: Position) -> DeviceDelivery {
+    let device_id = NAMES[device].parse().unwrap();
     let payload = Payload::check(Bytes::from(format!(r#"{{"n":{payload}}}"#)), "").unwrap();
     let event = Event { device_id, event_type: EventType::DeviceReported, payload };
     let envelope = event.envelope(format!("e{id}").parse().unwrap(), position.appended_at);

@@ -1,0 +1,75 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A batch of events with these codes. Those of 503 are Kafka's, the others refuse an event before it is sent.
+fn batch(codes: &[Option<Code>]) -> Batch {
+    let (mut batch, mut outcomes) = (Batch::default(), Vec::new());
+    for code in codes.iter().copied() {
+        match code {
+            Some(code) if code.status() != StatusCode::SERVICE_UNAVAILABLE => {
+                batch.refuse(Refusal::of(&Problem::new(code, code.title())));
+            }
+            _ => {
+                batch.wait_for(About::default());
+                outcomes.push(code.map_or(Ok(()), |code| Err((code, ""))));
+            }
+        }
+    }
+    batch.settle(outcomes.into_iter());
+    batch
+}
+
+/// The status of the answer, and its `Retry-After`.
+fn answer(codes: &[Option<Code>], handling: Option<Handling>) -> (u16, Option<u32>) {
+    match batch(codes).answer("r", handling) {
+        Ok(response) => (response.status().as_u16(), None),
+        Err(problem) => (problem.code.status().as_u16(), problem.retry_after),
+    }
+}
+
+#[test]
+fn a_lenient_answer_has_the_status_that_lets_the_sender_do_the_right_thing() {
+    let (good, bad, foreign) = (None, Some(Code::INVALID_EVENT), Some(Code::FORBIDDEN));
+    let (limited, full, unknown) = (Some(Code::RATE_LIMITED), Some(Code::QUEUE_FULL), Some(Code::OUTCOME_UNKNOWN));
+    for (codes, each, lenient) in [
+        (&[good, good][..], (202, None), (202, None)),
+        (&[bad, bad], (422, None), (202, None)),
+        (&[good, bad, foreign], (207, None), (202, None)),
+        (&[good, full], (207, None), (503, Some(1))),
+        (&[full, full], (503, Some(1)), (503, Some(1))),
+        (&[bad, limited, good], (207, None), (429, Some(1))),
+        (&[limited, limited], (429, Some(1)), (429, Some(1))),
+        (&[limited, unknown, full], (207, None), (503, Some(1))),
+        (&[good, Some(Code::INTERNAL)], (207, None), (500, None)),
+        (&[Some(Code::INTERNAL), limited], (207, None), (429, Some(1))),
+    ] {
+        assert_eq!((answer(codes, None), answer(codes, Some(Handling::Lenient))), (each, lenient), "{codes:?}");
+    }
+}
+
+#[test]
+fn the_longest_wait_of_an_event_is_the_batchs() {
+    let mut batch = Batch::default();
+    for seconds in [3, 20, 7] {
+        batch.refuse(Refusal::of(&Problem::new(Code::RATE_LIMITED, "").retry_after(seconds)));
+    }
+    assert_eq!(batch.answer("r", None).unwrap_err().retry_after, Some(20));
+}
+
+proptest! {
+    #[test]
+    fn a_lenient_batch_succeeds_exactly_if_nothing_is_to_be_sent_again(
+        picks in prop::collection::vec(prop::option::of(0..Code::BACKBONE.len()), 1..12),
+    ) {
+        let codes: Vec<_> = picks.into_iter().map(|pick| pick.map(|pick| Code::BACKBONE[pick])).collect();
+        let (status, wait) = answer(&codes, Some(Handling::Lenient));
+        let temporary = |code: &Code| matches!(code.status().as_u16(), 429 | 500 | 503);
+        if codes.iter().flatten().any(temporary) {
+            prop_assert!(codes.iter().flatten().any(|code| temporary(code) && code.status().as_u16() == status));
+            prop_assert_eq!(wait.is_some(), status != 500, "{}", status);
+        } else {
+            prop_assert_eq!((status, wait), (202, None));
+        }
+    }
+}
