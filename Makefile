@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings picture alerts
+.PHONY: help dev test lint telemetry contract clients chaos bench soak fuzz memcheck settings picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -36,6 +36,14 @@ contract: ## Compares thousands of generated answers of the API with its documen
 	@python3 -m venv target/contract
 	@target/contract/bin/pip install --quiet --disable-pip-version-check -r api-service/tests/contract/requirements.txt
 	@target/debug/devstack exec -- target/contract/bin/python api-service/tests/contract/run.py
+
+# Installs every client in target/clients, in the versions of the files in clients/.
+clients: ## Runs real clients (SDKs, libraries, commands, forwarders) against a stack of its own, and prints a table
+	@devstack/install
+	@$(CARGO) build --locked --bins $(SERVICES)
+	@python3 -m venv target/clients/venv
+	@target/clients/venv/bin/pip install --quiet --disable-pip-version-check -r clients/python/requirements.txt
+	@target/debug/devstack exec -- target/clients/venv/bin/python clients/run.py
 
 chaos: ## Breaks everything that can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
 	@devstack/install

@@ -29,23 +29,29 @@ class Stack:
     def __init__(self, url: str, token: str, brokers: str):
         self.url, self.token, self.brokers = url, token, brokers
 
-    def state(self, device: str) -> dict | None:
-        """The payload that GET /resource/{id} answers; None if there is none."""
-        path = f"{self.url}/resource/{urllib.parse.quote(device, safe='')}"
+    def get(self, device: str, more: str = "") -> dict | None:
+        """GET /resource/{id}; None if there is none."""
+        path = f"{self.url}/resource/{urllib.parse.quote(device, safe='')}{more}"
         request = urllib.request.Request(path, headers={"authorization": f"Bearer {self.token}"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)["payload"]
+                return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             raise
 
+    def count(self, device: str) -> int:
+        """How many events the device's history has, up to 1,000."""
+        history = self.get(device, "/events?limit=1000")
+        return len(history["items"]) if history else 0
+
     def wait_for(self, device: str, wanted, seconds: float = 20):
         """Reads the device until `wanted` says yes to its payload, and answers the last one read."""
         until = time.monotonic() + seconds
         while True:
-            found = self.state(device)
+            state = self.get(device)
+            found = state and state["payload"]
             if (found is not None and wanted(found)) or time.monotonic() > until:
                 return found
             time.sleep(0.1)
