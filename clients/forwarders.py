@@ -157,7 +157,7 @@ def telegraf(table) -> str | None:
 # No registry that `make clients` uses has these: it takes nothing from anywhere else.
 ELSEWHERE = {
     "Fluent Bit": "not in Debian 12, and its packages are only on its own site",
-    "Vector": "not in Debian, and not on crates.io; its packages are only on its own site",
+    "Vector": "not in Debian, and no crate of crates.io; its packages are only on its own site",
     "Logstash": "not in Debian, and its packages are only on its own site",
 }
 
