@@ -9,6 +9,7 @@ Changed:
   its body is the payload alone. Beside another type, or a bad body that is an object and so may be
   a good payload, the `ce-` headers are taken off.
 - `from` and `to` of a history: the earlier one is `from`.
+- `prefer: handling=lenient` beside a bad body is taken off: it asks for 202 with the reasons in the answer.
 
 Left out: bad headers beside a type other than `application/json` where any is a `ce-` header: such a
 header means nothing there, and which header is the bad one is not told.
@@ -92,6 +93,9 @@ class AsSent(AuthBase):
         body = request.body.encode() if isinstance(request.body, str) else request.body
         if any(map(is_ce, request.headers)):
             body = self.binary_mode(request, body)
+        if not self.good_body and request.headers.get("prefer", "").startswith("handling=lenient"):
+            COUNTS["sent without Prefer"] += 1
+            del request.headers["prefer"]
         if body and request.headers.get("content-encoding") == "gzip":
             body = gzip.compress(body)
         if body and request.headers.get("content-encoding") == "zstd":

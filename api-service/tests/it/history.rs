@@ -231,6 +231,8 @@ async fn what_is_asked_for_and_what_is_refused() {
         ("an admin", admin(), "?limit=200", 200, ""),
         ("a device that is a user too", both, "", 200, ""),
         ("nothing behind the cursor", user(), behind, 200, ""),
+        ("nothing far behind it", user(), "?before=-999999999999999999.e", 200, ""),
+        ("far ahead of it", user(), "?before=999999999999999999.e", 200, ""),
         ("a limit of none", user(), "?limit=0", 400, "bad_request"),
         ("too great a limit", user(), "?limit=1001", 400, "bad_request"),
         ("no cursor", user(), "?before=nonsense", 400, "bad_request"),
