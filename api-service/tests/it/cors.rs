@@ -118,7 +118,18 @@ async fn a_page_can_read_every_answer() {
         assert_eq!(answer.status(), status, "{}", answer.url());
         assert_eq!(header(&answer, "access-control-allow-origin"), Some(PAGE), "{status}");
         let exposed: Vec<_> = header(&answer, "access-control-expose-headers").unwrap().split(',').collect();
-        for name in ["etag", "cache-status", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id", "link"] {
+        for name in [
+            "etag",
+            "cache-status",
+            "retry-after",
+            "ratelimit",
+            "ratelimit-policy",
+            "x-request-id",
+            "link",
+            "allow",
+            "www-authenticate",
+            "preference-applied",
+        ] {
             assert!(exposed.contains(&name), "{status}: {name} in {exposed:?}");
         }
         let mut vary = answer.headers().get_all("vary").iter();

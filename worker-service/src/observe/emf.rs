@@ -1,9 +1,9 @@
-//! The lag, and the state of tasks, as CloudWatch metrics, in the embedded metric format: a JSON line in the log, which CloudWatch Logs parses.
-//! No SDK, no call.
+//! The lag, and the state of tasks, as CloudWatch metrics, in the embedded metric format: a JSON line in the log, which
+//! CloudWatch Logs parses. No SDK, no call.
 //!
-//! Every worker writes one document for each group and task in each interval, all at the same time by the clock, and a metric has one value for
-//! each of the worker's partitions. So over one interval the `Sum` of `ConsumerLag` is the lag of the whole topic, and
-//! its `Maximum` that of the worst partition of all workers.
+//! Every worker writes one document for each group and task in each interval, all at the same time by the clock. A
+//! group's metric has one value for each of the worker's partitions. So over one interval the `Sum` of `ConsumerLag` is
+//! the lag of the whole topic, and its `Maximum` that of the worst partition of all workers.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,5 +1,5 @@
-//! Describes the backbone's metrics of the worker; a domain describes its own. Counters that alerts use start at 0: a counter that appears with its first
-//! increment shows no increase.
+//! Describes the backbone's metrics of the worker; a domain describes its own. Counters that alerts use start at 0: a
+//! counter that appears with its first increment shows no increase.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use shared::kafka::Reason;
