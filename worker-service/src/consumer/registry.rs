@@ -304,7 +304,7 @@ mod tests {
     fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
         let setting = Setting::new("", "", "", "");
         let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types };
-        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        let journal = Journal { table: "", matches: "", outcome: "" };
         let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
         let spec = HandlerSpec { name, group: setting, stream, owner, journal };
         registry.handlers.push(RegisteredHandler { spec, start });
