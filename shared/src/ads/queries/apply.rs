@@ -11,8 +11,8 @@ use sqlx::postgres::PgRow;
 use time::{Date, Duration, OffsetDateTime};
 
 use super::ledger::{Applied, Campaign, Counts, Day, Ledger, Lease, Outcome, Processed, User, UserDay, Verdict};
-use super::terms_row::read_rules;
-use crate::ads::{AdDelivery, CampaignId};
+use super::terms_row::{campaign_id, read_rules};
+use crate::ads::AdDelivery;
 use crate::store::{Failure, Tx};
 
 /// The first statement of a transaction that must not run concurrently with the erasure of a user.
@@ -110,7 +110,7 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
         }
     }
     for (campaign, state) in &ledger.campaigns {
-        outcome.fences.push((CampaignId::new(*campaign)?.report_key(), state.version));
+        outcome.fences.push((campaign_id(*campaign)?.cache_key(), state.version));
     }
 
     write_rows(tx, &stored, &new).await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::offer::{Budget, Money, Offer, Pace, Scope};
 use super::settle::release;
-use super::terms_row::read_terms;
+use super::terms_row::{campaign_id, read_terms};
 use crate::ads::{AdEventType, CampaignId, CapUnsure, Nanos, OnExhausted, Pacing, Status, Terms};
 use crate::store::{Failure, Store, Tx, Work, within_deadline};
 
@@ -243,7 +243,9 @@ impl Offered {
         let day_length: f64 = row.try_get("day_length")?;
         let is_even = terms.pacing == Pacing::Even;
         let pace = Pace { elapsed_ms: millis(day_length - day_ends_in), day_ms: millis(day_length) };
-        let price = terms.price();
+        let costs = [AdEventType::Impression, AdEventType::Click, AdEventType::Conversion].map(|kind| terms.cost(kind));
+        // Only one of them is not 0.
+        let price = costs.into_iter().max().unwrap_or_default();
         let money = Money {
             price: price.get(),
             total: budget(terms.total_budget, "spent", "reserved")?,
@@ -253,7 +255,7 @@ impl Offered {
         };
         let facts = Facts {
             revision: row.try_get("revision")?,
-            costs: AdEventType::EACH.map(|kind| terms.cost(kind)),
+            costs,
             cap: terms.cap,
             allow_unsure: terms.cap_unsure == CapUnsure::Allow,
             record_exhausted: terms.on_exhausted == OnExhausted::Record,
@@ -263,7 +265,7 @@ impl Offered {
             day_ends_in: duration(day_ends_in),
             usable_for: duration(usable_s),
         };
-        Ok(Self { id: CampaignId::new(row.try_get("id")?)?, facts, money, usable_s })
+        Ok(Self { id: campaign_id(row.try_get("id")?)?, facts, money, usable_s })
     }
 
     fn room(&self, wanted: Nanos, new: &mut NewLeases) -> Room {
@@ -317,5 +319,5 @@ pub async fn revisions(store: &Store, campaigns: &[CampaignId]) -> Result<HashMa
     let ids: Vec<i64> = campaigns.iter().map(|campaign| campaign.get()).collect();
     let query = sqlx::query_as("SELECT id, revision FROM campaigns WHERE id = ANY($1)").bind(ids);
     let rows: Vec<(i64, i64)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
-    rows.into_iter().map(|(id, revision)| Ok((CampaignId::new(id)?, revision))).collect()
+    rows.into_iter().map(|(id, revision)| Ok((campaign_id(id)?, revision))).collect()
 }

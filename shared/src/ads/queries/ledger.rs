@@ -283,7 +283,8 @@ impl User {
             }
             AdEventType::Conversion => {
                 let window = rules.conversion_window?;
-                (!is_within(last(|day| day.last_click_at), window)).then_some("late_conversion")
+                let seen = last(|day| day.last_impression_at.max(day.last_click_at));
+                (!is_within(seen, window)).then_some("late_conversion")
             }
         }
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use crate::ads::{Nanos, Rules, Terms};
+use crate::ads::{CampaignId, Nanos, Rules, Terms};
 use crate::store::Failure;
 
 /// The terms in a row of `campaigns` with all its columns.
@@ -51,4 +51,9 @@ fn number(row: &PgRow, column: &str) -> Result<Option<u32>, Failure> {
 fn parsed<T: FromStr>(row: &PgRow, column: &str) -> Result<T, Failure> {
     let name: &str = row.try_get(column)?;
     name.parse().map_err(|_| Failure::outage(format!("this version does not know the {column} {name:?} of a campaign")))
+}
+
+/// The id in a row; PostgreSQL counts from 1.
+pub(super) fn campaign_id(id: i64) -> Result<CampaignId, Failure> {
+    id.try_into().map_err(|_| Failure::outage(format!("{id} is no campaign's id")))
 }
