@@ -31,3 +31,12 @@ pub const JOURNAL: Journal = Journal {
               AND event_id = asked.id",
     outcome: "outcome",
 };
+
+use std::sync::Arc;
+
+use crate::store::{Failure, Loaded, Store};
+
+/// replaced by CR's
+pub async fn load_reports(_store: &Store, _ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
+    Ok(Vec::new())
+}

@@ -215,7 +215,7 @@ mod tests {
     }
 
     const fn stream(name: &'static str, topic: Setting, dead_letters: Setting) -> StreamSpec {
-        StreamSpec { name, topic, dead_letters, types: &[] }
+        StreamSpec { name, topic, dead_letters, types: &[], extensions: &[] }
     }
 
     const READINGS: StreamSpec = stream(
