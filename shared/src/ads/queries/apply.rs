@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::ledger::{Applied, Campaign, Counts, Day, Ledger, Lease, Outcome, Processed, User, UserDay, Verdict};
+use super::ledger::{Applied, Campaign, Counts, Day, Lease, Ledger, Outcome, Processed, User, UserDay, Verdict};
 use super::terms_row::{campaign_id, read_rules};
 use crate::ads::AdDelivery;
 use crate::store::{Failure, Tx};
@@ -169,10 +169,7 @@ async fn forgotten(tx: &mut Tx<'_>, batch: &[&AdDelivery]) -> Result<HashMap<Str
 }
 
 /// Inserts events as counted, and returns the new ones. What turns out otherwise is corrected by [`write_rows`].
-async fn insert<'a>(
-    tx: &mut Tx<'_>,
-    events: &[&'a AdDelivery],
-) -> Result<HashMap<Id<'a>, &'a AdDelivery>, Failure> {
+async fn insert<'a>(tx: &mut Tx<'_>, events: &[&'a AdDelivery]) -> Result<HashMap<Id<'a>, &'a AdDelivery>, Failure> {
     let rows: Vec<(i64, String)> = sqlx::query_as(
         r#"INSERT INTO ad_events (campaign_id, event_id, user_id, type, day, cost, value, outcome, impression_id,
              click_id, lease_id, requested_by, request_id, accepted_at, occurred_at, topic, partition, "offset")
@@ -298,7 +295,8 @@ async fn campaigns(tx: &mut Tx<'_>, ledger: &mut Ledger<'_>, batch: &[(usize, &A
         };
         ledger.campaigns.insert(row.try_get("id")?, campaign);
     }
-    match ids.iter().find(|id| !ledger.campaigns.contains_key(id)) {
+    // A probe's event is of campaign 0, which never exists: it is void.
+    match ids.iter().find(|id| **id > 0 && !ledger.campaigns.contains_key(id)) {
         // Campaigns are never deleted: the database is older than the event, and may have it again later.
         Some(missing) => Err(Failure::failed(format!("there is no campaign {missing}"))),
         None => Ok(()),
@@ -306,7 +304,11 @@ async fn campaigns(tx: &mut Tx<'_>, ledger: &mut Ledger<'_>, batch: &[(usize, &A
 }
 
 /// The batch's leases, as far as they are open. The locks of their campaigns are held.
-async fn leases<'a>(tx: &mut Tx<'_>, ledger: &mut Ledger<'a>, batch: &[(usize, &'a AdDelivery)]) -> Result<(), Failure> {
+async fn leases<'a>(
+    tx: &mut Tx<'_>,
+    ledger: &mut Ledger<'a>,
+    batch: &[(usize, &'a AdDelivery)],
+) -> Result<(), Failure> {
     let ids: HashSet<&'a str> = batch.iter().filter_map(|(_, delivery)| delivery.event.lease.as_deref()).collect();
     if ids.is_empty() {
         return Ok(());
@@ -452,7 +454,9 @@ async fn write_users(tx: &mut Tx<'_>, ledger: &Ledger<'_>) -> Result<(), Failure
     let changed: Vec<(i64, &str, Date, &UserDay)> = ledger
         .users
         .iter()
-        .flat_map(|((campaign, user), User { days })| days.iter().map(move |(day, seen)| (*campaign, *user, *day, seen)))
+        .flat_map(|((campaign, user), User { days })| {
+            days.iter().map(move |(day, seen)| (*campaign, *user, *day, seen))
+        })
         .filter(|(.., seen)| seen.is_changed)
         .collect();
     if changed.is_empty() {

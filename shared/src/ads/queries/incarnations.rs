@@ -46,9 +46,8 @@ pub async fn unproven(store: &Store, ago: Duration) -> Result<Vec<i64>, Failure>
 
 /// Notes that every event that was accepted before these incarnations were met has been applied.
 pub async fn prove(store: &Store, serials: &[i64]) -> Result<(), Failure> {
-    let query = sqlx::query(
-        "UPDATE redis_incarnations SET proven_at = now() WHERE serial = ANY($1) AND proven_at IS NULL",
-    );
+    let query =
+        sqlx::query("UPDATE redis_incarnations SET proven_at = now() WHERE serial = ANY($1) AND proven_at IS NULL");
     let query = query.bind(serials);
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
 }

@@ -117,7 +117,8 @@ pub async fn grant(store: &Store, instance: &str, wants: &[Want]) -> Result<Hash
     store.transact("", &Grants { instance, wants }).await
 }
 
-/// Takes back what never left the process of its holder. A lease that is unknown is closed already.
+/// Takes back what never left the process of its holder. A lease that is unknown is closed already. After a failure it
+/// must not be repeated, because the first call may have been committed: the money comes back when the lease ends.
 pub async fn give_back(store: &Store, leases: &[(String, Nanos)]) -> Result<(), Failure> {
     struct Back<'a>(&'a [(String, Nanos)]);
     impl Work for Back<'_> {

@@ -170,9 +170,8 @@ impl<'a> Ledger<'a> {
         if self.open_lease(delivery).is_some() {
             return Verdict::Counted { from_lease: true };
         }
-        let has_room = |limit: i64, spent: i64, reserved: i64| {
-            limit.saturating_sub(spent).saturating_sub(reserved) >= cost
-        };
+        let has_room =
+            |limit: i64, spent: i64, reserved: i64| limit.saturating_sub(spent).saturating_sub(reserved) >= cost;
         let fits = has_room(campaign.total, campaign.spent, campaign.reserved)
             && day.is_some_and(|day| day.budget.is_none_or(|budget| has_room(budget, day.spent, day.reserved)));
         if fits { Verdict::Counted { from_lease: false } } else { Verdict::Void(NO_ROOM) }

@@ -45,8 +45,13 @@ pub(super) struct Money {
 pub(super) enum Offer {
     Amount(Nanos),
     /// `retry_after`, in seconds: 1 while leases are out that may come back, the next day, or never.
-    Exhausted { scope: Scope, retry_after: Option<u32> },
-    Paced { retry_after: u32 },
+    Exhausted {
+        scope: Scope,
+        retry_after: Option<u32>,
+    },
+    Paced {
+        retry_after: u32,
+    },
 }
 
 /// A lease gets at most this part of what is free: near the end it shrinks to one price, so that no instance holds much
