@@ -12,6 +12,7 @@ pub mod group;
 pub mod handler;
 pub mod health;
 pub mod lag;
+pub mod offset_fence;
 pub mod partition;
 pub mod poll;
 pub mod registry;

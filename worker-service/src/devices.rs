@@ -95,6 +95,7 @@ impl Handler for Devices {
         let queries::Applied { events, fences } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
+            reason: None,
             counts: it.outcome.counts(),
             version: it.version,
             fence: it.fence,
