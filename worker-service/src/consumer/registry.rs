@@ -257,6 +257,7 @@ impl Registry {
         for HandlerSpec { stream, .. } in specs() {
             let known = streams.entry(stream.name).or_insert(stream);
             anyhow::ensure!(*known == stream, "two different streams have the name {:?}", stream.name);
+            stream.check_extensions()?;
         }
         ensure_owners(specs())
     }
@@ -320,8 +321,8 @@ mod tests {
 
     fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
         let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types };
-        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types, extensions: &[] };
+        let journal = Journal { table: "", matches: "", outcome: "" };
         let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
         let spec = HandlerSpec { name, group: setting, stream, owner, journal };
         registry.handlers.push(RegisteredHandler { spec, start });

@@ -25,7 +25,7 @@ pub(super) struct Taken {
 
 /// The event in a record, if the handler has an effect for it.
 fn delivery<H: Handler>(record: &Record) -> Result<Option<Delivery<H::Event>>, Refusal> {
-    let (envelope, position) = decode(record, H::SPEC.stream.types)?;
+    let (envelope, position) = decode(record, &H::SPEC.stream)?;
     let event = H::decode(&envelope)?;
     Ok(event.map(|event| Delivery { envelope, position, event }))
 }
