@@ -8,6 +8,7 @@ pub mod apply;
 pub mod budget;
 pub mod event_lines;
 pub mod event_log;
+pub mod expiry;
 pub mod group;
 pub mod handler;
 pub mod health;

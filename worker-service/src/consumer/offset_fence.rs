@@ -43,6 +43,13 @@ pub enum FenceState {
 }
 
 impl Offsets {
+    /// Those of partitions from 0 on: the committed offset, and the end.
+    #[cfg(test)]
+    pub(crate) fn of(partitions: &[(Option<i64>, i64)]) -> Self {
+        let found = |(committed, end): &(Option<i64>, i64)| PartitionOffsets { committed: *committed, end: *end };
+        Self((0..).zip(partitions.iter().map(found)).collect())
+    }
+
     /// A fence at the ends of the partitions.
     pub fn fence(&self) -> OffsetFence {
         OffsetFence(self.0.iter().map(|(partition, found)| (*partition, found.end)).collect())

@@ -2,16 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Partitions from 0 on: the committed offset, and the end.
-fn offsets(partitions: &[(Option<i64>, i64)]) -> Offsets {
-    let found = |(committed, end): &(Option<i64>, i64)| PartitionOffsets { committed: *committed, end: *end };
-    Offsets((0..).zip(partitions.iter().map(found)).collect())
-}
-
 #[test]
 fn a_fence_is_passed_once_every_partition_is_committed_up_to_it() {
     use FenceState::{Passed, Void, Waiting};
-    let fence = offsets(&[(Some(3), 5), (None, 0)]).fence();
+    let fence = Offsets::of(&[(Some(3), 5), (None, 0)]).fence();
     for (now, expected) in [
         (&[(Some(3), 5), (None, 0)][..], Waiting),
         (&[(Some(4), 9), (None, 0)], Waiting),
@@ -32,15 +26,15 @@ fn a_fence_is_passed_once_every_partition_is_committed_up_to_it() {
         // The new partition may have had records when the fence was taken.
         (&[(Some(5), 5), (None, 0), (None, 0)], Void),
     ] {
-        assert_eq!(fence.state(&offsets(now)), expected, "{now:?}");
+        assert_eq!(fence.state(&Offsets::of(now)), expected, "{now:?}");
     }
 }
 
 #[test]
 fn a_partition_without_records_needs_no_commit() {
-    let now = offsets(&[(None, 0), (None, 0)]);
+    let now = Offsets::of(&[(None, 0), (None, 0)]);
     assert_eq!(now.fence().state(&now), FenceState::Passed);
-    let now = offsets(&[(None, 0), (None, 1)]);
+    let now = Offsets::of(&[(None, 0), (None, 1)]);
     assert_eq!(now.fence().state(&now), FenceState::Waiting);
 }
 
@@ -136,7 +130,7 @@ impl Model {
     fn offsets(&self) -> Offsets {
         let offset = |offset: usize| i64::try_from(offset).unwrap();
         let of = |log: &Log| (log.committed.map(offset), offset(log.applied.len()));
-        offsets(&self.logs.iter().map(of).collect::<Vec<_>>())
+        Offsets::of(&self.logs.iter().map(of).collect::<Vec<_>>())
     }
 
     /// Whether a consumer that restarts would skip records of this log: then no fence can help.
