@@ -145,7 +145,7 @@ pub(super) enum Verdict {
     Invalid(&'static str),
 }
 
-impl Ledger<'_> {
+impl<'a> Ledger<'a> {
     /// Decides about an event. Its campaign and day must be known.
     pub(super) fn judge(&self, delivery: &AdDelivery) -> Verdict {
         let event = &delivery.event;
@@ -188,7 +188,7 @@ impl Ledger<'_> {
     }
 
     /// Books an event. `hour` is of its acceptance, in its day.
-    pub(super) fn book(&mut self, delivery: &AdDelivery, verdict: Verdict, hour: i16) {
+    pub(super) fn book(&mut self, delivery: &'a AdDelivery, verdict: Verdict, hour: i16) {
         let event = &delivery.event;
         let (id, cost, kind) = (event.campaign.get(), event.cost.get(), event.event_type);
         let takes_lease = cost > 0 && self.open_lease(delivery).is_some();
@@ -201,7 +201,7 @@ impl Ledger<'_> {
             day.reserved -= cost;
         }
         campaign.version += 1;
-        let Some(user) = self.users.entry_of(id, event) else { return };
+        let user = self.users.entry((id, event.user.as_str())).or_default();
         let is_first = user.days.values().all(|day| day.events == [0; 3]);
         let seen = user.days.entry(event.day).or_default();
         seen.is_changed = true;
@@ -240,17 +240,6 @@ impl Ledger<'_> {
             campaign.added.void -= 1;
             campaign.hours.entry((day, hour)).or_default().void -= 1;
         }
-    }
-}
-
-/// The users of a ledger by campaign and name.
-trait Users {
-    fn entry_of(&mut self, campaign: i64, event: &crate::ads::AdEvent) -> Option<&mut User>;
-}
-
-impl Users for BTreeMap<(i64, &str), User> {
-    fn entry_of(&mut self, campaign: i64, event: &crate::ads::AdEvent) -> Option<&mut User> {
-        self.get_mut(&(campaign, event.user.as_str()))
     }
 }
 
