@@ -8,6 +8,7 @@
 
 mod ads_campaigns;
 mod ads_reports;
+mod ads;
 mod cache;
 mod erase;
 mod expire;
