@@ -266,7 +266,7 @@ locals {
   settling = { for name, service in local.worker_services : name => service if contains(service.background, "ads-settle") }
   money_alarms = {
     AdsBudgetViolated = {
-      message     = "the money of a campaign does not add up"
+      message     = "the books of campaigns break an invariant"
       description = "A budget may be overspent, which must never happen."
     }
     AdsLeasesStay = {

@@ -95,7 +95,7 @@ locals {
   # partitions would be idle.
   worker_services = {
     worker-service = {
-      only  = "", groups = ["events-processor", "ads-processor"], background = ["devices-expire", "ads-settle"]
+      only  = "", groups = ["events-processor", "ads-processor"], background = ["devices-expire", "ads-settle", "ads-expire"]
       cpu   = 512, memory = 1024
       tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
     }
