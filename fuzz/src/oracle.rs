@@ -74,7 +74,7 @@ pub(crate) fn back_from_the_topic(envelope: Envelope, device_id: &DeviceId) {
     assert!(envelope.occurred_at.checked_to_offset(time::UtcOffset::UTC).is_some());
     let event = Outgoing { envelope, source: Event::source(device_id) };
     let all = headers(&event);
-    let all: Vec<_> = all.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+    let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes()))).collect();
     let record = Record::new(Some(device_id.as_str().as_bytes()), Some(&event.envelope.data), &all);
     let again = decode(&record).unwrap_or_else(|poison| panic!("what was accepted is poison: {poison}"));
     assert_eq!(again.envelope, event.envelope);

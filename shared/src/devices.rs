@@ -60,6 +60,7 @@ impl Stream for DeviceStream {
             "The topic of dead letters; must differ from the input topic",
         ),
         types: EventType::ALL,
+        extensions: &[],
     };
 }
 
@@ -111,7 +112,7 @@ pub type DeviceDelivery = Delivery<Event>;
 
 /// Decodes a device's event from a record. The error is the first fault, or that this version does not know the type.
 pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
-    let (envelope, position) = kafka::decode(record, EventType::ALL)?;
+    let (envelope, position) = kafka::decode(record, &DeviceStream::SPEC)?;
     let event = Event::decode(&envelope)?;
     Ok(Delivery { envelope, position, event })
 }

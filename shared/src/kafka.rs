@@ -35,6 +35,6 @@ pub use self::dead_letter::{DeadLetter, LetterHeaders, Reason, Refusal, as_text}
 pub use self::envelope::{Delivery, Envelope, decode};
 pub(crate) use self::event_types::{event_types, unknown_type};
 pub use self::headers::header;
-pub use self::outgoing::{MAX_HEADERS, Outgoing, each_header, headers};
+pub use self::outgoing::{Outgoing, each_header, headers, max_headers};
 pub use self::record::Record;
 pub use self::stream::{Setting, Stream, StreamSpec, TopicConfig, TopicsOf};

@@ -2,10 +2,11 @@
 //!
 //! The backbone knows no domain. Each part uses only the parts before it: [`runtime`] (settings, log, metrics, traces,
 //! signals) → [`kafka`] (topics, and how a record encodes an event) → [`store`] (PostgreSQL) → [`cache`] (Redis).
-//! The domains use the backbone: [`devices`].
+//! The domains use the backbone: [`ads`] and [`devices`].
 
 #![warn(missing_docs)]
 
+pub mod ads;
 pub mod cache;
 pub mod devices;
 pub mod kafka;

@@ -54,7 +54,7 @@ fn letters(
         for span in spans {
             let on = reader.read(span, |record| {
                 seen += 1;
-                let letter = LetterSummary::of(&record, source.handler.stream.types);
+                let letter = LetterSummary::of(&record, &source.handler.stream);
                 if letter.is_of(&source) && filter.matches(&letter) {
                     chunk.push(letter);
                 }

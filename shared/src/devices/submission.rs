@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 
 use super::{DeviceId, EventType};
 use crate::kafka::cloud_events::{self, Submitted};
-use crate::kafka::ids::{EventId, IdError};
-use crate::runtime::json::{BodyError, Faults, Payload, at, each_member, json, text};
-use crate::runtime::rfc3339;
+use crate::kafka::ids::EventId;
+use crate::runtime::json::members::{Members, instant, parsed};
+use crate::runtime::json::{BodyError, Payload, json};
 
 /// A parsed event of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,27 +33,25 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
 /// Parses one event that is a part of `body`, whose memory the payload shares. An optional member that is null counts as
 /// absent.
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
-    let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
-    let device_id = match device_id {
-        Some(raw) => id("/device_id", raw, &mut faults),
-        None => missing("/device_id", &mut faults),
-    };
-    let event_id = event_id.filter(is_given).and_then(|raw| id("/event_id", raw, &mut faults));
-    let occurred_at = occurred_at.filter(is_given).and_then(|raw| instant("/occurred_at", raw, &mut faults));
-    let payload = match payload {
-        Some(raw) => Some(Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload")),
-        None => missing("/payload", &mut faults),
-    };
+    let other = |_: &str| Some("is not a field of an event".to_owned());
+    let mut members = Members::of(value, "", &MEMBERS, other)?;
+    let device_id = members.required("device_id", parsed);
+    let event_id = members.optional("event_id", parsed);
+    let occurred_at = members.optional("occurred_at", instant);
+    let payload = members.required("payload", Ok);
+    let payload = payload.map(|raw| Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload"));
     match (device_id, payload) {
-        (Some(device_id), Some(Ok(payload))) if faults.is_empty() => {
+        (Some(device_id), Some(Ok(payload))) if members.are_sound() => {
             Ok(Submission { device_id, event_type: EventType::DeviceReported, event_id, occurred_at, payload })
         }
         (_, payload) => {
             let in_payload = payload.and_then(Result::err).unwrap_or_default();
-            Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat()))
+            Err(BodyError::NotAnEvent([members.into_faults(), in_payload].concat()))
         }
     }
 }
+
+const MEMBERS: [&str; 4] = ["device_id", "event_id", "occurred_at", "payload"];
 
 /// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
@@ -73,68 +71,6 @@ impl From<Submitted<EventType, DeviceId>> for Submission {
     fn from(event: Submitted<EventType, DeviceId>) -> Self {
         let Submitted { event_type, subject, id, time, data } = event;
         Self { device_id: subject, event_type, event_id: Some(id), occurred_at: time, payload: data }
-    }
-}
-
-fn is_given(raw: &&RawValue) -> bool {
-    raw.get() != "null"
-}
-
-fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {
-    faults.add(|| at(pointer), "is required");
-    None
-}
-
-fn id<T: std::str::FromStr<Err = IdError>>(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<T> {
-    parsed(at, raw, faults, |text| text.parse().map_err(|error: IdError| error.to_string()))
-}
-
-fn instant(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<OffsetDateTime> {
-    parsed(at, raw, faults, |text| {
-        rfc3339::parse(text).ok_or_else(|| "must be a date and time of RFC 3339, in the years 1 to 9999".into())
-    })
-}
-
-fn parsed<T>(
-    pointer: &str,
-    raw: &RawValue,
-    faults: &mut Faults,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let outcome = text(raw).map_err(str::to_owned).and_then(|text| parse(&text));
-    outcome.map_err(|detail| faults.add(|| at(pointer), detail)).ok()
-}
-
-/// The members of the body's object, unparsed, and the faults of their names.
-#[derive(Default)]
-struct Fields<'a> {
-    device_id: Option<&'a RawValue>,
-    event_id: Option<&'a RawValue>,
-    occurred_at: Option<&'a RawValue>,
-    payload: Option<&'a RawValue>,
-    faults: Faults,
-}
-
-impl<'a> Fields<'a> {
-    fn of(value: &'a RawValue) -> Result<Self, BodyError> {
-        let mut fields = Self::default();
-        each_member(value, |name, value| {
-            let name = match name {
-                Ok(name) => name,
-                Err(wrong) => return fields.faults.add(|| at(""), format!("has a key that {wrong}")),
-            };
-            let member = match name.as_ref() {
-                "device_id" => &mut fields.device_id,
-                "event_id" => &mut fields.event_id,
-                "occurred_at" => &mut fields.occurred_at,
-                "payload" => &mut fields.payload,
-                _ => return fields.faults.add(|| at("").then(&name), "is not a field of an event"),
-            };
-            if member.replace(value).is_some() {
-                fields.faults.add(|| at("").then(&name), "is there more than once");
-            }
-        })?;
-        Ok(fields)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decodes a record into the event that it contains. No I/O.
 
+mod extensions;
 mod origin;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::client_headers::UNREAD;
-use super::{Record, Refusal, header, unknown_type};
+use super::{Record, Refusal, StreamSpec, header, unknown_type};
 use crate::kafka::ids::{EventId, Key};
 use crate::kafka::position::Position;
 use crate::runtime::json::Payload;
@@ -39,6 +40,8 @@ pub struct Envelope {
     pub user_id: Option<String>,
     /// W3C Trace Context of the request.
     pub traceparent: Option<String>,
+    /// The extension attributes that the stream declares, and that the event has.
+    pub extensions: Vec<(&'static str, String)>,
     /// CloudEvents `data`: one JSON value.
     pub data: Bytes,
 }
@@ -67,8 +70,14 @@ impl Envelope {
             request_id: None,
             user_id: None,
             traceparent: None,
+            extensions: Vec::new(),
             data,
         }
+    }
+
+    /// The value of an extension attribute that the stream declares.
+    pub fn extension(&self, name: &str) -> Option<&str> {
+        self.extensions.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
     }
 
     /// The type, parsed into the domain's type for it.
@@ -100,9 +109,9 @@ impl Envelope {
     }
 }
 
-/// Decodes a record in binary or structured content mode. The error is the first fault, or that the type is not one of
-/// `types`.
-pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
+/// Decodes a record of a stream, in binary or structured content mode. The error is the first fault, or that the stream
+/// does not have its type.
+pub fn decode(record: &Record, stream: &StreamSpec) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
         return poison(format!("{UNREAD}; the dead letter does not have them"));
     }
@@ -111,20 +120,20 @@ pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Posi
     }
     let content_type = text(record, header::CONTENT_TYPE)?.unwrap_or_default().to_ascii_lowercase();
     let envelope = if content_type.starts_with("application/cloudevents+json") {
-        structured(record, types)?
+        structured(record, stream)?
     } else {
-        binary(record, &content_type, types)?
+        binary(record, &content_type, stream)?
     };
     Ok((envelope, position(record)?))
 }
 
-fn binary(record: &Record, content_type: &str, types: &[&'static str]) -> Result<Envelope, Refusal> {
+fn binary(record: &Record, content_type: &str, stream: &StreamSpec) -> Result<Envelope, Refusal> {
     match required(record, header::SPEC_VERSION)? {
         "1.0" => {}
         _ => return poison("ce_specversion is not 1.0"),
     }
     // Check the type first: the format of other types is unknown here.
-    let event_type = event_type(header::TYPE, required(record, header::TYPE)?, types)?;
+    let event_type = event_type(header::TYPE, required(record, header::TYPE)?, stream.types)?;
     if !content_type.is_empty() && !content_type.starts_with("application/json") {
         return poison("content-type is not JSON");
     }
@@ -148,6 +157,7 @@ fn binary(record: &Record, content_type: &str, types: &[&'static str]) -> Result
         request_id: owned(record, header::REQUEST_ID)?,
         user_id: owned(record, header::USER_ID)?,
         traceparent: owned(record, header::TRACEPARENT)?,
+        extensions: extensions::of_headers(record, stream.extensions)?,
         data: value.slice_ref(json.get().as_bytes()),
     })
 }
@@ -183,7 +193,7 @@ struct Structured<'a> {
     data: &'a RawValue,
 }
 
-fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refusal> {
+fn structured(record: &Record, stream: &StreamSpec) -> Result<Envelope, Refusal> {
     let Some(value) = record.value() else { return poison("it has no value") };
     let text = utf8("value", &value)?;
     // serde's message could quote a value, so only the kind of error and its column are reported.
@@ -199,7 +209,7 @@ fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refus
     if kind.specversion != "1.0" {
         return poison("specversion is not 1.0");
     }
-    let event_type = event_type("type", &kind.r#type, types)?;
+    let event_type = event_type("type", &kind.r#type, stream.types)?;
     let event: Structured<'_> = serde_json::from_str(text).map_err(not_one)?;
     let accepted_at = accepted_at(record)?;
     without_nul("subject", &event.subject)?;
@@ -214,6 +224,7 @@ fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refus
         request_id: storable("requestid", event.requestid)?,
         user_id: storable("userid", event.userid)?,
         traceparent: storable("traceparent", event.traceparent)?,
+        extensions: extensions::of_members(text, stream.extensions)?,
         data: value.slice_ref(event.data.get().as_bytes()),
     })
 }

@@ -14,6 +14,25 @@ pub mod header {
     pub const SUBJECT: &str = "ce_subject";
     /// CloudEvents `time`: when it occurred, else when it was accepted.
     pub const TIME: &str = "ce_time";
+    /// What the name of each attribute's header begins with.
+    pub const ATTRIBUTE: &str = "ce_";
+    /// The names of attributes that a stream's own extensions must not have.
+    pub const ATTRIBUTES: [&str; 14] = [
+        "specversion",
+        "type",
+        "source",
+        "id",
+        "subject",
+        "time",
+        "data",
+        "datacontenttype",
+        "dataschema",
+        "acceptedat",
+        "requestid",
+        "userid",
+        "traceparent",
+        "tracestate",
+    ];
     /// Extension: when the API accepted it.
     pub const ACCEPTED_AT: &str = "ce_acceptedat";
     /// Extension: the HTTP request that brought it.

@@ -3,8 +3,8 @@
 use super::{Envelope, header};
 use crate::runtime::rfc3339;
 
-/// The most headers that an event has.
-pub const MAX_HEADERS: usize = 11;
+/// The most headers that an event has, without the extensions of its stream.
+const MAX_HEADERS: usize = 11;
 
 /// An event to send to Kafka. The record's key is the envelope's key, and its value is the envelope's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,13 @@ pub struct Outgoing {
     pub source: String,
 }
 
+/// The most headers that this event has.
+pub fn max_headers(event: &Outgoing) -> usize {
+    MAX_HEADERS + event.envelope.extensions.len()
+}
+
 /// Calls `put` for each header of an event in binary content mode.
-pub fn each_header(event: &Outgoing, mut put: impl FnMut(&'static str, &str)) {
+pub fn each_header(event: &Outgoing, mut put: impl FnMut(&str, &str)) {
     let Outgoing { envelope, source } = event;
     put(header::SPEC_VERSION, "1.0");
     put(header::TYPE, envelope.event_type);
@@ -40,11 +45,18 @@ pub fn each_header(event: &Outgoing, mut put: impl FnMut(&'static str, &str)) {
             put(name, value);
         }
     }
+    // An empty text does not allocate, so that events without extensions cost nothing more.
+    let mut header = String::new();
+    for (name, value) in &envelope.extensions {
+        header.clear();
+        header.extend([header::ATTRIBUTE, name]);
+        put(&header, value);
+    }
 }
 
 /// The same as a list.
-pub fn headers(event: &Outgoing) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::with_capacity(MAX_HEADERS);
-    each_header(event, |name, value| headers.push((name, value.to_owned())));
+pub fn headers(event: &Outgoing) -> Vec<(String, String)> {
+    let mut headers = Vec::with_capacity(max_headers(event));
+    each_header(event, |name, value| headers.push((name.to_owned(), value.to_owned())));
     headers
 }

@@ -182,6 +182,8 @@ pub(super) fn from_millis(millis: i64) -> OffsetDateTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::DeviceStream;
+    use crate::kafka::Stream as _;
 
     #[test]
     fn parts_come_back_as_they_went_in() {
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn of_headers_that_were_not_read_it_is_not_said_that_they_are_too_many() {
         let record = Record { headers_unread: true, ..Record::new(None, None, &[]) };
-        let error = crate::kafka::decode(&record, &[]).unwrap_err().error;
+        let error = crate::kafka::decode(&record, &DeviceStream::SPEC).unwrap_err().error;
         for part in
             ["could not be read", "more than 100,000", "or they are not encoded", "the dead letter does not have them"]
         {

@@ -9,7 +9,9 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::config::{group_name, topic_name};
+use super::header;
 use crate::runtime::config::trimmed;
+use crate::runtime::unique::ensure_unique;
 
 /// The names of the two topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +74,30 @@ pub struct StreamSpec {
     pub dead_letters: Setting,
     /// Every CloudEvents `type` of its events.
     pub types: &'static [&'static str],
+    /// The CloudEvents extension attributes of its events, beyond those of the backbone. A record need not have them.
+    pub extensions: &'static [&'static str],
 }
 
 impl StreamSpec {
     /// Adds the names of its topics to a command.
     pub fn augment(&self, command: Command) -> Command {
         command.arg(self.topic.arg(trimmed(topic_name))).arg(self.dead_letters.arg(trimmed(topic_name)))
+    }
+
+    /// Refuses extensions whose names CloudEvents does not allow, or that are attributes already.
+    pub fn check_extensions(&self) -> anyhow::Result<()> {
+        let Self { name: stream, extensions, .. } = self;
+        ensure_unique("extensions of a stream", extensions.iter().copied())?;
+        for name in *extensions {
+            let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            anyhow::ensure!(
+                is_name,
+                "the stream {stream} has an extension {name:?}: use lower-case letters and digits"
+            );
+            let is_free = !header::ATTRIBUTES.contains(name);
+            anyhow::ensure!(is_free, "the stream {stream} has an extension {name:?}, which every event has");
+        }
+        Ok(())
     }
 
     /// The names of its topics, which must differ.
@@ -156,6 +176,7 @@ mod tests {
             topic: Setting::new("READINGS_TOPIC", "readings-topic", "readings", "The topic of readings"),
             dead_letters: Setting::new("READINGS_DLQ_TOPIC", "readings-dlq-topic", "readings-dlq", "Of dead letters"),
             types: &[],
+            extensions: &[],
         };
     }
 
@@ -181,6 +202,26 @@ mod tests {
                 let said = said.unwrap_err();
                 assert!(said.contains(setting) && said.contains("it must be the name of a topic"), "{bad}: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn an_extension_has_a_name_of_its_own() {
+        let said =
+            |extensions| StreamSpec { extensions, ..Readings::SPEC }.check_extensions().map_err(|e| e.to_string());
+        assert_eq!(said(&[]), Ok(()));
+        assert_eq!(said(&["grantid", "day2"]), Ok(()));
+        for (extensions, why) in [
+            (&["grantid", "grantid"][..], r#"two extensions of a stream have the name "grantid""#),
+            (&["grantId"], r#"an extension "grantId": use lower-case letters and digits"#),
+            (&["grant_id"], "use lower-case letters and digits"),
+            (&[""], "use lower-case letters and digits"),
+            (&["day", "userid"], r#"an extension "userid", which every event has"#),
+            (&["subject"], "which every event has"),
+            (&["traceparent"], "which every event has"),
+        ] {
+            let refused = said(extensions).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 pub mod items;
+pub mod members;
 pub mod payload;
 
 use std::borrow::Cow;

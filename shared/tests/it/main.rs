@@ -6,6 +6,7 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod ads;
 mod cache;
 mod erase;
 mod expire;

@@ -3,7 +3,7 @@
 
 use shared::cache::FenceReport;
 use shared::kafka::ids::{EventId, is_subject};
-use shared::kafka::{DeadLetter, Envelope, Record, decode, header};
+use shared::kafka::{DeadLetter, Envelope, Record, StreamSpec, decode, header};
 use shared::runtime::config::AccessLog;
 use shared::store::{Class, Failure};
 use tracing::Level;
@@ -36,8 +36,8 @@ pub fn processed<E>(
         }
         let cache = processed.fence.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
         let line = EventLine::of(group, &task.delivery.envelope, task.record.partition, task.record.offset);
-        let (outcome, version) = (Some(processed.outcome), processed.version);
-        (lines.info)(EventLine { outcome, version, cache, ..line }, "Processed message");
+        let (outcome, reason, version) = (Some(processed.outcome), processed.reason, processed.version);
+        (lines.info)(EventLine { outcome, reason, version, cache, ..line }, "Processed message");
     }
 }
 
@@ -110,24 +110,19 @@ pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
 }
 
 /// Logs a dead letter that Kafka has acknowledged.
-pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, types: &[&'static str]) {
+pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, stream: &StreamSpec) {
     let (reason, attempts, error) = (Some(letter.reason.as_str()), Some(letter.attempts), Some(&*letter.error));
-    with_names(group, &letter.record, types, |line| {
+    with_names(group, &letter.record, stream, |line| {
         (lines.warn)(EventLine { reason, attempts, error, ..line }, "a dead letter");
     });
 }
 
 /// Logs a record that may be no event, with the identifiers that can be found in it. A structured-mode record has them
 /// in its value, where only decoding finds them.
-fn with_names<'r, T>(
-    group: &str,
-    record: &'r Record,
-    types: &[&'static str],
-    log: impl FnOnce(EventLine<'_>) -> T,
-) -> T {
+fn with_names<'r, T>(group: &str, record: &'r Record, stream: &StreamSpec, log: impl FnOnce(EventLine<'_>) -> T) -> T {
     let (partition, offset) = (record.partition, record.offset);
     // A record whose decoding panicked before panics here again.
-    if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, types)) {
+    if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, stream)) {
         return log(EventLine::of(group, &envelope, partition, offset));
     }
     let text = |bytes: &'r [u8]| std::str::from_utf8(bytes).ok();
@@ -147,12 +142,23 @@ fn with_names<'r, T>(
 
 #[cfg(test)]
 mod tests {
+    use shared::kafka::Setting;
+
     use super::*;
+
+    const SETTING: Setting = Setting::new("", "", "", "");
+    const STREAM: StreamSpec = StreamSpec {
+        name: "",
+        topic: SETTING,
+        dead_letters: SETTING,
+        types: &["io.edge.device.reported.v1"],
+        extensions: &[],
+    };
 
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let record = Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
-        with_names("g", &record, &["io.edge.device.reported.v1"], |EventLine { key, event_id, request_id, .. }| {
+        with_names("g", &record, &STREAM, |EventLine { key, event_id, request_id, .. }| {
             [key.map(str::to_owned), event_id.map(ToString::to_string), request_id.map(|id| id.0.to_owned())]
         })
     }

@@ -136,7 +136,7 @@ impl<H: Handler> PartitionRunner<H> {
                 Action::DeadLetter(letters) => {
                     let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(&H::LINES, &self.group, letter, H::SPEC.stream.types));
+                        self.aside(|| event_log::dead_letter(&H::LINES, &self.group, letter, &H::SPEC.stream));
                         self.dependencies.health.dead_letter(letter.reason);
                     }
                     scheduler.dead_lettered(sent, started.elapsed());

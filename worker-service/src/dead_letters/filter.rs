@@ -44,11 +44,12 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::dead_letters::summary::STREAM;
 
     #[test]
     fn each_part_of_a_filter_counts() {
         let headers = [("dlq.reason", Some(&b"failed"[..])), ("dlq.failed_at", Some(b"2026-01-02T03:04:05Z"))];
-        let letter = LetterSummary::of(&Record::new(Some(b"a"), Some(b"{}"), &headers), &[]);
+        let letter = LetterSummary::of(&Record::new(Some(b"a"), Some(b"{}"), &headers), &STREAM);
         let at = datetime!(2026-01-02 03:04:05 UTC);
         let second = time::Duration::SECOND;
         let all = LetterFilter::default();

@@ -126,7 +126,7 @@ fn look(
     for span in reader.spans(None)? {
         let mut found = PartitionPlan::of(span);
         reader.read(span, |record: Record| {
-            let letter = LetterSummary::of(&record, source.handler.stream.types);
+            let letter = LetterSummary::of(&record, &source.handler.stream);
             let is_chosen = (all_handlers || letter.is_of(source)) && chosen.matches(&letter);
             found.take(letter, is_chosen);
             true
@@ -195,9 +195,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dead_letters::summary::STREAM;
 
     fn letter(offset: i64) -> LetterSummary {
-        let mut letter = LetterSummary::of(&Record::new(Some(b"d"), None, &[]), &[]);
+        let mut letter = LetterSummary::of(&Record::new(Some(b"d"), None, &[]), &STREAM);
         letter.offset = offset;
         letter
     }

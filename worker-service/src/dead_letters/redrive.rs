@@ -15,7 +15,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
 use shared::cache::{Cache, Kind};
-use shared::kafka::{self, Record};
+use shared::kafka::{self, Record, StreamSpec};
 use shared::store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -72,7 +72,7 @@ pub async fn run(
     let mut report = Report {
         out,
         json: config.json,
-        types: source.handler.stream.types,
+        stream: source.handler.stream,
         summary: Summary { dry_run: config.dry_run, ..Summary::default() },
     };
     let plan = gather(config, source, open()?, &store, &mut report).await?;
@@ -196,15 +196,14 @@ fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(PlannedRecord, Re
 struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
-    /// The types of the stream.
-    types: &'static [&'static str],
+    stream: StreamSpec,
     summary: Summary,
 }
 
 impl<W: Write> Report<'_, W> {
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
-        let letter = LetterSummary::of(record, self.types);
+        let letter = LetterSummary::of(record, &self.stream);
         if self.json {
             let told = match place {
                 Some((partition, offset)) => {

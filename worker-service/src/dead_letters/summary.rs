@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::kafka::{Reason, Record, as_text, decode, header};
+use shared::kafka::{Reason, Record, StreamSpec, as_text, decode, header};
 use shared::runtime::rfc3339;
 use time::OffsetDateTime;
 
@@ -67,13 +67,13 @@ pub struct LetterSummary {
 }
 
 impl LetterSummary {
-    /// Reads a record of the dead-letter topic; `types` are its stream's. Missing fields stay empty.
-    pub fn of(record: &Record, types: &[&'static str]) -> Self {
+    /// Reads a record of a stream's dead-letter topic. Missing fields stay empty.
+    pub fn of(record: &Record, stream: &StreamSpec) -> Self {
         let failed_at = text(record, "dlq.failed_at").and_then(|at| rfc3339::instant(&at).ok());
         let (own, unwritable) = own(record);
         // A structured CloudEvent has its id in the value, so that only decoding finds it.
         let event_id = text(&own, header::ID)
-            .or_else(|| Some(panics::caught(|| decode(&own, types)).ok()?.ok()?.0.id.as_str().to_owned()));
+            .or_else(|| Some(panics::caught(|| decode(&own, stream)).ok()?.ok()?.0.id.as_str().to_owned()));
         Self {
             partition: record.partition,
             offset: record.offset,
@@ -222,6 +222,13 @@ fn shown_text(bytes: &[u8]) -> Option<String> {
     Some(format!("{}{rest}", text.get(..end).unwrap_or_default()))
 }
 
+/// A stream without types, for tests.
+#[cfg(test)]
+pub(super) const STREAM: StreamSpec = {
+    let setting = shared::kafka::Setting::new("", "", "", "");
+    StreamSpec { name: "", topic: setting, dead_letters: setting, types: &[], extensions: &[] }
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +255,7 @@ mod tests {
 
     /// A failed letter with more headers.
     fn letter_with(more: &[(&str, &str)]) -> LetterSummary {
-        LetterSummary::of(&record(&[&DIED[..], more].concat()), &[])
+        LetterSummary::of(&record(&[&DIED[..], more].concat()), &STREAM)
     }
 
     #[test]
@@ -290,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
-        let letter = LetterSummary::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
+        let letter = LetterSummary::of(&Record::new(Some(b"\xff"), None, &[]), &STREAM);
         assert!(letter.line(Some(None)).starts_with("0/0 key=- event=- reason=- attempts=0 "));
         assert!(letter.obstacle().is_some());
         assert_eq!(letter_with(&[("dlq.truncated", "2000000")]).obstacle(), Some("it was truncated"));
@@ -313,7 +320,7 @@ mod tests {
         let with = |encoded: &[u8]| {
             let died = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes())));
             let headers: Vec<_> = died.chain([("dlq.headers", Some(encoded))]).collect();
-            LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[])
+            LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &STREAM)
         };
         // A header named b"\xff", and the event's id.
         let letter = with(b"\x04\x02\xff\x02x\x0ace_id\x04e2");
@@ -327,8 +334,10 @@ mod tests {
     #[test]
     fn of_a_text_beyond_all_measure_the_beginning_is_kept() {
         let long = "é".repeat(1_000_000);
-        let letter =
-            LetterSummary::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]), &[]);
+        let letter = LetterSummary::of(
+            &Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]),
+            &STREAM,
+        );
         let short = format!("{}…", "é".repeat(512));
         assert_eq!((letter.key.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
     }

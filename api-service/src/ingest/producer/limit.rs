@@ -20,6 +20,9 @@ pub(super) const ASSUMED_BATCH_BYTES: usize = 256 * 1024;
 /// and of the header of a batch.
 const OVERHEAD: usize = 768;
 
+/// The same for the header of an extension: `ce_`, and two varints.
+const EXTENSION_OVERHEAD: usize = 13;
+
 /// The limit of batches to a topic, known or assumed.
 #[derive(Debug)]
 pub(super) struct BatchLimit(RwLock<State>);
@@ -81,6 +84,7 @@ impl State {
 pub(super) fn record_bytes(event: &Outgoing) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let Outgoing { envelope, source } = event;
+    let extensions = envelope.extensions.iter().map(|(name, value)| name.len() + value.len() + EXTENSION_OVERHEAD);
     OVERHEAD
         + envelope.data.len()
         + envelope.key.as_str().len()
@@ -90,6 +94,7 @@ pub(super) fn record_bytes(event: &Outgoing) -> usize {
         + text(&envelope.request_id)
         + text(&envelope.user_id)
         + text(&envelope.traceparent)
+        + extensions.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -130,6 +135,7 @@ mod tests {
         fn a_record_is_never_larger_than_it_is_taken_for(
             device in "[ -~]{1,128}", id in "[A-Za-z0-9._:-]{1,64}", text in "[a-z é]{0,300}",
             caller in proptest::option::of("[ -~]{0,300}"), nanos in 0..1_000_000_000_u32, hours in -23..=23_i8,
+            extensions in prop::collection::vec((Just("extension"), "[ -~]{0,100}"), 0..9),
         ) {
             let accepted_at = OffsetDateTime::now_utc().replace_nanosecond(nanos).unwrap();
             let (id, data) = (id.parse().unwrap(), Bytes::from(format!(r#"{{"x":"{text}"}}"#)));
@@ -137,6 +143,7 @@ mod tests {
                 Envelope::new("io.edge.device.reported.v1", device.as_str().into(), id, accepted_at, data);
             envelope.occurred_at = accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap());
             (envelope.request_id, envelope.user_id, envelope.traceparent) = (caller.clone(), caller.clone(), caller);
+            envelope.extensions = extensions;
             let source = format!("/devices/{}", percent_encoded(&device));
             let event = Outgoing { envelope, source };
             let mut bytes = 36 + 61 + device.len() + event.envelope.data.len();

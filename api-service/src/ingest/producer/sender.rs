@@ -85,7 +85,7 @@ impl Sender {
 
     /// Copies an event into the client's queue. Does not wait if the queue is full.
     pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Waiting) -> Result<(), KafkaError> {
-        let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::MAX_HEADERS));
+        let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::max_headers(event)));
         kafka::each_header(event, |key, value| {
             headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
         });

@@ -1,8 +1,8 @@
 //! Records that are events, and records that are not.
 
 use super::*;
-use crate::devices::{DeviceDelivery, Event, EventType};
-use crate::kafka::{Outgoing, Reason, headers};
+use crate::devices::{DeviceDelivery, DeviceStream, Event, EventType};
+use crate::kafka::{Outgoing, Reason, Stream as _, headers};
 use proptest::prelude::*;
 
 fn event() -> Outgoing {
@@ -19,7 +19,7 @@ fn event() -> Outgoing {
 
 /// Decodes the device event of a record.
 fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
-    let (envelope, position) = super::decode(record, EventType::ALL)?;
+    let (envelope, position) = super::decode(record, &DeviceStream::SPEC)?;
     let event = Event::decode(&envelope)?;
     Ok(DeviceDelivery { envelope, position, event })
 }
@@ -28,8 +28,8 @@ fn poisoned(why: &str) -> Refusal {
     Refusal::undecodable(why)
 }
 
-fn record(key: &str, value: &[u8], headers: &[(&str, String)]) -> Record {
-    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+fn record(key: &str, value: &[u8], headers: &[(impl AsRef<str>, String)]) -> Record {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_ref(), Some(value.as_bytes()))).collect();
     let mut record = Record::new(Some(key.as_bytes()), Some(value), &headers);
     record.topic = "events-input".into();
     (record.partition, record.offset) = (3, 42);
@@ -40,8 +40,7 @@ fn record(key: &str, value: &[u8], headers: &[(&str, String)]) -> Record {
 fn changed(name: &str, value: Option<&str>) -> Result<DeviceDelivery, Refusal> {
     let mut all = headers(&event());
     all.retain(|(n, _)| *n != name);
-    let name: &'static str = name.to_owned().leak();
-    all.extend(value.map(|v| (name, v.to_owned())));
+    all.extend(value.map(|v| (name.to_owned(), v.to_owned())));
     decode(&record("device-1", br#"{"a": 1}"#, &all))
 }
 
@@ -129,7 +128,8 @@ fn a_type_that_is_not_known_is_no_poison() {
     // The format of another type is not known, so it is not checked.
     let mut all = headers(&event());
     all.retain(|(name, _)| *name != "ce_type" && *name != "content-type");
-    all.extend([(header::TYPE, "other".to_owned()), (header::CONTENT_TYPE, "application/protobuf".to_owned())]);
+    let other = [(header::TYPE, "other"), (header::CONTENT_TYPE, "application/protobuf")];
+    all.extend(other.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert_eq!(decode(&record("another key", b"\xff", &all)), Err(unknown));
     let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json".to_owned())];
     let value = br#"{"specversion":"1.0","type":"other","data_base64":"AA=="}"#;
@@ -144,7 +144,7 @@ fn a_type_that_is_not_known_is_no_poison() {
 fn a_null_behind_a_value_takes_the_value_back() {
     let mut all = headers(&event());
     all.retain(|(name, _)| *name != header::TIME);
-    let mut all: Vec<_> = all.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+    let mut all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes()))).collect();
     all.extend([(header::TIME, Some(&b"2026-01-02T03:04:05Z"[..])), (header::TIME, None)]);
     let decoded = decode(&Record::new(Some(b"device-1"), Some(b"{}"), &all)).unwrap();
     assert_eq!(decoded.envelope.occurred_at, event().envelope.accepted_at, "as if there were none");
@@ -170,14 +170,75 @@ fn a_structured_record_is_understood() {
     assert_eq!(refused.error, "userid contains a NUL");
 }
 
+const ADVERTS: StreamSpec = StreamSpec { extensions: &["grantid", "cost"], ..DeviceStream::SPEC };
+
+#[test]
+fn extensions_that_the_stream_declares_come_back() {
+    let mut event = event();
+    event.envelope.extensions = vec![("cost", "0.01".to_owned()), ("other", "x".to_owned())];
+    let all = headers(&event);
+    assert_eq!(
+        all[all.len() - 2..],
+        [("ce_cost", "0.01"), ("ce_other", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+    );
+    let record = record("device-1", br#"{"a": 1}"#, &all);
+    let (envelope, _) = super::decode(&record, &ADVERTS).unwrap();
+    assert_eq!(envelope.extensions, [("cost", "0.01".to_owned())], "the other one is not declared");
+    assert_eq!((envelope.extension("cost"), envelope.extension("grantid")), (Some("0.01"), None));
+    assert_eq!(super::decode(&record, &DeviceStream::SPEC).unwrap().0.extensions, []);
+}
+
+#[test]
+fn an_extension_may_be_absent_but_is_text_that_postgresql_stores() {
+    let with = |value: Option<&[u8]>| {
+        let all = headers(&event());
+        let mut all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes()))).collect();
+        all.push(("ce_cost", value));
+        let record = Record::new(Some(b"device-1"), Some(b"{}"), &all);
+        super::decode(&record, &ADVERTS).map(|(envelope, _)| envelope.extension("cost").map(str::to_owned))
+    };
+    assert_eq!(with(None), Ok(None));
+    assert_eq!(with(Some(b"")), Ok(Some(String::new())));
+    assert_eq!(with(Some(b"a\0")), Err(poisoned("ce_cost contains a NUL")));
+    assert_eq!(with(Some(b"\xff")), Err(poisoned("ce_cost is not UTF-8")));
+}
+
+#[test]
+fn a_structured_record_has_extensions_as_members() {
+    let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json".to_owned())];
+    let with = |members: &str| {
+        let value = format!(
+            r#"{{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/x","id":"e-1",
+                "subject":"device-1","data":{{}},"other":[]{members}}}"#
+        );
+        let record = record("device-1", value.as_bytes(), &content_type);
+        super::decode(&record, &ADVERTS).map(|(envelope, _)| envelope.extensions)
+    };
+    let found = |name, value: &str| Ok(vec![(name, value.to_owned())]);
+    assert_eq!(with(""), Ok(Vec::new()));
+    assert_eq!(with(r#","cost":null"#), Ok(Vec::new()));
+    assert_eq!(with(r#","cost":"0.0\u0031""#), found("cost", "0.01"));
+    assert_eq!(with(r#","cost":12"#), found("cost", "12"));
+    assert_eq!(with(r#","grantid":true"#), found("grantid", "true"));
+    let why = [
+        (r#","cost":"a\u0000""#, "cost contains a NUL"),
+        (r#","cost":"\ud800""#, "cost contains a lone surrogate"),
+        (r#","cost":[1]"#, "cost is neither a string nor a number nor a boolean"),
+        (r#","cost":1,"cost":1"#, "cost occurs more than once"),
+    ];
+    for (members, why) in why {
+        assert_eq!(with(members), Err(poisoned(why)));
+    }
+}
+
 /// A redriven record in partition 3 at offset 42, appended at 03:04:07.
 fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record {
     let mut all = headers(&event());
     all.extend([
-        (header::ORIGIN_TOPIC, topic.to_owned()),
-        (header::ORIGIN_PARTITION, partition.to_string()),
-        (header::ORIGIN_OFFSET, offset.to_string()),
-        (header::ORIGIN_TIMESTAMP, timestamp.to_string()),
+        (header::ORIGIN_TOPIC.to_owned(), topic.to_owned()),
+        (header::ORIGIN_PARTITION.to_owned(), partition.to_string()),
+        (header::ORIGIN_OFFSET.to_owned(), offset.to_string()),
+        (header::ORIGIN_TIMESTAMP.to_owned(), timestamp.to_string()),
     ]);
     record("device-1", b"{}", &all)
 }

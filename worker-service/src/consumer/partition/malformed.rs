@@ -39,7 +39,7 @@ impl<H: Handler> PartitionRunner<H> {
         for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&H::LINES, &self.group, &letter, H::SPEC.stream.types));
+                    self.aside(|| event_log::dead_letter(&H::LINES, &self.group, &letter, &H::SPEC.stream));
                     health.dead_letter(letter.reason);
                     // Those from the first refused one on are sent again.
                     behind += i64::from(refused.is_none());

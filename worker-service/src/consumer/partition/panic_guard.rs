@@ -10,8 +10,8 @@ use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
 use shared::store::Failure;
 
 use super::PartitionRunner;
+use crate::consumer::event_log;
 use crate::consumer::handler::{Applied, Handler};
-use crate::consumer::{apply, event_log};
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::Processing;
 use crate::scheduler::Task;
@@ -25,7 +25,7 @@ pub(super) struct Taken {
 
 /// The event in a record, if the handler has an effect for it.
 fn delivery<H: Handler>(record: &Record) -> Result<Option<Delivery<H::Event>>, Refusal> {
-    let (envelope, position) = decode(record, H::SPEC.stream.types)?;
+    let (envelope, position) = decode(record, &H::SPEC.stream)?;
     let event = H::decode(&envelope)?;
     Ok(event.map(|event| Delivery { envelope, position, event }))
 }
@@ -105,7 +105,7 @@ impl<H: Handler> PartitionRunner<H> {
         self.aside(|| {
             event_log::processed(&H::LINES, &self.group, self.dependencies.access_log, batch, applied, &fenced)
         });
-        self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
+        self.aside(|| self.dependencies.applier.measure(&self.dependencies.source.group, started, batch, applied));
     }
 
     /// Runs code whose failure has no consequence: a log line, a span, a metric.

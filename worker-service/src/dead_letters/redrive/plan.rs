@@ -93,6 +93,7 @@ fn sort_by_origin(entries: &mut [PlannedRecord]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dead_letters::summary::STREAM;
     use proptest::prelude::*;
     use shared::kafka::Record;
 
@@ -101,7 +102,7 @@ mod tests {
     }
 
     fn keyed(key: Option<&[u8]>, partition: i32, offset: i64, origin: i64, redrives: u32) -> LetterSummary {
-        let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &[]);
+        let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &STREAM);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
         letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter

@@ -28,7 +28,7 @@ const fn setting(default: &'static str) -> Setting {
 }
 
 const SECOND: StreamSpec =
-    StreamSpec { name: "second", topic: setting(""), dead_letters: setting(""), types: &[ONE, TWO] };
+    StreamSpec { name: "second", topic: setting(""), dead_letters: setting(""), types: &[ONE, TWO], extensions: &[] };
 
 const fn spec(name: &'static str, stream: StreamSpec, owner: bool) -> HandlerSpec {
     let journal = Journal { table: name, key: "key", event_id: "event_id", outcome: "'applied'" };

@@ -1,0 +1,63 @@
+//! A change of a campaign: a JSON merge patch (RFC 7396).
+
+use bytes::Bytes;
+
+use super::campaign::{Change, MEMBERS, Patched, Status, Terms, other};
+use crate::runtime::json::members::Members;
+use crate::runtime::json::{BodyError, Fault, json};
+
+/// The changes of a campaign's terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch(Vec<Change>);
+
+impl Patch {
+    /// Parses a merge patch: null removes an optional member, which then has its default. The error lists every fault.
+    pub fn parse(body: &Bytes) -> Result<Self, BodyError> {
+        let names = MEMBERS.each_ref().map(|member| member.name);
+        let mut members = Members::of(json(body)?, "", &names, other)?;
+        let mut changes = Vec::new();
+        for member in &MEMBERS {
+            let Some(raw) = members.get(member.name) else { continue };
+            match (member.patched, raw.get()) {
+                (Patched::Never, _) => members.fault(member.name, "cannot be changed"),
+                (Patched::Set, "null") => members.fault(member.name, "cannot be removed"),
+                (Patched::SetOrRemoved, "null") => changes.extend(member.absent.map(|absent| absent())),
+                (Patched::Set | Patched::SetOrRemoved, _) => changes.extend(member.read(&mut members)),
+            }
+        }
+        let faults = members.into_faults();
+        if faults.is_empty() { Ok(Self(changes)) } else { Err(BodyError::NotAnEvent(faults)) }
+    }
+
+    /// The patch that only changes the status.
+    pub fn of_status(status: Status) -> Self {
+        Self(vec![Change::Status(status)])
+    }
+
+    /// The terms after the change. The error lists every fault that they then have.
+    pub fn apply(&self, terms: &Terms) -> Result<Terms, Vec<Fault>> {
+        let mut changed = terms.clone();
+        for change in &self.0 {
+            change.clone().make(&mut changed);
+        }
+        let mut faults = changed.faults();
+        faults.extend(
+            forbidden(terms.status, changed.status)
+                .map(|detail| Fault { pointer: "/status".to_owned(), detail: detail.to_owned() }),
+        );
+        if faults.is_empty() { Ok(changed) } else { Err(faults) }
+    }
+}
+
+/// Why a status may not follow another one.
+fn forbidden(before: Status, after: Status) -> Option<&'static str> {
+    match (before, after) {
+        (Status::Ended, Status::Ended) | (Status::Draft, Status::Draft) => None,
+        (Status::Ended, _) => Some("cannot be changed: the campaign has ended"),
+        (_, Status::Draft) => Some("cannot become draft again"),
+        (Status::Draft | Status::Active | Status::Paused, Status::Active | Status::Paused | Status::Ended) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
