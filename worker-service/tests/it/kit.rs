@@ -1,5 +1,6 @@
 //! The test kit: topics, a database and a worker for one test, and methods to use them.
 
+mod ads;
 mod altered;
 mod commands;
 mod kafka;
@@ -26,6 +27,7 @@ use crate::prelude::*;
 
 pub(crate) use devstack::kit::{Running as Process, only_group as of_group};
 
+pub(crate) use self::ads::{Ad, Ads, CENT, DAY, ad};
 pub(crate) use self::altered::{Alter, Altered};
 pub(crate) use self::commands::{parse, program, run};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
