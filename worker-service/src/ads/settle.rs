@@ -42,7 +42,10 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 pub fn describe() {
     describe_counter!("ads_leases_closed_total", "Leases of ad budgets that were closed after their end.");
     describe_gauge!("ads_open_leases", "Open leases of ad budgets.");
-    describe_gauge!("ads_oldest_lease_seconds", "The time since the end of the oldest open lease; 0 if none has ended.");
+    describe_gauge!(
+        "ads_oldest_lease_seconds",
+        "The time since the end of the oldest open lease; 0 if none has ended."
+    );
     describe_gauge!(
         "ads_unproven_incarnations",
         "Incarnations of the caps' Redis, met seconds ago, of which it is not known that PostgreSQL has all earlier events."

@@ -12,7 +12,8 @@ fn fences(kit: &Kit) -> OffsetFences {
 }
 
 async fn until_passed(fences: &OffsetFences, at: &Offsets) {
-    until("the fence is passed", async || at.fence().state(&fences.offsets().await.unwrap()) == FenceState::Passed).await;
+    until("the fence is passed", async || at.fence().state(&fences.offsets().await.unwrap()) == FenceState::Passed)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +79,8 @@ async fn a_fence_is_void_when_the_topic_is_another_one() {
     assert!(why.contains("does not exist: run `worker-service setup`"), "{why}");
     tokio::time::sleep(Duration::from_millis(500)).await;
     kit.make_topics(3).await;
-    let anew = found("the topic is there again", async || fences.offsets().await.map_err(|error| error.to_string())).await;
+    let anew =
+        found("the topic is there again", async || fences.offsets().await.map_err(|error| error.to_string())).await;
     assert_eq!(added.fence().state(&anew), FenceState::Void);
     assert_eq!(anew.fence().state(&anew), FenceState::Passed);
 }

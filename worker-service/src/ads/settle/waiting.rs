@@ -83,10 +83,7 @@ mod tests {
     }
 
     fn due(leases: &[&str], incarnations: &[i64]) -> Due {
-        Due {
-            leases: leases.iter().map(|lease| (*lease).to_owned()).collect(),
-            incarnations: incarnations.to_vec(),
-        }
+        Due { leases: leases.iter().map(|lease| (*lease).to_owned()).collect(), incarnations: incarnations.to_vec() }
     }
 
     /// One second of the task.

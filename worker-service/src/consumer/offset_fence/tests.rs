@@ -54,7 +54,9 @@ enum Step {
     AddPartition,
     /// The topic is deleted and created again. Kafka deletes the group's commits with it; or they are the new log's
     /// first commits, from a consumer that has not noticed yet.
-    Recreate { late_commits: bool },
+    Recreate {
+        late_commits: bool,
+    },
     TakeFence,
 }
 
