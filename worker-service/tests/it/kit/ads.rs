@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::kafka::position::Position;
+use rdkafka::consumer::CommitMode;
 use sqlx::AssertSqlSafe;
 use time::Date;
 use time::macros::date;
@@ -171,9 +172,23 @@ impl Ads {
     pub(crate) async fn put_ad(&self, ad: &Ad) -> (i32, i64) {
         let outgoing = ad.event.outgoing(ad.id.parse().unwrap(), ad.at, ad.at);
         let headers = shared::kafka::headers(&outgoing);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_bytes()))).collect();
         let key = outgoing.envelope.key.as_str().as_bytes();
         self.put(Some(key), Some(&outgoing.envelope.data), &headers).await
+    }
+
+    /// Commits this offset of every partition for the group, which must be stopped.
+    pub(crate) async fn commit_all(&self, offset: i64) {
+        let (scope, partitions) = (self.scope.clone(), self.committed().await);
+        blocking(move || {
+            let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
+            let mut list = TopicPartitionList::new();
+            for partition in partitions.into_keys() {
+                list.add_partition_offset(&scope.input_topic, partition, Offset::Offset(offset)).unwrap();
+            }
+            group.commit(&list, CommitMode::Sync).unwrap();
+        })
+        .await;
     }
 
     /// Waits until an ad event of the first campaign has its row with this outcome, or this reason.
