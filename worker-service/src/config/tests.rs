@@ -4,11 +4,11 @@ use super::*;
 const WITH_TOPICS: [&[&str]; 9] = [
     &["run"],
     &["setup"],
-    &["dlq", "list"],
-    &["dlq", "show", "0", "17"],
-    &["dlq", "redrive"],
-    &["seek", "--to-time=2026-01-02T03:04:05Z"],
-    &["seek", "--partition=0", "--past-unreadable"],
+    &["dlq", "list", "--handler=devices"],
+    &["dlq", "show", "0", "17", "--handler=devices"],
+    &["dlq", "redrive", "--handler=devices"],
+    &["seek", "--to-time=2026-01-02T03:04:05Z", "--handler=devices"],
+    &["seek", "--partition=0", "--past-unreadable", "--handler=devices"],
     &["erase", "device-1"],
     &["forget", "device-1"],
 ];
@@ -43,10 +43,13 @@ fn no_command_takes_one_topic_for_both() {
 
 #[test]
 fn an_event_is_remembered_for_a_minute_at_least() {
-    for (retention, good) in [("0s", false), ("59s", false), ("1min", true), ("100years", true)] {
-        let taken = parsed(&["run"], &[&format!("--events-retention={retention}")]);
-        assert_eq!(taken.is_ok(), good, "{retention}");
-        assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1m to 100years"));
+    for setting in ["EVENTS_RETENTION", "ADS_EVENTS_RETENTION"] {
+        let flag = setting.to_lowercase().replace('_', "-");
+        for (retention, good) in [("0s", false), ("59s", false), ("1min", true), ("100years", true)] {
+            let taken = parsed(&["run"], &[&format!("--{flag}={retention}")]);
+            assert_eq!(taken.is_ok(), good, "{setting}={retention}");
+            assert!(good || taken.unwrap_err().contains(&format!("<{setting}>': it must be from 1m to 100years")));
+        }
     }
 }
 
@@ -73,6 +76,7 @@ fn the_help_describes_each_command() {
         "dlq purge: Delete old dead letters",
         "seek: Rewind the group",
         "erase: Erase a device: its events",
+        "erase-user: Erase a user of advertising: its ad events",
         "health: Ask the worker in this container",
     ];
     assert_eq!(all.len(), expected.len(), "{all:?}");
@@ -93,7 +97,7 @@ fn no_domain_has_a_command_of_the_backbone() {
 #[test]
 fn a_group_has_a_name_of_one_line() {
     for (group, good) in [("a group, of/ours:1", true), (&"g".repeat(249), true), (&"g".repeat(250), false)] {
-        for command in [&["run"][..], &["resume"]] {
+        for command in [&["run"][..], &["resume", "--handler=devices"]] {
             assert_eq!(parsed(command, &[&format!("--kafka-group={group}")]).is_ok(), good, "{group}");
         }
     }
@@ -102,13 +106,14 @@ fn a_group_has_a_name_of_one_line() {
 
 #[test]
 fn a_handler_or_task_that_is_not_known_is_refused_with_those_that_are() {
+    const ALL: &str = "devices, ads, devices-expire, ads-settle, ads-expire";
     let Ok(Cli { command: Command::Run(config) }) = parsed(&["run"], &["--only=devices, devices-expire"]) else {
         panic!()
     };
     assert_eq!(config.only, ["devices", "devices-expire"]);
     for wrong in ["device", "devices,device"] {
         let said = parsed(&["run"], &[&format!("--only={wrong}")]).unwrap_err();
-        assert!(said.contains("'device'") && said.contains("devices, devices-expire"), "{said}");
+        assert!(said.contains("'device'") && said.contains(ALL), "{said}");
     }
 }
 
@@ -119,6 +124,7 @@ fn each_setting_of_each_command_means_the_same_however_it_is_given() {
         "resume" | "redrive" => &["--handler=devices"],
         "show" => &["--handler=devices", "0", "17"],
         "erase" => &["device-1"],
+        "erase-user" => &["user-1"],
         "purge" => &["--handler=devices", "--before=2026-01-02T03:04:05Z"],
         _ => &[],
     };

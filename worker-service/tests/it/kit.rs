@@ -1,5 +1,6 @@
 //! The test kit: topics, a database and a worker for one test, and methods to use them.
 
+mod ads;
 mod altered;
 mod commands;
 mod kafka;
@@ -26,6 +27,7 @@ use crate::prelude::*;
 
 pub(crate) use devstack::kit::{Running as Process, only_group as of_group};
 
+pub(crate) use self::ads::{Ad, Ads, CENT, DAY, ad};
 pub(crate) use self::altered::{Alter, Altered};
 pub(crate) use self::commands::{parse, program, run};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
@@ -45,6 +47,11 @@ fn keep_log() -> &'static Path {
     })
 }
 
+/// The log of all workers in this process.
+pub(crate) fn own_log() -> String {
+    std::fs::read_to_string(keep_log()).unwrap()
+}
+
 /// A worker in this process that has a fault.
 pub(crate) struct InProcess<'a>(pub(crate) &'a Worker);
 
@@ -61,7 +68,7 @@ impl InProcess<'_> {
 
     fn report(&self) -> kit::Report {
         let (is_ready, body) = self.0.health.report();
-        let log = std::fs::read_to_string(keep_log()).unwrap();
+        let log = own_log();
         kit::Report { log, metrics: metrics().render(), ready: (if is_ready { 200 } else { 503 }, body) }
     }
 }
@@ -216,7 +223,7 @@ impl Kit {
         query.fetch_optional(&self.pool).await.unwrap()
     }
 
-    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn count(&self, sql: impl SqlSafeStr) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! The rules that every handler must follow, tested with PostgreSQL: one macro call for each handler.
 
+mod ads;
 mod broken;
 mod devices;
 mod world;
@@ -22,13 +23,15 @@ pub(crate) struct Subject<H: Handler> {
     pub(crate) logs: BoxedStrategy<Vec<Delivery<H::Event>>>,
     /// The cache entries that an event affects.
     pub(crate) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
+    /// SQL that makes what its events need.
+    pub(crate) given: &'static str,
 }
 
 /// Tests a handler against all laws, with logs of its events and the cache entries that an event affects.
 macro_rules! handler_laws {
     ($handler:expr, $logs:expr, $touches:expr) => {
         $crate::laws::handler_laws!(
-            $handler, $logs, $touches;
+            $handler, $logs, $touches, "";
             the_result_does_not_depend_on_where_batches_are_cut
             twice_is_once
             what_is_touched_is_fenced_by_a_repeat_too
@@ -36,11 +39,13 @@ macro_rules! handler_laws {
             a_late_position_changes_no_state
         );
     };
-    ($handler:expr, $logs:expr, $touches:expr; $($law:ident)+) => {$(
+    // Only these laws, with SQL that makes what the events need.
+    ($handler:expr, $logs:expr, $touches:expr, $given:expr; $($law:ident)+) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $law() {
             let logs = proptest::strategy::Strategy::boxed($logs);
-            $crate::laws::$law($crate::laws::Subject { handler: $handler, logs, touches: $touches }).await;
+            let subject = $crate::laws::Subject { handler: $handler, logs, touches: $touches, given: $given };
+            $crate::laws::$law(subject).await;
         }
     )+};
 }

@@ -7,6 +7,8 @@
 )]
 
 mod added_partitions;
+mod ads;
+mod ads_books;
 mod any_bytes;
 mod closed_output;
 mod compacted;

@@ -110,7 +110,8 @@ impl Model {
             }
             Step::Restart(at) => {
                 let log = &mut self.logs[log(at)];
-                log.position = log.committed.unwrap_or(0);
+                // A commit beyond the end of the log is out of range: the consumer begins with the first record.
+                log.position = log.committed.filter(|committed| *committed <= log.applied.len()).unwrap_or(0);
             }
             Step::Rewind(at) => {
                 let log = &mut self.logs[log(at)];

@@ -17,6 +17,7 @@ pub(super) struct World<H: Handler> {
     kit: Kit,
     applier: Applier<H>,
     pub(super) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
+    given: &'static str,
     began: OffsetDateTime,
 }
 
@@ -31,16 +32,16 @@ pub(super) fn versions(fences: &[Fence]) -> BTreeMap<String, i64> {
 impl<H: Handler<Event: Clone + Debug>> World<H> {
     /// Also returns the logs of the subject.
     pub(super) async fn new(name: &str, subject: Subject<H>) -> (Self, Vec<Vec<Delivery<H::Event>>>) {
-        let logs = subject.logs();
+        let (logs, touches, given) = (subject.logs(), subject.touches, subject.given);
         let kit = Kit::new(name, 1).await;
         let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[]).unwrap();
         let applier = Applier::new(subject.handler, kit.store.clone(), Fencer::new(cache, kit.store.clone()));
-        (Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }, logs)
+        (Self { kit, applier, touches, given, began: OffsetDateTime::now_utc() }, logs)
     }
 
     pub(super) async fn clear(&self) {
         let tables = self.tables().await.join(", ");
-        self.kit.sql(AssertSqlSafe(format!("TRUNCATE {tables}"))).await;
+        self.kit.sql(AssertSqlSafe(format!("TRUNCATE {tables}; {}", self.given))).await;
     }
 
     pub(super) async fn apply(&self, batch: &[Delivery<H::Event>]) -> Applied {
