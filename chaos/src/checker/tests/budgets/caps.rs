@@ -27,8 +27,10 @@ fn more_impressions_than_the_cap_allows() {
     };
     assert_eq!(parts(next_day), "ce", "it was raised on Friday");
     let lowered = |ads: &mut Ads, end: &mut AdsEnd| {
-        raised(ads, end);
-        (end.changes[0].terms.cap, end.changes[1].terms.cap) = (Some(3), Some(2));
+        third(ads, end);
+        end.changes[0].terms.cap = Some(3);
+        // That one was refused by the lower cap.
+        ads.tries.retain(|one| !one.is_capped());
     };
     assert_eq!(parts(lowered), "", "it was lowered on Thursday");
 }
