@@ -2,13 +2,16 @@
 //! leases and days.
 
 mod apply;
+pub mod campaigns;
 mod erase;
 mod expire;
 mod incarnations;
+mod json;
 mod leases;
 mod ledger;
 mod lookup;
 mod offer;
+mod report;
 mod settle;
 mod terms_row;
 
@@ -20,6 +23,7 @@ pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, gran
 pub use self::ledger::{Applied, Outcome, Processed};
 pub use self::lookup::{CountedEvent, counted, counted_impressions};
 pub use self::offer::Scope;
+pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
 pub use self::settle::{Closed, OpenLeases, close_leases, expired_leases, open_leases, violations};
 
 use crate::store::Journal;
@@ -31,12 +35,3 @@ pub const JOURNAL: Journal = Journal {
               AND event_id = asked.id",
     outcome: "outcome",
 };
-
-use std::sync::Arc;
-
-use crate::store::{Failure, Loaded, Store};
-
-/// replaced by CR's
-pub async fn load_reports(_store: &Store, _ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
-    Ok(Vec::new())
-}
