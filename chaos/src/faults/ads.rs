@@ -11,8 +11,8 @@ use crate::history::ads::{Seen, decimal};
 use crate::load::advertiser::{Advertiser, least_budget, zone_with_midnight_at};
 use crate::load::lock;
 
-/// The time from the change of a campaign's zone to its first event.
-const BEFORE: Duration = Duration::from_secs(1);
+/// The time until the APIs know of a campaign that became active, and its first events are there.
+const BEFORE: Duration = Duration::from_secs(3);
 /// How long the load goes on after midnight.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How many campaigns get less money at once.

@@ -44,7 +44,7 @@ fn terms(zone: &str) -> [(&'static str, Value); 8] {
             "filtered",
             json!({
                 "pricing_model": "cpc", "unit_price": "0.07", "total_budget": "50", "click_requires_impression": true,
-                "duplicate_click_window": 2, "freq_cap_impressions_per_day": 2, "timezone": zone
+                "duplicate_click_window_seconds": 2, "freq_cap_impressions_per_day": 2, "timezone": zone
             }),
         ),
     ]

@@ -131,7 +131,8 @@ impl Client {
                 let events = if several { random.usize(2..=BATCH) } else { 1 };
                 let at = self.began.elapsed();
                 // A batch may have events of several campaigns.
-                let campaigns = (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(&mut random) });
+                let campaigns =
+                    (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(&mut random) });
                 let campaigns: Vec<_> = campaigns.flatten().collect();
                 let events = campaigns.into_iter().map(|campaign| tracker.event(campaign, at, &mut random)).collect();
                 self.until_certain(&mut tracker, events, &mut random).await;

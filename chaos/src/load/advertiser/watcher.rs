@@ -66,7 +66,8 @@ impl Client {
             json!({"total_budget": decimal(total), "daily_budget": daily})
         };
         // The least, and refused if more was spent meanwhile.
-        let least = |seen: &Seen| budgets(least_budget(seen.spent + seen.reserved), least_budget(seen.spent + seen.reserved));
+        let least =
+            |seen: &Seen| budgets(least_budget(seen.spent + seen.reserved), least_budget(seen.spent + seen.reserved));
         if what == 2 {
             advertiser.change(campaign, least).await?;
             return Ok(());

@@ -141,9 +141,11 @@ fn an_accepted_impression_that_is_refused_when_it_is_sent_again() {
 
 #[test]
 fn a_429_that_says_wrongly_when_the_day_ends() {
-    let until = |after| move |ads: &mut Ads, _: &mut AdsEnd| {
-        let capped = ads.tries.iter_mut().find(|one| one.is_capped()).unwrap();
-        capped.retry_after = Some(after);
+    let until = |after| {
+        move |ads: &mut Ads, _: &mut AdsEnd| {
+            let capped = ads.tries.iter_mut().find(|one| one.is_capped()).unwrap();
+            capped.retry_after = Some(after);
+        }
     };
     assert_eq!(parts(until(25)), "");
     assert_eq!(parts(until(22)), "f");
