@@ -105,6 +105,9 @@ fn parsed<T>(
     outcome.map_err(|detail| faults.add(|| at(pointer), detail)).ok()
 }
 
+const UNKNOWN_FIELD: &str = "is not a field of an event";
+const AD_EVENT: &str = "is not a field of an event; ad events go to /events/ or /ad-events";
+
 /// The members of the body's object, unparsed, and the faults of their names.
 #[derive(Default)]
 struct Fields<'a> {
@@ -117,7 +120,7 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn of(value: &'a RawValue) -> Result<Self, BodyError> {
-        let mut fields = Self::default();
+        let (mut fields, mut has_campaign) = (Self::default(), false);
         each_member(value, |name, value| {
             let name = match name {
                 Ok(name) => name,
@@ -128,12 +131,21 @@ impl<'a> Fields<'a> {
                 "event_id" => &mut fields.event_id,
                 "occurred_at" => &mut fields.occurred_at,
                 "payload" => &mut fields.payload,
-                _ => return fields.faults.add(|| at("").then(&name), "is not a field of an event"),
+                "campaign_id" => {
+                    has_campaign = true;
+                    return;
+                }
+                _ => return fields.faults.add(|| at("").then(&name), UNKNOWN_FIELD),
             };
             if member.replace(value).is_some() {
                 fields.faults.add(|| at("").then(&name), "is there more than once");
             }
         })?;
+        if has_campaign {
+            // The path decides what an event is, never its body. So this says which path it should have had.
+            let detail = if fields.device_id.is_none() { AD_EVENT } else { UNKNOWN_FIELD };
+            fields.faults.add(|| at("/campaign_id"), detail);
+        }
         Ok(fields)
     }
 }
@@ -218,6 +230,32 @@ mod tests {
             let found: Vec<_> = faults.iter().map(|f| f.pointer.as_str()).collect();
             assert_eq!(found, *pointers, "{body}: {faults:?}");
         }
+    }
+
+    #[test]
+    fn an_ad_event_is_told_where_it_belongs() {
+        let told = |body: &str| match read(body) {
+            Err(BodyError::NotAnEvent(faults)) => faults.into_iter().map(|f| (f.pointer, f.detail)).collect::<Vec<_>>(),
+            other => panic!("{body}: {other:?}"),
+        };
+        let fault = |pointer: &str, detail: &str| (pointer.to_owned(), detail.to_owned());
+        let elsewhere = "is not a field of an event; ad events go to /events/ or /ad-events";
+        let found = told(r#"{"campaign_id":1,"user_id":"u1","event_type":"impression"}"#);
+        assert_eq!(
+            found,
+            [
+                fault("/user_id", "is not a field of an event"),
+                fault("/event_type", "is not a field of an event"),
+                fault("/campaign_id", elsewhere),
+                fault("/device_id", "is required"),
+                fault("/payload", "is required"),
+            ]
+        );
+        let found = told(r#"{"campaign_id":null,"campaign_id":2,"payload":{}}"#);
+        assert_eq!(found, [fault("/campaign_id", elsewhere), fault("/device_id", "is required")]);
+        // It is an event of a device, with a field too many.
+        let found = told(r#"{"device_id":"d","payload":{},"campaign_id":1}"#);
+        assert_eq!(found, [fault("/campaign_id", "is not a field of an event")]);
     }
 
     #[test]
