@@ -1,5 +1,7 @@
 //! The effect of each fault, and how it is undone.
 
+mod ads;
+mod caps;
 mod failover;
 mod kafka;
 mod postgres;
@@ -19,9 +21,10 @@ pub use self::kafka::POISON;
 pub use self::postgres::{REFUSE, refusals, use_disk};
 pub use self::transactions::TRANSACTION;
 pub use self::wire::{MARK, WIRE_RECORDS};
+use crate::history::ads::FrozenApi;
 use crate::history::{Bounds, History, Span, WorkerAway};
 use crate::load::lock;
-use crate::plan::{Fault, Step};
+use crate::plan::{APIS, Fault, Step};
 use crate::world::{Proxies, STORE_TIMEOUT, TTL, World};
 
 const ORDERLY_END: Duration = Duration::from_secs(30);
@@ -81,22 +84,26 @@ impl Injection<'_> {
             Fault::StopApi => return self.end_api(end),
             Fault::FreezeApi => {
                 let api = world.api(step.choice)?;
+                let from = self.began.elapsed();
                 api.freeze()?;
                 self.lasts();
-                api.thaw()
+                let thawed = api.thaw();
+                let span = Span { from, to: self.began.elapsed() };
+                lock(history).ads.frozen.push(FrozenApi { api: step.choice % APIS, span });
+                thawed
             }
             Fault::KillKafka => self.restart(kafka, Server::kill),
             Fault::StopKafka => self.restart(kafka, Server::stop),
             Fault::FreezeKafka => self.freeze(kafka),
-            Fault::CutKafka => self.cut(|proxies| &proxies.kafka),
-            Fault::SlowKafka => self.slow(|proxies| &proxies.kafka, Duration::from_millis(50)),
+            Fault::CutKafka => self.cut(|proxies| vec![&proxies.kafka]),
+            Fault::SlowKafka => self.slow(|proxies| vec![&proxies.kafka], Duration::from_millis(50)),
             Fault::KillPostgres | Fault::LosePostgres => {
                 self.postgres_away(|| self.restart(world.postgres(), Server::kill))
             }
             Fault::StopPostgres => self.postgres_away(|| self.restart(world.postgres(), Server::stop)),
             Fault::FreezePostgres => self.postgres_away(|| self.freeze(world.postgres())),
-            Fault::CutPostgres => self.postgres_away(|| self.cut(|proxies| &proxies.postgres)),
-            Fault::SlowPostgres => self.slow(|proxies| &proxies.postgres, Duration::from_millis(50)),
+            Fault::CutPostgres => self.postgres_away(|| self.cut(|proxies| vec![&proxies.postgres])),
+            Fault::SlowPostgres => self.slow(|proxies| vec![&proxies.postgres], Duration::from_millis(50)),
             Fault::FailOverPostgres => self.fail_over_postgres(),
             // The services do not read from a read-only server either.
             Fault::ReadOnlyPostgres => self.postgres_away(|| {
@@ -110,15 +117,20 @@ impl Injection<'_> {
                 until_done(|| postgres::fill_disk(world, false))
             }
             Fault::RefuseDevices => return self.refuse_devices(),
-            Fault::KillRedis => self.redis_away(|| self.restart(world.redis().0, Server::kill)),
-            Fault::StopRedis => self.redis_away(|| self.restart(world.redis().0, Server::stop)),
-            Fault::FreezeRedis => self.redis_away(|| self.freeze(world.redis().0)),
-            Fault::CutRedis if step.target.has_workers() => self.redis_away(|| self.cut(|proxies| &proxies.redis)),
+            Fault::KillRedis => self.redis_away(|| self.restart_all(&self.all_redis(), Server::kill)),
+            Fault::StopRedis => self.redis_away(|| self.restart_all(&self.all_redis(), Server::stop)),
+            Fault::FreezeRedis => self.redis_away(|| self.freeze_all(&self.all_redis())),
+            Fault::CutRedis if step.target.has_workers() => self.redis_away(|| self.cut(Proxies::all_redis)),
             // Only workers defer fences.
-            Fault::CutRedis => self.cut(|proxies| &proxies.redis),
+            Fault::CutRedis => self.cut(Proxies::all_redis),
             // A slow Redis does not make a worker defer fences.
-            Fault::SlowRedis => self.slow(|proxies| &proxies.redis, Duration::from_millis(30)),
+            Fault::SlowRedis => self.slow(Proxies::all_redis, Duration::from_millis(30)),
             Fault::SwapRedis => self.swap_redis(),
+            Fault::RestoreRedis => self.restore_redis(),
+            Fault::FailoverRedis => self.fail_over_redis(),
+            Fault::EvictRedis => return self.evict_redis(),
+            Fault::Midnight => self.midnight(),
+            Fault::PatchBudget => return self.patch_budget(),
             Fault::Poison => kafka::poison(world, history, step.choice),
             Fault::WireRecords => wire::write(world, history, step.choice),
             Fault::UnreadLogs => return self.unread_logs(),
@@ -167,35 +179,48 @@ impl Injection<'_> {
         Ok((!runs).then(|| "the API had ended by itself".to_owned()))
     }
 
+    /// The Redis of the cache, and that of the caps.
+    fn all_redis(&self) -> [&Server; 2] {
+        [self.world.redis().0, self.world.caps().0]
+    }
+
     fn restart(&self, server: &Server, end: fn(&Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        end(server)?;
+        self.restart_all(&[server], end)
+    }
+
+    fn restart_all(&self, servers: &[&Server], end: fn(&Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        servers.iter().try_for_each(|server| end(server))?;
         self.lasts();
-        server.start()
+        servers.iter().try_for_each(|server| server.start())
     }
 
     fn freeze(&self, server: &Server) -> anyhow::Result<()> {
-        server.freeze()?;
-        self.lasts();
-        server.thaw()
+        self.freeze_all(&[server])
     }
 
-    fn cut(&self, proxy: fn(&Proxies) -> &Proxy) -> anyhow::Result<()> {
-        self.between(proxy, Proxy::cut);
+    fn freeze_all(&self, servers: &[&Server]) -> anyhow::Result<()> {
+        servers.iter().try_for_each(|server| server.freeze())?;
         self.lasts();
-        self.between(proxy, Proxy::mend);
+        servers.iter().try_for_each(|server| server.thaw())
+    }
+
+    fn cut(&self, proxies: fn(&Proxies) -> Vec<&Proxy>) -> anyhow::Result<()> {
+        self.between(proxies, Proxy::cut);
+        self.lasts();
+        self.between(proxies, Proxy::mend);
         Ok(())
     }
 
-    fn slow(&self, proxy: fn(&Proxies) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
-        self.between(proxy, |proxy| proxy.slow(delay));
+    fn slow(&self, proxies: fn(&Proxies) -> Vec<&Proxy>, delay: Duration) -> anyhow::Result<()> {
+        self.between(proxies, |proxy| proxy.slow(delay));
         self.lasts();
-        self.between(proxy, Proxy::mend);
+        self.between(proxies, Proxy::mend);
         Ok(())
     }
 
     /// Does this to the proxies between a server and the affected services.
-    fn between(&self, proxy: fn(&Proxies) -> &Proxy, work: impl Fn(&Proxy)) {
-        self.world.proxies_of(self.step.target).for_each(|proxies| work(proxy(proxies)));
+    fn between(&self, proxies: fn(&Proxies) -> Vec<&Proxy>, work: impl Fn(&Proxy)) {
+        self.world.proxies_of(self.step.target).flat_map(proxies).for_each(work);
     }
 
     fn redis_away(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 
 use crate::checker::Verdict;
+use crate::history::ads::{Outcome, Try};
 use crate::history::{End, History, Record, TRANSACTIONS_DEVICE};
 use crate::load::Counts;
 
@@ -59,12 +60,48 @@ figures! {
     excused_reads: "  excused",
     /// Bodies in the cache at the end, each compared with its row.
     cached: "cached bodies at last",
+    /// Ad events; one that is accepted again counts again.
+    ads_accepted: "ad events accepted",
+    ads_repeated: "  repeated",
+    /// Tries that were refused because the user had as many impressions as the cap allows.
+    ads_capped: "  refused by a cap (429)",
+    /// Tries that were refused because a budget was spent.
+    ads_exhausted: "  refused by a budget (409)",
+    /// Tries that were refused because the caps or the budgets could not be asked.
+    ads_unavailable: "  refused, unavailable (503)",
+    ads_void: "  void",
+    ads_invalid: "  invalid",
+    campaigns: "campaigns",
+    /// Days in which a campaign has spent, beyond one for each campaign.
+    midnights: "  with a midnight",
+    /// Changes that were answered 200.
+    patches: "changes of campaigns",
+    /// Changes that were refused because more was spent and reserved already.
+    patches_refused: "  refused as too low",
+    /// Moments at which the books were read.
+    books: "books read",
+    reports: "reports",
+    /// See `strict_reads`.
+    strict_reports: "  judged strictly",
+    /// See `excused_reads`.
+    excused_reports: "  excused",
+    /// Events that were posted once all was quiet.
+    probes: "one event more, at last",
+    probes_accepted: "  accepted",
 }
 
 impl Figures {
     /// Counts what a run left behind, except refusals, assignments and the figures of the last phase.
     pub fn of(history: &History, end: &End, verdict: &Verdict, counts: &Counts) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let (ads, ads_end) = (&history.ads, &end.ads);
+        let tries = |is_so: &dyn Fn(&Try) -> bool| ads.tries.iter().filter(|one| is_so(one)).count();
+        let code = |code: &'static str| tries(&move |one: &Try| one.code.as_deref() == Some(code));
+        let outcome = |outcome| ads_end.events.iter().filter(|event| event.outcome == outcome).count();
+        let days: BTreeSet<_> = ads_end.events.iter().map(|event| (event.campaign, &event.day)).collect();
+        let of_days: BTreeSet<_> = days.iter().map(|(campaign, _)| campaign).collect();
+        let patches = |status| ads.patches.iter().filter(|patch| patch.status == status).count();
+        let moments: BTreeSet<_> = ads.books.iter().map(|books| books.at).collect();
         let is_of_transaction = |it: &&Record| it.id.is_some() && it.device.starts_with(TRANSACTIONS_DEVICE);
         Self {
             accepted: count(&counts.accepted),
@@ -85,6 +122,23 @@ impl Figures {
             strict_reads: verdict.reads.strict,
             excused_reads: verdict.reads.excused,
             cached: end.cached.len(),
+            ads_accepted: count(&counts.ads_accepted),
+            ads_repeated: count(&counts.ads_repeated),
+            ads_capped: tries(&Try::is_capped),
+            ads_exhausted: code("budget_exhausted"),
+            ads_unavailable: code("admission_unavailable"),
+            ads_void: outcome(Outcome::Void),
+            ads_invalid: outcome(Outcome::Invalid),
+            campaigns: ads_end.campaigns.len(),
+            midnights: days.len() - of_days.len(),
+            patches: patches(200),
+            patches_refused: patches(409),
+            books: moments.len(),
+            reports: ads.reports.len(),
+            strict_reports: verdict.reports.strict,
+            excused_reports: verdict.reports.excused,
+            probes: tries(&|one| one.probe),
+            probes_accepted: tries(&|one| one.probe && one.is_accepted()),
             ..Self::default()
         }
     }

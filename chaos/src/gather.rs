@@ -1,5 +1,7 @@
 //! Reads the contents of the log, the stores and the dead-letter topic once the workers are idle.
 
+mod ads;
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use shared::kafka::{Header, Record as KafkaRecord};
 use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig, Store};
 
+pub use self::ads::books;
 use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
 use crate::world::World;
@@ -20,24 +23,34 @@ use crate::world::World;
 /// delay it.
 const QUIET: Duration = Duration::from_secs(120);
 
+/// By partition: the committed offset and the end of the log.
+pub type Left = BTreeMap<i32, (i64, i64)>;
+
+/// Waits until both groups have committed their logs; see [`until_committed`].
+pub fn until_quiet(world: &World) -> anyhow::Result<(Left, Left)> {
+    let scope = &world.scope;
+    let devices = until_committed(world, &scope.input_topic, &scope.group)?;
+    Ok((devices, until_committed(world, &scope.ads_topic, &scope.ads_group)?))
+}
+
 /// Waits until the group has committed the whole log, however long a busy machine takes. Returns the
 /// partitions that no longer make progress. Fails if one of them is behind an open transaction, because nobody can
 /// judge events that cannot be read yet. Blocks.
-pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
+pub fn until_committed(world: &World, topic: &str, group: &str) -> anyhow::Result<Left> {
     let scope = &world.scope;
     let mut told = Instant::now();
     let mut moved: BTreeMap<i32, (i64, Instant)> = BTreeMap::new();
     loop {
-        match committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group) {
+        match committed(&scope.endpoints.kafka_brokers, topic, group) {
             Ok(all) => {
                 told = Instant::now();
-                let left: BTreeMap<_, _> = all.into_iter().filter(|(_, (committed, end))| committed < end).collect();
+                let left: Left = all.into_iter().filter(|(_, (committed, end))| committed < end).collect();
                 moved.retain(|partition, (before, _)| left.get(partition).is_some_and(|(now, _)| now == before));
                 for (partition, (committed, _)) in &left {
                     moved.entry(*partition).or_insert((*committed, told));
                 }
                 if left.is_empty() || moved.values().any(|(_, since)| since.elapsed() > QUIET) {
-                    let stable = stable_ends(&scope.endpoints.kafka_brokers, &scope.input_topic)?;
+                    let stable = stable_ends(&scope.endpoints.kafka_brokers, topic)?;
                     for (partition, (committed, end)) in &left {
                         let readable = stable.get(partition).context("the partition has no end")?;
                         ensure!(
@@ -57,11 +70,12 @@ pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
 }
 
 /// Reads everything directly from the servers, past the services.
-pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)>) -> anyhow::Result<End> {
+pub async fn gather(world: &World, store: &Store, (left, ads_left): (Left, Left)) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
     // First: without readers, the cached bodies expire.
     let cached = cached(world, resources.keys()).await?;
-    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left })
+    let ads = ads::gather(world, Vec::new(), ads_left)?;
+    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left, ads })
 }
 
 fn rows(world: &World) -> anyhow::Result<Vec<Row>> {

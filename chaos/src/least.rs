@@ -28,6 +28,17 @@ const TWO_MINUTES: Figures = Figures {
     reads_at_last: AT_LAST,
     strict_reads: 1_000,
     cached: 8,
+    ads_accepted: 500,
+    ads_repeated: 40,
+    ads_capped: 40,
+    ads_exhausted: 20,
+    ads_unavailable: 20,
+    campaigns: 8,
+    patches: 20,
+    books: 40,
+    reports: 300,
+    strict_reports: 100,
+    probes_accepted: 3,
     ..Figures::NONE
 };
 
@@ -64,6 +75,19 @@ pub fn figures(plan: &Plan) -> Figures {
         reads_at_last: TWO_MINUTES.reads_at_last,
         strict_reads: share(TWO_MINUTES.strict_reads),
         cached: TWO_MINUTES.cached,
+        ads_accepted: share(TWO_MINUTES.ads_accepted),
+        ads_repeated: share(TWO_MINUTES.ads_repeated),
+        ads_capped: share(TWO_MINUTES.ads_capped),
+        ads_exhausted: share(TWO_MINUTES.ads_exhausted),
+        ads_unavailable: if plan.is_part { 0 } else { share(TWO_MINUTES.ads_unavailable) },
+        campaigns: TWO_MINUTES.campaigns + half(Fault::Midnight),
+        midnights: half(Fault::Midnight),
+        patches: share(TWO_MINUTES.patches),
+        patches_refused: half(Fault::PatchBudget),
+        books: in_time(TWO_MINUTES.books),
+        reports: share(TWO_MINUTES.reports),
+        strict_reports: share(TWO_MINUTES.strict_reports),
+        probes_accepted: TWO_MINUTES.probes_accepted,
         ..Figures::NONE
     }
 }

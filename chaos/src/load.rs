@@ -1,18 +1,21 @@
-//! Devices that send events and readers that poll resources; both record their observations in the history.
+//! Devices that send events and readers that poll resources, and the same for advertising; all record their
+//! observations in the history.
 
+pub mod advertiser;
 mod device;
 mod reader;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
 use self::device::Device;
 use crate::faults;
 use crate::history::History;
+use crate::history::ads::Ads;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -32,6 +35,9 @@ pub struct Load {
     began: Instant,
     sending: Tasks,
     watching: Tasks,
+    /// Asks at the end, when nobody sends any more.
+    prober: Client,
+    random: fastrand::Rng,
 }
 
 #[derive(Default)]
@@ -67,6 +73,13 @@ pub struct Counts {
     /// Posts with a status other than 202 and 207, or without an answer.
     pub failed: AtomicUsize,
     pub reads: AtomicUsize,
+    /// Ad events, counted again if they are accepted again.
+    pub ads_accepted: AtomicUsize,
+    /// Ad events sent again although they had been accepted.
+    pub ads_repeated: AtomicUsize,
+    /// Changes of campaigns that were tried.
+    pub patches: AtomicUsize,
+    pub reports: AtomicUsize,
 }
 
 fn count(counter: &AtomicUsize, by: usize) {
@@ -87,10 +100,12 @@ struct Client {
 impl Load {
     pub fn start(world: &Arc<World>, plan: &Plan) -> anyhow::Result<Load> {
         let (mut sending, mut watching) = (Tasks::default(), Tasks::default());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let ads = Ads { began: i64::try_from(now.as_micros())?, ..Ads::default() };
         let sender = Client {
             http: reqwest::Client::builder().timeout(CLIENT_TIMEOUT).build()?,
             world: Arc::clone(world),
-            history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ..History::default() })),
+            history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ads, ..History::default() })),
             counts: Arc::default(),
             began: Instant::now(),
             pace: plan.pace,
@@ -105,9 +120,19 @@ impl Load {
             let timeout = if n % 2 == 0 { CLIENT_TIMEOUT } else { SHORT_CLIENT_TIMEOUT };
             watching.spawn(watcher.clone().read(timeout, random(n)));
         }
-        watching.spawn(watcher.watch_commits());
+        watching.spawn(watcher.clone().watch_commits());
+        let first = DEVICES + READERS;
+        sending.spawn(sender.clone().advertise(random(first)));
+        for n in 0..advertiser::TRACKERS {
+            sending.spawn(sender.clone().track(n, random(first + 1 + n)));
+        }
+        for n in 0..advertiser::READERS {
+            watching.spawn(watcher.clone().read_reports(random(first + 1 + advertiser::TRACKERS + n)));
+        }
+        watching.spawn(watcher.clone().watch_books());
+        watching.spawn(watcher.clone().watch_ad_commits());
         let Client { history, counts, began, .. } = sender;
-        Ok(Load { history, counts, began, sending, watching })
+        Ok(Load { history, counts, began, sending, watching, prober: watcher, random: random(usize::MAX) })
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -117,6 +142,13 @@ impl Load {
     /// Stops the devices; the readers continue.
     pub async fn end_sending(&mut self) -> anyhow::Result<()> {
         std::mem::take(&mut self.sending).end().await
+    }
+
+    /// Once all was quiet for long enough: reads the books, and posts one event more for each campaign.
+    pub async fn probe(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.prober.note_books(true).await, "the books cannot be read");
+        self.prober.probe_all(self.random.clone()).await;
+        Ok(())
     }
 
     pub async fn end(mut self) -> anyhow::Result<History> {

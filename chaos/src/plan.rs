@@ -84,7 +84,7 @@ impl Plan {
             let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
             steps.push(Step::draw(fault, at, lasts, &mut random));
             // A fault sometimes begins before the previous one is over.
-            at += Duration::from_millis(random.u64(500..5_000));
+            at += Duration::from_millis(random.u64(500..4_200));
         }
         let somewhere =
             |random: &mut Rng, lasts: Duration| WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75);

@@ -16,6 +16,8 @@ use crate::report::Report;
 use crate::world::{ASSIGNED, World};
 use crate::{checker, faults, gather, least};
 
+/// How long after the last event all leases are closed: they end within 10 s, and are closed 7 s later.
+const LEASES_CLOSED: Duration = Duration::from_secs(20);
 /// The interval of the progress lines.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// The timeout for events to be accepted again after the last fault.
@@ -65,9 +67,15 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let reads = counts.reads.load(Ordering::Relaxed);
     say(&load, "all events are sent");
     let quiet = Arc::clone(&world);
-    let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
+    tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     world.tend()?;
     say(&load, "all of them had their effect");
+    // By then every lease is closed.
+    tokio::time::sleep(LEASES_CLOSED).await;
+    load.probe().await?;
+    let quiet = Arc::clone(&world);
+    let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
+    say(&load, "each campaign took one more");
     // Readers continue until no stale read is excused any more, and leave a full cache behind.
     let excused_until = checker::excused_until(&lock(&load.history)).max(load.elapsed());
     tokio::time::sleep(excused_until.saturating_sub(load.elapsed()) + AFTERWARDS).await;
@@ -116,9 +124,11 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
             world.tend()?;
-            let Counts { accepted, failed, reads, .. } = &*load.counts;
-            let [accepted, failed, reads] = [accepted, failed, reads].map(|counter| counter.load(Ordering::Relaxed));
-            say(load, &format!("{accepted} accepted, {failed} failed posts, {reads} reads"));
+            let Counts { accepted, failed, reads, ads_accepted, reports, .. } = &*load.counts;
+            let counters = [accepted, failed, reads, ads_accepted, reports];
+            let [accepted, failed, reads, ads, reports] = counters.map(|counter| counter.load(Ordering::Relaxed));
+            let devices = format!("{accepted} accepted, {failed} failed posts, {reads} reads");
+            say(load, &format!("{devices}; {ads} ad events, {reports} reports"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -29,6 +29,32 @@ pub struct Proxies {
     pub kafka: Proxy,
     pub postgres: Proxy,
     pub redis: Proxy,
+    /// To the Redis of the caps.
+    pub caps: Proxy,
+}
+
+impl Proxies {
+    pub fn all_redis(&self) -> Vec<&Proxy> {
+        vec![&self.redis, &self.caps]
+    }
+}
+
+/// Two Redis servers, of which one is the primary.
+struct RedisPair {
+    servers: [Redis; 2],
+    second_is_primary: AtomicBool,
+}
+
+impl RedisPair {
+    fn start() -> anyhow::Result<RedisPair> {
+        Ok(RedisPair { servers: [Redis::start(&[])?, Redis::start(&[])?], second_is_primary: AtomicBool::new(false) })
+    }
+
+    /// The primary, and the other one.
+    fn get(&self) -> (&Redis, &Redis) {
+        let [first, second] = &self.servers;
+        if self.second_is_primary.load(Ordering::SeqCst) { (second, first) } else { (first, second) }
+    }
 }
 
 pub struct World {
@@ -46,6 +72,8 @@ pub struct World {
     /// Alternates with the stack's Redis as primary.
     second_redis: Redis,
     redis_is_second: AtomicBool,
+    /// The Redis of the caps, and the one that may take over. They evict nothing.
+    caps: RedisPair,
     /// The PostgreSQL that took over from the stack's.
     successor: OnceLock<Postgres>,
     /// The harness's own proxy to PostgreSQL, which no fault affects.
@@ -61,13 +89,14 @@ pub struct World {
 impl World {
     /// Starts everything, with two workers; the services' logs go into files in this folder.
     pub fn start(logs: &Path) -> anyhow::Result<World> {
-        let stack = Stack::start()?;
+        let (stack, caps) = (Stack::start()?, RedisPair::start()?);
         let mut proxies = Vec::new();
         for kafka in stack.kafka.proxies(APIS + WORKER_PROXIES)? {
             proxies.push(Proxies {
                 kafka,
                 postgres: Proxy::to(stack.postgres.port)?,
                 redis: Proxy::to(stack.redis.port)?,
+                caps: Proxy::to(caps.get().0.port)?,
             });
         }
         let (second_redis, own_proxy) = (Redis::start(&[])?, Proxy::to(stack.postgres.port)?);
@@ -91,6 +120,7 @@ impl World {
             disk,
             second_redis,
             redis_is_second: AtomicBool::new(false),
+            caps,
             successor: OnceLock::new(),
             database: own_proxy,
             stack,
@@ -119,6 +149,18 @@ impl World {
     /// Records that the two Redis servers have swapped roles.
     pub fn swap_redis(&self) {
         self.redis_is_second.fetch_xor(true, Ordering::SeqCst);
+    }
+
+    /// The Redis of the caps, and the one that may take over.
+    pub fn caps(&self) -> (&Redis, &Redis) {
+        self.caps.get()
+    }
+
+    /// Records that the two Redis servers of the caps have swapped roles, and leads all services to the new primary.
+    pub fn swap_caps(&self) {
+        self.caps.second_is_primary.fetch_xor(true, Ordering::SeqCst);
+        let port = self.caps().0.port;
+        self.proxies.iter().for_each(|proxies| proxies.caps.lead_to(port));
     }
 
     pub fn postgres(&self) -> &Postgres {
@@ -153,6 +195,7 @@ impl World {
             ("KAFKA_BROKERS", &format!("127.0.0.1:{}", proxies.kafka.port)),
             ("DATABASE_URL", &port::replaced(&self.scope.database_url, proxies.postgres.port)?),
             ("REDIS_URL", &format!("redis://127.0.0.1:{}", proxies.redis.port)),
+            ("AD_REDIS_URL", &format!("redis://127.0.0.1:{}", proxies.caps.port)),
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
             ("DATABASE_TIMEOUT", &format!("{}s", STORE_TIMEOUT.as_secs())),

@@ -54,6 +54,15 @@ pub fn keep_log(name: &str, start: impl FnOnce(std::fs::File)) -> &'static std::
     })
 }
 
+/// The arguments of a command of the worker; one that works on a handler's group and topics works on the devices'
+/// unless they name another one.
+pub fn with_handler<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let is_of_handler = matches!(args.first(), Some(&("dlq" | "seek" | "resume")));
+    let is_named = args.iter().any(|arg| arg.starts_with("--handler"));
+    let named = (is_of_handler && !is_named).then_some("--handler=devices");
+    args.iter().copied().chain(named).collect()
+}
+
 /// The report on the worker's only group, from its health.
 pub fn only_group(report: &serde_json::Value) -> &serde_json::Value {
     report["groups"].as_object().and_then(|groups| groups.values().next()).unwrap_or(&serde_json::Value::Null)

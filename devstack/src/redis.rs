@@ -1,8 +1,9 @@
 //! Redis without persistence: a restart loses its data.
 
+mod forgetting;
 mod replica;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Redis {
     pub port: u16,
     /// The TLS port, if it has one.
     pub tls_port: Option<u16>,
+    /// Its folder.
+    data: PathBuf,
 }
 
 impl Redis {
@@ -68,7 +71,7 @@ impl Redis {
             log: dir.join("redis.log"),
             dir: Arc::clone(of),
         })?;
-        Ok(Redis { server, port, tls_port: None })
+        Ok(Redis { server, port, tls_port: None, data: dir.to_path_buf() })
     }
 
     pub fn url(&self) -> String {

@@ -7,7 +7,7 @@ use shared::kafka::{self, TopicConfig};
 use shared::runtime::telemetry;
 use shared::store::Store;
 
-use crate::config::{DlqCommand, DomainCommand, OfHandler, ResumeConfig, SetupConfig};
+use crate::config::{DlqCommand, DomainCommand, OfHandler, OfNamed, ResumeConfig, SetupConfig};
 use crate::consumer::registry::Registry;
 use crate::consumer::seek::{self, SeekConfig};
 use crate::{dead_letters, domains};
@@ -80,9 +80,9 @@ impl<W: Write> Write for Output<W> {
 pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
     let out = &mut io::stdout();
     match command {
-        DlqCommand::List(OfHandler { command, source }) => {
+        DlqCommand::List(OfNamed { command, sources }) => {
             telemetry::start_log_aside(&command.log)?;
-            dead_letters::list::run(command, &source.0, out).await
+            dead_letters::list::run(command, &sources.0, out).await
         }
         DlqCommand::Show(OfHandler { command, source }) => {
             telemetry::start_log_aside(&command.log)?;

@@ -14,7 +14,7 @@ use shared::runtime::unique::ensure_unique;
 use shared::store::PostgresConfig;
 
 pub use self::domain::DomainCommand;
-pub use self::sources::{DomainSettings, OneGroup, OneSource, Sources, Streams};
+pub use self::sources::{DomainSettings, NamedSources, OneGroup, OneSource, Sources, Streams};
 use crate::consumer::registry::names_of;
 use crate::consumer::seek::SeekConfig;
 use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
@@ -68,7 +68,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.
-    List(OfHandler<DlqListConfig>),
+    List(OfNamed<DlqListConfig>),
     /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
     /// Send dead letters back to the input topic, in their original order.
@@ -94,6 +94,15 @@ pub struct OfHandler<C: clap::Args> {
     pub command: C,
     #[command(flatten)]
     pub source: OneSource,
+}
+
+/// Settings of a command that works on what the handlers read.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OfNamed<C: clap::Args> {
+    #[command(flatten)]
+    pub command: C,
+    #[command(flatten)]
+    pub sources: NamedSources,
 }
 
 /// Settings of `run`.

@@ -34,7 +34,7 @@ impl Injection<'_> {
         let standby = within(COPY_TIMEOUT, || world.postgres().standby(LAG))?;
         self.postgres_away(|| {
             self.between(
-                |proxies| &proxies.postgres,
+                |proxies| vec![&proxies.postgres],
                 |proxy| {
                     proxy.lead_to(standby.port);
                     proxy.drop_connections();

@@ -126,7 +126,7 @@ impl Client {
     }
 
     /// Waits for this pause, or until the load stops.
-    async fn wait(&self, pause: Duration) {
+    pub(super) async fn wait(&self, pause: Duration) {
         let until = Instant::now() + pause;
         while !self.stopped() && Instant::now() < until {
             tokio::time::sleep((until - Instant::now()).min(Duration::from_millis(200))).await;

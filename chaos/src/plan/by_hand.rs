@@ -11,8 +11,10 @@ use std::time::Duration;
 use super::{Fault, Plan, Step, Target};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Target); 34] = [
+const STEPS: [(u64, Fault, u64, Target); 39] = [
     (1_000, Fault::RefuseDevices, 300, Target::All),
+    // Long enough for the trackers to post on both days.
+    (1_000, Fault::Midnight, 3_000, Target::All),
     (1_000, Fault::SlowPostgres, 500, Target::All),
     (1_000, Fault::SlowKafka, 500, Target::All),
     (1_200, Fault::CutRedis, 1_000, Target::Workers),
@@ -22,6 +24,8 @@ const STEPS: [(u64, Fault, u64, Target); 34] = [
     (1_800, Fault::CutKafka, 700, Target::All),
     (2_800, Fault::FreezeKafka, 700, Target::All),
     (3_000, Fault::FreezeApi, 1_000, Target::All),
+    // Redis is back, and the caps are taken.
+    (3_000, Fault::RestoreRedis, 800, Target::All),
     (3_500, Fault::ReadOnlyPostgres, 700, Target::All),
     (3_700, Fault::RefuseLetters, 700, Target::All),
     (4_500, Fault::FillDisk, 700, Target::All),
@@ -38,6 +42,7 @@ const STEPS: [(u64, Fault, u64, Target); 34] = [
     // Device events are appended after the open transactions, and consumers cannot read them yet.
     (7_000, Fault::Transactions, 1_500, Target::All),
     (7_500, Fault::StopApi, 0, Target::All),
+    (7_500, Fault::PatchBudget, 500, Target::All),
     (8_000, Fault::KillPostgres, 200, Target::All),
     (8_500, Fault::AddWorker, 0, Target::All),
     (8_500, Fault::KillRedis, 300, Target::All),
@@ -51,8 +56,11 @@ const STEPS: [(u64, Fault, u64, Target); 34] = [
     (11_000, Fault::SwapRedis, 800, Target::All),
     (12_000, Fault::StopKafka, 200, Target::All),
     (14_000, Fault::SlowRedis, 1_000, Target::All),
+    (15_500, Fault::FailoverRedis, 800, Target::All),
     (18_000, Fault::KillKafka, 200, Target::All),
     (20_000, Fault::StopWorker, 0, Target::All),
+    // PostgreSQL is back, for which capped events wait.
+    (25_000, Fault::EvictRedis, 1_500, Target::All),
 ];
 /// PostgreSQL is back some time before this end.
 const LENGTH: Duration = Duration::from_secs(27);

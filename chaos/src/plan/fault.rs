@@ -37,6 +37,11 @@ pub enum Fault {
     CutRedis,
     SlowRedis,
     SwapRedis,
+    RestoreRedis,
+    FailoverRedis,
+    EvictRedis,
+    Midnight,
+    PatchBudget,
     Poison,
     WireRecords,
     RefuseLetters,
@@ -92,6 +97,8 @@ impl Fault {
             Self::CutPostgres | Self::SlowPostgres | Self::FailOverPostgres => (postgres, true, true),
             Self::KillRedis | Self::StopRedis | Self::FreezeRedis | Self::SwapRedis => (redis, true, false),
             Self::CutRedis | Self::SlowRedis => (redis, true, true),
+            Self::RestoreRedis | Self::FailoverRedis | Self::EvictRedis => (redis, true, false),
+            Self::Midnight | Self::PatchBudget => (None, true, false),
             // These write during any other fault, but one at a time.
             Self::Transactions => (Some(Turn::Transactions), true, false),
         }

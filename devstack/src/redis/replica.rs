@@ -37,7 +37,13 @@ impl Redis {
         self.tell("REPLICAOF 127.0.0.1 1")
     }
 
-    fn tell(&self, command: &str) -> anyhow::Result<()> {
+    /// Makes a replica a primary with the data that it has.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        self.tell("REPLICAOF NO ONE")?;
+        self.until_it_says("role:master\r\n")
+    }
+
+    pub(super) fn tell(&self, command: &str) -> anyhow::Result<()> {
         let answer = ask(self.port, command)?;
         ensure!(answer.starts_with("+OK"), "{command}: {}", answer.trim());
         Ok(())

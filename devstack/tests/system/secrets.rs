@@ -91,7 +91,8 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ended.push((run(101 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
     }
     // Commands that need an unavailable server.
-    let commands: [&[&str]; 4] = [&["setup"], &["resume"], &["dlq", "list"], &["forget", "d"]];
+    let resume = &["resume", "--handler=devices"];
+    let commands: [&[&str]; 4] = [&["setup"], resume, &["dlq", "list"], &["forget", "d"]];
     for (number, args) in commands.into_iter().enumerate() {
         ended.push((run(200 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
     }

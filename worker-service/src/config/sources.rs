@@ -35,11 +35,13 @@ fn augment_groups(command: Command, handlers: &[HandlerSpec]) -> Command {
 }
 
 /// The argument that chooses one of several handlers.
-fn handler_arg(handlers: &[HandlerSpec]) -> Arg {
+fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
     let names = PossibleValuesParser::new(handlers.iter().map(|handler| handler.name));
-    let help = "The handler; required if there are several";
     Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(names)
 }
+
+/// What `--handler` means to a command that works on one handler.
+const ONE_OF_SEVERAL: &str = "The handler; required if there are several";
 
 /// Checks that no two of these variables have the same value.
 fn all_differ<'a>(what: &str, named: impl Iterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
@@ -93,14 +95,22 @@ fn choose<T>(handlers: &[HandlerSpec], matches: &ArgMatches, all: Vec<T>) -> Res
         let message = format!("there are several handlers, {}: choose one with --handler\n", names.join(", "));
         return Err(missing(message));
     }
-    let is_chosen = |handler: &HandlerSpec| named.is_none_or(|named| handler.name == named);
-    let mut chosen = handlers.iter().zip(all).filter(|(handler, _)| is_chosen(handler));
+    let mut chosen = handlers.iter().zip(all).filter(|(handler, _)| is_chosen(handler, named));
     chosen.next().map(|(_, item)| item).ok_or_else(|| missing("there is no handler\n".to_owned()))
+}
+
+/// Whether `--handler` names this one, or none.
+fn is_chosen(handler: &HandlerSpec, named: Option<&String>) -> bool {
+    named.is_none_or(|named| handler.name == named)
 }
 
 /// The sources of all handlers.
 #[derive(Debug, Clone)]
 pub struct Sources(pub Vec<Source>);
+
+/// The source of the handler that is named, or those of all.
+#[derive(Debug, Clone)]
+pub struct NamedSources(pub Vec<Source>);
 
 /// The source of one handler.
 #[derive(Debug, Clone)]
@@ -134,9 +144,23 @@ impl OfHandlers for Sources {
     }
 }
 
+impl OfHandlers for NamedSources {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
+        let command = command.arg(handler_arg(handlers, "Only of this handler; of all if none is named"));
+        augment_groups(augment_streams(command, handlers), handlers)
+    }
+
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        let named = matches.get_one("handler");
+        let mut sources = read_sources(handlers, matches)?;
+        sources.retain(|source| is_chosen(&source.handler, named));
+        Ok(Self(sources))
+    }
+}
+
 impl OfHandlers for OneSource {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        let command = command.arg(handler_arg(handlers));
+        let command = command.arg(handler_arg(handlers, ONE_OF_SEVERAL));
         augment_groups(augment_streams(command, handlers), handlers)
     }
 
@@ -147,7 +171,7 @@ impl OfHandlers for OneSource {
 
 impl OfHandlers for OneGroup {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        augment_groups(command.arg(handler_arg(handlers)), handlers)
+        augment_groups(command.arg(handler_arg(handlers, ONE_OF_SEVERAL)), handlers)
     }
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
@@ -201,7 +225,7 @@ macro_rules! args_of_handlers {
     )*};
 }
 
-args_of_handlers!(Sources, OneSource, OneGroup, Streams, DomainSettings);
+args_of_handlers!(Sources, NamedSources, OneSource, OneGroup, Streams, DomainSettings);
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +306,17 @@ mod tests {
         for said in [refused::<OneSource>(&["--handler=stores"]), refused::<OneGroup>(&["--handler=stores"])] {
             assert!(said.contains("store, count, ring"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_command_for_all_handlers_takes_one_if_it_is_named() {
+        let names = |args| {
+            let NamedSources(sources) = read(&THREE, args).unwrap();
+            sources.iter().map(|source| source.handler.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["store", "count", "ring"]);
+        assert_eq!(names(&["--handler=ring"]), ["ring"]);
+        assert!(read::<NamedSources>(&THREE, &["--handler=stores"]).unwrap_err().contains("store, count, ring"));
     }
 
     #[test]

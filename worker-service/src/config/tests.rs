@@ -23,6 +23,9 @@ fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
     if !command.contains(&"show") {
         args.push("--database-url=postgres://h/d");
     }
+    if ["dlq", "seek", "resume"].into_iter().any(of) {
+        args.push("--handler=devices");
+    }
     if ["run", "seek", "erase", "forget"].into_iter().any(of) || command.contains(&"redrive") {
         args.push("--redis-url=redis://h");
     }
@@ -117,12 +120,12 @@ fn a_handler_or_task_that_is_not_known_is_refused_with_those_that_are() {
 #[test]
 fn each_setting_of_each_command_means_the_same_however_it_is_given() {
     let needed = |command: &str| match command {
-        "seek" => &["--to-time=2026-01-02T03:04:05Z", "--handler=devices"][..],
-        "show" => &["0", "17", "--handler=devices"],
+        "seek" => &["--handler=devices", "--to-time=2026-01-02T03:04:05Z"][..],
+        "resume" | "redrive" => &["--handler=devices"],
+        "show" => &["--handler=devices", "0", "17"],
         "erase" => &["device-1"],
         "erase-user" => &["user-1"],
-        "list" | "redrive" | "resume" => &["--handler=devices"],
-        "purge" => &["--before=2026-01-02T03:04:05Z", "--handler=devices"],
+        "purge" => &["--handler=devices", "--before=2026-01-02T03:04:05Z"],
         _ => &[],
     };
     let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {

@@ -30,7 +30,7 @@ async fn letters_are_listed_with_all_that_is_known_but_their_payload_and_one_is_
         "partition": 0, "offset": 1, "key": "a", "event_id": "e-1", "reason": "failed", "attempts": 4,
         "error": "SQLSTATE P0001: refused", "failed_at": "2026-01-02T00:00:00Z",
         "origin": {"topic": kit.scope.input_topic, "partition": 0, "offset": 1},
-        "redrives": 0, "truncated": false, "applied": true, "outcome": "applied",
+        "redrives": 0, "truncated": false, "applied": true, "outcome": "applied", "handler": "devices",
     });
     assert_eq!(all[1], expected, "it stands beside a row");
     assert_eq!((all.len(), &all[0]["applied"], &all[2]["redrives"]), (4, &false.into(), &2.into()));
@@ -51,6 +51,33 @@ async fn letters_are_listed_with_all_that_is_known_but_their_payload_and_one_is_
     assert!(shown["headers"].as_array().unwrap().contains(&json!({"name": "origin.topic", "value": "in"})));
     assert!(kit.show(0, 4).await.unwrap_err().to_string().contains("no record at offset 4"));
     assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_all_handlers_are_listed_together() {
+    let kit = Kit::new("list_all", 1).await;
+    let (ones, watchers) = (kit.beside("ones").await, kit.beside("watchers").await);
+    let of = |kit: &Kit| kit.scope.group.clone();
+    ones.letter("a", "1", 0, &[("dlq.group", &of(&ones))]).await;
+    watchers.letter("b", "2", 0, &[("dlq.group", &of(&watchers))]).await;
+    ones.letter("c", "3", 1, &[("dlq.group", &of(&ones))]).await;
+    let both = [("ones", &ones), ("watchers", &watchers)];
+    let ends = |listed: String| {
+        let keys = listed.lines().map(|line| {
+            let key = line.split_whitespace().find_map(|field| field.strip_prefix("key=")).unwrap();
+            (key.to_owned(), line.rsplit(' ').next().unwrap().to_owned())
+        });
+        keys.collect::<Vec<_>>()
+    };
+    let of_handler = |key: &str, handler: &str| (key.to_owned(), format!("handler={handler}"));
+    let (a, b, c) = (of_handler("a", "ones"), of_handler("b", "watchers"), of_handler("c", "ones"));
+    assert_eq!(ends(Kit::list_of(&both, &[]).await), [a.clone(), c.clone(), b]);
+    assert_eq!(ends(Kit::list_of(&both, &["--limit=2"]).await), [a, c], "of all together");
+    let alone = Kit::list_of(&both[..1], &[]).await;
+    assert!(alone.lines().count() == 2 && !alone.contains("handler="), "{alone}");
+    let json = Kit::list_of(&both, &["--json", "--key=b"]).await;
+    let letter: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&letter["key"], &letter["handler"]), (&json!("b"), &json!("watchers")));
 }
 
 /// An open transaction on the dead-letter topic blocks the letters behind it, which the commands report.

@@ -79,7 +79,10 @@ impl Found {
         }
         for ((user, day), ids) in accepted {
             if let Some(cap) = campaign.greatest_cap(day).filter(|cap| ids.len() > *cap) {
-                let what = format!("{} impressions of {user} were answered 202 in {day}, and the cap is {cap}: {ids:?}", ids.len());
+                let what = format!(
+                    "{} impressions of {user} were answered 202 in {day}, and the cap is {cap}: {ids:?}",
+                    ids.len()
+                );
                 self.say_of('e', campaign.id, what);
             }
         }
@@ -106,7 +109,11 @@ impl Found {
             let Some(day) = campaign.day_of(ads, one) else { continue };
             let in_force = campaign.terms_on(day, clock(ads, one.to));
             let Some(cap) = in_force.iter().filter_map(|terms| terms.cap).min() else {
-                self.say_of('f', campaign.id, format!("{id} of {user} was answered 429 at {at:?}, and there is no cap"));
+                self.say_of(
+                    'f',
+                    campaign.id,
+                    format!("{id} of {user} was answered 429 at {at:?}, and there is no cap"),
+                );
                 continue;
             };
             // Others that may be in the set of this day by then.

@@ -77,14 +77,7 @@ impl Found {
     }
 
     /// What became of one event agrees with the answers to all its tries.
-    fn answers(
-        &mut self,
-        campaign: &Campaign<'_>,
-        ads: &Ads,
-        tries: &[&Try],
-        row: Option<&EventRow>,
-        is_dead: bool,
-    ) {
+    fn answers(&mut self, campaign: &Campaign<'_>, ads: &Ads, tries: &[&Try], row: Option<&EventRow>, is_dead: bool) {
         let Some(id) = tries.first().map(|one| &one.id) else { return };
         if tries.iter().all(|one| one.is_refused()) && (row.is_some() || is_dead) {
             let codes: BTreeSet<_> = tries.iter().map(|one| one.code.as_deref().unwrap_or_default()).collect();

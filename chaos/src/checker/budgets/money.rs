@@ -66,7 +66,8 @@ impl Found {
             let of_day = campaign.leases.iter().filter(|lease| lease.day == day.day);
             let held: i64 = of_day.map(|lease| lease.amount - lease.settled).sum();
             if held != day.reserved {
-                let what = format!("at the end {} is reserved in {}, and the leases hold {held}", day.reserved, day.day);
+                let what =
+                    format!("at the end {} is reserved in {}, and the leases hold {held}", day.reserved, day.day);
                 self.say_of('b', campaign.id, what);
             }
         }
@@ -113,7 +114,8 @@ impl Found {
                 prices.insert(0);
             }
             if if is_free { *cost != 0 } else { !prices.is_empty() && !prices.contains(cost) } {
-                let what = format!("event {id}, {:?}, was billed {cost}, and its price is one of {prices:?}", event.outcome);
+                let what =
+                    format!("event {id}, {:?}, was billed {cost}, and its price is one of {prices:?}", event.outcome);
                 self.say_of('a', campaign.id, what);
             }
             let record = records.get(&(event.partition, event.offset)).filter(|record| record.id == *id);
@@ -129,7 +131,11 @@ impl Found {
                 && !(begins - CLOCKS_DIFFER..ends + CLOCKS_DIFFER).contains(&event.accepted)
             {
                 let before = (begins - event.accepted).max(event.accepted - ends) / 1_000;
-                self.say_of('a', campaign.id, format!("event {id} is in {day}, and was accepted {before} ms beyond it"));
+                self.say_of(
+                    'a',
+                    campaign.id,
+                    format!("event {id} is in {day}, and was accepted {before} ms beyond it"),
+                );
             }
         }
         for record in campaign.records.iter().filter(|record| record.cost > 0 && record.lease.is_none()) {
@@ -149,7 +155,8 @@ impl Found {
             let stats = campaign.stats.iter().filter(|stat| stat.day == day.day).map(|stat| stat.spend).sum::<i64>();
             if is_whole && cost != day.spent || stats != day.spent {
                 let (day, spent) = (&day.day, day.spent);
-                let what = format!("the events of {day} cost {cost}, the statistics have {stats}, and spent is {spent}");
+                let what =
+                    format!("the events of {day} cost {cost}, the statistics have {stats}, and spent is {spent}");
                 self.say_of('a', campaign.id, what);
             }
             let greatest = campaign.greatest_daily(&day.day);
@@ -166,7 +173,8 @@ impl Found {
     fn changes(&mut self, campaign: &Campaign<'_>) {
         let before = [None].into_iter().chain(campaign.changes.iter().map(Some));
         for (change, before) in campaign.changes.iter().zip(before) {
-            let (revision, spent, reserved, total) = (change.revision, change.spent, change.reserved, change.terms.total);
+            let (revision, spent, reserved, total) =
+                (change.revision, change.spent, change.reserved, change.terms.total);
             if let Some(before) = before.filter(|before| before.terms.total < spent || before.spent > spent) {
                 let (had, of) = (before.spent, before.terms.total);
                 let what = format!("at revision {revision} {spent} was spent, after {had} of {of}");
@@ -192,13 +200,15 @@ impl Found {
                         && patch.cap.is_none_or(|cap| Some(cap) == terms.cap)
                 });
                 if !is_made {
-                    let what = format!("the change at {:?} was answered as revision {revision}, and is not it", patch.from);
+                    let what =
+                        format!("the change at {:?} was answered as revision {revision}, and is not it", patch.from);
                     self.say_of('a', campaign.id, what);
                 }
             }
             let asked = patch.total.into_iter().chain(patch.daily).min();
             if let Some((least, asked)) = patch.least.zip(asked).filter(|(least, asked)| least <= asked) {
-                let what = format!("a budget of {asked} was refused at {at}, and {least} is the least that is possible");
+                let what =
+                    format!("a budget of {asked} was refused at {at}, and {least} is the least that is possible");
                 self.say_of('b', campaign.id, what);
             }
         }
@@ -210,7 +220,8 @@ impl Found {
         for report in &campaign.reports {
             let (spend, remaining) = (report.spend, report.remaining);
             if remaining < 0 || !totals.is_empty() && !totals.contains(&(spend + remaining)) {
-                let what = format!("a report at {:?} has {spend} spent and {remaining} left, of {totals:?}", report.from);
+                let what =
+                    format!("a report at {:?} has {spend} spent and {remaining} left, of {totals:?}", report.from);
                 self.say_of('a', campaign.id, what);
             }
         }

@@ -25,7 +25,8 @@ impl Found {
             bounds: history.bounds,
             ..History::default()
         };
-        let facts: Vec<_> = campaigns.values().map(|campaign| (name(campaign.id), sent(campaign), rows(campaign))).collect();
+        let facts: Vec<_> =
+            campaigns.values().map(|campaign| (name(campaign.id), sent(campaign), rows(campaign))).collect();
         let devices = facts.iter().map(|(name, sent, rows)| {
             (name.as_str(), Device { name, sent, rows: rows.iter().collect(), ..Device::default() })
         });

@@ -23,7 +23,8 @@ impl Found {
                 left = left.map(|left| left - cost);
             } else {
                 let code = one.code.as_deref().unwrap_or("no answer");
-                let what = format!("{left:?} is left, and one {} was answered {} ({code})", one.kind.name(), one.status);
+                let what =
+                    format!("{left:?} is left, and one {} was answered {} ({code})", one.kind.name(), one.status);
                 self.say_of('g', campaign.id, what);
             }
         }

@@ -127,7 +127,17 @@ fn books(at_: u64, spent: i64, reserved: i64, terms: Terms) -> Books {
     let of_day = if at_ < 30 { spent } else { spent - 20 };
     let day = DayBooks { day: today.into(), budget: terms.daily, spent: of_day, reserved, leased: reserved };
     let days = vec![day];
-    Books { campaign: 1, at: at(at_), quiet: false, terms, spent, reserved, leased: reserved, today: today.into(), days }
+    Books {
+        campaign: 1,
+        at: at(at_),
+        quiet: false,
+        terms,
+        spent,
+        reserved,
+        leased: reserved,
+        today: today.into(),
+        days,
+    }
 }
 
 fn report(at_: u64, version: i64, [impressions, clicks, conversions]: [i64; 3]) -> Report {
@@ -198,10 +208,7 @@ pub(crate) fn whole_ads() -> (Ads, AdsEnd) {
         }],
         seen: vec![Seen { campaign: 1, at: at(9), total: 100, spent: 20, reserved: 20 }],
         reports: vec![report(3, 2, [2, 0, 0]), report(9, 4, [2, 1, 1])],
-        books: vec![
-            books(8, 20, 20, terms()),
-            Books { quiet: true, ..books(60, 30, 0, changed.clone()) },
-        ],
+        books: vec![books(8, 20, 20, terms()), Books { quiet: true, ..books(60, 30, 0, changed.clone()) }],
         commits: vec![commit(2.5, 2), commit(8.0, 4)],
         frozen: vec![],
         evicted: vec![],

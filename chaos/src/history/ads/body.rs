@@ -33,7 +33,7 @@ impl Terms {
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let is_set = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
         let blocked = body.get("blocked_user_agents").and_then(Value::as_array).is_some_and(|texts| !texts.is_empty());
-        let windows = ["duplicate_click_window", "conversion_window", "user_events_per_minute"];
+        let windows = ["duplicate_click_window_seconds", "conversion_window_seconds", "user_events_per_minute"];
         let optional = |name: &str| body.get(name).filter(|value| !value.is_null());
         Some(Self {
             pricing: match text("pricing_model")? {
@@ -45,7 +45,11 @@ impl Terms {
             price: nanos(body.get("unit_price")?)?,
             total: nanos(body.get("total_budget")?)?,
             daily: optional("daily_budget").map(nanos).map_or(Some(None), |daily| daily.map(Some))?,
-            cap: optional("freq_cap_impressions_per_day").and_then(Value::as_u64).map(usize::try_from).transpose().ok()?,
+            cap: optional("freq_cap_impressions_per_day")
+                .and_then(Value::as_u64)
+                .map(usize::try_from)
+                .transpose()
+                .ok()?,
             status: text("status").unwrap_or("active").to_owned(),
             allows: text("cap_unsure") == Some("allow"),
             records: text("on_exhausted") == Some("record"),
@@ -73,7 +77,9 @@ mod tests {
         ] {
             assert_eq!(nanos(&amount), Some(expected), "{amount}");
         }
-        for amount in [json!("-1"), json!("1e3"), json!(""), json!(".5"), json!("0.0000000001"), json!(null), json!("x")] {
+        for amount in
+            [json!("-1"), json!("1e3"), json!(""), json!(".5"), json!("0.0000000001"), json!(null), json!("x")]
+        {
             assert_eq!(nanos(&amount), None, "{amount}");
         }
         for (nanos, text) in [(0, "0"), (20_000_000, "0.02"), (5_000_000_000, "5"), (1, "0.000000001")] {
@@ -85,7 +91,7 @@ mod tests {
     fn terms_are_read_from_a_body() {
         let body = json!({
             "name": "demo", "pricing_model": "cpm", "unit_price": "10", "total_budget": "5", "daily_budget": null,
-            "freq_cap_impressions_per_day": 2, "status": "draft", "cap_unsure": "allow", "conversion_window": 9
+            "freq_cap_impressions_per_day": 2, "status": "draft", "cap_unsure": "allow", "conversion_window_seconds": 9
         });
         let terms = Terms::of_body(&body).unwrap();
         assert_eq!((terms.price, terms.total, terms.daily, terms.cap), (10_000_000_000, 5_000_000_000, None, Some(2)));

@@ -65,7 +65,8 @@ fn a_file_is_read_zipped_or_not() {
 
 #[test]
 fn a_history_cut_down_to_a_device_is_a_history() {
-    let is_other = |line: &&str| [r#""device":"a"#, r#""key":"a"#, r#"{"ads""#].iter().any(|other| line.contains(other));
+    let is_other =
+        |line: &&str| [r#""device":"a"#, r#""key":"a"#, r#"{"ads""#].iter().any(|other| line.contains(other));
     let text = text();
     let cut: Vec<_> = text.lines().filter(|line| !is_other(line)).collect();
     let (history, end) = read(cut.join("\n").as_bytes()).unwrap();

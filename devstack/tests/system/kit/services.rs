@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use devstack::kit::{Api, Running};
+use devstack::kit::{Api, Running, with_handler};
 use devstack::{LogReader, Program, Scope, Service};
 
 use super::{SECRET, System, TEST_TIMEOUT, blocking, owned};
@@ -52,13 +52,15 @@ impl System {
     /// Starts a command of the worker's binary whose log goes through such a pipe.
     pub(crate) fn command_read_by(&self, reader: &LogReader, args: &[&str]) -> Service {
         let log = self.log_of("command");
-        Service::spawn_read_by(reader, Program::Worker, args, &env(&self.scope, &self.settings), &log).unwrap()
+        let args = with_handler(args);
+        Service::spawn_read_by(reader, Program::Worker, &args, &env(&self.scope, &self.settings), &log).unwrap()
     }
 
     /// Runs a command of the worker's binary to its end; returns whether it succeeded, and its output.
     pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
         let log = self.log_of("command");
-        let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
+        let args = with_handler(args);
+        let service = Service::spawn(Program::Worker, &args, &env(&self.scope, &self.with(more)), &log).unwrap();
         blocking(move || (service.wait(TEST_TIMEOUT).unwrap().success(), service.log())).await
     }
 }

@@ -3,6 +3,7 @@
 use std::process::{Command as Program, Stdio};
 
 use clap::{CommandFactory as _, Parser as _};
+use devstack::kit::with_handler;
 use shared::devices::RESOURCE;
 use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::consumer::seek::{self, AfterRestore, Moved};
@@ -72,9 +73,9 @@ impl Kit {
     /// `dlq list --json`, if these groups read the topic, too.
     pub(crate) async fn list_beside(&self, groups: &[&str], more: &[&str]) -> Vec<Value> {
         let DlqCommand::List(mut config) = self.dlq("list", more) else { panic!() };
-        config.source.0.other_groups.extend(groups.iter().map(|&group| group.to_owned()));
+        config.sources.0[0].other_groups.extend(groups.iter().map(|&group| group.to_owned()));
         let mut out = Vec::new();
-        list::run(&config.command, &config.source.0, &mut out).await.unwrap();
+        list::run(&config.command, &config.sources.0, &mut out).await.unwrap();
         lines(&out)
     }
 
@@ -123,6 +124,7 @@ impl Kit {
 /// A parsed command, with those settings of the test that it knows and `args` does not give.
 pub(crate) fn parse(scope: &Scope, args: &[&str]) -> Command {
     let command = args.iter().fold(Cli::command(), |all, name| all.find_subcommand(name).cloned().unwrap_or(all));
+    let args = &with_handler(args)[..];
     let mut all = vec!["worker-service".to_owned()];
     all.extend(args.iter().map(|&arg| arg.to_owned()));
     for (name, value) in scope.env() {
@@ -138,7 +140,7 @@ pub(crate) fn parse(scope: &Scope, args: &[&str]) -> Command {
 /// The binary with a command and the settings of a test.
 pub(crate) fn program(scope: &Scope, args: &[&str]) -> Program {
     let mut program = Program::new(env!("CARGO_BIN_EXE_worker-service"));
-    program.args(args).envs(scope.env()).env("REDIS_TIMEOUT", "2s");
+    program.args(with_handler(args)).envs(scope.env()).env("REDIS_TIMEOUT", "2s");
     program
 }
 

@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 use worker_service::config::{Command, DlqCommand};
 use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::Applied;
-use worker_service::dead_letters::{purge, redrive};
+use worker_service::dead_letters::{list, purge, redrive};
 use worker_service::devices::Devices;
 use worker_service::domains;
 use worker_service::source::{HandlerSpec, Source};
@@ -137,6 +137,17 @@ impl Kit {
     /// Writes an event of the test stream; `self` is the kit of one of its handlers.
     pub(crate) async fn event_of(&self, event_type: &str, key: &str, id: &str, payload: &str) -> (i32, i64) {
         self.event_with(key, id, payload, &[("ce_type", event_type)]).await
+    }
+
+    /// `dlq list --json` of these handlers together, each with its kit.
+    pub(crate) async fn list_of(handlers: &[(&str, &Kit)], more: &[&str]) -> String {
+        let args = [&["dlq", "list"], more].concat();
+        let command = parse(&handlers[0].1.scope, &args);
+        let Command::Dlq { command: DlqCommand::List(config) } = command else { panic!() };
+        let sources: Vec<_> = handlers.iter().map(|(name, kit)| kit.source(name, &[])).collect();
+        let mut out = Vec::new();
+        list::run(&config.command, &sources, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     /// Runs `dlq redrive` for a handler whose stream has another one; `self` is the handler's kit.

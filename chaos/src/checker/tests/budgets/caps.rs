@@ -27,8 +27,10 @@ fn more_impressions_than_the_cap_allows() {
     };
     assert_eq!(parts(next_day), "ce", "it was raised on Friday");
     let lowered = |ads: &mut Ads, end: &mut AdsEnd| {
-        raised(ads, end);
-        (end.changes[0].terms.cap, end.changes[1].terms.cap) = (Some(3), Some(2));
+        third(ads, end);
+        end.changes[0].terms.cap = Some(3);
+        // That one was refused by the lower cap.
+        ads.tries.retain(|one| !one.is_capped());
     };
     assert_eq!(parts(lowered), "", "it was lowered on Thursday");
 }
@@ -139,9 +141,11 @@ fn an_accepted_impression_that_is_refused_when_it_is_sent_again() {
 
 #[test]
 fn a_429_that_says_wrongly_when_the_day_ends() {
-    let until = |after| move |ads: &mut Ads, _: &mut AdsEnd| {
-        let capped = ads.tries.iter_mut().find(|one| one.is_capped()).unwrap();
-        capped.retry_after = Some(after);
+    let until = |after| {
+        move |ads: &mut Ads, _: &mut AdsEnd| {
+            let capped = ads.tries.iter_mut().find(|one| one.is_capped()).unwrap();
+            capped.retry_after = Some(after);
+        }
     };
     assert_eq!(parts(until(25)), "");
     assert_eq!(parts(until(22)), "f");

@@ -22,7 +22,8 @@ fn a_campaign_with_room_that_takes_no_more() {
     }
     let at_last = |ads: &mut Ads, _: &mut AdsEnd| {
         let probe = ads.tries.iter().find(|one| one.probe).unwrap();
-        let first = Try { from: at(60), to: at(60), status: 503, code: Some("admission_unavailable".into()), ..probe.clone() };
+        let first =
+            Try { from: at(60), to: at(60), status: 503, code: Some("admission_unavailable".into()), ..probe.clone() };
         ads.tries.push(first);
     };
     assert_eq!(parts(at_last), "", "the last answer counts");

@@ -1,0 +1,33 @@
+//! Advertisers make campaigns and change their budgets; trackers post their events; readers poll campaigns and reports.
+
+mod campaigns;
+mod client;
+mod tracker;
+mod watcher;
+
+use std::time::Duration;
+
+pub use self::campaigns::{create_all, zone_with_midnight_at};
+pub use self::client::Advertiser;
+pub use self::watcher::least_budget;
+use super::{Client, lock};
+
+/// How many trackers post events.
+pub(super) const TRACKERS: usize = 6;
+/// How many readers poll campaigns and reports.
+pub(super) const READERS: usize = 2;
+/// The timeout of advertisers and trackers.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
+
+impl Client {
+    /// A campaign, of the newest ones more often: they are those whose day ends soon.
+    fn campaign(&self, random: &mut fastrand::Rng) -> Option<i64> {
+        const NEWEST: usize = 2;
+        let history = lock(&self.history);
+        let mut campaigns: Vec<i64> = history.ads.created.iter().filter_map(|created| created.campaign).collect();
+        campaigns.dedup();
+        let newest = campaigns.get(campaigns.len().saturating_sub(NEWEST)..).unwrap_or_default();
+        let from = if random.usize(..4) == 0 { newest } else { &campaigns };
+        random.choice(from).copied()
+    }
+}
