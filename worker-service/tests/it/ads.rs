@@ -223,10 +223,12 @@ async fn a_dead_letter_of_an_ad_event_is_billed_when_it_is_sent_back() {
     // It is no event: there is nothing to bill.
     let headers = [("ce_specversion", "1.0"), ("ce_type", "io.edge.ad.click.v1"), ("ce_id", "e2"), ("ce_subject", "1:u")];
     ads.put(Some(b"1:u"), Some(b"{}"), &headers.map(|(name, value)| (name, Some(value.as_bytes())))).await;
-    let letters = ads.dead_letters(2).await;
+    // PostgreSQL may have been restored to a time before this campaign.
+    ads.put_ad(&ad("e3").campaign(7)).await;
+    let letters = ads.dead_letters(3).await;
     let reasons: BTreeSet<_> =
         letters.iter().map(|letter| (header(letter, "ce_id").unwrap(), header(letter, "dlq.reason").unwrap())).collect();
-    let expected = [("e1", "rejected"), ("e2", "undecodable")].map(|(id, why)| (id.to_owned(), why.to_owned()));
+    let expected = [("e1", "rejected"), ("e2", "undecodable"), ("e3", "failed")].map(|(id, why)| (id.to_owned(), why.to_owned()));
     assert_eq!(reasons, BTreeSet::from(expected));
     // The group has passed them, so the lease is closed, although its event may come back.
     ads.until_money(1, (0, 0)).await;
@@ -242,7 +244,7 @@ async fn a_dead_letter_of_an_ad_event_is_billed_when_it_is_sent_back() {
         let of = json_lines(&listed).find(|line| line["event_id"] == id);
         of.unwrap_or_else(|| panic!("{id}: {listed}"))["outcome"].clone()
     };
-    assert_eq!((outcome("e1"), outcome("e2")), (json!("counted"), Value::Null));
+    assert_eq!(["e1", "e2", "e3"].map(outcome), [json!("counted"), Value::Null, Value::Null]);
     worker.stop().await.unwrap();
 }
 
