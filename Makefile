@@ -45,7 +45,7 @@ clients: ## Runs real clients (SDKs, libraries, commands, forwarders) against a 
 	@target/clients/venv/bin/pip install --quiet --disable-pip-version-check -r clients/python/requirements.txt
 	@target/debug/devstack exec -- target/clients/venv/bin/python clients/run.py
 
-chaos: ## Breaks everything that can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
+chaos: ## Breaks everything that can be broken while load runs, and checks the promises (CHAOS_SECONDS, CHAOS_SEED)
 	@devstack/install
 	@$(CARGO) build --bins $(SERVICES) -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos

@@ -143,15 +143,18 @@ def draw():
     # Where a domain plugs in.
     for x, width, parts in [(218, 118, ("routes, OpenAPI", "part")), (702, 158, ("handler, tasks", "part"))]:
         text(x + width / 2, 352, parts[0], "small middle")
-        box(x, 362, width, 36, "domain", 6)
-        text(x + width / 2, 385, "devices/", "code middle")
+        first = width * 0.6
+        box(x, 362, first, 36, "domain", 6)
+        text(x + first / 2, 385, "devices/", "code middle")
+        box(x + first + 4, 362, width - first - 4, 36, "domain", 6)
+        text(x + (first + 4 + width) / 2, 385, "ads/", "code middle")
         box(x, 408, width, 36, "next", 6)
         text(x + width / 2, 431, "yours/", "code middle domain-text")
     box(206, 484, 666, 82, "server")
     text(222, 509, "shared", "name")
     text(222, 529, "the code of both", "small")
     box(372, 498, 146, 54, "domain", 6)
-    text(445, 521, "devices/", "code middle")
+    text(445, 521, "devices/, ads/", "code middle")
     text(445, 540, "types, rules, queries", "small middle")
     box(532, 498, 100, 54, "next", 6)
     text(582, 530, "yours/", "code middle domain-text")

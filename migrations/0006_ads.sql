@@ -39,7 +39,8 @@ CREATE TABLE campaigns (
     impressions      bigint      NOT NULL DEFAULT 0,
     clicks           bigint      NOT NULL DEFAULT 0,
     conversions      bigint      NOT NULL DEFAULT 0,
-    value            bigint      NOT NULL DEFAULT 0,
+    -- Wide: the sum of values that anybody may send must not overflow.
+    value            numeric(38, 0) NOT NULL DEFAULT 0,
     users            bigint      NOT NULL DEFAULT 0,
     void             bigint      NOT NULL DEFAULT 0,
     -- Grows with every change of its terms.
@@ -157,7 +158,7 @@ CREATE TABLE ad_stats (
     -- The users whose first event of the day was in this hour.
     users       bigint   NOT NULL DEFAULT 0,
     spend       bigint   NOT NULL DEFAULT 0,
-    value       bigint   NOT NULL DEFAULT 0,
+    value       numeric(38, 0) NOT NULL DEFAULT 0,
     void        bigint   NOT NULL DEFAULT 0,
     PRIMARY KEY (campaign_id, day, hour)
 ) WITH (fillfactor = 50);

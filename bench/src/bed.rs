@@ -74,8 +74,9 @@ impl<'a> Site<'a> {
     fn spawn(&self, program: Program, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Service> {
         let mut env = self.scope.env();
         // Cached bodies must not expire during a row.
-        let ops = format!("127.0.0.1:{}", port::free());
-        let own = [("JWT_SECRET", SECRET), ("CACHE_TTL", "1h"), ("OPS_BIND", &ops), ("RUST_LOG", "info")];
+        let any = format!("127.0.0.1:{}", port::free());
+        let ops = more.iter().find(|(name, _)| *name == "OPS_BIND").map_or(any.as_str(), |(_, bind)| *bind);
+        let own = [("JWT_SECRET", SECRET), ("CACHE_TTL", "1h"), ("OPS_BIND", ops), ("RUST_LOG", "info")];
         env.extend(own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let log = self.bed.folder.join(format!("{}-{}.log", self.name, program.name()));
         Service::spawn(program, args, &env, &log)
@@ -84,11 +85,12 @@ impl<'a> Site<'a> {
     pub(crate) fn api(&self, more: &[(&str, &str)]) -> anyhow::Result<Api> {
         let port = port::free();
         let bind = format!("127.0.0.1:{port}");
-        let mut settings = vec![("API_BIND", bind.as_str())];
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut settings = vec![("API_BIND", bind.as_str()), ("OPS_BIND", &ops)];
         settings.extend(more);
         let service = self.spawn(Program::Api, &[], &settings)?;
         listening(port).with_context(|| service.log())?;
-        Ok(Api { service, url: format!("http://{bind}") })
+        Ok(Api { service, url: format!("http://{bind}"), metrics: format!("http://{ops}/metrics") })
     }
 
     pub(crate) fn worker(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
@@ -132,6 +134,17 @@ pub(crate) struct Api {
     pub(crate) service: Service,
     /// `http://host:port`.
     pub(crate) url: String,
+    metrics: String,
+}
+
+impl Api {
+    /// The sum of a metric's series.
+    pub(crate) fn metric(&self, runtime: &Runtime, name: &str) -> anyhow::Result<f64> {
+        let text = runtime.block_on(async { reqwest::get(&self.metrics).await?.error_for_status()?.text().await })?;
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        Ok(text.lines().filter(of_name).filter_map(value).sum())
+    }
 }
 
 pub(crate) fn meter(service: &Service) -> Meter {

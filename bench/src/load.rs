@@ -60,7 +60,7 @@ impl Latency {
 struct WrkResult {
     requests: f64,
     microseconds: f64,
-    failed: u64,
+    failed: f64,
     p50: f64,
     p99: f64,
     p999: f64,
@@ -74,6 +74,16 @@ impl<'a> Load<'a> {
 
     /// As fast as the server answers, with wrk.
     pub(crate) fn saturate(&self, time: Duration) -> anyhow::Result<Outcome> {
+        self.wrk(time, |told| told.failed == 0.0)
+    }
+
+    /// The same for requests that the server has to refuse.
+    pub(crate) fn refused(&self, time: Duration) -> anyhow::Result<Outcome> {
+        // Of the last requests wrk counts some only as sent.
+        self.wrk(time, |told| told.failed >= told.requests * 0.99)
+    }
+
+    fn wrk(&self, time: Duration, is_right: fn(&WrkResult) -> bool) -> anyhow::Result<Outcome> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk.lua");
         let mut command = Command::new("wrk");
         command
@@ -89,7 +99,7 @@ impl<'a> Load<'a> {
         let (output, usage) = run("wrk", command)?;
         let line = output.lines().find_map(|line| line.strip_prefix("RESULT ")).context(output.clone())?;
         let told: WrkResult = serde_json::from_str(line)?;
-        ensure!(told.failed == 0 && told.requests > 0.0, "requests failed: {output}");
+        ensure!(is_right(&told) && told.requests > 0.0, "requests did not end as expected: {output}");
         Ok(Outcome {
             rate: told.requests / told.microseconds * 1e6,
             latency: Latency { p50: told.p50 / 1e3, p99: told.p99 / 1e3, p999: told.p999 / 1e3 },

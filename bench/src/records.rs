@@ -120,9 +120,13 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn new(site: &Site<'_>) -> anyhow::Result<Self> {
-        let scope = &site.scope;
-        let producer = settings(&scope.endpoints.kafka_brokers)?.create_with_context(Counter::default())?;
-        Ok(Self { producer, topic: scope.input_topic.clone() })
+        Self::to(site, &site.scope.input_topic)
+    }
+
+    /// A producer to another topic.
+    pub(crate) fn to(site: &Site<'_>, topic: &str) -> anyhow::Result<Self> {
+        let producer = settings(&site.scope.endpoints.kafka_brokers)?.create_with_context(Counter::default())?;
+        Ok(Self { producer, topic: topic.to_owned() })
     }
 
     fn send(&self, record: &Ready, partition: Option<i32>) -> anyhow::Result<()> {

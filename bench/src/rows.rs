@@ -1,5 +1,6 @@
 //! The rows of the table: what is measured, and how.
 
+mod ads;
 mod api_growth;
 mod backlog;
 mod batch;
@@ -9,7 +10,7 @@ mod post;
 mod read;
 mod resources;
 pub(crate) mod visible;
-mod worker;
+pub(crate) mod worker;
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) enum Row {
     Growth,
     /// Expiry beside an ingest; some minutes more.
     Expire,
+    /// Advertising, each figure beside the same of devices.
+    Ads,
     /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
     Pooler,
 }
@@ -69,6 +72,7 @@ impl Row {
             Self::Growth => resources::measure,
             Self::Expire => expire::measure,
             Self::Pooler => pooler::measure,
+            Self::Ads => ads::measure,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checks the five promises against the clients' observations and the final state. Pure.
+//! Checks the six promises against the clients' observations and the final state. Pure.
 //!
 //! The log is the reference. The API's part: it holds all acknowledged events, in the order in which they
 //! were sent. The worker's part: the events have their effects in the order of the log.
@@ -10,6 +10,7 @@
 //! - how stale a read from Redis was while fences were deferred, beyond that it was not older than the
 //!   last state fenced before.
 
+mod budgets;
 mod effects;
 mod order;
 mod reads;
@@ -25,15 +26,35 @@ use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// The number of the promise, 1 to 5.
+    /// The number of the promise, 1 to 6.
     pub promise: u8,
+    /// The part of promise 6: a to h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<char>,
+    /// The device, or the campaign.
     pub device: String,
     pub what: String,
+}
+
+impl Broken {
+    /// The promise with its part, such as `6b`.
+    pub fn of(&self) -> String {
+        self.part.map_or_else(|| self.promise.to_string(), |part| format!("{}{part}", self.promise))
+    }
 }
 
 #[derive(Debug)]
 pub struct Verdict {
     pub broken: Vec<Broken>,
+    /// Reads of resources.
+    pub reads: Judged,
+    /// Reads of reports.
+    pub reports: Judged,
+}
+
+/// How reads were judged.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
     /// Reads that began when something was fenced, and had to show all of it.
     pub strict: usize,
     /// Reads that could be older, because fences were deferred then.
@@ -57,20 +78,19 @@ pub fn check(history: &History, end: &End) -> Verdict {
     found.left(end);
     found.reads(history, &devices);
     found.cache(end);
-    let Found { broken, strict, excused } = found;
-    Verdict { broken, strict, excused }
+    let reports = found.budgets(history, end);
+    Verdict { broken: found.broken, reads: found.judged, reports }
 }
 
 #[derive(Default)]
 struct Found {
     broken: Vec<Broken>,
-    strict: usize,
-    excused: usize,
+    judged: Judged,
 }
 
 impl Found {
     fn say(&mut self, promise: u8, device: &str, what: impl Into<String>) {
-        self.broken.push(Broken { promise, device: device.to_owned(), what: what.into() });
+        self.broken.push(Broken { promise, part: None, device: device.to_owned(), what: what.into() });
     }
 }
 

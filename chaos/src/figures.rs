@@ -82,8 +82,8 @@ impl Figures {
             aborted_events: history.aborted.values().map(BTreeSet::len).sum(),
             commits: history.commits.len(),
             reads: history.reads.len(),
-            strict_reads: verdict.strict,
-            excused_reads: verdict.excused,
+            strict_reads: verdict.reads.strict,
+            excused_reads: verdict.reads.excused,
             cached: end.cached.len(),
             ..Self::default()
         }

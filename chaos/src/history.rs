@@ -3,6 +3,7 @@
 //!
 //! Times are durations since the start of the run.
 
+pub mod ads;
 pub mod file;
 mod fingerprint;
 mod micros;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::ads::{Ads, AdsEnd};
 pub use self::fingerprint::fingerprint;
 
 /// The prefix of the devices whose events another producer writes in transactions.
@@ -117,6 +119,7 @@ pub struct History {
     /// When a worker ended or was frozen: its deferred fences are lost or late.
     pub workers_away: Vec<WorkerAway>,
     pub bounds: Bounds,
+    pub ads: Ads,
 }
 
 /// A raw record, which no client library writes.
@@ -250,4 +253,5 @@ pub struct End {
     pub cached: BTreeMap<String, String>,
     /// Partitions that the group did not finish in time: the committed offset and the end offset.
     pub left: BTreeMap<i32, (i64, i64)>,
+    pub ads: AdsEnd,
 }

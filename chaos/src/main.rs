@@ -112,7 +112,8 @@ fn check(files: &[PathBuf]) -> anyhow::Result<bool> {
     for path in files {
         let (history, end) = file::load(path)?;
         let verdict = checker::check(&history, &end);
-        let (reads, excused, broken) = (history.reads.len(), verdict.excused, verdict.broken.len());
+        let reads = history.reads.len() + history.ads.reports.len();
+        let (excused, broken) = (verdict.reads.excused + verdict.reports.excused, verdict.broken.len());
         println!("{}: {reads} reads, of which {excused} are excused; broken {broken} times", path.display());
         tell(&verdict.broken);
         holds &= verdict.broken.is_empty();
@@ -120,10 +121,10 @@ fn check(files: &[PathBuf]) -> anyhow::Result<bool> {
     Ok(holds)
 }
 
-/// Prints the first violation of each promise per device, at most 20.
+/// Prints the first violation of each promise per device or campaign, at most 20.
 fn tell(broken: &[Broken]) {
     let mut met = BTreeSet::new();
-    for broken in broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
-        println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
+    for broken in broken.iter().filter(|broken| met.insert((broken.of(), &broken.device))).take(20) {
+        println!("promise {} broken, {}: {}", broken.of(), broken.device, broken.what);
     }
 }

@@ -12,12 +12,13 @@ use crate::figures::Figures;
 use crate::least;
 use crate::plan::{Fault, Plan, Step};
 
-const PROMISES: [&str; 5] = [
+const PROMISES: [&str; 6] = [
     "a 202 is never false",
     "exactly one effect",
     "order per device",
     "an outage is not a bad event",
     "no read older than the fence",
+    "budgets and caps",
 ];
 
 #[derive(Debug, Serialize)]

@@ -14,6 +14,9 @@ pub struct Scope {
     pub input_topic: String,
     pub dlq_topic: String,
     pub group: String,
+    pub ads_topic: String,
+    pub ads_dlq_topic: String,
+    pub ads_group: String,
     /// The prefix of its Redis keys.
     pub cache_prefix: String,
 }
@@ -40,6 +43,9 @@ impl Scope {
             input_topic: format!("{name}-input"),
             dlq_topic: format!("{name}-dlq"),
             group: format!("{name}-group"),
+            ads_topic: format!("{name}-ads"),
+            ads_dlq_topic: format!("{name}-ads-dlq"),
+            ads_group: format!("{name}-ads-group"),
             cache_prefix: format!("{name}:"),
         })
     }
@@ -51,6 +57,9 @@ impl Scope {
             ("KAFKA_INPUT_TOPIC", &self.input_topic),
             ("KAFKA_DLQ_TOPIC", &self.dlq_topic),
             ("KAFKA_GROUP", &self.group),
+            ("KAFKA_ADS_TOPIC", &self.ads_topic),
+            ("KAFKA_ADS_DLQ_TOPIC", &self.ads_dlq_topic),
+            ("KAFKA_ADS_GROUP", &self.ads_group),
             ("DATABASE_URL", &self.database_url),
             ("REDIS_URL", &self.endpoints.redis_url),
             ("CACHE_KEY_PREFIX", &self.cache_prefix),

@@ -260,6 +260,72 @@ resource "aws_cloudwatch_metric_alarm" "api_log" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
+# Advertising: what the worker's log says of money, and the memory for frequency caps.
+locals {
+  # The services that close leases.
+  settling = { for name, service in local.worker_services : name => service if contains(service.background, "ads-settle") }
+  money_alarms = {
+    AdsBudgetViolated = {
+      message     = "the books of campaigns break an invariant"
+      description = "A budget may be overspent, which must never happen."
+    }
+    AdsLeasesStay = {
+      message     = "a lease is open for long after its end"
+      description = "Leases are not closed after their end: what they reserve cannot be spent."
+    }
+  }
+  named_money_filters = merge([for name, alarm in local.money_alarms : {
+    for service in keys(local.settling) : "${service}-${name}" => { name = name, message = alarm.message, service = service }
+  }]...)
+}
+
+resource "aws_cloudwatch_log_metric_filter" "money" {
+  for_each       = local.named_money_filters
+  name           = "${var.name}-${each.key}"
+  log_group_name = module.service[each.value.service].log_group_name
+  pattern        = "{ $.message = \"${each.value.message}\" }"
+
+  metric_transformation {
+    namespace = local.emf_namespace
+    name      = each.value.name
+    value     = "1"
+    unit      = "Count"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "money" {
+  for_each            = local.money_alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} See docs/operations.md, ${each.key}."
+  namespace           = local.emf_namespace
+  metric_name         = each.key
+  statistic           = "Sum"
+  period              = 60
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "caps" {
+  for_each            = toset(local.caps_nodes)
+  alarm_name          = "${each.key}-AdsCapsFull"
+  alarm_description   = "Redis will soon have no memory left for frequency caps. See docs/operations.md, AdsCapsFull."
+  namespace           = "AWS/ElastiCache"
+  metric_name         = "DatabaseMemoryUsagePercentage"
+  dimensions          = { CacheClusterId = each.key }
+  statistic           = "Maximum"
+  period              = 300
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 80
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
 # The API's alarms, from the load balancer's metrics. At 14.4 times the rate that would use up an error budget
 # of 0.1 % in exactly 30 days, 2 % of the budget is used in an hour.
 resource "aws_cloudwatch_metric_alarm" "errors" {

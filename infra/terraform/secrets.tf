@@ -42,3 +42,15 @@ resource "aws_secretsmanager_secret_version" "redis_url" {
   secret_id     = aws_secretsmanager_secret.redis_url.id
   secret_string = "rediss://:${random_password.redis.result}@${local.cache_address}"
 }
+
+resource "aws_secretsmanager_secret" "ad_redis_url" {
+  # checkov:skip=CKV2_AWS_57:rotated by replacing random_password.caps, together with the Redis
+  name        = "${var.name}/ad-redis-url"
+  description = "AD_REDIS_URL"
+  kms_key_id  = aws_kms_key.main.arn
+}
+
+resource "aws_secretsmanager_secret_version" "ad_redis_url" {
+  secret_id     = aws_secretsmanager_secret.ad_redis_url.id
+  secret_string = "rediss://:${random_password.caps.result}@${local.caps_address}"
+}

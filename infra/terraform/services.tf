@@ -34,6 +34,7 @@ locals {
       name => "${aws_secretsmanager_secret.manual["kafka-client-certificate"].arn}:${member}::"
     } : {},
   )
+  caps = { AD_REDIS_URL = aws_secretsmanager_secret.ad_redis_url.arn }
   secrets = merge({
     DATABASE_URL = aws_secretsmanager_secret.database_url.arn
     REDIS_URL    = aws_secretsmanager_secret.redis_url.arn
@@ -58,7 +59,7 @@ locals {
         # Longer than the 15 s in which the target group finds a task unready (alb.tf).
         DRAIN_DELAY = "20s"
       })
-      secrets = merge(local.secrets, local.jwt_secret, local.api_database)
+      secrets = merge(local.secrets, local.jwt_secret)
     }
     worker = {
       command        = ["run"]
@@ -70,34 +71,43 @@ locals {
         EMF_NAMESPACE = local.emf_namespace
         EMF_INTERVAL  = "60s"
       }
-      secrets = local.secrets
+      secrets = merge(local.secrets, local.caps)
     }
   }
 
   # The API services by name. `domains` is API_DOMAINS, empty for all. `paths` are the paths that the load balancer
-  # routes there, empty for all paths without another service.
+  # routes there (five patterns at most), empty for all paths without another service. `secrets` are its own: an API
+  # that serves advertising writes, so it cannot have the role that only reads.
   api_services = {
-    api-service = { domains = "", paths = [], cpu = 1024, memory = 2048, tasks = { min = 2, max = 10 } }
+    api-service = {
+      domains = "devices", paths = [], secrets = local.api_database
+      cpu     = 1024, memory = 2048, tasks = { min = 2, max = 10 }
+    }
+    ad-service = {
+      domains = "ads", paths = ["/campaigns*", "/ad-events*", "/events/", "/report/*"], secrets = local.caps
+      cpu     = 1024, memory = 2048, tasks = { min = 2, max = 10 }
+    }
   }
 
   # The worker services. `only` is WORKER_ONLY, empty for all. `groups` are the consumer groups of its handlers
-  # (KAFKA_GROUP's default, and those of further domains): the service scales by the lag of each, and each has alarms
+  # (the defaults of KAFKA_GROUP and KAFKA_ADS_GROUP): the service scales by the lag of each, and each has alarms
   # (alarms.tf). `background` are the tasks that it runs beside them, which have alarms too. More ECS tasks than
   # partitions would be idle.
   worker_services = {
     worker-service = {
-      only  = "", groups = ["events-processor"], background = ["devices-expire"], cpu = 512, memory = 1024
+      only  = "", groups = ["events-processor", "ads-processor"], background = ["devices-expire", "ads-settle", "ads-expire"]
+      cpu   = 512, memory = 1024
       tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
     }
   }
 
   services = merge(
     { for name, service in local.api_services : name => {
-      image       = "api", cpu = service.cpu, memory = service.memory, tasks = service.tasks
+      image       = "api", cpu = service.cpu, memory = service.memory, tasks = service.tasks, secrets = service.secrets
       environment = service.domains == "" ? {} : { API_DOMAINS = service.domains }
     } },
     { for name, service in local.worker_services : name => {
-      image       = "worker", cpu = service.cpu, memory = service.memory, tasks = service.tasks
+      image       = "worker", cpu = service.cpu, memory = service.memory, tasks = service.tasks, secrets = {}
       environment = service.only == "" ? {} : { WORKER_ONLY = service.only }
     } },
   )
@@ -122,7 +132,7 @@ module "service" {
   tasks          = each.value.tasks
 
   environment = merge(local.kafka, local.postgres, local.cache_environment, local.images[each.value.image].environment, each.value.environment, var.extra_environment)
-  secrets     = local.images[each.value.image].secrets
+  secrets     = merge(local.images[each.value.image].secrets, each.value.secrets)
 
   port = local.images[each.value.image].port
   # Through the listener, because ECS refuses a target group that no load balancer uses yet.

@@ -150,8 +150,14 @@ variable "cache_node_type" {
   default     = "cache.t4g.small"
 }
 
+variable "caps_node_type" {
+  description = "ElastiCache's node type for the frequency caps, whose memory has to hold two days of them (docs/operations.md, Scale)."
+  type        = string
+  default     = "cache.t4g.small"
+}
+
 variable "cache_shards" {
-  description = "Shards of a Redis Cluster, each of a primary and a replica; null for one primary and a replica without a cluster. A change between null and a number replaces the cache, which begins empty (docs/operations.md, Scale)."
+  description = "Shards of a Redis Cluster, each of a primary and a replica, for the cache and for the frequency caps; null for one primary and a replica without a cluster. A change between null and a number replaces both, which begin empty (docs/operations.md, Scale)."
   type        = number
   default     = null
 

@@ -173,4 +173,6 @@ pub type AdTopics = TopicsOf<AdStream>;
 pub static REPORT: Kind = Kind { prefix: "report:", load: |store, ids| queries::load_reports(store, ids).boxed() };
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
         .handler(|settings| Ok(Devices { events: settings.of()? }))
-        .task("devices-expire", |given| {
+        .task(expire::TASK, |given| {
             let (store, since) = (given.store.clone(), Instant::now());
             let older_than = given.settings.of::<EventsConfig>()?.events_retention;
             Ok(move |stop| expire::run(store.clone(), older_than, since, stop))
@@ -95,6 +95,7 @@ impl Handler for Devices {
         let queries::Applied { events, fences } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
+            reason: None,
             counts: it.outcome.counts(),
             version: it.version,
             fence: it.fence,

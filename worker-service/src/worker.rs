@@ -135,13 +135,12 @@ impl Worker {
             read: parts.read,
             budget: budget.clone(),
             settings: config.domains.0.clone(),
+            sources: config.sources.0.as_slice().into(),
         };
         let stop = CancellationToken::new();
         let (mut healths, ends) = (Vec::new(), FuturesUnordered::new());
         for handler in handlers {
-            let name = handler.spec.name;
-            let source = config.sources.0.iter().find(|source| source.handler.name == name);
-            let source = source.with_context(|| format!("the handler {name} has no settings"))?;
+            let source = given.source(handler.spec.name)?;
             let health = GroupHealth::new(&source.group);
             healths.push(health.clone());
             ends.push(start_group(handler.start, source, config, &parts, &given, health, stop.clone())?);

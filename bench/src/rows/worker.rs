@@ -99,11 +99,16 @@ fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Re
 
 /// Events a second between the first commit and the last, by PostgreSQL's commit timestamps.
 pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
+    rate_in(site, "events", tag, events)
+}
+
+/// The same for events in another table.
+pub(crate) fn rate_in(site: &Site<'_>, table: &str, tag: &str, events: usize) -> anyhow::Result<f64> {
     let [all, after_first, seconds] = site.numbers(&format!(
         // The first commit is a scalar subquery, which runs once: in a join, a planner without statistics may
         // run it again for each row.
         "WITH committed AS MATERIALIZED (
-           SELECT pg_xact_commit_timestamp(xmin) AS at FROM events
+           SELECT pg_xact_commit_timestamp(xmin) AS at FROM {table}
            WHERE request_id = '{tag}' AND recorded_at > now() - interval '1 hour')
          SELECT count(*), count(*) FILTER (WHERE at > (SELECT min(at) FROM committed)),
                 extract(epoch FROM max(at) - min(at)) FROM committed"

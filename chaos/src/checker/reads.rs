@@ -9,17 +9,21 @@ use crate::history::{Commit, End, History, Read};
 
 impl Found {
     pub(super) fn reads(&mut self, history: &History, devices: &BTreeMap<&str, Device<'_>>) {
+        let unknown = Device::default();
+        for (name, reads) in by_device(&history.reads) {
+            self.states(devices.get(name).unwrap_or(&unknown), name, &reads);
+        }
+        self.freshness(history, devices);
+    }
+
+    /// No read is older than the fence, or than an earlier read.
+    pub(super) fn freshness(&mut self, history: &History, devices: &BTreeMap<&str, Device<'_>>) {
         let mut commits: Vec<_> = history.commits.iter().collect();
         commits.sort_by_key(|commit| commit.at);
         let allowances = StalenessAllowance::all(history);
-        let mut by_device: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
-        for read in &history.reads {
-            by_device.entry(&read.device).or_default().push(read);
-        }
         let unknown = Device::default();
-        for (name, reads) in by_device {
+        for (name, reads) in by_device(&history.reads) {
             let device = devices.get(name).unwrap_or(&unknown);
-            self.states(device, name, &reads);
             let of_device = allowances.iter().filter_map(|allowance| allowance.of_device(history, device));
             let of_device: Vec<_> = of_device.collect();
             let mut judged = Vec::with_capacity(reads.len());
@@ -30,8 +34,8 @@ impl Found {
                 let known = commits.partition_point(|commit| commit.at < since);
                 let commit = known.checked_sub(1).and_then(|last| commits.get(last));
                 let has_fence = commit.is_some_and(|commit| self.fenced(device, read, commit));
-                self.excused += usize::from(excused.is_some());
-                self.strict += usize::from(excused.is_none() && has_fence);
+                self.judged.excused += usize::from(excused.is_some());
+                self.judged.strict += usize::from(excused.is_none() && has_fence);
             }
             self.went_back(name, judged);
         }
@@ -110,6 +114,14 @@ impl Found {
             }
         }
     }
+}
+
+fn by_device(reads: &[Read]) -> BTreeMap<&str, Vec<&Read>> {
+    let mut by_device: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
+    for read in reads {
+        by_device.entry(&read.device).or_default().push(read);
+    }
+    by_device
 }
 
 fn seconds(at: Duration) -> f64 {

@@ -1,5 +1,6 @@
 //! The checker on an intact history, and on each way of breaking it.
 
+pub(crate) mod budgets;
 mod effects;
 mod fences;
 mod order;
@@ -105,9 +106,10 @@ pub(crate) fn of_wire(mark: &str) -> Letter {
 
 const REFUSED: &str = "SQLSTATE P0001: refused";
 
-/// A device with three acknowledged events, the last two from one post, and a fourth without an acknowledgement; a
+/// A campaign ([`budgets::whole_ads`]); a device with three acknowledged events, the last two from one post, and a fourth without an acknowledgement; a
 /// refused device with a dead letter; poison, reads and commits.
 pub(crate) fn whole() -> (History, End) {
+    let (ads, ads_end) = budgets::whole_ads();
     let history = History {
         sent: BTreeMap::from([
             (
@@ -128,6 +130,7 @@ pub(crate) fn whole() -> (History, End) {
         postgres_away: vec![],
         workers_away: vec![],
         bounds: Bounds { ttl: at(20), fill_delay: at(2), fences_sent: at(1), store_timeout: at(2) },
+        ads,
     };
     let a: Vec<_> = (1..=3).map(|id| record("a", id, 0)).collect();
     let r: Vec<_> = (1..=2).map(|id| record("r", id, 1)).collect();
@@ -146,6 +149,7 @@ pub(crate) fn whole() -> (History, End) {
         ],
         cached: BTreeMap::from([("a".into(), body(3))]),
         left: BTreeMap::new(),
+        ads: ads_end,
     };
     (history, end)
 }

@@ -8,11 +8,15 @@ use crate::prelude::*;
 
 const DOCS: &str = include_str!("../../../docs/operations.md");
 const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");
-const RULE_TESTS: [&str; 2] = [
+const RULE_TESTS: [&str; 3] = [
+    include_str!("../../../observe/prometheus/tests/ads.yml"),
     include_str!("../../../observe/prometheus/tests/api.yml"),
     include_str!("../../../observe/prometheus/tests/worker.yml"),
 ];
-const DASHBOARD: &str = include_str!("../../../observe/grafana/dashboards/events.json");
+const DASHBOARDS: [&str; 2] = [
+    include_str!("../../../observe/grafana/dashboards/ads.json"),
+    include_str!("../../../observe/grafana/dashboards/events.json"),
+];
 
 type Family = (String, BTreeSet<String>);
 
@@ -25,6 +29,12 @@ fn rows() -> impl Iterator<Item = Vec<&'static str>> {
 
 fn quoted(cell: &str) -> impl Iterator<Item = String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// The panels of all dashboards.
+fn panels() -> Vec<serde_json::Value> {
+    let panels = |text| serde_json::from_str::<serde_json::Value>(text).unwrap()["panels"].as_array().unwrap().clone();
+    DASHBOARDS.into_iter().flat_map(panels).collect()
 }
 
 /// The metrics of a service in the table.
@@ -201,8 +211,7 @@ fn every_alert_has_its_section_and_its_test_and_every_query_asks_for_what_there_
         assert!(RULE_TESTS.iter().any(|tests| tests.contains(&fires)), "{alert} is never seen to fire in the tests");
     }
     let known: BTreeSet<_> = documented("api").into_keys().chain(documented("worker").into_keys()).collect();
-    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
+    let panels = panels();
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let mut asked: BTreeSet<String> = targets.flat_map(|target| names(target["expr"].as_str().unwrap())).collect();
     asked.extend(names(RULES));
@@ -240,8 +249,7 @@ fn no_query_mixes_groups_or_kinds_of_what_is_cached() {
             ensure(&query, title, rest.split_once("summary:").unwrap().1);
         }
     }
-    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
-    for panel in dashboard["panels"].as_array().unwrap() {
+    for panel in panels() {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let text = |member: &str| target[member].as_str().unwrap();
             ensure(text("expr"), panel["title"].as_str().unwrap(), text("legendFormat"));
@@ -263,7 +271,7 @@ fn names(text: &str) -> BTreeSet<String> {
             let name = name.trim_end_matches("_bucket").trim_end_matches("_count");
             let ours = name.ends_with("_seconds") || name.ends_with("_total") || name.ends_with("_records");
             let gauge = ["_bytes", "_waiting", "_paused", "_up", "_keys", "_pending", "_partitions"];
-            let state = ["_full", "_stalled", "_unreadable", "_running"];
+            let state = ["_full", "_stalled", "_unreadable", "_running", "_leases", "_incarnations", "_violations"];
             if (ours || gauge.iter().chain(&state).any(|end| name.ends_with(end))) && !functions.contains(&name) {
                 found.insert(name.to_owned());
             }

@@ -14,7 +14,7 @@ use super::money::Nanos;
 use super::{AdEventType, AdSubject, CampaignId, UserId};
 use crate::kafka::ids::{EventId, Key, token};
 use crate::kafka::{Delivery, Envelope, Outgoing, Refusal};
-use crate::runtime::json::{BodyError, Payload, json};
+use crate::runtime::json::{BodyError, Fault, Payload, json};
 
 /// The lease that pays for it.
 const LEASE: &str = "grantid";
@@ -58,8 +58,8 @@ impl AdEvent {
         let day = attribute(DAY, required(envelope, DAY)?, parse_day)?;
         let cost = attribute(COST, required(envelope, COST)?, |text| Nanos::exact(text).map_err(|e| e.to_string()))?;
         let lease = envelope.extension(LEASE).map(|text| attribute(LEASE, text, parse_lease)).transpose()?;
-        let data = json(&envelope.data).and_then(|data| AdData::of_record(data, &subject, event_type));
-        let data = data.map_err(|error| Refusal::undecodable(format!("the data {}", first(error))))?;
+        let data =
+            json(&envelope.data).and_then(|data| AdData::of_record(data, &subject, event_type)).map_err(first)?;
         let AdSubject { campaign, user } = subject;
         Ok(Self { campaign, user, event_type, lease, day, cost, data })
     }
@@ -127,14 +127,15 @@ fn parse_lease(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The first fault. Faults of the members of a record's data quote none of it.
-fn first(error: BodyError) -> String {
-    match error {
-        BodyError::NotJson(_) => "is not JSON".to_owned(),
-        BodyError::NotAnEvent(faults) => {
-            faults.into_iter().next().map_or_else(String::new, |fault| format!("{} {}", fault.pointer, fault.detail))
-        }
-    }
+/// The first fault. The faults of a record's data do not quote it.
+fn first(error: BodyError) -> Refusal {
+    Refusal::undecodable(match error {
+        BodyError::NotJson(_) => "the data is not JSON".to_owned(),
+        BodyError::NotAnEvent(faults) => faults.into_iter().next().map_or_else(String::new, |fault| {
+            let Fault { pointer, detail } = fault;
+            if pointer.is_empty() { format!("the data {detail}") } else { format!("{pointer} of the data {detail}") }
+        }),
+    })
 }
 
 #[cfg(test)]

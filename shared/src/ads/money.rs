@@ -154,3 +154,135 @@ impl Serialize for Nanos {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(text: &str) -> Result<Nanos, String> {
+        Nanos::from_json(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn amounts_as_people_write_them() {
+        for (text, nanos, shown) in [
+            ("0", 0, "0"),
+            ("5", 5_000_000_000, "5"),
+            ("10.50", 10_500_000_000, "10.5"),
+            ("12.000001", 12_000_001_000, "12.000001"),
+            ("0.02", 20_000_000, "0.02"),
+            ("007.0", 7_000_000_000, "7"),
+            ("999999999.999999", 999_999_999_999_999_000, "999999999.999999"),
+        ] {
+            let amount: Nanos = text.parse().unwrap();
+            assert_eq!((amount.get(), &*amount.to_string()), (nanos, shown), "{text}");
+        }
+        assert_eq!(Nanos::new(-20_000_000).to_string(), "-0.02");
+        assert_eq!(Nanos::new(i64::MIN).to_string(), "-9223372036.854775808");
+        assert_eq!(serde_json::to_string(&Nanos::new(1)).unwrap(), r#""0.000000001""#);
+    }
+
+    #[test]
+    fn a_text_that_is_refused_says_why() {
+        use MoneyError::{Exponent, NotDecimal, Sign, TooLong, TooPrecise};
+        for (text, error) in [
+            ("", NotDecimal),
+            (" ", NotDecimal),
+            (" 1", NotDecimal),
+            ("1 ", NotDecimal),
+            (".", NotDecimal),
+            (".5", NotDecimal),
+            ("5.", NotDecimal),
+            ("1.2.3", NotDecimal),
+            ("1,5", NotDecimal),
+            ("1_000", NotDecimal),
+            ("0x10", NotDecimal),
+            ("NaN", NotDecimal),
+            ("inf", NotDecimal),
+            ("Infinity", NotDecimal),
+            ("1e", NotDecimal),
+            ("e3", NotDecimal),
+            ("\u{ff11}", NotDecimal),
+            ("1\0", NotDecimal),
+            ("-1", Sign),
+            ("-0", Sign),
+            ("+1", Sign),
+            ("1e3", Exponent),
+            ("1.5E-2", Exponent),
+            ("1e+0", Exponent),
+            ("1000000000", TooLong),
+            ("0000000001", TooLong),
+            ("0.0000001", TooPrecise(6)),
+            ("1.0000000", TooPrecise(6)),
+        ] {
+            assert_eq!(text.parse::<Nanos>(), Err(error), "{text:?}");
+        }
+        assert_eq!(Nanos::exact("0.000000001"), Ok(Nanos::new(1)));
+        assert_eq!(Nanos::exact("0.0000000001"), Err(TooPrecise(9)));
+        assert_eq!(TooLong.to_string(), "must have at most 9 digits before the decimal point");
+        assert_eq!(TooPrecise(6).to_string(), "must have at most 6 decimals");
+    }
+
+    #[test]
+    fn json_strings_and_numbers_are_read_from_their_text() {
+        for text in [r#""10""#, "10", "10.0", r#""\u0031\u0030""#] {
+            assert_eq!(json(text), Ok(Nanos::new(10_000_000_000)), "{text}");
+        }
+        // No double is this number.
+        assert_eq!(json("999999999.999999").unwrap().to_string(), "999999999.999999");
+        let cases = [
+            ("1e1", "must be a decimal number without an exponent"),
+            ("1E1", "must be a decimal number without an exponent"),
+            ("-1", "must be a decimal number without a sign"),
+            ("0.1000000", "must have at most 6 decimals"),
+            (r#""\ud800""#, "contains a lone surrogate"),
+            ("null", "must be a decimal number, as a JSON string or a JSON number"),
+            ("true", "must be a decimal number, as a JSON string or a JSON number"),
+            (r#"["10"]"#, "must be a decimal number, as a JSON string or a JSON number"),
+        ];
+        for (text, error) in cases {
+            assert_eq!(json(text), Err(error.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_is_checked() {
+        let (one, two, most) = (Nanos::new(1), Nanos::new(2), Nanos::new(i64::MAX));
+        assert_eq!((one.checked_add(one), most.checked_add(one)), (Some(two), None));
+        assert_eq!(
+            (two.checked_sub(one), one.checked_sub(one), one.checked_sub(two)),
+            (Some(one), Some(Nanos::ZERO), None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn an_amount_comes_back(nanos in 0..1_000_000_000_000_000_000_i64) {
+            let shown = Nanos::new(nanos).to_string();
+            prop_assert_eq!(Nanos::exact(&shown), Ok(Nanos::new(nanos)));
+            prop_assert!(!shown.contains('.') || !shown.ends_with(['0', '.']), "{}", shown);
+        }
+
+        #[test]
+        fn a_thousandth_of_a_price_is_whole(micros in 0..1_000_000_000_000_000_i64) {
+            let price: Nanos = Nanos::new(micros * 1_000).to_string().parse().unwrap();
+            prop_assert_eq!(price.thousandth().get() * 1_000, price.get());
+        }
+
+        #[test]
+        fn a_text_is_read_digit_by_digit_or_refused(
+            text in prop_oneof!["[0-9]{0,11}(\\.[0-9]{0,8})?", "[-+0-9.eE ]{0,8}", ".{0,4}"],
+        ) {
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+            let number = |part: &str, most| {
+                let good = (1..=most).contains(&part.len()) && part.chars().all(|c| c.is_ascii_digit());
+                good.then(|| format!("{part:0<9}").parse::<i64>().unwrap())
+            };
+            let whole = number(whole, 9).map(|_| whole.parse::<i64>().unwrap());
+            let expected = whole.zip(number(fraction, 6)).map(|(whole, nanos)| whole * 1_000_000_000 + nanos);
+            prop_assert_eq!(text.parse().ok().map(Nanos::get), expected);
+        }
+    }
+}

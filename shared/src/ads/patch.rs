@@ -34,6 +34,14 @@ impl Patch {
         Self(vec![Change::Status(status)])
     }
 
+    /// The time zone that it sets, if it sets one.
+    pub fn timezone(&self) -> Option<&str> {
+        self.0.iter().find_map(|change| match change {
+            Change::Timezone(zone) => Some(zone.as_str()),
+            _ => None,
+        })
+    }
+
     /// The terms after the change. The error lists every fault that they then have.
     pub fn apply(&self, terms: &Terms) -> Result<Terms, Vec<Fault>> {
         let mut changed = terms.clone();

@@ -1,10 +1,37 @@
-//! The tables of advertising in PostgreSQL.
+//! The tables of advertising in PostgreSQL. Who changes the money of a campaign locks the campaign's row first, then its
+//! leases and days.
 
-use std::sync::Arc;
+mod apply;
+pub mod campaigns;
+mod erase;
+mod expire;
+mod incarnations;
+mod json;
+mod leases;
+mod ledger;
+mod lookup;
+mod offer;
+mod report;
+mod settle;
+mod terms_row;
 
-use crate::store::{Failure, Loaded, Store};
+pub use self::apply::{BEGIN, apply};
+pub use self::erase::{Erased, erase_user};
+pub use self::expire::expire;
+pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
+pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, grant, revisions};
+pub use self::ledger::{Applied, Outcome, Processed};
+pub use self::lookup::{CountedEvent, counted, counted_impressions};
+pub use self::offer::Scope;
+pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
+pub use self::settle::{Closed, OpenLeases, close_leases, expired_leases, open_leases, violations};
 
-/// REPLACED by the lead's module: it is here so that the branch compiles.
-pub async fn load_reports(_store: &Store, _ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
-    Ok(Vec::new())
-}
+use crate::store::Journal;
+
+/// The journal that makes a repeat harmless: a campaign has an event's id once. A record's key is `campaign:user`.
+pub const JOURNAL: Journal = Journal {
+    table: "ad_events",
+    matches: "campaign_id = CASE WHEN asked.key ~ '^[0-9]{1,18}:' THEN split_part(asked.key, ':', 1)::bigint END
+              AND event_id = asked.id",
+    outcome: "outcome",
+};

@@ -24,7 +24,8 @@ use crate::kafka::Delivery;
 use crate::store::{Failure, Journal, Store, Tx, Work};
 
 /// The journal that makes a repeat harmless.
-pub const JOURNAL: Journal = Journal { table: "events", key: "device_id", event_id: "event_id", outcome: "outcome" };
+pub const JOURNAL: Journal =
+    Journal { table: "events", matches: "device_id = asked.key AND event_id = asked.id", outcome: "outcome" };
 
 /// Applies a batch in a transaction of its own.
 pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {

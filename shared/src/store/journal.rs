@@ -12,10 +12,8 @@ use super::{Failure, Store, within_deadline};
 pub struct Journal {
     /// The table.
     pub table: &'static str,
-    /// Its column with the key of the event's record.
-    pub key: &'static str,
-    /// Its column with the event's id.
-    pub event_id: &'static str,
+    /// The condition for its row of an event: `asked.key` is the key of the event's record, `asked.id` the event's id.
+    pub matches: &'static str,
     /// The event's outcome: a column, or an expression.
     pub outcome: &'static str,
 }
@@ -26,13 +24,13 @@ pub type EventName = (String, String);
 impl Journal {
     /// The outcomes of those of these events that have a row.
     pub async fn outcomes(&self, store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
-        let Self { table, key, event_id, outcome } = self;
+        let Self { table, matches, outcome } = self;
         // PostgreSQL's `text` cannot contain a NUL, so no row has one.
         let storable = events.iter().filter(|(key, id)| !key.contains('\0') && !id.contains('\0'));
         let (keys, ids): (Vec<&str>, Vec<&str>) = storable.map(|(key, id)| (key.as_str(), id.as_str())).unzip();
         let query = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT {key}, {event_id}, {outcome} FROM {table}
-             JOIN unnest($1::text[], $2::text[]) AS asked ({key}, {event_id}) USING ({key}, {event_id})"
+            "SELECT asked.key, asked.id, {outcome} FROM unnest($1::text[], $2::text[]) AS asked (key, id)
+             JOIN {table} ON {matches}"
         )));
         let query = query.bind(keys).bind(ids);
         let rows: Vec<(String, String, String)> =

@@ -41,6 +41,9 @@ fn good(variable: &str) -> &'static str {
         | "KAFKA_GROUP"
         | "KAFKA_INPUT_TOPIC"
         | "KAFKA_DLQ_TOPIC"
+        | "KAFKA_ADS_GROUP"
+        | "KAFKA_ADS_TOPIC"
+        | "KAFKA_ADS_DLQ_TOPIC"
         | "CACHE_KEY_PREFIX"
         | "API_DOMAINS"
         | "JWT_ISSUER"
@@ -98,7 +101,7 @@ fn good(variable: &str) -> &'static str {
         | "JWT_JWKS_REFRESH"
         | "EMF_INTERVAL" => "1m 3s",
         "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
-        "EVENTS_RETENTION" => "40days 3s",
+        "EVENTS_RETENTION" | "ADS_EVENTS_RETENTION" => "40days 3s",
         "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",

@@ -230,7 +230,7 @@ mod tests {
     );
 
     const fn handler(name: &'static str, group: Setting, stream: StreamSpec) -> HandlerSpec {
-        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        let journal = Journal { table: "", matches: "", outcome: "" };
         HandlerSpec { name, group, stream, owner: true, journal }
     }
 

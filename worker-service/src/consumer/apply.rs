@@ -51,6 +51,21 @@ impl<H: Handler> Applier<H> {
         let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(accepted).collect();
         self.fencer.fence_events(&applied.fences, &events).await
     }
+
+    /// Measures a batch that was written, whether or not it was fenced. The fencer measures when its events became
+    /// visible.
+    pub fn measure(&self, group: &str, started: Instant, batch: &[Task<H::Event>], applied: &Applied) {
+        let labels = [("group", group.to_owned())];
+        metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);
+        metrics::histogram!("batch_duration_seconds", &labels).record(started.elapsed());
+        for outcome in H::OUTCOMES {
+            let count = applied.events.iter().filter(|event| event.outcome == *outcome).count();
+            let group = group.to_owned();
+            metrics::counter!("events_total", "group" => group, "outcome" => *outcome).increment(count as u64);
+        }
+        let batch: Vec<_> = batch.iter().map(|task| &task.delivery).collect();
+        self.handler.measure(&batch, applied);
+    }
 }
 
 /// A batch that is being written.
@@ -65,16 +80,5 @@ impl<H: Handler> Work for Writing<'_, H> {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, Failure> {
         self.handler.apply(tx, self.batch, &self.prepared).await
-    }
-}
-
-/// Measures a batch that was written, whether or not it was fenced. The fencer measures when its events became visible.
-pub fn measure<H: Handler>(group: &str, started: Instant, applied: &Applied) {
-    let labels = [("group", group.to_owned())];
-    metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);
-    metrics::histogram!("batch_duration_seconds", &labels).record(started.elapsed());
-    for outcome in H::OUTCOMES {
-        let count = applied.events.iter().filter(|event| event.outcome == *outcome).count();
-        metrics::counter!("events_total", "group" => group.to_owned(), "outcome" => *outcome).increment(count as u64);
     }
 }

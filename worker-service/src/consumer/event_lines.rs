@@ -36,8 +36,9 @@ pub struct EventLine<'a> {
     pub class: Option<Class>,
     pub then: Option<&'static str>,
     pub retry_s: Option<u64>,
-    /// For a dead letter: `dlq.reason`, and how often it was tried.
+    /// For a processed event: why it has its outcome. For a dead letter: `dlq.reason`.
     pub reason: Option<&'static str>,
+    /// For a dead letter: how often it was tried.
     pub attempts: Option<u32>,
     pub error: Option<&'a str>,
 }

@@ -36,8 +36,8 @@ pub fn processed<E>(
         }
         let cache = processed.fence.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
         let line = EventLine::of(group, &task.delivery.envelope, task.record.partition, task.record.offset);
-        let (outcome, version) = (Some(processed.outcome), processed.version);
-        (lines.info)(EventLine { outcome, version, cache, ..line }, "Processed message");
+        let (outcome, reason, version) = (Some(processed.outcome), processed.reason, processed.version);
+        (lines.info)(EventLine { outcome, reason, version, cache, ..line }, "Processed message");
     }
 }
 

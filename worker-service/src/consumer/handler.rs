@@ -67,6 +67,12 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
+    /// Counts a batch in the domain's own metrics, after its transaction was committed; `applied` has an entry for each
+    /// event. The backbone counts outcomes.
+    fn measure(&self, batch: &[&Delivery<Self::Event>], applied: &Applied) {
+        let _ = (batch, applied);
+    }
+
     /// The event of a probe, with its type. It is about a resource that cannot exist, because no identifier begins with
     /// a blank. It is prepared, applied and rolled back, to find out whether other events would succeed.
     fn probe_event(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
@@ -105,7 +111,7 @@ impl Applied {
                 self.fences.len() - 1
             }
         });
-        self.events.push(Processed { outcome, counts, version, fence });
+        self.events.push(Processed { outcome, reason: None, counts, version, fence });
     }
 }
 
@@ -114,6 +120,8 @@ impl Applied {
 pub struct Processed {
     /// Its outcome, in metrics and the log.
     pub outcome: &'static str,
+    /// Why it has this outcome, in the log, if there are several reasons.
+    pub reason: Option<&'static str>,
     /// Whether it changed something: now or, if it is a repeat, the first time. Events that did not are always logged.
     pub counts: bool,
     /// The version of its resource after it.

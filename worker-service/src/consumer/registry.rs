@@ -6,6 +6,7 @@ use std::fmt::{self, Debug};
 use std::io::Write;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::{ArgMatches, Args, Command, Error};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -23,6 +24,7 @@ use crate::consumer::budget::ByteBudget;
 use crate::consumer::group::Run;
 use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
+use crate::consumer::offset_fence::OffsetFences;
 use crate::consumer::partition::{GapReader, RunnerDependencies, runner};
 use crate::consumer::seek::AfterRestore;
 use crate::consumer::tasks::RunTask;
@@ -47,6 +49,21 @@ pub struct Dependencies {
     pub budget: ByteBudget,
     /// The domains' own settings.
     pub settings: Settings,
+    /// What each handler reads, also those that this process does not run.
+    pub sources: Arc<[Source]>,
+}
+
+impl Dependencies {
+    /// What the handler with this name reads.
+    pub fn source(&self, handler: &str) -> anyhow::Result<&Source> {
+        let source = self.sources.iter().find(|source| source.handler.name == handler);
+        source.with_context(|| format!("the handler {handler} has no settings"))
+    }
+
+    /// Fences in the topic of the handler with this name.
+    pub fn offset_fences(&self, handler: &str) -> anyhow::Result<OffsetFences> {
+        OffsetFences::open(&self.client, self.source(handler)?)
+    }
 }
 
 /// The domains' own settings, by type: each is a clap struct next to the code that it configures.
@@ -141,7 +158,7 @@ impl Registry {
         new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
     ) -> &mut Self {
         let start = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
-            let Dependencies { client, store, fencer, access_log, read, budget, settings } = given.clone();
+            let Dependencies { client, store, fencer, access_log, read, budget, settings, .. } = given.clone();
             let handler = new(&settings)?;
             metrics::begin_group(health.group(), H::OUTCOMES);
             let retention = handler.retention();
@@ -305,7 +322,7 @@ mod tests {
     fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
         let setting = Setting::new("", "", "", "");
         let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types, extensions: &[] };
-        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        let journal = Journal { table: "", matches: "", outcome: "" };
         let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
         let spec = HandlerSpec { name, group: setting, stream, owner, journal };
         registry.handlers.push(RegisteredHandler { spec, start });

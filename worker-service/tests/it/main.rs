@@ -33,6 +33,7 @@ mod losses;
 mod malformed;
 mod memory;
 mod missing_topic;
+mod offset_fence;
 mod one_stream;
 mod packed;
 mod panics;

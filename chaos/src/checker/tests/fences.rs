@@ -28,7 +28,7 @@ fn a_read_while_fences_are_put_off() {
     let (mut history, mut end) = whole();
     excused(&mut history, &mut end);
     let verdict = check(&history, &end);
-    let counts = (verdict.strict, verdict.excused);
+    let counts = (verdict.reads.strict, verdict.reads.excused);
     assert_eq!(counts, (0, 2), "the one at 5 s and the one at 9 s; at 0 s nothing was fenced yet");
     assert_eq!(excused_until(&history), at(9));
     breaks([5], "past the cache: PostgreSQL had it", |history, end| {

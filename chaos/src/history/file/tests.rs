@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::checker::tests::{ended, of_wire, read as read_at, record, sent, span, stood_still, whole};
+use crate::history::ads::{AdLetter, FrozenApi, InvalidRow, LeaseRow};
 
 /// A history with two facts of each kind, and with characters that JSON must escape.
 fn full() -> (History, End) {
@@ -24,6 +25,12 @@ fn full() -> (History, End) {
     end.letters.push(Letter { cut: true, ..of_wire("1") });
     end.cached.insert("b".into(), "{}".into());
     end.left = [(0, (1, 2)), (1, (3, 4))].into();
+    history.ads.frozen = vec![FrozenApi { api: 1, span: span(1, 2) }];
+    history.ads.evicted = vec![span(1, 2)];
+    end.ads.leases.push(LeaseRow { lease: "l".into(), campaign: 1, day: "d".into(), amount: 2, settled: 1 });
+    end.ads.letters.push(AdLetter { key: "1:\n".into(), id: "e".into(), reason: "r".into(), error: "\"".into() });
+    end.ads.invalid.push(InvalidRow { campaign: 1, reason: "r".into(), events: 2 });
+    end.ads.left = [(0, (1, 2))].into();
     (history, end)
 }
 
@@ -58,13 +65,14 @@ fn a_file_is_read_zipped_or_not() {
 
 #[test]
 fn a_history_cut_down_to_a_device_is_a_history() {
-    let is_other = |line: &&str| [r#""device":"a"#, r#""key":"a"#].iter().any(|other| line.contains(other));
+    let is_other = |line: &&str| [r#""device":"a"#, r#""key":"a"#, r#"{"ads""#].iter().any(|other| line.contains(other));
     let text = text();
     let cut: Vec<_> = text.lines().filter(|line| !is_other(line)).collect();
     let (history, end) = read(cut.join("\n").as_bytes()).unwrap();
     assert_eq!(history.sent.keys().collect::<Vec<_>>(), ["r"]);
     assert_eq!(end.resources.keys().collect::<Vec<_>>(), ["r"]);
     assert_eq!(history.commits, full().0.commits);
+    assert_eq!((history.ads, end.ads), Default::default());
 }
 
 #[test]

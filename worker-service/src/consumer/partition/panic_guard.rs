@@ -10,8 +10,8 @@ use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
 use shared::store::Failure;
 
 use super::PartitionRunner;
+use crate::consumer::event_log;
 use crate::consumer::handler::{Applied, Handler};
-use crate::consumer::{apply, event_log};
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::Processing;
 use crate::scheduler::Task;
@@ -105,7 +105,7 @@ impl<H: Handler> PartitionRunner<H> {
         self.aside(|| {
             event_log::processed(&H::LINES, &self.group, self.dependencies.access_log, batch, applied, &fenced)
         });
-        self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
+        self.aside(|| self.dependencies.applier.measure(&self.dependencies.source.group, started, batch, applied));
     }
 
     /// Runs code whose failure has no consequence: a log line, a span, a metric.

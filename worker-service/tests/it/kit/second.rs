@@ -31,7 +31,8 @@ const SECOND: StreamSpec =
     StreamSpec { name: "second", topic: setting(""), dead_letters: setting(""), types: &[ONE, TWO], extensions: &[] };
 
 const fn spec(name: &'static str, stream: StreamSpec, owner: bool) -> HandlerSpec {
-    let journal = Journal { table: name, key: "key", event_id: "event_id", outcome: "'applied'" };
+    const MATCHES: &str = "record_key = asked.key AND event_id = asked.id";
+    let journal = Journal { table: name, matches: MATCHES, outcome: "'applied'" };
     HandlerSpec { name, group: setting(name), stream, owner, journal }
 }
 
@@ -113,7 +114,7 @@ impl Kit {
         let Self { producer, pool, store, .. } = self;
         let kit = Self { scope, producer: producer.clone(), pool: pool.clone(), store: store.clone() };
         for HandlerSpec { name, .. } in SPECS {
-            let make = format!("CREATE TABLE IF NOT EXISTS {name} (key text, event_id text PRIMARY KEY)");
+            let make = format!("CREATE TABLE IF NOT EXISTS {name} (record_key text, event_id text PRIMARY KEY)");
             sqlx::raw_sql(AssertSqlSafe(make)).execute(&kit.pool).await.unwrap();
         }
         let shape =

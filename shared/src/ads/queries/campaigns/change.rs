@@ -1,0 +1,151 @@
+//! Changes the terms of a campaign.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use time::Date;
+
+use super::write::{UPDATE, bind, number};
+use super::{Actor, ChangeError, Shown, Viewer, ZONE, read_back, record, zone};
+use crate::ads::queries::terms_row::read_terms;
+use crate::ads::{CampaignId, Nanos, Patch, Status, Terms};
+use crate::runtime::json::Fault;
+use crate::store::{Failure, Store, Tx, Work};
+
+/// Changes a campaign that the viewer sees, if it has one of the revisions in `if_match`; `None`: whatever it has. Without
+/// a difference there is no new revision.
+///
+/// A budget can be lowered to what is spent and reserved, and no further. A cap that is lowered holds for what is
+/// accepted afterwards.
+pub async fn change(
+    store: &Store,
+    id: CampaignId,
+    viewer: Viewer<'_>,
+    if_match: Option<&[i64]>,
+    patch: &Patch,
+    actor: Actor<'_>,
+) -> Result<Shown, ChangeError> {
+    store.transact("", &Change { id: id.get(), viewer, if_match, patch, actor }).await?
+}
+
+struct Change<'a> {
+    id: i64,
+    viewer: Viewer<'a>,
+    if_match: Option<&'a [i64]>,
+    patch: &'a Patch,
+    actor: Actor<'a>,
+}
+
+/// Who changes the money of a campaign, or of one of its days, locks this row first.
+const LOCK: &str = "
+    SELECT c.* FROM campaigns AS c WHERE c.id = $1 AND ($2 OR c.owner IS NOT DISTINCT FROM $3) FOR NO KEY UPDATE";
+
+/// The day that the campaign has now, and whether it ever had one. A statement of its own, which sees what others wrote
+/// while they had the lock.
+const DAYS: &str = "
+    SELECT today, coalesce(d.spent + d.reserved, 0) AS used,
+           EXISTS (SELECT FROM campaign_days WHERE campaign_id = $1) AS has_days
+    FROM (SELECT (statement_timestamp() AT TIME ZONE $2)::date AS today) AS now
+    LEFT JOIN campaign_days AS d ON d.campaign_id = $1 AND d.day = today";
+
+/// A day that has no row yet has no events either, and will be made with the new terms.
+const UPDATE_DAY: &str = "
+    UPDATE campaign_days SET budget = $3, cap = CASE WHEN cap IS NULL OR $4::integer IS NULL THEN NULL
+                                                     ELSE greatest(cap, $4) END
+    WHERE campaign_id = $1 AND day = $2";
+
+/// What has been used of a campaign's money, and the day that it has now.
+struct Used {
+    total: Nanos,
+    day: Nanos,
+    today: Date,
+    has_days: bool,
+}
+
+impl Used {
+    async fn of(tx: &mut Tx<'_>, id: i64, locked: &PgRow, terms: &Terms) -> Result<Self, Failure> {
+        let (spent, reserved): (i64, i64) = (locked.try_get("spent")?, locked.try_get("reserved")?);
+        let row = sqlx::query(DAYS).bind(id).bind(&terms.timezone).fetch_one(tx).await?;
+        Ok(Self {
+            total: Nanos::new(spent.saturating_add(reserved)),
+            day: Nanos::new(row.try_get("used")?),
+            today: row.try_get("today")?,
+            has_days: row.try_get("has_days")?,
+        })
+    }
+
+    /// Refuses budgets that are less than what is used of them.
+    fn fits(&self, terms: &Terms) -> Result<(), ChangeError> {
+        let of_day = terms.daily_budget.map(|budget| ("/daily_budget", budget, self.day));
+        for (pointer, budget, least) in
+            [Some(("/total_budget", terms.total_budget, self.total)), of_day].into_iter().flatten()
+        {
+            if budget < least {
+                return Err(ChangeError::BelowSpend { pointer, least });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Change<'_> {
+    /// The terms after the change; `None` if there is no difference.
+    async fn changed(
+        &self,
+        tx: &mut Tx<'_>,
+        terms: &Terms,
+        used: &Used,
+    ) -> Result<Result<Option<Terms>, ChangeError>, Failure> {
+        let outcome = self.patch.apply(terms);
+        if outcome.as_ref().is_ok_and(|changed| changed == terms) {
+            return Ok(Ok(None));
+        }
+        if terms.status == Status::Ended {
+            return Ok(Err(ChangeError::Ended));
+        }
+        let (changed, mut faults) = match outcome {
+            Ok(changed) => (Some(changed), Vec::new()),
+            Err(faults) => (None, faults),
+        };
+        if let Some(zone) = self.patch.timezone().filter(|zone| *zone != terms.timezone) {
+            if used.has_days {
+                let detail = "cannot be changed any more: the campaign has had a day in its time zone";
+                faults.push(Fault { pointer: ZONE.to_owned(), detail: detail.to_owned() });
+            } else {
+                faults.extend(zone::fault(tx, zone).await?);
+            }
+        }
+        match changed {
+            Some(changed) if faults.is_empty() => Ok(used.fits(&changed).map(|()| Some(changed))),
+            _ => Ok(Err(ChangeError::Faults(faults))),
+        }
+    }
+}
+
+impl Work for Change<'_> {
+    type Output = Result<Shown, ChangeError>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure> {
+        let Self { id, viewer, if_match, actor, .. } = *self;
+        let (all, owner) = viewer.parts();
+        let locked = sqlx::query(LOCK).bind(id).bind(all).bind(owner).fetch_optional(&mut *tx).await?;
+        let Some(locked) = locked else { return Ok(Err(ChangeError::NotFound)) };
+        let revision: i64 = locked.try_get("revision")?;
+        if if_match.is_some_and(|revisions| !revisions.contains(&revision)) {
+            return Ok(Err(ChangeError::Stale));
+        }
+        let terms = read_terms(&locked)?;
+        let used = Used::of(tx, id, &locked, &terms).await?;
+        let changed = match self.changed(tx, &terms, &used).await? {
+            Ok(changed) => changed,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if let Some(terms) = changed {
+            bind(sqlx::query(UPDATE), &terms).bind(id).execute(&mut *tx).await?;
+            let day = sqlx::query(UPDATE_DAY).bind(id).bind(used.today);
+            let day = day.bind(terms.daily_budget.map(Nanos::get)).bind(number(terms.cap));
+            day.execute(&mut *tx).await?;
+            record(tx, id, actor).await?;
+        }
+        read_back(tx, id).await.map(Ok)
+    }
+}

@@ -1,0 +1,56 @@
+//! Erases a user: its rows go, the sums stay.
+
+use crate::ads::UserId;
+use crate::store::{Failure, Store, Tx, Work};
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The number of erased events.
+    pub events: i64,
+    /// The campaigns and days in which the user's impressions were counted, for the caps in Redis.
+    pub days: Vec<(i64, time::Date)>,
+}
+
+/// Erases a user's events and days, and books their cost out: what was spent stays spent. Events of the user that were
+/// accepted before have no effect any more. If it fails, nothing is erased.
+pub async fn erase_user(store: &Store, user: &UserId) -> Result<Erased, Failure> {
+    store.transact_without_limit(&Erasure(user)).await
+}
+
+struct Erasure<'a>(&'a UserId);
+
+const EVENTS: &str = "
+WITH gone AS (DELETE FROM ad_events WHERE user_id = $1 RETURNING campaign_id, cost),
+costs AS (SELECT campaign_id, sum(cost)::bigint AS cost FROM gone GROUP BY campaign_id),
+booked AS (UPDATE campaigns AS c SET booked_out = c.booked_out + costs.cost FROM costs WHERE c.id = costs.campaign_id)
+SELECT count(*) FROM gone";
+
+impl Work for Erasure<'_> {
+    type Output = Erased;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, Failure> {
+        let user = self.0.as_str();
+        // No batch that began before the tombstone is still being applied, and the next one sees it.
+        sqlx::query("LOCK TABLE ad_forgotten_users IN EXCLUSIVE MODE").execute(&mut *tx).await?;
+        sqlx::query(
+            "INSERT INTO ad_forgotten_users AS f (user_id, forgotten_at)
+             SELECT $1, greatest(clock_timestamp(), max(accepted_at)) FROM ad_events WHERE user_id = $1
+             ON CONFLICT (user_id) DO UPDATE SET forgotten_at = greatest(f.forgotten_at, excluded.forgotten_at)",
+        )
+        .bind(user)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "SELECT id FROM campaigns WHERE id IN (SELECT campaign_id FROM ad_user_days WHERE user_id = $1)
+             ORDER BY id FOR NO KEY UPDATE",
+        )
+        .bind(user)
+        .execute(&mut *tx)
+        .await?;
+        let events = sqlx::query_scalar(EVENTS).bind(user).fetch_one(&mut *tx).await?;
+        let days = sqlx::query_as("DELETE FROM ad_user_days WHERE user_id = $1 RETURNING campaign_id, day");
+        let days = days.bind(user).fetch_all(tx).await?;
+        Ok(Erased { events, days })
+    }
+}

@@ -1,0 +1,119 @@
+//! Closes leases: what their holders did not use is free again.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use crate::ads::Nanos;
+use crate::store::{Failure, Store, Tx, Work, within_deadline};
+
+/// The result of closing leases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// How many were closed, or made smaller.
+    pub leases: u64,
+    /// The money that is free again.
+    pub freed: Nanos,
+}
+
+/// The leases that are open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OpenLeases {
+    /// Their number.
+    pub count: i64,
+    /// The seconds since the end of the oldest one; 0 if none has ended.
+    pub oldest_s: f64,
+}
+
+/// The leases that ended at least this long ago, the oldest first.
+pub async fn expired_leases(store: &Store, ago: Duration, limit: u32) -> Result<Vec<String>, Failure> {
+    let query = sqlx::query_scalar(
+        "SELECT id FROM ad_leases WHERE expires_at <= now() - make_interval(secs => $1) ORDER BY expires_at LIMIT $2",
+    );
+    let query = query.bind(ago.as_secs_f64()).bind(i64::from(limit));
+    within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })
+}
+
+/// Closes leases. Every event that they paid for must have been applied.
+pub async fn close_leases(store: &Store, leases: &[String]) -> Result<Closed, Failure> {
+    struct Close<'a>(&'a [String]);
+    impl Work for Close<'_> {
+        type Output = Closed;
+
+        async fn run(&self, tx: &mut Tx<'_>) -> Result<Closed, Failure> {
+            let ids: Vec<&str> = self.0.iter().map(String::as_str).collect();
+            let all = vec![None; ids.len()];
+            release(tx, &ids, all).await
+        }
+    }
+    store.transact("", &Close(leases)).await
+}
+
+/// How many leases are open, and since when the oldest one has ended.
+pub async fn open_leases(store: &Store) -> Result<OpenLeases, Failure> {
+    let query = sqlx::query_as(
+        "SELECT count(*), coalesce(greatest(extract(epoch FROM now() - min(expires_at)), 0), 0)::float8 FROM ad_leases",
+    );
+    let (count, oldest_s) = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
+    Ok(OpenLeases { count, oldest_s })
+}
+
+/// How many campaigns and days break an invariant of money. CHECK constraints refuse what goes over a budget; this also
+/// finds money that is reserved for no lease, and spending that no event explains.
+pub async fn violations(store: &Store) -> Result<u64, Failure> {
+    const SQL: &str = "
+    WITH open AS (SELECT campaign_id, day, sum(amount - settled) AS reserved FROM ad_leases GROUP BY campaign_id, day),
+    days AS (
+      SELECT d.campaign_id, sum(d.spent) AS spent, sum(d.reserved) AS reserved,
+             bool_or(d.spent + d.reserved > d.budget OR d.reserved <> coalesce(open.reserved, 0)) AS broken
+      FROM campaign_days AS d LEFT JOIN open USING (campaign_id, day) GROUP BY d.campaign_id
+    ),
+    hours AS (SELECT campaign_id, sum(spend) AS spent FROM ad_stats GROUP BY campaign_id)
+    SELECT count(*) FROM campaigns AS c
+    LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id
+    WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
+       OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
+       OR c.spent <> coalesce(hours.spent, 0)";
+    let query = sqlx::query_scalar(SQL);
+    let broken: i64 = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
+    Ok(u64::try_from(broken).unwrap_or_default())
+}
+
+const CAMPAIGNS: &str = "
+SELECT id FROM campaigns WHERE id IN (SELECT campaign_id FROM ad_leases WHERE id = ANY($1))
+ORDER BY id FOR NO KEY UPDATE";
+
+/// `$2` has the money that comes back of each lease; NULL: all that its events did not use. A lease that is used up is
+/// deleted.
+const RELEASE: &str = "
+WITH back AS (
+  SELECT l.id, l.campaign_id, l.day, l.settled, l.amount - coalesce(given.unspent, l.amount - l.settled) AS amount,
+         coalesce(given.unspent, l.amount - l.settled) AS freed
+  FROM unnest($1::text[], $2::bigint[]) AS given (id, unspent) JOIN ad_leases AS l USING (id)
+), sound AS (
+  SELECT * FROM back WHERE amount >= settled AND freed >= 0
+), gone AS (
+  DELETE FROM ad_leases AS l USING sound WHERE l.id = sound.id AND sound.amount = sound.settled
+), less AS (
+  UPDATE ad_leases AS l SET amount = sound.amount FROM sound WHERE l.id = sound.id AND sound.amount > sound.settled
+), days AS (
+  UPDATE campaign_days AS d SET reserved = d.reserved - by_day.freed
+  FROM (SELECT campaign_id, day, sum(freed)::bigint AS freed FROM sound GROUP BY campaign_id, day) AS by_day
+  WHERE d.campaign_id = by_day.campaign_id AND d.day = by_day.day
+), totals AS (
+  UPDATE campaigns AS c SET reserved = c.reserved - by_campaign.freed
+  FROM (SELECT campaign_id, sum(freed)::bigint AS freed FROM sound GROUP BY campaign_id) AS by_campaign
+  WHERE c.id = by_campaign.campaign_id
+)
+SELECT count(*), coalesce(sum(freed), 0)::bigint FROM sound";
+
+/// Takes money of leases back, under the locks of their campaigns.
+pub(super) async fn release(tx: &mut Tx<'_>, leases: &[&str], unspent: Vec<Option<i64>>) -> Result<Closed, Failure> {
+    if leases.is_empty() {
+        return Ok(Closed::default());
+    }
+    sqlx::query(CAMPAIGNS).bind(leases).execute(&mut *tx).await?;
+    let row = sqlx::query(RELEASE).bind(leases).bind(unspent).fetch_one(tx).await?;
+    let (leases, freed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Closed { leases: u64::try_from(leases).unwrap_or_default(), freed: Nanos::new(freed) })
+}

@@ -1,0 +1,51 @@
+//! Deletes ad events after `ADS_EVENTS_RETENTION`; the sums stay.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use shared::ads::queries;
+use shared::store::{Failure, Store};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::consumer::expiry::{self, Expired, Expiry};
+
+/// The task's name.
+pub const TASK: &str = "ads-expire";
+
+pub fn describe() {
+    describe_counter!("ads_events_pruned_total", "Ad events deleted after ADS_EVENTS_RETENTION.");
+    describe_gauge!(
+        "ads_expiry_behind_seconds",
+        "How long ad events may have existed beyond ADS_EVENTS_RETENTION, as far as this worker knows."
+    );
+    counter!("ads_events_pruned_total").increment(0);
+}
+
+/// Deletes piece by piece until `stop` is cancelled. `since` is the start of this worker.
+pub async fn run(store: Store, older_than: Duration, since: Instant, stop: CancellationToken) {
+    expiry::run(TASK, &[AdEvents { store, older_than }], since, stop).await;
+}
+
+struct AdEvents {
+    store: Store,
+    older_than: Duration,
+}
+
+impl Expiry for AdEvents {
+    async fn expire(&self, piece: u32) -> Result<Expired, Failure> {
+        let Some(rows) = queries::expire(&self.store, self.older_than, piece).await? else {
+            return Ok(Expired::Elsewhere);
+        };
+        let more = rows >= u64::from(piece);
+        Ok(Expired::Rows { rows, more, behind: (!more).then_some(Duration::ZERO) })
+    }
+
+    fn deleted(&self, rows: u64) {
+        counter!("ads_events_pruned_total").increment(rows);
+    }
+
+    fn behind(&self, behind: Duration) {
+        gauge!("ads_expiry_behind_seconds").set(behind.as_secs_f64());
+    }
+}
