@@ -30,13 +30,35 @@ pub async fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Arc<Caller
     tokens.check(token(headers)?, now).await
 }
 
+/// The same; a request without any `Authorization` header is of the `anonymous` caller, if there is one. A token that
+/// is there has to be valid all the same.
+pub async fn identify_or(
+    headers: &HeaderMap,
+    tokens: &Tokens,
+    anonymous: impl FnOnce() -> Option<Arc<Caller>> + Send,
+) -> Result<Arc<Caller>, Problem> {
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some(caller) = anonymous()
+    {
+        return Ok(caller);
+    }
+    identify(headers, tokens).await
+}
+
 impl Caller {
-    /// Refuses a caller without any of these roles: 403.
+    /// Refuses a caller without any of these roles: 403, and 401 without a token.
     pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
         if self.has_any(roles) {
             return Ok(());
         }
-        Err(Problem::new(Code::FORBIDDEN, format!("the token needs one of the roles {}", roles.join(", "))))
+        let roles = roles.join(", ");
+        Err(if self.is_anonymous {
+            let detail =
+                format!("there is no Authorization header, and this needs a token with one of the roles {roles}");
+            Problem::new(Code::INVALID_TOKEN, detail)
+        } else {
+            Problem::new(Code::FORBIDDEN, format!("the token needs one of the roles {roles}"))
+        })
     }
 }
 
@@ -83,9 +105,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn without_a_token_a_caller_is_anonymous_only_where_that_is_allowed() {
+        let tokens = Tokens::new(&verify::tests::config(), Declared::default()).unwrap();
+        let anonymous = Arc::new(Caller::anonymous(vec!["tracker".into()]));
+        let found = async |values: &[&'static str], allowed: bool| {
+            let caller = identify_or(&headers(values), &tokens, || allowed.then(|| Arc::clone(&anonymous))).await;
+            caller.map_err(|problem| problem.code)
+        };
+        assert_eq!(found(&[], true).await, Ok(Arc::clone(&anonymous)));
+        assert_eq!(found(&[], false).await, Err(Code::INVALID_TOKEN));
+        for bad in [&["Bearer abc"][..], &["Basic abc"], &[""], &["Bearer abc", "Bearer abc"]] {
+            assert_eq!(found(bad, true).await, Err(Code::INVALID_TOKEN), "{bad:?} is there, and bad");
+        }
+        assert_eq!((anonymous.quota(), anonymous.subject.as_str()), ("", "anonymous"));
+        assert!(anonymous.needs_any(&["tracker"]).is_ok());
+        let refused = anonymous.needs_any(&["admin"]).unwrap_err();
+        assert_eq!(refused.code, Code::INVALID_TOKEN, "a token would help");
+    }
+
     #[test]
     fn a_refusal_names_the_roles() {
-        let caller = Caller { subject: "alice".into(), roles: vec!["user".into()], bound: Vec::new() };
+        let alice = Caller::anonymous(vec!["user".into()]);
+        let caller = Caller { subject: "alice".into(), is_anonymous: false, ..alice };
         assert!(caller.needs_any(&["user", "admin"]).is_ok());
         let refused = caller.needs_any(&["device", "admin"]).unwrap_err();
         assert_eq!(refused.code, Code::FORBIDDEN);

@@ -1,6 +1,7 @@
 //! The dependencies shared by all domains, and the tasks that run beside them. No domain is named here.
 
 pub mod health;
+pub mod json_body;
 pub mod openapi;
 pub mod probes;
 pub mod tasks;
@@ -22,7 +23,7 @@ use self::health::Health;
 use self::probes::Probes;
 use self::tasks::RunTask;
 use crate::auth::tokens::Tokens;
-use crate::auth::{Caller, Declared, JwtConfig, identify};
+use crate::auth::{Caller, Declared, JwtConfig, identify_or};
 use crate::cached::Cached;
 use crate::http::body::BodyLimits;
 use crate::http::in_flight::InFlight;
@@ -149,30 +150,31 @@ impl Backbone {
         }))
     }
 
-    /// Authenticates the caller of a read, checks its rights with `may_read`, and charges its rate limit. Errors: 401,
-    /// 403, 429, and 503 if the token cannot be verified.
+    /// Authenticates the caller of a read, checks its rights with `may`, and charges its rate limit. Errors: 401, 403,
+    /// 429, and 503 if the token cannot be verified.
     pub async fn reader(
         &self,
         parts: &Parts,
         deadline: Instant,
-        may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
+        may: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
     ) -> Result<Arc<Caller>, Problem> {
-        let caller = self.caller(parts, deadline, may_read).await?;
-        self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
-        Ok(caller)
+        self.reader_or(parts, deadline, None, may).await
     }
 
-    /// The same without the charge, for a read whose cost is known only after its body.
-    pub async fn caller(
+    /// The same where a request without any `Authorization` header is of the `anonymous` caller, if there is one. For
+    /// commands without a body, too.
+    pub async fn reader_or(
         &self,
         parts: &Parts,
         deadline: Instant,
-        may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
+        anonymous: Option<&Arc<Caller>>,
+        may: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
     ) -> Result<Arc<Caller>, Problem> {
         // The timer of the deadline covers only this step, so that a cache hit sets none: a known token is ready at
         // once, and Redis has its own timeout.
-        let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
-        may_read(&caller)?;
+        let caller = in_time(deadline, identify_or(&parts.headers, &self.tokens, || anonymous.cloned())).await??;
+        may(&caller)?;
+        self.rates.charge(rate::Kind::Reads, parts, caller.quota(), 1)?;
         Ok(caller)
     }
 

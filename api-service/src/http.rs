@@ -26,6 +26,8 @@ pub mod webhook;
 use axum::routing::MethodRouter;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
+pub(crate) use self::body::content_type;
+pub use self::conditional::IfMatch;
 pub(crate) use self::conditional::is_fresh;
 pub use self::config::HttpConfig;
 use self::rate::Kind;

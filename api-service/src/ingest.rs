@@ -20,6 +20,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::kafka::Outgoing;
 use shared::kafka::cloud_events::{self, Submitted};
@@ -43,9 +44,16 @@ pub trait Ingest: Send + Sync + 'static {
     type Submission: Send;
     /// An event that may be sent to Kafka.
     type Admitted: Send + Sync;
+    /// What the 202 of a single event has beside `request_id`, `status` and `event_id`: the fields of a struct, or `()`.
+    type Answer: Serialize + Send;
 
     /// The kind of subject of its events.
     const SUBJECT: &'static SubjectKind;
+
+    /// The caller of a request without any `Authorization` header, if this domain lets it come.
+    fn anonymous(&self) -> Option<Arc<Caller>> {
+        None
+    }
 
     /// Whether this caller may send events at all; called before the body is read.
     fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
@@ -53,19 +61,34 @@ pub trait Ingest: Send + Sync + 'static {
     /// Parses an event; the error lists every fault.
     fn parse(&self, item: Item<'_>) -> Result<Self::Submission, BodyError>;
 
-    /// Checks rights and limits of all events of a request together: one verdict for each event, in order.
+    /// Checks rights and limits of all events of a request together: one verdict for each event, in order. A refusal
+    /// changes nothing for the events behind it: if they must not overtake it, the domain refuses them, too. If the
+    /// request ends while this waits, its future is dropped: nothing of it was sent, so that the domain has to take back
+    /// by itself what it charged.
     fn admit(
         &self,
         caller: &Caller,
         events: Vec<Self::Submission>,
-    ) -> impl Future<Output = Vec<Admission<Self::Admitted>>> + Send;
+    ) -> impl Future<Output = Vec<Admission<Self::Admitted, Self::Answer>>> + Send;
+
+    /// What the 202 says of an event that was accepted at this time. Not called for the events of a batch.
+    fn answer(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Self::Answer;
 
     /// The record of an event that was accepted at this time. The backbone adds the request, the caller and the trace.
     fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
     /// Maps Kafka's result for an event to the response: an error if the event was not accepted, or if that is unknown.
-    /// Called at most once for each admitted event. If the request ends before, the event is dropped without a call;
-    /// that counts as [`Outcome::Unknown`].
+    /// Here a domain keeps what it charged in `admit`, or takes it back:
+    ///
+    /// - [`Outcome::Accepted`]: Kafka has the event.
+    /// - [`Outcome::is_refusal`]: Kafka certainly does not have it and never will, so the charge is taken back. Events of
+    ///   a batch that is refused as a whole are settled so, too, although nobody tried to send them.
+    /// - [`Outcome::Unknown`]: Kafka may have it, now or in a few seconds, so the charge stays.
+    ///
+    /// Called at most once for each admitted event, and never for one that is [`Admission::Done`]. If the request ends
+    /// before, such as when its connection breaks, the event is dropped without a call: that counts as unknown, because
+    /// it may have been sent. The call must not wait: work that it leaves behind is queued, and ended by
+    /// [`Served::drained`](crate::backbone::Served::drained).
     fn settle(&self, admitted: Self::Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
         drop(admitted);
         outcome.verdict()
@@ -105,13 +128,32 @@ impl Item<'_> {
 
 /// Whether an event may be sent to Kafka.
 #[derive(Debug)]
-pub enum Admission<T> {
+pub enum Admission<T, A = ()> {
     Send(T),
+    /// It need not: it is a repeat of an event that had its effect. It is answered as an accepted one.
+    Done(Done<A>),
     /// It may not. The problem names the subject and the event, for the log.
     Refuse(Problem),
 }
 
+/// A repeat of an event that had its effect.
+#[derive(Debug)]
+pub struct Done<A = ()> {
+    /// The subject and the event id, for the answer and the log.
+    pub about: About,
+    /// What the 202 of a single event says of it.
+    pub answer: A,
+}
+
 impl Outcome {
+    /// Whether Kafka certainly does not have the event, and never will.
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::QueueFull | Self::NoTopic | Self::Closed | Self::TooLarge => true,
+            Self::Accepted { .. } | Self::Unknown => false,
+        }
+    }
+
     /// The result for the caller; the log has the outcome itself.
     pub fn verdict(self) -> Result<(), (Code, &'static str)> {
         Err(match self {

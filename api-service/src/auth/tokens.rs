@@ -125,7 +125,7 @@ mod tests {
 
     fn verified(devices: usize, expires: u64) -> Verified {
         let bound = vec![("device_id", vec!["device".to_owned(); devices])];
-        let caller = Caller { subject: "s".into(), roles: vec!["device".into()], bound };
+        let caller = Caller { subject: "s".into(), is_anonymous: false, roles: vec!["device".into()], bound };
         Verified { caller: Arc::new(caller), expires }
     }
 

@@ -19,10 +19,15 @@ const TIME: &str = "a number of seconds since 1970";
 /// The tolerated difference between clocks, in seconds.
 const LEEWAY: f64 = 30.0;
 
-/// The caller that a valid token identifies.
+/// The subject of callers without a token. A token may have the same: only `is_anonymous` tells them apart.
+const ANONYMOUS: &str = "anonymous";
+
+/// The caller that a valid token identifies, or, where a domain lets them, all callers without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub subject: String,
+    /// Whether there is no token.
+    pub is_anonymous: bool,
     /// The roles of this service that the token gives.
     pub roles: Vec<String>,
     /// The claims of the token that bind it to resources of a domain, by their names in that domain.
@@ -32,6 +37,17 @@ pub struct Caller {
 type Bound = Vec<(&'static str, Vec<String>)>;
 
 impl Caller {
+    /// The caller without a token, with these roles.
+    pub fn anonymous(roles: Vec<String>) -> Self {
+        Self { subject: ANONYMOUS.to_owned(), is_anonymous: true, roles, bound: Vec::new() }
+    }
+
+    /// The name under which its rates and its memory are counted. All callers without a token share the empty one,
+    /// which no token's subject is.
+    pub fn quota(&self) -> &str {
+        if self.is_anonymous { "" } else { &self.subject }
+    }
+
     pub fn has_any(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
     }
@@ -120,7 +136,7 @@ impl Verifier {
         }
         // `as` limits values that are out of range.
         let expires = exp as u64;
-        let caller = Arc::new(Caller { subject, roles, bound });
+        let caller = Arc::new(Caller { subject, is_anonymous: false, roles, bound });
         Ok(Verified { caller, expires })
     }
 

@@ -112,6 +112,8 @@ fn operations() -> Operations {
         subject_in_header: id_in_header(),
         data: "Payload",
         example: examples::cloud_event(),
+        answer: None,
+        is_anonymous: false,
     }
 }
 

@@ -7,20 +7,21 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::cache::CacheKey;
 use shared::devices::DeviceId;
-use shared::runtime::json::{BodyError, Fault, Faults, at, each_member, json, text};
+use shared::runtime::json::{Fault, Faults, at, each_member, json, text};
 
 use super::Reads;
 use super::rights::{READERS, allow};
 use crate::auth::Caller;
 use crate::backbone::Backbone;
+use crate::backbone::json_body::{JsonCall, JsonRequest};
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
-use crate::http::{body, encoding};
-use crate::ingest::format::only_json;
 
 pub(super) const MAX_IDS: usize = 500;
 /// The longest ids fit, with a few escapes.
 pub(super) const MAX_BODY: usize = 128 * 1024;
+
+const INVALID: &str = "the body is not a query, see errors";
 
 /// Responds with the state of each device, or with the reason why there is none. Errors: those of a read, and those of a
 /// body, before any state is read.
@@ -28,25 +29,13 @@ pub(super) async fn show(
     State(Reads { rights, backbone }): State<Reads>,
     request: Request,
 ) -> Result<Response, Response> {
-    let (parts, mut body) = request.into_parts();
-    let read = async {
-        let until = backbone.cached.deadline();
-        let caller = backbone.caller(&parts, until, |caller| rights.admit(caller, READERS)).await?;
-        only_json(&parts.headers)?;
-        let given = &backbone.ingest;
-        let mut room = given.in_flight.room(&parts.headers, MAX_BODY)?.of(&caller.subject);
-        let pace = given.bodies.begin();
-        let bytes = encoding::read(&parts.headers, &mut body, MAX_BODY, &pace, &mut room).await?;
-        Ok((caller, bytes, room))
-    };
-    match read.await {
-        Ok((caller, bytes, room)) => {
-            let ids = ids(&bytes);
-            drop((bytes, room));
-            answer(&backbone, &parts, &caller, ids).await.map_err(Problem::into_response)
-        }
-        Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
-    }
+    // Only the body tells what the query costs.
+    let call = JsonCall { types: &["application/json"], limit: MAX_BODY, cost: (Kind::Reads, 0), anonymous: None };
+    let read = backbone.read_json(request, call, |caller| rights.admit(caller, READERS)).await?;
+    let JsonRequest { parts, caller, bytes, room } = read;
+    let ids = ids(&bytes);
+    drop((bytes, room));
+    answer(&backbone, &parts, &caller, ids).await.map_err(Problem::into_response)
 }
 
 async fn answer(
@@ -57,7 +46,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     // A body that is not a query, or asks for nothing, costs one.
     let count = ids.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1));
-    backbone.rates.charge(Kind::Reads, parts, &caller.subject, count)?;
+    backbone.rates.charge(Kind::Reads, parts, caller.quota(), count)?;
     let key = |id: &String| -> Result<CacheKey, Problem> {
         let id: DeviceId = id.parse().map_err(|_| Problem::new(Code::RESOURCE_NOT_FOUND, "it is not a valid id"))?;
         allow(caller, READERS, &id, None)?;
@@ -78,13 +67,7 @@ fn ids(bytes: &Bytes) -> Result<Vec<String>, Problem> {
             Err(fault) => faults.add(|| at(""), format!("has a key that {fault}")),
         })
     });
-    match members {
-        Ok(()) => {}
-        Err(BodyError::NotJson(why)) => {
-            return Err(Problem::new(Code::NOT_JSON, format!("the body is not JSON: {why}")));
-        }
-        Err(BodyError::NotAnEvent(faults)) => return Err(invalid(faults)),
-    }
+    members.map_err(|error| Problem::of_body(error, Code::INVALID_QUERY, INVALID))?;
     let ids = match given {
         Some(given) => texts(given, &mut faults)?,
         None => {
@@ -114,7 +97,7 @@ fn texts(given: &RawValue, faults: &mut Faults) -> Result<Vec<String>, Problem> 
 }
 
 fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::new(Code::INVALID_QUERY, "the body is not a query, see errors").with_errors(faults)
+    Problem::new(Code::INVALID_QUERY, INVALID).with_errors(faults)
 }
 
 #[cfg(test)]

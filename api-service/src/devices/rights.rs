@@ -80,7 +80,7 @@ mod tests {
     fn caller(roles: &[&str], devices: Option<&[&str]>) -> Caller {
         let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
         let bound = devices.map(|devices| (CLAIM, own(devices))).into_iter().collect();
-        Caller { subject: "s".into(), roles: own(roles), bound }
+        Caller { subject: "s".into(), is_anonymous: false, roles: own(roles), bound }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) struct Allowed {
 impl Ingest for Devices {
     type Submission = Submission;
     type Admitted = Allowed;
+    type Answer = ();
 
     const SUBJECT: &'static SubjectKind = &DEVICE;
 
@@ -57,6 +58,8 @@ impl Ingest for Devices {
         };
         events.into_iter().map(admit).collect()
     }
+
+    fn answer(&self, _: &Allowed, _: OffsetDateTime) {}
 
     fn record(&self, Allowed { event, id, occurred_at }: &Allowed, accepted_at: OffsetDateTime) -> Outgoing {
         let occurred_at = occurred_at.unwrap_or(accepted_at);

@@ -165,6 +165,14 @@ async fn discard(headers: &HeaderMap, body: Body) -> bool {
     timeout(DISCARD_FOR, all).await.unwrap_or(false)
 }
 
+/// The content type; empty if there is none, or if there are several.
+pub(crate) fn content_type(headers: &HeaderMap) -> &str {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    // If two values differ, a proxy in front of this service may have used the other one.
+    let (Some(only), None) = (all.next(), all.next()) else { return "" };
+    only.to_str().unwrap_or_default()
+}
+
 /// The `Content-Length`.
 fn told(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()

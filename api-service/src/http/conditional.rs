@@ -1,6 +1,44 @@
-//! Conditional requests: whether the caller already has the current state.
+//! Conditional requests: whether the caller already has the current state, or changes the state that it has read.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::problem::{Code, Problem};
+
+/// The `If-Match` of a request that changes something (RFC 9110, section 13.1.1): so that of two callers that read the
+/// same state, the second cannot overwrite the change of the first without having seen it.
+#[derive(Debug, Clone, Copy)]
+pub struct IfMatch<'a>(&'a HeaderMap);
+
+impl<'a> IfMatch<'a> {
+    /// That of this request: 428 if there is none.
+    pub fn required(headers: &'a HeaderMap) -> Result<Self, Problem> {
+        if headers.contains_key(header::IF_MATCH) {
+            return Ok(Self(headers));
+        }
+        let detail = "send the ETag of the state that you have read as If-Match, or If-Match: * to change any state";
+        Err(Problem::new(Code::PRECONDITION_REQUIRED, detail))
+    }
+
+    /// Whether every state may be changed: `*`.
+    pub fn is_any(self) -> bool {
+        self.lines().any(|line| line == b"*")
+    }
+
+    /// Refuses to change the state with this entity tag unless the request names it: 412. The comparison is strong, so
+    /// that a weak tag names none. The state that is changed in the end has to be this one.
+    pub fn check(self, tag: &[u8]) -> Result<(), Problem> {
+        let names = |(given, is_weak): (&[u8], bool)| !is_weak && is_same(given, tag);
+        if self.is_any() || self.lines().any(|line| entity_tags(line).any(names)) {
+            return Ok(());
+        }
+        let detail = "If-Match does not name the current ETag: read the state again (weak tags, W/\"…\", never match)";
+        Err(Problem::new(Code::PRECONDITION_FAILED, detail))
+    }
+
+    fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        self.0.get_all(header::IF_MATCH).iter().map(|line| line.as_bytes().trim_ascii())
+    }
+}
 
 /// `If-None-Match` (RFC 9110, section 13.1.2): `*`, or a weak comparison with each entity tag listed.
 pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
@@ -8,7 +46,7 @@ pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .map(HeaderValue::as_bytes)
-        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| is_same(given, tag)))
+        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|(given, _)| is_same(given, tag)))
 }
 
 /// Whether the caller has this tag, perhaps with the suffix of a proxy that compressed the answer: Apache's
@@ -20,17 +58,18 @@ fn is_same(given: &[u8], tag: &[u8]) -> bool {
     matches!(rest, b"" | b"-gzip" | b"--gzip" | b"-br" | b"--br" | b"-zstd" | b"-deflate")
 }
 
-/// The entity tags of a list, each in its quotes and without `W/`, up to the first malformed one.
-fn entity_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The entity tags of a list, each in its quotes and without `W/`, and whether it is weak; up to the first malformed one.
+fn entity_tags(mut list: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     std::iter::from_fn(move || {
         while let Some((b' ' | b'\t' | b',', rest)) = list.split_first() {
             list = rest;
         }
-        let tag = list.strip_prefix(b"W/").unwrap_or(list);
+        let weak = list.strip_prefix(b"W/");
+        let tag = weak.unwrap_or(list);
         let end = tag.strip_prefix(b"\"")?.iter().position(|byte| *byte == b'"')?;
         let (tag, rest) = tag.split_at_checked(end + 2)?;
         list = rest;
-        Some(tag)
+        Some((tag, weak.is_some()))
     })
 }
 
@@ -86,6 +125,34 @@ mod tests {
         }
         assert!(is_fresh(&both, b"\"7\""));
         assert!(!is_fresh(&both, b""));
+    }
+
+    #[test]
+    fn if_match() {
+        let headers = |lines: &[&'static str]| -> HeaderMap {
+            lines.iter().map(|line| (header::IF_MATCH, HeaderValue::from_static(line))).collect()
+        };
+        let checked = |lines: &[&'static str]| {
+            let headers = headers(lines);
+            let if_match = IfMatch::required(&headers)?;
+            if_match.check(b"\"7\"").map(|()| if_match.is_any())
+        };
+        for (lines, is_any) in [
+            (&["\"7\""][..], false),
+            (&["\"6\", \"7\""], false),
+            (&["W/\"7\", \"7\""], false),
+            (&["\"6\"", "\"7\""], false),
+            // A proxy that compresses added the suffix: it is the same state.
+            (&["\"7-gzip\""], false),
+            (&["*"], true),
+            (&[" * "], true),
+        ] {
+            assert_eq!(checked(lines).map_err(|problem| problem.code), Ok(is_any), "{lines:?}");
+        }
+        for lines in [&["W/\"7\""][..], &["\"6\""], &["7"], &[""], &["\"*\""], &["\"77\"", "W/\"7\""], &["8, \"7\""]] {
+            assert_eq!(checked(lines).unwrap_err().code, Code::PRECONDITION_FAILED, "{lines:?}");
+        }
+        assert_eq!(checked(&[]).unwrap_err().code, Code::PRECONDITION_REQUIRED);
     }
 
     proptest! {

@@ -3,6 +3,8 @@
 //! A handler returns a [`Problem`]. [`observe`](super::observe) writes it, because only there the request id is known,
 //! and turns the framework's own errors into problems too.
 
+mod extensions;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 
@@ -11,8 +13,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::kafka::ids::EventId;
-use shared::runtime::json::Fault;
+use shared::runtime::json::{BodyError, Fault};
 
+pub use self::extensions::Extension;
+use self::extensions::Extensions;
 use super::subject::About;
 
 /// The kind of an error: a status, and a name by which clients decide; a name never changes its meaning. Those below
@@ -48,8 +52,10 @@ codes! {
     TOO_MANY_IDS: PAYLOAD_TOO_LARGE, "too_many_ids", "The query has too many ids";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type";
     UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "Unsupported content encoding";
+    PRECONDITION_FAILED: PRECONDITION_FAILED, "precondition_failed", "The state has changed since it was read";
     INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not a valid event";
     INVALID_QUERY: UNPROCESSABLE_ENTITY, "invalid_query", "The body is not a valid query";
+    PRECONDITION_REQUIRED: PRECONDITION_REQUIRED, "precondition_required", "The request must have If-Match";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Internal error";
     QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "The queue for Kafka is full";
@@ -121,6 +127,7 @@ pub struct Problem(Box<Parts>);
 pub struct Parts {
     pub code: Code,
     detail: Cow<'static, str>,
+    members: Extensions,
     errors: Vec<Fault>,
     pub about: About,
     /// Whether the response has the `event_id`, so that the caller can send the event again.
@@ -147,6 +154,8 @@ struct Body<'a> {
     status: u16,
     detail: &'a str,
     code: &'a str,
+    #[serde(flatten)]
+    members: &'a Extensions,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<&'a str>,
@@ -165,6 +174,7 @@ impl Problem {
         Self(Box::new(Parts {
             code,
             detail: detail.into(),
+            members: Extensions::default(),
             errors: Vec::new(),
             about: About::default(),
             event_is_told: false,
@@ -178,6 +188,21 @@ impl Problem {
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of_status(status);
         Self::new(code, code.title())
+    }
+
+    /// The problem for a body that is not JSON, or, with this code, not what the call takes.
+    pub fn of_body(error: BodyError, code: Code, detail: &'static str) -> Self {
+        match error {
+            BodyError::NotJson(why) => Self::new(Code::NOT_JSON, format!("the body is not JSON: {why}")),
+            BodyError::NotAnEvent(faults) => Self::new(code, detail).with_errors(faults),
+        }
+    }
+
+    /// Adds an extension member (RFC 9457, section 3.2) that clients may decide by. Its name must be none of those that
+    /// every problem may have.
+    pub fn with_member(mut self, name: &'static str, value: impl Into<Extension>) -> Self {
+        self.0.members.0.push((name, value.into()));
+        self
     }
 
     /// Adds the faults of the body, each with its position.
@@ -224,6 +249,7 @@ impl Problem {
             status: status.as_u16(),
             detail: &self.detail,
             code,
+            members: &self.members,
             request_id,
             event_id: self.about.event_id.as_ref().filter(|_| self.event_is_told).map(EventId::as_str),
             errors: &self.errors,
@@ -290,6 +316,25 @@ mod tests {
         let headers = written(Problem::new(Code::FORBIDDEN, "no role"));
         assert_eq!(headers[header::WWW_AUTHENTICATE], r#"Bearer error="insufficient_scope""#);
         assert!(!written(Problem::new(Code::NOT_FOUND, "x")).contains_key(header::WWW_AUTHENTICATE));
+    }
+
+    #[test]
+    fn extension_members_follow_the_code() {
+        let problem = Problem::new(Code::PRECONDITION_FAILED, "x").with_member("scope", "day").with_member("least", 7);
+        let body = String::from_utf8(problem.with_member("spent", "0.02".to_owned()).body("r")).unwrap();
+        let end = r#""code":"precondition_failed","scope":"day","least":7,"spent":"0.02","request_id":"r"}"#;
+        assert!(body.ends_with(end), "{body}");
+        let usual = String::from_utf8(Problem::new(Code::NOT_FOUND, "x").body("r")).unwrap();
+        assert!(usual.ends_with(r#""code":"not_found","request_id":"r"}"#), "{usual}");
+    }
+
+    #[test]
+    fn a_body_is_no_json_or_breaks_rules() {
+        let fault = Fault { pointer: "/name".into(), detail: "is required".into() };
+        let faulty = Problem::of_body(BodyError::NotAnEvent(vec![fault.clone()]), Code::INVALID_QUERY, "see errors");
+        assert_eq!((faulty.code, &*faulty.errors), (Code::INVALID_QUERY, &[fault][..]));
+        let no_json = Problem::of_body(BodyError::NotJson("EOF".into()), Code::INVALID_QUERY, "see errors");
+        assert_eq!((no_json.code, &*no_json.detail), (Code::NOT_JSON, "the body is not JSON: EOF"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::named::named;
 use super::producer::Outcome;
 use super::request_reader::ReadRequest;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Ingest, Item, about, acknowledged};
+use super::{Admission, Done, Endpoint, Ingest, Item, about, acknowledged};
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
 use crate::http::response_budget;
@@ -51,7 +51,7 @@ async fn accept<I: Ingest>(
     let items = Items::of(intake.format, &intake.bytes);
     // A body that is not a batch costs one, like a body that is not an event; and so does an empty batch.
     let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
-    given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count.max(1))?;
+    given.rates.charge(Kind::Events, &intake.parts, intake.caller.quota(), count.max(1))?;
     let items = items?;
     let mut batch = Batch::default();
     if items.len() == 0 {
@@ -100,17 +100,19 @@ async fn accept<I: Ingest>(
                 records.push(record);
                 admitted.push(event);
             }
+            Ok(Admission::Done(Done { about, .. })) => batch.accept(about),
             Ok(Admission::Refuse(problem)) => batch.refuse(Refusal::of(&problem)),
             Err(refusal) => batch.refuse(refusal),
         }
     }
     // If there is no memory for the response, the batch has to be refused before any event is sent.
-    intake.room.cover(intake.bytes.len() + batch.most_bytes())?;
-    if is_strict && batch.has_refusals() {
+    let covered = intake.room.cover(intake.bytes.len() + batch.most_bytes());
+    if covered.is_err() || (is_strict && batch.has_refusals()) {
         for event in admitted {
             // The domain takes back what it charged for an event that was not accepted. Nobody needs the verdict.
             let _ = ingest.settle(event, Outcome::QueueFull);
         }
+        covered?;
         let problem = batch.refuse_all();
         log::items(intake.request_id(), given.access_log, &batch.items).await;
         return Err(problem);

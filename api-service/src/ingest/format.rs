@@ -6,6 +6,7 @@ use shared::kafka::cloud_events::{essence, is_json};
 use shared::runtime::json::{BodyError, json};
 
 use super::Item;
+use crate::http::content_type;
 use crate::http::problem::{Code, Problem};
 
 /// The header that distinguishes a CloudEvent in binary mode from an event in the domain's own form.
@@ -85,12 +86,6 @@ impl BatchFormat {
     }
 }
 
-/// Refuses a body that is not JSON by its content type.
-pub(crate) fn only_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_json = essence(content_type(headers)).eq_ignore_ascii_case("application/json");
-    if is_json { Ok(()) } else { Err(unsupported("the content type must be application/json")) }
-}
-
 /// The type of the data of a CloudEvent in binary mode: JSON if there is no content type.
 pub(super) fn data_type(headers: &HeaderMap) -> &str {
     if headers.contains_key(header::CONTENT_TYPE) { content_type(headers) } else { "application/json" }
@@ -100,14 +95,6 @@ pub(super) fn data_type(headers: &HeaderMap) -> &str {
 fn is_cloud_events(media_type: &str) -> bool {
     const PREFIX: &str = "application/cloudevents";
     media_type.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-}
-
-/// The content type; empty if there is none, or if there are several.
-fn content_type(headers: &HeaderMap) -> &str {
-    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    // If two values differ, a proxy in front of this service may have used the other one.
-    let (Some(only), None) = (all.next(), all.next()) else { return "" };
-    only.to_str().unwrap_or_default()
 }
 
 fn unsupported(detail: &'static str) -> Problem {

@@ -1,21 +1,19 @@
 //! The operations that accept events, in the OpenAPI document. Each domain adds the schema of its events.
 
+mod schemas;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use shared::runtime::json::payload::{
-    MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER,
-};
 
 use self::batch::MAX_EVENTS;
+pub use self::schemas::part;
 use super::{batch, single};
 use crate::http::openapi::Part;
-use crate::http::openapi::answers::{self, REQUEST_ID, TOKEN, answers, parameters, rated, rates};
+use crate::http::openapi::answers::{self, REQUEST_ID, TOKEN, answers, parameters, rated, rates, security};
 use crate::http::openapi::schemas::{object, schema};
 use crate::http::problem::Code;
 
-/// A text that PostgreSQL can store.
-const TEXT: &str = "^[^\\u0000]*$";
 /// The name of a CloudEvents attribute, or of the data.
 const ATTRIBUTE: &str = "^([a-z0-9]+|data_base64)$";
 /// A media type whose data is JSON.
@@ -58,6 +56,21 @@ pub struct Operations {
     pub subject_in_header: Value,
     pub data: &'static str,
     pub example: Value,
+    /// What the answer to one event says beside `Accepted`, if anything.
+    pub answer: Option<AnswerForm>,
+    /// Whether the settings may let callers without a token come.
+    pub is_anonymous: bool,
+}
+
+/// The members of the answer to one event that the domain adds.
+#[derive(Clone)]
+pub struct AnswerForm {
+    /// The name of the answer's schema.
+    pub schema: &'static str,
+    pub required: &'static [&'static str],
+    pub properties: Value,
+    /// An example of these members.
+    pub example: Value,
 }
 
 /// The domain's own form of an event.
@@ -99,9 +112,11 @@ impl Operations {
         let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
-        let good = json!({
-            "202": answers::json("Kafka holds the event.", "Accepted", accepted, rates())
-        });
+        let (name, accepted) = match &self.answer {
+            None => ("Accepted", accepted),
+            Some(own) => (own.schema, merged(accepted, &own.example)),
+        };
+        let good = json!({"202": answers::json("Kafka holds the event.", name, accepted, rates())});
         let mut parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
         parameters.extend(self.attributes());
         json!({
@@ -117,7 +132,7 @@ impl Operations {
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
                 self.roles, single::MAX_BODY, self.data, plain.event
             ),
-            "security": [{"token": []}],
+            "security": security(self.is_anonymous),
             "parameters": parameters,
             "requestBody": {
                 "required": true,
@@ -182,7 +197,7 @@ impl Operations {
                  accepted. A batch of CloudEvents may be empty.",
                 self.roles, MAX_EVENTS, batch::MAX_BODY
             ),
-            "security": [{"token": []}],
+            "security": security(self.is_anonymous),
             "parameters": parameters,
             "requestBody": {
                 "required": true,
@@ -203,11 +218,16 @@ impl Operations {
     fn schemas(&self) -> Value {
         let event = self.plain().event;
         let array = |of: &str, least: usize| json!({"type": "array", "minItems": least, "maxItems": MAX_EVENTS, "items": schema(of)});
-        json!({
+        let all = json!({
             self.cloud_event: self.cloud_event(),
             format!("{event}s"): array(event, 1),
             format!("{}s", self.cloud_event): array(self.cloud_event, 0)
-        })
+        });
+        let answer = self.answer.as_ref().map(|own| {
+            let required = [&schemas::ACCEPTED[..], own.required].concat();
+            json!({own.schema: object(&required, merged(schemas::accepted(), &own.properties))})
+        });
+        merged(all, &answer.unwrap_or_else(|| json!({})))
     }
 
     fn cloud_event(&self) -> Value {
@@ -262,63 +282,12 @@ impl Operations {
     }
 }
 
-/// The parts that the events of all domains share.
-pub fn part() -> Part {
-    let payload = format!(
-        "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
-         out; nested at most {MAX_DEPTH} levels deep, including itself. No duplicate key, no `\\u0000`, no lone surrogate; \
-         numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent from \
-         -{MAX_EXPONENT} to {MAX_EXPONENT}, and finite as IEEE 754 doubles: every finite double is accepted as JSON \
-         libraries print it. The record in Kafka has these bytes as they were sent; reads answer the same JSON value in \
-         another text (keys sorted, `1e2` as `100`)."
-    );
-    let schemas = json!({
-        "Payload": {
-            "type": "object",
-            "propertyNames": {"pattern": TEXT},
-            "additionalProperties": schema("Json"),
-            "description": payload,
-            "examples": [{"status": "online", "temp_c": 37.2}]
-        },
-        "Json": {
-            "description": "Any JSON value within the limits of a payload.",
-            "anyOf": [
-                // JSON Schema cannot count digits.
-                {"type": ["null", "boolean", "number"]},
-                {"type": "string", "pattern": TEXT},
-                {"type": "array", "items": schema("Json")},
-                {"type": "object", "propertyNames": {"pattern": TEXT}, "additionalProperties": schema("Json")}
-            ]
-        },
-        "Accepted": object(&["request_id", "status", "event_id"], json!({
-            "request_id": schema("RequestId"),
-            "status": {"const": "accepted"},
-            "event_id": schema("EventId")
-        })),
-        "BatchAccepted": object(&["request_id", "status", "accepted"], json!({
-            "request_id": schema("RequestId"),
-            "status": {"const": "accepted"},
-            "accepted": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS}
-        })),
-        "BatchPartial": object(&["request_id", "status", "accepted", "items"], json!({
-            "request_id": schema("RequestId"),
-            "status": {"const": "partial"},
-            "accepted": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS - 1},
-            "items": schema("Outcomes")
-        })),
-        "Outcomes": {
-            "type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema("Outcome"),
-            "description": "One for each event of the batch, in order."
-        },
-        "Outcome": object(&["index", "status"], json!({
-            "index": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS - 1},
-            "status": {"type": "integer", "description": "The status that this event would get in a request of its own."},
-            "code": schema("Code"),
-            "event_id": schema("EventId"),
-            "errors": schema("Faults")
-        }))
-    });
-    Part { schemas, ..Part::default() }
+/// An object with the members of both.
+fn merged(mut object: Value, more: &Value) -> Value {
+    if let (Some(object), Some(more)) = (object.as_object_mut(), more.as_object()) {
+        object.extend(more.clone());
+    }
+    object
 }
 
 /// The preference for a batch whose events have different results.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::trace::Publishing;
 use super::{Endpoint, Ingest};
-use crate::auth::{Caller, identify};
+use crate::auth::{Caller, identify_or};
 use crate::http::in_flight::MemoryPermit;
 use crate::http::problem::Problem;
 use crate::http::rate::Kind;
@@ -46,11 +46,11 @@ impl<F> ReadRequest<F> {
         let Endpoint { ingest, given, .. } = endpoint;
         let (parts, mut body) = request.into_parts();
         let read = async {
-            let caller = identify(&parts.headers, &given.tokens).await?;
+            let caller = identify_or(&parts.headers, &given.tokens, || ingest.anonymous()).await?;
             ingest.authorize(&caller)?;
-            given.rates.charge(Kind::Events, &parts, &caller.subject, events)?;
+            given.rates.charge(Kind::Events, &parts, caller.quota(), events)?;
             let format = format(&parts.headers)?;
-            let mut room = given.in_flight.room(&parts.headers, limit)?.of(&caller.subject);
+            let mut room = given.in_flight.room(&parts.headers, limit)?.of(caller.quota());
             let pace = given.bodies.begin();
             let bytes = encoding::read(&parts.headers, &mut body, limit, &pace, &mut room).await?;
             Ok((caller, format, bytes, room))
@@ -79,7 +79,8 @@ impl<F> ReadRequest<F> {
     ) -> Outgoing {
         let mut record = ingest.record(event, accepted_at);
         record.envelope.request_id = Some(self.request_id().to_owned());
-        record.envelope.user_id = Some(self.caller.subject.clone());
+        // A caller without a token has no name.
+        record.envelope.user_id = (!self.caller.is_anonymous).then(|| self.caller.subject.clone());
         record.envelope.traceparent = publishing.header.clone();
         record
     }

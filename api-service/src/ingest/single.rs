@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shared::kafka::ids::EventId;
 use shared::runtime::json::BodyError;
 use time::OffsetDateTime;
 
@@ -14,7 +15,7 @@ use super::format::Format;
 use super::named::named;
 use super::request_reader::ReadRequest;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Ingest, about, acknowledged};
+use super::{Admission, Done, Endpoint, Ingest, about, acknowledged};
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
@@ -22,10 +23,13 @@ use crate::http::subject::About;
 pub(crate) const MAX_BODY: usize = (256 + 4) * 1024;
 
 #[derive(Serialize)]
-struct Accepted<'a> {
+struct Accepted<'a, A> {
     request_id: &'a str,
     status: &'a str,
-    event_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(flatten)]
+    answer: A,
 }
 
 pub(crate) async fn submit<I: Ingest>(
@@ -43,31 +47,31 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &ReadRequest<Format>)
     let submission = ingest.parse(item).map_err(|error| not_an_event(error, named(item, I::SUBJECT)))?;
     let admitted = match ingest.admit(caller, vec![submission]).await.pop() {
         Some(Admission::Send(admitted)) => admitted,
+        Some(Admission::Done(Done { about, answer })) => return Ok(accepted(intake.request_id(), about, answer)),
         Some(Admission::Refuse(problem)) => return Err(problem),
         None => return Err(Problem::new(Code::INTERNAL, Code::INTERNAL.title())),
     };
 
     let publishing = Publishing::begin(parts, producer.topic());
-    let record = intake.record(ingest, &admitted, OffsetDateTime::now_utc(), &publishing);
+    let accepted_at = OffsetDateTime::now_utc();
+    let record = intake.record(ingest, &admitted, accepted_at, &publishing);
+    let answer = ingest.answer(&admitted, accepted_at);
     let outcome = producer.send(&record, *deadline).await;
     publishing.end(&[outcome]);
     acknowledged(&record, outcome);
     let about = about::<I>(&record);
     ingest.settle(admitted, outcome).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
+    Ok(accepted(intake.request_id(), about, answer))
+}
 
-    let event_id = record.envelope.id.as_str();
-    let accepted = Accepted { request_id: intake.request_id(), status: "accepted", event_id };
-    let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+fn accepted(request_id: &str, about: About, answer: impl Serialize) -> Response {
+    let event_id = about.event_id.as_ref().map(EventId::as_str);
+    let mut response =
+        (StatusCode::ACCEPTED, Json(Accepted { request_id, status: "accepted", event_id, answer })).into_response();
     response.extensions_mut().insert(about);
-    Ok(response)
+    response
 }
 
 fn not_an_event(error: BodyError, about: About) -> Problem {
-    let problem = match error {
-        BodyError::NotJson(why) => Problem::new(Code::NOT_JSON, format!("the body is not JSON: {why}")),
-        BodyError::NotAnEvent(faults) => {
-            Problem::new(Code::INVALID_EVENT, "see errors for what is wrong with it").with_errors(faults)
-        }
-    };
-    problem.logged_about(about)
+    Problem::of_body(error, Code::INVALID_EVENT, "see errors for what is wrong with it").logged_about(about)
 }

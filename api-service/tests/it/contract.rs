@@ -197,7 +197,11 @@ fn the_operations_at_a_glance() {
         .map(|(path, method, at)| {
             let operation = DOCUMENT.pointer(&at).unwrap();
             let statuses: Vec<_> = object(&operation["responses"]).keys().map(String::as_str).collect();
-            let token = if operation["security"] == json!([{"token": []}]) { " token" } else { "" };
+            let token = match operation["security"].as_array().map(Vec::as_slice) {
+                Some([token]) if *token == json!({"token": []}) => " token",
+                Some([token, none]) if *token == json!({"token": []}) && *none == json!({}) => " token?",
+                _ => "",
+            };
             format!("{method} {path}{token}: {}", statuses.join(" "))
         })
         .collect();

@@ -52,7 +52,7 @@ async fn a_preflight_needs_no_token_on_any_route() {
         );
         let asked = "authorization,ce-anything,content-type,if-none-match";
         assert_eq!(header(&answer, "access-control-allow-headers"), Some(asked), "{path}");
-        assert_eq!(header(&answer, "access-control-allow-methods"), Some("GET,HEAD,POST"), "{path}");
+        assert_eq!(header(&answer, "access-control-allow-methods"), Some("GET,HEAD,POST,PATCH"), "{path}");
         assert_eq!(header(&answer, "access-control-max-age"), Some("7200"), "{path}");
         assert_eq!(header(&answer, "access-control-allow-credentials"), None, "{path}");
         assert!(header(&answer, "vary").unwrap().contains("origin"), "{path}");
@@ -120,6 +120,7 @@ async fn a_page_can_read_every_answer() {
         let exposed: Vec<_> = header(&answer, "access-control-expose-headers").unwrap().split(',').collect();
         for name in [
             "etag",
+            "location",
             "cache-status",
             "retry-after",
             "ratelimit",

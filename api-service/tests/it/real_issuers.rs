@@ -73,7 +73,7 @@ impl Recipe {
 fn is(found: Result<Caller, String>, subject: &str, roles: &[&str], devices: Option<&[&str]>) {
     let own = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
     let bound = devices.map(|devices| ("device_id", own(devices))).into_iter().collect();
-    assert_eq!(found, Ok(Caller { subject: subject.to_owned(), roles: own(roles), bound }));
+    assert_eq!(found, Ok(Caller { subject: subject.to_owned(), is_anonymous: false, roles: own(roles), bound }));
 }
 
 fn refused(found: Result<Caller, String>, detail: &str) {

@@ -83,7 +83,9 @@ fn verify(changes: Value) -> Result<Caller, Rejected> {
 #[test]
 fn a_good_token() {
     let caller = verify(json!({"roles": ["user", "odd", "user"]})).unwrap();
-    assert_eq!(caller, Caller { subject: "alice".into(), roles: vec!["user".into()], bound: Vec::new() });
+    let roles = vec!["user".into()];
+    assert_eq!(caller, Caller { subject: "alice".into(), is_anonymous: false, roles, bound: Vec::new() });
+    assert_eq!(caller.quota(), "alice");
     for (claim, ids) in [(json!("a"), &["a"][..]), (json!(["a", "b"]), &["a", "b"]), (json!([]), &[])] {
         let ids: Vec<_> = ids.iter().map(|&id| id.to_owned()).collect();
         assert_eq!(verify(json!({"device_id": claim})).unwrap().bound_to("device_id"), Some(&*ids));

@@ -21,6 +21,19 @@ pub(crate) fn rates() -> [(&'static str, Value); 2] {
     [("ratelimit", header("RateLimit")), ("ratelimit-policy", header("RateLimit-Policy"))]
 }
 
+/// The `Retry-After` of a conflict that ends by itself.
+fn header_if_known() -> Value {
+    json!({
+        "description": "If waiting helps: after how many seconds to try again.",
+        "schema": {"type": "integer", "minimum": 1}
+    })
+}
+
+/// The security of an operation: a token, or with `is_anonymous` also none, where the settings allow that.
+pub(crate) fn security(is_anonymous: bool) -> Value {
+    if is_anonymous { json!([{"token": []}, {}]) } else { json!([{"token": []}]) }
+}
+
 pub(crate) fn json(
     description: &str,
     name: &str,
@@ -68,6 +81,8 @@ pub(crate) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)
             }
             if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
                 headers.push(("retry-after", header("Retry-After")));
+            } else if status == StatusCode::CONFLICT {
+                headers.push(("retry-after", header_if_known()));
             }
             let more = more.iter().filter(|(of, ..)| *of == status);
             headers.extend(more.map(|(_, name, header)| (*name, header.clone())));

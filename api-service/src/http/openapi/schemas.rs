@@ -17,6 +17,13 @@ pub(crate) fn object(required: &[&str], properties: Value) -> Value {
     json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
 }
 
+/// A problem, which may have further members (RFC 9457, section 3.2).
+fn extensible(mut problem: Value) -> Value {
+    problem["additionalProperties"] =
+        json!({"type": ["string", "integer"], "description": "More about this kind of error, such as a limit."});
+    problem
+}
+
 /// All codes of problems.
 pub(super) fn codes(codes: &[Code]) -> Value {
     let row = |code: &Code| format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title());
@@ -41,7 +48,7 @@ pub(super) fn all() -> Value {
             "description": "RFC 3339, in UTC, with microseconds.",
             "examples": ["2026-01-02T03:04:05.678901Z"]
         },
-        "Problem": object(&["type", "title", "status", "detail", "code", "request_id"], json!({
+        "Problem": extensible(object(&["type", "title", "status", "detail", "code", "request_id"], json!({
             "type": {"type": "string", "format": "uri-reference"},
             "title": {"type": "string"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
@@ -54,7 +61,7 @@ pub(super) fn all() -> Value {
             },
             "errors": schema("Faults"),
             "items": schema("Outcomes")
-        })),
+        }))),
         "Faults": {
             "type": "array", "minItems": 1, "items": schema("Fault"),
             "description": "Every fault of the body, up to a limit; the last entry counts the rest."

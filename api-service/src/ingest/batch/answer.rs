@@ -73,8 +73,12 @@ pub(super) struct Item {
     errors: Vec<Fault>,
     #[serde(skip)]
     more: usize,
-    #[serde(skip)]
+    /// The seconds after which the event may be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u32>,
+    /// Whether its result comes from Kafka.
+    #[serde(skip)]
+    is_sent: bool,
 }
 
 fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +102,14 @@ struct Body<'a> {
 }
 
 impl Batch {
+    /// An event whose result comes from Kafka.
     pub(super) fn wait_for(&mut self, about: About) {
+        let event_id = about.event_id.clone();
+        self.push(Item { event_id, about, is_sent: true, ..Item::default() }, None);
+    }
+
+    /// An event that had its effect before.
+    pub(super) fn accept(&mut self, about: About) {
         let event_id = about.event_id.clone();
         self.push(Item { event_id, about, ..Item::default() }, None);
     }
@@ -145,7 +156,7 @@ impl Batch {
 
     /// Sets the results of the events that went to Kafka, in order.
     pub(super) fn settle(&mut self, outcomes: impl Iterator<Item = Result<(), (Code, &'static str)>>) {
-        let waiting = self.items.iter_mut().filter(|item| item.code.is_none());
+        let waiting = self.items.iter_mut().filter(|item| item.is_sent);
         for (item, outcome) in waiting.zip(outcomes) {
             if let Err((code, _)) = outcome {
                 (item.status, item.code) = (status(Some(code)).as_u16(), Some(code));
@@ -218,12 +229,13 @@ impl Batch {
         self.in_time(Problem::new(code, detail).with_errors(errors))
     }
 
-    /// Adds the longest time after which an event may be sent again.
+    /// Adds the longest time after which an event may be sent again, of the events with this status: an event that is
+    /// over its limit until tomorrow must not delay those that may be sent again in a second.
     fn in_time(&self, problem: Problem) -> Problem {
-        let wait = self.items.iter().filter_map(|item| item.retry_after).max();
-        match wait {
-            Some(seconds) if is_temporary(problem.code) => problem.retry_after(seconds),
-            _ => problem,
+        let same = self.items.iter().filter(|item| item.status == problem.code.status().as_u16());
+        match same.filter_map(|item| item.retry_after).max() {
+            Some(seconds) => problem.retry_after(seconds),
+            None => problem,
         }
     }
 
@@ -235,7 +247,7 @@ impl Batch {
     /// The code for all events, if they have the same result.
     fn shared(&self) -> Option<Code> {
         let first = self.items.first()?;
-        if self.items.iter().any(|item| item.end() != first.end()) {
+        if self.items.iter().any(|item| !item.ends_like(first)) {
             return None;
         }
         let is = |code| self.items.iter().any(|item| item.code == Some(code));
@@ -267,9 +279,15 @@ impl Batch {
 }
 
 impl Item {
-    /// The status that decides whether results are the same: not JSON and not an event are one result.
-    fn end(&self) -> StatusCode {
-        status(if self.code == Some(Code::NOT_JSON) { Some(Code::INVALID_EVENT) } else { self.code })
+    /// Whether two results are the same. Not JSON and not an event are one result, and so is each 503: nothing else is
+    /// to be done than to send the events again.
+    fn ends_like(&self, other: &Self) -> bool {
+        let [one, another] = [self, other].map(|item| match item.code {
+            Some(Code::NOT_JSON) => Some(Code::INVALID_EVENT),
+            code => code,
+        });
+        let is_unavailable = |item: &Self| item.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        one == another || (is_unavailable(self) && is_unavailable(other))
     }
 }
 

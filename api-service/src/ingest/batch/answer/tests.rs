@@ -48,6 +48,67 @@ fn a_lenient_answer_has_the_status_that_lets_the_sender_do_the_right_thing() {
     }
 }
 
+const CONFLICT: Code = Code::new(StatusCode::CONFLICT, "spent", "Spent");
+const CLOSED: Code = Code::new(StatusCode::CONFLICT, "closed", "Closed");
+const CAPPED: Code = Code::new(StatusCode::TOO_MANY_REQUESTS, "capped", "Capped");
+const UNAVAILABLE: Code = Code::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable");
+
+/// A batch of events that a domain refuses with these codes and waits, or accepts.
+fn refused(all: &[Option<(Code, Option<u32>)>]) -> Batch {
+    let mut batch = Batch::default();
+    for one in all {
+        match one {
+            Some((code, wait)) => {
+                let problem = Problem::new(*code, "");
+                batch.refuse(Refusal::of(&wait.map_or(problem.clone(), |wait| problem.retry_after(wait))));
+            }
+            None => batch.accept(About::default()),
+        }
+    }
+    batch
+}
+
+#[test]
+fn what_a_domain_refuses_keeps_its_code_and_its_wait() {
+    let (spent, closed) = (Some((CONFLICT, Some(60))), Some((CLOSED, None)));
+    let (capped, unavailable) = (Some((CAPPED, Some(3_600))), Some((UNAVAILABLE, Some(1))));
+    let told = |batch: Batch, handling| match batch.answer("r", handling) {
+        Ok(response) => (response.status().as_u16(), "", None),
+        Err(problem) => (problem.code.status().as_u16(), problem.code.as_str(), problem.retry_after),
+    };
+    for (all, each, lenient) in [
+        (&[spent, spent][..], (409, "spent", Some(60)), (202, "", None)),
+        (&[closed, closed], (409, "closed", None), (202, "", None)),
+        // Two results, which the answer tells apart.
+        (&[spent, closed], (207, "", None), (202, "", None)),
+        (&[capped, capped], (429, "capped", Some(3_600)), (429, "capped", Some(3_600))),
+        (&[None, spent], (207, "", None), (202, "", None)),
+        // Nobody has to wait for the cap with what is unavailable for a second.
+        (&[capped, unavailable, spent], (207, "", None), (503, "unavailable", Some(1))),
+        (&[None, None], (202, "", None), (202, "", None)),
+    ] {
+        assert_eq!((told(refused(all), None), told(refused(all), Some(Handling::Lenient))), (each, lenient), "{all:?}");
+    }
+    let items = serde_json::to_value(refused(&[capped, closed, None]).items).unwrap();
+    let expected = serde_json::json!([
+        {"index": 0, "status": 429, "code": "capped", "retry_after": 3_600},
+        {"index": 1, "status": 409, "code": "closed"},
+        {"index": 2, "status": 202},
+    ]);
+    assert_eq!(items, expected);
+}
+
+#[test]
+fn a_repeat_is_accepted_whatever_kafka_says_of_the_others() {
+    let mut batch = Batch::default();
+    batch.accept(About::default());
+    batch.wait_for(About::default());
+    batch.accept(About::default());
+    batch.wait_for(About::default());
+    batch.settle([Err((Code::QUEUE_FULL, "")), Ok(())].into_iter());
+    assert_eq!(batch.items.iter().map(|item| item.status).collect::<Vec<_>>(), [202, 503, 202, 202]);
+}
+
 #[test]
 fn the_longest_wait_of_an_event_is_the_batchs() {
     let mut batch = Batch::default();
