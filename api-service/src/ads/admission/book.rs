@@ -44,8 +44,14 @@ pub(super) struct Ticket {
 #[must_use]
 pub(super) struct Unit {
     campaign: CampaignId,
-    pub(super) lease: Arc<str>,
+    lease: Arc<str>,
     amount: Nanos,
+}
+
+impl Unit {
+    pub(super) fn lease(&self) -> &str {
+        &self.lease
+    }
 }
 
 /// The most impressions of a user in a day.
@@ -61,7 +67,7 @@ pub(super) struct Cap {
 
 /// Why an event is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(in crate::ads) enum Refusal {
     NotFound,
     NotActive(State),
     Exhausted { scope: Scope, retry_after: Option<u32> },
