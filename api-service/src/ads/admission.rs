@@ -10,6 +10,7 @@ mod outage;
 mod refill;
 mod releases;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,7 +119,30 @@ impl Admission {
             self.look_up(asks, &mut slots).await;
         }
         let now = Instant::now();
-        slots.into_iter().map(|slot| slot.verdict(now)).collect()
+        let verdicts = slots.into_iter().map(|slot| slot.verdict(now));
+        self.in_order(asks, verdicts.collect())
+    }
+
+    /// An event that cannot be admitted now comes again: later ones of its campaign and user must not overtake it.
+    fn in_order(&self, asks: &[Asks<'_>], mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+        let comes_again = |verdict: &Verdict| matches!(verdict, Verdict::Refused(Refused::Unavailable));
+        if !verdicts.iter().any(comes_again) {
+            return verdicts;
+        }
+        let mut held_back = HashSet::new();
+        for (verdict, asks) in verdicts.iter_mut().zip(asks) {
+            let key = (asks.campaign, asks.user);
+            if comes_again(verdict) {
+                held_back.insert(key);
+            } else if held_back.contains(&key)
+                && matches!(verdict, Verdict::Admitted(_))
+                && let Verdict::Admitted(charged) =
+                    std::mem::replace(verdict, Verdict::Refused(Refused::Unavailable))
+            {
+                self.take_back(charged);
+            }
+        }
+        verdicts
     }
 
     /// Takes back what an event was charged, which was certainly not sent.
