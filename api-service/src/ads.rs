@@ -1,11 +1,14 @@
 //! Advertising: campaigns with budgets and caps, the events that they pay for, and reports.
 
 mod admission;
+mod campaigns;
 mod codes;
+mod commands;
 mod config;
 mod events;
 mod openapi;
 mod refused;
+mod reports;
 mod rights;
 
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use shared::ads::REPORT;
 
 use self::admission::Admission;
+use self::commands::Commands;
 pub use self::config::{AdsConfig, AnonymousRole};
 use self::events::Ads;
 use crate::auth::{Caller, ClaimPaths};
@@ -22,6 +26,9 @@ use crate::ingest;
 
 const ALL_CODES: &[Code] = &[
     codes::CAMPAIGN_NOT_FOUND,
+    codes::CAMPAIGN_ENDED,
+    codes::BUDGET_BELOW_SPEND,
+    codes::INVALID_CAMPAIGN,
     refused::BUDGET_EXHAUSTED,
     refused::CAMPAIGN_NOT_ACTIVE,
     refused::PACED,
@@ -58,17 +65,19 @@ pub fn serve(config: &AdsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Ser
     let producer = backbone.producer(&config.topics.input)?;
     let sets = backbone.id_sets(config.ad_redis_url.as_ref(), CAPS)?;
     let admission = Arc::new(Admission::new(&backbone.store, sets));
+    let mut routes = commands::routes(Commands { backbone: Arc::clone(backbone), anonymous: anonymous.clone() });
     let ads = Ads { admission: Arc::clone(&admission), anonymous };
-    let routes = |paths| ingest::routes(paths, ads.clone(), producer.clone(), backbone.ingest.clone());
-    let [one, many] = routes([EVENTS, EVENTS_BATCH]);
-    let [alias, _] = routes([EVENTS_ALIAS, EVENTS_BATCH]);
+    let of_events = |paths| ingest::routes(paths, ads.clone(), producer.clone(), backbone.ingest.clone());
+    let [one, many] = of_events([EVENTS, EVENTS_BATCH]);
+    let [alias, _] = of_events([EVENTS_ALIAS, EVENTS_BATCH]);
+    routes.extend([one, many, alias]);
     let running = Arc::clone(&admission);
     let run = move || -> futures_util::future::BoxFuture<'static, ()> {
         let admission = Arc::clone(&running);
         Box::pin(async move { admission.run().await })
     };
     Ok(Served {
-        routes: vec![one, many, alias],
+        routes,
         producers: vec![producer],
         webhooks: vec![EVENTS, EVENTS_BATCH, EVENTS_ALIAS],
         task: Some(("ads-admission", Box::new(run))),

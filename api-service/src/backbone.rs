@@ -13,7 +13,7 @@ use axum::http::request::Parts;
 use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
-use shared::cache::{Cache, IdSets, Kind, RedisConfig};
+use shared::cache::{Cache, Fencer, IdSets, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
 use shared::runtime::config::{AccessLogConfig, Secret};
 use shared::store::{PostgresConfig, Store};
@@ -112,6 +112,8 @@ pub struct Backbone {
     pub answers: InFlight,
     pub store: Store,
     pub cached: Cached,
+    /// For changes that are made here, and not by an event.
+    pub fencer: Fencer,
     /// The dependencies of handlers that accept events.
     pub ingest: ingest::Dependencies,
     pub health: Arc<Health>,
@@ -131,6 +133,7 @@ impl Backbone {
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
         Ok(Arc::new(Self {
+            fencer: Fencer::new(cache.clone(), store.clone()),
             cached: Cached::new(cache.clone(), kinds, store.clone(), answers.clone(), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),

@@ -37,7 +37,6 @@ use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
 use self::batch_get::BatchGet;
-pub use self::classify::describe;
 pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
@@ -50,6 +49,12 @@ use self::topology::{Servers, absent_key};
 pub use self::ttl::LEASE_TTL;
 use self::ttl::MISSING_TTL;
 pub use crate::store::Loaded;
+
+/// Describes the metrics of the cache, and starts at 0 those that alerts use.
+pub fn describe() {
+    classify::describe();
+    fence::describe();
+}
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]

@@ -6,9 +6,9 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod ads;
 mod ads_campaigns;
 mod ads_reports;
-mod ads;
 mod cache;
 mod erase;
 mod expire;
