@@ -13,9 +13,9 @@ use axum::http::request::Parts;
 use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
-use shared::cache::{Cache, Fencer, Kind, RedisConfig};
+use shared::cache::{Cache, Fencer, IdSets, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::AccessLogConfig;
+use shared::runtime::config::{AccessLogConfig, Secret};
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
@@ -120,6 +120,7 @@ pub struct Backbone {
     cache: Cache,
     kafka: KafkaConfig,
     producer: ProducerConfig,
+    redis: RedisConfig,
 }
 
 impl Backbone {
@@ -150,6 +151,7 @@ impl Backbone {
             health: Arc::default(),
             kafka: kafka.clone(),
             producer: producer.clone(),
+            redis: redis.clone(),
         }))
     }
 
@@ -184,6 +186,12 @@ impl Backbone {
     /// A producer to this topic.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
+    }
+
+    /// Sets of ids whose keys begin with `prefix`, in the Redis at `url`, or in that of the cache.
+    pub fn id_sets(&self, url: Option<&Secret>, prefix: &str) -> anyhow::Result<IdSets> {
+        let url = url.unwrap_or(&self.redis.url).clone();
+        IdSets::open(&RedisConfig { url, ..self.redis.clone() }, prefix)
     }
 
     /// The probes of Kafka, PostgreSQL and Redis.
