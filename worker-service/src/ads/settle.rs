@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::ads::queries::{self, OpenLeases};
+use shared::ads::sabotage::{Sabotage, makes};
 use shared::store::{Failure, Store};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,10 @@ struct Settlement {
 
 impl Settlement {
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let due = self.due().await?;
+        let mut due = self.due().await?;
+        if makes(Sabotage::EarlySettlement) {
+            queries::close_leases(&self.store, &std::mem::take(&mut due.leases)).await?;
+        }
         gauge!("ads_unproven_incarnations").set(due.incarnations.len() as f64);
         let is_all = due.leases.len() < MOST_WAITING as usize;
         let new = self.waiting.meet(due, is_all);
