@@ -7,6 +7,7 @@ pub mod probes;
 pub mod tasks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use axum::http::request::Parts;
@@ -181,6 +182,11 @@ impl Backbone {
         may(&caller)?;
         self.rates.charge(rate::Kind::Reads, parts, caller.quota(), 1)?;
         Ok(caller)
+    }
+
+    /// How long a record may wait for its acknowledgement, each time that it is sent.
+    pub fn message_timeout(&self) -> Duration {
+        self.producer.message_timeout
     }
 
     /// A producer to this topic.

@@ -41,7 +41,9 @@ impl FromStr for AnonymousRole {
     fn from_str(text: &str) -> Result<Self, String> {
         let allowed = [role::ADVERTISER, role::TRACKER];
         let known = allowed.into_iter().find(|role| role.eq_ignore_ascii_case(text));
-        known.map(Self).ok_or_else(|| format!("{text:?} is no role for callers without a token: {}", allowed.join(", ")))
+        known
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is no role for callers without a token: {}", allowed.join(", ")))
     }
 }
 

@@ -133,7 +133,8 @@ async fn ids_count_once(sets: &Sets, set: &str, redis: &mut MultiplexedConnectio
 #[tokio::test]
 async fn of_one_request_later_ids_see_the_earlier_ones() {
     let (sets, mut redis) = sets("id_sets_order").await;
-    let several = [("s", "a", 2), ("t", "a", 1), ("s", "a", 2), ("s", "b", 2), ("t", "b", 1), ("s", "c", 2), ("s", "c", 3)];
+    let several =
+        [("s", "a", 2), ("t", "a", 1), ("s", "a", 2), ("s", "b", 2), ("t", "b", 1), ("s", "c", 2), ("s", "c", 3)];
     let ids: Vec<_> = several.iter().map(|(set, id, most)| sets.new_id(set, id, *most)).collect();
     use Added::{Full, New, There};
     assert_eq!(sets.sets.add(&ids).await, [New, New, There, New, Full, Full, New]);
@@ -155,7 +156,8 @@ async fn requests_at_the_same_time_share_calls_and_exceed_no_set() {
     let answers = futures_util::future::join_all(ids.chunks(1).map(|one| sets.sets.add(one))).await;
     assert_eq!(answers.iter().filter(|answer| answer[0] == Added::New).count(), 100);
     assert_eq!(answers.iter().filter(|answer| answer[0] == Added::Full).count(), 300);
-    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection(&redis).await).await.unwrap();
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query_async(&mut connection(&redis).await).await.unwrap();
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
     let calls: usize = calls.unwrap().parse().unwrap();
     assert!(calls <= 40, "{calls}");
