@@ -123,6 +123,8 @@ impl App {
         let probes = tokio::spawn(probes.run(producers.clone()));
         let tokens = Arc::clone(&backbone.tokens);
         let keys = tokio::spawn(async move { tokens.source.run().await });
+        let fencer = backbone.fencer.clone();
+        let fences = tokio::spawn(async move { fencer.run().await });
         let ending = async {
             shutdown.await;
             // Before the listener closes, so that load balancers stop sending requests.
@@ -137,11 +139,18 @@ impl App {
         join_all(producers.iter().map(Producer::flush)).await;
         // Requests that waited for an acknowledgement until now are answered before their connections end.
         connections.close().await;
-        for task in tasks.into_iter().chain([probes, keys]) {
+        for task in tasks.into_iter().chain([probes, keys, fences]) {
             task.abort();
         }
-        if timeout(HOOKS_TIMEOUT, join_all(drained)).await.is_err() {
+        let drained = timeout(HOOKS_TIMEOUT, join_all(drained));
+        let (drained, are_fenced) = tokio::join!(drained, backbone.fencer.finish(HOOKS_TIMEOUT));
+        if drained.is_err() {
             tracing::error!("the domains did not finish in time what they do at the end");
+        }
+        if !are_fenced {
+            tracing::error!(
+                "Redis did not take every fence: what was changed here may be read as it was until CACHE_TTL ends"
+            );
         }
         backbone.store.close().await;
     }

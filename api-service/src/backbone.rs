@@ -7,15 +7,16 @@ pub mod probes;
 pub mod tasks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use axum::http::request::Parts;
 use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
-use shared::cache::{Cache, Kind, RedisConfig};
+use shared::cache::{Cache, Fencer, IdSets, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::AccessLogConfig;
+use shared::runtime::config::{AccessLogConfig, Secret};
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
@@ -112,12 +113,15 @@ pub struct Backbone {
     pub answers: InFlight,
     pub store: Store,
     pub cached: Cached,
+    /// For changes that are made here, and not by an event.
+    pub fencer: Fencer,
     /// The dependencies of handlers that accept events.
     pub ingest: ingest::Dependencies,
     pub health: Arc<Health>,
     cache: Cache,
     kafka: KafkaConfig,
     producer: ProducerConfig,
+    redis: RedisConfig,
 }
 
 impl Backbone {
@@ -130,6 +134,7 @@ impl Backbone {
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
         Ok(Arc::new(Self {
+            fencer: Fencer::new(cache.clone(), store.clone()),
             cached: Cached::new(cache.clone(), kinds, store.clone(), answers.clone(), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
@@ -147,6 +152,7 @@ impl Backbone {
             health: Arc::default(),
             kafka: kafka.clone(),
             producer: producer.clone(),
+            redis: redis.clone(),
         }))
     }
 
@@ -178,9 +184,20 @@ impl Backbone {
         Ok(caller)
     }
 
+    /// How long a record may wait for its acknowledgement, each time that it is sent.
+    pub fn message_timeout(&self) -> Duration {
+        self.producer.message_timeout
+    }
+
     /// A producer to this topic.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
+    }
+
+    /// Sets of ids whose keys begin with `prefix`, in the Redis at `url`, or in that of the cache.
+    pub fn id_sets(&self, url: Option<&Secret>, prefix: &str) -> anyhow::Result<IdSets> {
+        let url = url.unwrap_or(&self.redis.url).clone();
+        IdSets::open(&RedisConfig { url, ..self.redis.clone() }, prefix)
     }
 
     /// The probes of Kafka, PostgreSQL and Redis.

@@ -137,6 +137,11 @@ impl Cached {
         within_budget(&self.answers, response).await
     }
 
+    /// Responds with a body of one of its kinds that was read past the cache: with the entity tag of a state, or 304.
+    pub fn show_loaded(&self, loaded: shared::store::Loaded, headers: &HeaderMap, about: About) -> Response {
+        answer(Loaded { version: loaded.version, body: loaded.body.into() }, headers, &about)
+    }
+
     /// The state of a key and its source. Errors: 503 if it cannot be read, or not in time.
     async fn state(&self, key: &CacheKey, deadline: Instant) -> Result<(Loaded, Source), Problem> {
         let (found, source) = match self.cache.get(key).await {

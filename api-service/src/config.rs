@@ -35,6 +35,7 @@ mod tests {
     use clap::{ArgMatches, CommandFactory as _};
 
     use super::*;
+    use crate::ads::AnonymousRole;
     use crate::auth::{ClaimPaths, List, RequiredClaim, RoleMapping, SecretAlgorithm};
     use crate::devices::DeviceBinding;
     use crate::http::cors::Origins;
@@ -51,6 +52,7 @@ mod tests {
                 .or_else(|| as_given::of::<List<RequiredClaim>>(matches, id))
                 .or_else(|| as_given::of::<Origins>(matches, id))
                 .or_else(|| as_given::of::<Senders>(matches, id))
+                .or_else(|| as_given::of::<List<AnonymousRole>>(matches, id))
         };
         let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &others);
         assert!(tried > 40, "{tried}");

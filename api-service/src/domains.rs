@@ -39,6 +39,7 @@ macro_rules! domains {
 
 domains! {
     devices: DevicesConfig;
+    ads: AdsConfig;
 }
 
 #[derive(Clone, Copy)]

@@ -2,9 +2,10 @@
 //! response; a resource is read from Redis, otherwise from PostgreSQL.
 //!
 //! Each part uses only those before it: [`http`] (the server, limits, problems) ← [`auth`] ← [`ingest`] (events to
-//! Kafka), [`cached`] (reads) ← [`backbone`] (the dependencies of domains) ← [`devices`] ← [`domains`] ← [`config`] ←
+//! Kafka), [`cached`] (reads) ← [`backbone`] (the dependencies of domains) ← [`devices`], [`ads`] ← [`domains`] ← [`config`] ←
 //! [`app`]. A request passes `http::server` → `http::layers` → a route of a domain.
 
+pub mod ads;
 pub mod app;
 pub mod auth;
 pub mod backbone;

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use devstack::{committed, psql, read_topic, stable_ends};
-use shared::cache::Loaded;
+use shared::ads::{REPORT, queries as ads_queries};
 use shared::devices::queries;
 use shared::kafka::{Header, Record as KafkaRecord};
 use shared::runtime::config::Secret;
-use shared::store::{Pooler, PostgresConfig, Store};
+use shared::store::{Loaded, Pooler, PostgresConfig, Store};
 
 pub use self::ads::books;
 use crate::faults::MARK;
+use crate::history::ads::CachedReport;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
 use crate::world::World;
 
@@ -73,8 +74,9 @@ pub fn until_committed(world: &World, topic: &str, group: &str) -> anyhow::Resul
 pub async fn gather(world: &World, store: &Store, (left, ads_left): (Left, Left)) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
     // First: without readers, the cached bodies expire.
-    let cached = cached(world, resources.keys()).await?;
-    let ads = ads::gather(world, Vec::new(), ads_left)?;
+    let reports = reports(world, store).await?;
+    let cached = cached(world, "resource:", resources.keys()).await?;
+    let ads = ads::gather(world, reports, ads_left)?;
     Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left, ads })
 }
 
@@ -113,12 +115,30 @@ async fn resources(world: &World, store: &Store) -> anyhow::Result<BTreeMap<Stri
     Ok(found.into_iter().map(resource).collect())
 }
 
-async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Result<BTreeMap<String, String>> {
+/// The reports in the cache, and what PostgreSQL makes of them.
+async fn reports(world: &World, store: &Store) -> anyhow::Result<Vec<CachedReport>> {
+    let ids = psql(&world.scope.database_url, "SELECT id FROM campaigns")?;
+    let ids: Vec<_> = ids.lines().map(ToOwned::to_owned).collect();
+    let mut cached = cached(world, REPORT.prefix, ids.iter()).await?;
+    let ids: Vec<_> = cached.keys().map(|id| id.as_str().into()).collect();
+    let stored = ads_queries::load_reports(store, &ids).await?;
+    let report = |found: Loaded| {
+        let body = cached.remove(&*found.id)?;
+        Some(CachedReport { campaign: found.id.parse().ok()?, body, stored: found.body })
+    };
+    Ok(stored.into_iter().filter_map(report).collect())
+}
+
+async fn cached(
+    world: &World,
+    prefix: &str,
+    ids: impl Iterator<Item = &String>,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let client = redis::Client::open(world.redis().0.url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut cached = BTreeMap::new();
     for id in ids {
-        let key = format!("{}resource:{id}", world.scope.cache_prefix);
+        let key = format!("{}{prefix}{id}", world.scope.cache_prefix);
         let value: Option<String> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
         // Skip leases: only bodies are JSON objects.
         cached.extend(value.filter(|value| value.starts_with('{')).map(|value| (id.clone(), value)));

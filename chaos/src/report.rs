@@ -1,6 +1,6 @@
 //! The outcome of a run: a table for people, and `report.json` for machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,11 +61,15 @@ impl Report {
         }
         text.push('\n');
         for (number, promise) in (1_u8..).zip(PROMISES) {
-            let times = self.broken.iter().filter(|broken| broken.promise == number).count();
+            let broken = self.broken.iter().filter(|broken| broken.promise == number);
+            let parts: BTreeSet<_> = broken.clone().filter_map(|broken| broken.part).map(String::from).collect();
+            let parts: Vec<_> = parts.into_iter().collect();
+            let times = broken.count();
             let verdict = match times {
                 0 if self.fell_short.is_empty() => "held".to_owned(),
                 0 => "not broken, in a run that is VOID".to_owned(),
-                _ => format!("BROKEN, {times} times"),
+                _ if parts.is_empty() => format!("BROKEN, {times} times"),
+                _ => format!("BROKEN, {times} times: {}", parts.join(", ")),
             };
             text.push_str(&format!("{number}. {promise:<31}{verdict}\n"));
         }

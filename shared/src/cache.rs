@@ -13,9 +13,11 @@ mod commands;
 mod config;
 mod connection;
 mod diagnosis;
+mod effects;
 mod failure;
 mod fence;
 mod fence_report;
+mod id_sets;
 mod key;
 mod node;
 mod operate;
@@ -31,14 +33,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
 use self::batch_get::BatchGet;
-pub use self::classify::describe;
 pub use self::config::{RedisConfig, StoresConfig};
+use self::effects::CACHE;
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
+pub use self::id_sets::{Added, Entry, IdSets, Incarnation, MetIncarnation, NewId};
 pub use self::key::{CacheKey, Kind, Load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
@@ -46,6 +49,12 @@ use self::topology::{Servers, absent_key};
 pub use self::ttl::LEASE_TTL;
 use self::ttl::MISSING_TTL;
 pub use crate::store::Loaded;
+
+/// Describes the metrics of the cache, and starts at 0 those that alerts use.
+pub fn describe() {
+    classify::describe();
+    fence::describe();
+}
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]
@@ -117,7 +126,7 @@ impl Cache {
     pub fn open(config: &RedisConfig, kinds: &[&'static Kind]) -> anyhow::Result<Self> {
         let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {
-            servers: Servers::open(config, &absent_key)?,
+            servers: Servers::open(config, &absent_key, &CACHE)?,
             batch_get: Arc::default(),
             prefix: config.key_prefix().into(),
             kinds: kinds.into(),
@@ -250,13 +259,7 @@ impl Cache {
 
     /// Runs a script, with the same timeout.
     async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, CommandFailure> {
-        let until = Instant::now() + self.timeout;
-        match self.servers.ask(call.first_key().as_bytes(), &call.by_hash(), until).await {
-            Err(CommandFailure::Answered(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                understood(self.servers.ask(call.first_key().as_bytes(), &call.in_full(), until).await?)
-            }
-            answer => understood(answer?),
-        }
+        understood(self.servers.run(call, Instant::now() + self.timeout).await?)
     }
 }
 

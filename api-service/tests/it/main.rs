@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod ads_campaigns;
 mod app;
 mod bad_tokens;
 mod batch;

@@ -46,7 +46,7 @@ const REFUSALS: &str = "redis_refusals_total";
 const KNOWN: [&str; 6] = ["MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
 
 /// Describes the metric of refusals, and initialises it to 0.
-pub fn describe() {
+pub(super) fn describe() {
     metrics::describe_counter!(REFUSALS, "Commands that Redis refused, by the code of its error.");
     for code in KNOWN {
         metrics::counter!(REFUSALS, "code" => code).increment(0);

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::breaker::Breaker;
 use super::diagnosis::Diagnosis;
+use super::effects::Effects;
 use super::node::{CommandFailure, Node};
 
 /// The most redirections that a command follows.
@@ -34,6 +35,15 @@ const TRIES: usize = 10;
 type Address = (String, u16);
 type Owners = HashMap<Slot, Node>;
 
+/// What to do about a key that is absent in a slot that is being moved: the new node may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moving {
+    /// Ask the new node.
+    Follow,
+    /// Fail.
+    Refuse,
+}
+
 pub(super) struct Cluster {
     seeds: Vec<ConnectionInfo>,
     nodes: Mutex<HashMap<Address, Node>>,
@@ -43,6 +53,7 @@ pub(super) struct Cluster {
     lost: Breaker,
     /// The log has reported that a key's node is not known, but not yet the reason.
     reason_is_due: AtomicBool,
+    effects: &'static Effects,
 }
 
 /// Why the map of slots could not be read.
@@ -57,7 +68,7 @@ type Range = (u16, u16, Address);
 
 impl Cluster {
     /// The first command reads the map of slots.
-    pub(super) fn open(seeds: Vec<ConnectionInfo>) -> Arc<Self> {
+    pub(super) fn open(seeds: Vec<ConnectionInfo>, effects: &'static Effects) -> Arc<Self> {
         Arc::new(Self {
             seeds,
             nodes: Mutex::default(),
@@ -65,6 +76,7 @@ impl Cluster {
             refreshing: AtomicBool::new(false),
             lost: Breaker::default(),
             reason_is_due: AtomicBool::new(false),
+            effects,
         })
     }
 
@@ -86,6 +98,7 @@ impl Cluster {
         self: &Arc<Self>,
         key: &[u8],
         command: &Cmd,
+        moving: Moving,
         until: Instant,
     ) -> Result<Value, CommandFailure> {
         let mut node = match self.owner(key) {
@@ -105,6 +118,9 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
             };
             match error.kind() {
+                ErrorKind::Server(ServerErrorKind::Ask) if moving == Moving::Refuse => {
+                    return Err(CommandFailure::Away);
+                }
                 ErrorKind::Server(ServerErrorKind::Ask) => ahead = true,
                 ErrorKind::Server(ServerErrorKind::Moved) => {
                     ahead = false;
@@ -167,7 +183,7 @@ impl Cluster {
                 return;
             }
             let error = found.map_or_else(|| "no node that answers names one".to_owned(), |no_slots| no_slots.why);
-            tracing::warn!(error, "no node of the Redis cluster is known for a key: reads come from PostgreSQL");
+            tracing::warn!(error, "no node of the Redis cluster is known for a key: {}", cluster.effects.away);
         });
     }
 
@@ -267,7 +283,7 @@ impl Cluster {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        let node = Node::open(seed.clone().set_addr(place), TRIES, None).ok()?;
+        let node = Node::open(seed.clone().set_addr(place), TRIES, None, self.effects).ok()?;
         nodes.insert(address, node.clone());
         Some(node)
     }

@@ -1,4 +1,4 @@
-//! The worker's side of the cache: after a transaction, no older body may be read.
+//! The writer's side of the cache: after a transaction, no older body may be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -266,6 +266,11 @@ impl Fencer {
         count_visible(visible);
         show(&pending);
     }
+}
+
+pub(super) fn describe() {
+    metrics::describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
+    metrics::describe_counter!("cache_fences_lost_total", "Fences that were dropped because too many wait for Redis.");
 }
 
 fn show(pending: &Pending) {

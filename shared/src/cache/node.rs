@@ -16,6 +16,7 @@ use super::classify::{self, Verdict, classify};
 use super::commands::{Does, beginning, beginning_of, reading};
 use super::connection::Connection;
 use super::diagnosis::{self, Diagnosis, NO_ANSWER};
+use super::effects::Effects;
 pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
 use super::scripts;
@@ -48,11 +49,17 @@ pub(super) struct Node {
     /// DEL of this key, which changes nothing, and which a replica refuses. `None` in a cluster, whose replicas
     /// redirect to their primary by themselves.
     absent_key: Option<Arc<str>>,
+    effects: &'static Effects,
 }
 
 impl Node {
     /// Connects at once, in the background, with `tries` attempts in a row.
-    pub(super) fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
+    pub(super) fn open(
+        info: ConnectionInfo,
+        tries: usize,
+        absent_key: Option<Arc<str>>,
+        effects: &'static Effects,
+    ) -> RedisResult<Self> {
         Ok(Self {
             name: info.addr().to_string().into(),
             connection: Arc::new(Connection::open(info, tries)?),
@@ -62,6 +69,7 @@ impl Node {
             refusals: Arc::default(),
             fails: Arc::default(),
             absent_key,
+            effects,
         })
     }
 
@@ -151,7 +159,7 @@ impl Node {
                 return Err(OF_CLUSTER.to_owned());
             }
             for command in
-                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key.to_string()).in_full()]
+                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key).in_full()]
             {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
@@ -270,7 +278,7 @@ impl Node {
                     tracing::warn!(
                         node = &*self.name,
                         %error,
-                        "Redis is a replica now: reconnecting, reads come from PostgreSQL, and fences wait"
+                        "Redis is a replica now: reconnecting, {}", self.effects.replica
                     );
                 }
                 return CommandFailure::Away;
@@ -315,11 +323,7 @@ impl Node {
             return;
         }
         drop(refusals);
-        tracing::warn!(
-            node = &*self.name,
-            error = said,
-            "Redis refuses commands: refused writes are not cached, and no cached state is older than CACHE_TTL"
-        );
+        tracing::warn!(node = &*self.name, error = said, "Redis refuses commands: {}", self.effects.refuses);
     }
 
     /// The server does not answer. The log reports this once, with the reason. If the reason was not found in time,
@@ -345,7 +349,7 @@ impl Node {
                 (Diagnosis::Unknown(_) | Diagnosis::Answers, Some(met)) => met.to_string(),
                 (found, _) => found.words(),
             };
-            tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
+            tracing::warn!(node = &*node.name, error, "Redis is away: {}", node.effects.away);
         });
     }
 }

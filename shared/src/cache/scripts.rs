@@ -1,8 +1,9 @@
 //! All Lua scripts. Each script does one thing to each of its keys, atomically.
 
+use std::io;
 use std::sync::LazyLock;
 
-use redis::{Cmd, Script, ToRedisArgs};
+use redis::{Cmd, RedisWrite, Script, ToRedisArgs};
 
 pub(super) struct Lua {
     source: &'static str,
@@ -16,24 +17,26 @@ impl Lua {
 
     /// Starts a call of the script, without keys and arguments.
     pub(super) const fn call(&'static self) -> Call {
-        Call { script: self, keys: Vec::new(), args: Vec::new() }
+        Call { script: self, keys: Args::new(), args: Args::new() }
     }
 }
 
 pub(super) struct Call {
     script: &'static Lua,
-    keys: Vec<String>,
-    args: Vec<Vec<u8>>,
+    keys: Args,
+    args: Args,
 }
 
 impl Call {
-    pub(super) fn key(&mut self, key: String) -> &mut Self {
-        self.keys.push(key);
+    pub(super) fn key(&mut self, key: impl AsRef<str>) -> &mut Self {
+        self.keys.write_arg(key.as_ref().as_bytes());
         self
     }
 
     pub(super) fn keys(&mut self, keys: impl IntoIterator<Item = String>) -> &mut Self {
-        self.keys.extend(keys);
+        for key in keys {
+            self.key(key);
+        }
         self
     }
 
@@ -43,8 +46,8 @@ impl Call {
     }
 
     /// The key that decides which node of a cluster gets the call.
-    pub(super) fn first_key(&self) -> &str {
-        self.keys.first().map_or("", String::as_str)
+    pub(super) fn first_key(&self) -> &[u8] {
+        self.keys.iter().next().unwrap_or_default()
     }
 
     /// The command with the script's hash. A server knows the hash if it has run the script since it started.
@@ -59,18 +62,68 @@ impl Call {
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys);
-        for arg in &self.args {
+        let (keys, args) = (&self.keys, &self.args);
+        let bytes = name.len() + script.len() + keys.data.len() + args.data.len();
+        let mut command = Cmd::with_capacity(3 + keys.ends.len() + args.ends.len(), bytes + usize::BITS as usize);
+        command.arg(name).arg(script).arg(keys.ends.len());
+        for arg in keys.iter().chain(args.iter()) {
             command.arg(arg);
         }
         command
     }
 }
 
+/// Arguments of a command, in one allocation: a call may have hundreds.
+struct Args {
+    data: Vec<u8>,
+    /// Where each argument ends.
+    ends: Vec<usize>,
+}
+
+impl Args {
+    const fn new() -> Self {
+        Self { data: Vec::new(), ends: Vec::new() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| self.data.get(begin..*end).unwrap_or_default())
+    }
+}
+
+impl RedisWrite for Args {
+    fn write_arg(&mut self, arg: &[u8]) {
+        self.data.extend_from_slice(arg);
+        self.ends.push(self.data.len());
+    }
+
+    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
+        self.ends.push(self.data.len());
+        LastArg(self)
+    }
+}
+
+/// Writes the last argument.
+struct LastArg<'a>(&'a mut Args);
+
+impl io::Write for LastArg<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self(Args { data, ends }) = self;
+        data.extend_from_slice(bytes);
+        if let Some(end) = ends.last_mut() {
+            *end = data.len();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Defines a function that starts a call of a script.
 macro_rules! script {
-    ($(#[$doc:meta])* $name:ident = $source:literal) => {
+    ($(#[$doc:meta])* $name:ident = $source:expr) => {
         $(#[$doc])*
         pub(super) fn $name() -> Call {
             static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new($source));
@@ -87,7 +140,7 @@ script!(
 /// Whether a script, given by its hash or its source, stores something.
 pub(super) fn stores(script: &[u8]) -> bool {
     let is = |lua: &Lua| lua.hash.get_hash().as_bytes() == script || lua.source.as_bytes() == script;
-    is(fill().script) || is(fence_body().script)
+    [fill, fence_body, admit_ids, fill_ids].into_iter().any(|call| is(call().script))
 }
 
 script!(
@@ -167,4 +220,137 @@ script!(
         local deleted = redis.call('DEL', KEYS[1])
         redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
         return deleted"
+);
+
+/// Puts two functions before a script of [`IdSets`](super::IdSets).
+///
+/// `incarnation(mark)`: the incarnation of the server that runs the script. A server has another one if it may have
+/// forgotten keys: after it was started or promoted, after it evicted keys, after its keys were deleted at once (then
+/// the key `mark` is gone, too), and in a cluster, where `mark` is nil, after it took over slots. An empty text if the
+/// server does not say so.
+///
+/// `noted(mark)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number, then
+/// incarnation, serial and time of each. If it is not in the list: nil, and its text or an error.
+macro_rules! of_incarnation {
+    ($source:literal) => {
+        concat!(
+            r"
+        local function incarnation(mark)
+          local replication = redis.call('INFO', 'replication')
+          if not string.find(replication, 'role:master', 1, true) then return nil end
+          local last
+          if mark then
+            last = redis.call('GET', mark)
+          else
+            last = string.match(redis.call('CLUSTER', 'INFO'), 'cluster_my_epoch:(%d+)')
+          end
+          local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+          local term = string.match(replication, 'master_replid:(%x+)')
+          local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
+          if not (run and term and evicted and last) then return '' end
+          return table.concat({run, term, evicted, last}, ':')
+        end
+        local function noted(mark)
+          local found = incarnation(mark)
+          if not found then return nil, redis.error_reply('READONLY a replica has no incarnation') end
+          for at = 2, 3 * tonumber(ARGV[1]), 3 do
+            if ARGV[at] == found then return ARGV[at + 1], tonumber(ARGV[at + 2]) end
+          end
+          return nil, found
+        end",
+            $source
+        )
+    };
+}
+
+script!(
+    /// KEYS: the mark, if there is one. ARGV: a random text. Sets the mark if it is not there, and answers with the
+    /// server's incarnation and its `maxmemory_policy`.
+    incarnation = of_incarnation!(
+        r"
+        local mark = KEYS[1]
+        local found = incarnation(mark)
+        if found == '' and mark and not redis.call('GET', mark) then
+          redis.call('SET', mark, ARGV[1])
+          found = incarnation(mark)
+        end
+        if not found then return redis.error_reply('READONLY a replica has no incarnation') end
+        local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:(%S+)')
+        return {found, policy or ''}"
+    )
+);
+
+script!(
+    /// Adds ids to bounded sets. A set is a hash: its ids, each with the nonce of who added it (empty: it is there for
+    /// good), and at `#` the serial of the incarnation in which all its ids are known.
+    ///
+    /// KEYS: a set for each id, and the mark, if there is one. ARGV: the noted incarnations, then for each id: the id,
+    /// its nonce, the set's most ids, its TTL in ms, and since when it may have ids. Answers with the text of an
+    /// incarnation that is not noted; otherwise with the serial, and a letter for each id.
+    admit_ids = of_incarnation!(
+        r"
+        local at = 2 + 3 * tonumber(ARGV[1])
+        local count = (#ARGV + 1 - at) / 5
+        local serial, seen = noted(KEYS[count + 1])
+        if not serial then return seen end
+        local codes = {}
+        for i = 1, count do
+          local key, id, nonce = KEYS[i], ARGV[at], ARGV[at + 1]
+          local there = redis.call('HMGET', key, '#', id)
+          if there[1] ~= serial then
+            if there[1] or seen >= tonumber(ARGV[at + 4]) then
+              codes[i] = 'u'
+            else
+              redis.call('HSET', key, '#', serial, id, nonce)
+              redis.call('PEXPIRE', key, ARGV[at + 3])
+              codes[i] = 'a'
+            end
+          elseif there[2] == nonce then
+            codes[i] = 'a'
+          elseif there[2] then
+            if there[2] ~= '' then redis.call('HSET', key, id, '') end
+            codes[i] = 't'
+          elseif redis.call('HLEN', key) > tonumber(ARGV[at + 2]) then
+            codes[i] = 'f'
+          else
+            redis.call('HSET', key, id, nonce)
+            codes[i] = 'a'
+          end
+          at = at + 5
+        end
+        return {serial, table.concat(codes)}"
+    )
+);
+
+script!(
+    /// KEYS: sets. ARGV: for each set an id and its nonce. Removes the id if it still has this nonce.
+    release_ids = r"
+        for i = 1, #KEYS do
+          local id, nonce = ARGV[2 * i - 1], ARGV[2 * i]
+          if redis.call('HGET', KEYS[i], id) == nonce then redis.call('HDEL', KEYS[i], id) end
+        end
+        return #KEYS"
+);
+
+script!(
+    /// KEYS: a set, and the mark, if there is one. ARGV: the noted incarnations, then the set's TTL in ms, and every id
+    /// that is known from elsewhere. Adds these for good. If the set was of another incarnation, ids that only one
+    /// adder knows are removed: if they were accepted, they are among those that are known. Answers with the serial, or
+    /// with the text of an incarnation that is not noted.
+    fill_ids = of_incarnation!(
+        r"
+        local at = 2 + 3 * tonumber(ARGV[1])
+        local serial, other = noted(KEYS[2])
+        if not serial then return other end
+        if redis.call('HGET', KEYS[1], '#') ~= serial then
+          local all = redis.call('HGETALL', KEYS[1])
+          for i = 1, #all, 2 do
+            if all[i] ~= '#' and all[i + 1] ~= '' then redis.call('HDEL', KEYS[1], all[i]) end
+          end
+          redis.call('HSET', KEYS[1], '#', serial)
+        end
+        for i = at + 1, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], '') end
+        redis.call('PEXPIRE', KEYS[1], ARGV[at])
+        return {serial}"
+    )
 );

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value};
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ServerErrorKind, TlsCertificates, Value,
+};
 use tokio::time::Instant;
 
 use super::Kind;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Moving};
+use super::effects::Effects;
 use super::node::{CommandFailure, Node};
+use super::scripts::Call;
 use crate::cache::RedisConfig;
 use crate::runtime::config::authorities;
 
@@ -46,7 +50,7 @@ pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
 }
 
 impl Servers {
-    pub(super) fn open(config: &RedisConfig, absent_key: &str) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &RedisConfig, absent_key: &str, effects: &'static Effects) -> anyhow::Result<Self> {
         // The parser's error could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
         let trusted = config.tls_ca.as_deref().map(|value| authorities(TLS_CA, value)).transpose()?;
@@ -54,7 +58,7 @@ impl Servers {
             verified(url.into_connection_info().ok().context(wrong)?, trusted.as_deref())
         };
         if !config.cluster {
-            let node = Node::open(info(config.url.expose())?, usize::MAX, Some(absent_key.into()));
+            let node = Node::open(info(config.url.expose())?, usize::MAX, Some(absent_key.into()), effects);
             return Ok(Self::One(node.ok().context(wrong)?));
         }
         // A brace would decide the slot: a key and its mark could be on different nodes.
@@ -62,7 +66,7 @@ impl Servers {
         let seeds: Vec<_> =
             config.url.expose().split(',').map(|url| info(url.trim())).collect::<anyhow::Result<_>>()?;
         ensure!(!seeds.iter().any(|seed| matches!(seed.addr(), ConnectionAddr::Unix(_))), wrong);
-        Ok(Self::Cluster(Cluster::open(seeds)))
+        Ok(Self::Cluster(Cluster::open(seeds, effects)))
     }
 
     /// Whether keys are on different nodes: then a command may have only one key.
@@ -75,7 +79,26 @@ impl Servers {
     pub(super) async fn ask(&self, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match self {
             Self::One(node) => node.ask(command, until).await,
-            Self::Cluster(cluster) => cluster.ask(key, command, until).await,
+            Self::Cluster(cluster) => cluster.ask(key, command, Moving::Follow, until).await,
+        }
+    }
+
+    /// Runs a script, as [`Self::ask`] sends a command.
+    pub(super) async fn run(&self, call: &Call, until: Instant) -> Result<Value, CommandFailure> {
+        match self.ask(call.first_key(), &call.by_hash(), until).await {
+            Err(failure) if is_unknown_script(&failure) => self.ask(call.first_key(), &call.in_full(), until).await,
+            answer => answer,
+        }
+    }
+
+    /// The same, but fails for a key that is absent in a slot that is being moved to another node of a cluster: that
+    /// it is absent on both says nothing about what the first one may have forgotten.
+    pub(super) async fn run_at_owner(&self, call: &Call, until: Instant) -> Result<Value, CommandFailure> {
+        let Self::Cluster(cluster) = self else { return self.run(call, until).await };
+        let ask = async |command: Cmd| cluster.ask(call.first_key(), &command, Moving::Refuse, until).await;
+        match ask(call.by_hash()).await {
+            Err(failure) if is_unknown_script(&failure) => ask(call.in_full()).await,
+            answer => answer,
         }
     }
 
@@ -102,4 +125,9 @@ impl Servers {
             Self::Cluster(cluster) => cluster.nodes(until).await,
         }
     }
+}
+
+fn is_unknown_script(failure: &CommandFailure) -> bool {
+    let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+    matches!(failure, CommandFailure::Answered(error) if error.kind() == unknown)
 }

@@ -33,8 +33,7 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
 /// Parses one event that is a part of `body`, whose memory the payload shares. An optional member that is null counts as
 /// absent.
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
-    let other = |_: &str| Some("is not a field of an event".to_owned());
-    let mut members = Members::of(value, "", &MEMBERS, other)?;
+    let mut members = Members::of(value, "", &MEMBERS, |name| Some(other(name).to_owned()))?;
     let device_id = members.required("device_id", parsed);
     let event_id = members.optional("event_id", parsed);
     let occurred_at = members.optional("occurred_at", instant);
@@ -52,6 +51,15 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
 }
 
 const MEMBERS: [&str; 4] = ["device_id", "event_id", "occurred_at", "payload"];
+
+/// The fault of another member. The path decides what an event is, never its body; so this says which path an ad event
+/// should have had.
+fn other(name: &str) -> &'static str {
+    match name {
+        "campaign_id" => "is not a field of an event; ad events go to /events/ or /ad-events",
+        _ => "is not a field of an event",
+    }
+}
 
 /// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
@@ -154,6 +162,22 @@ mod tests {
             let found: Vec<_> = faults.iter().map(|f| f.pointer.as_str()).collect();
             assert_eq!(found, *pointers, "{body}: {faults:?}");
         }
+    }
+
+    #[test]
+    fn an_ad_event_is_told_where_it_belongs() {
+        let body = r#"{"campaign_id":1,"user_id":"u1","event_type":"impression"}"#;
+        let Err(BodyError::NotAnEvent(faults)) = read(body) else { panic!("it was taken") };
+        let found: Vec<_> = faults.iter().map(|f| (f.pointer.as_str(), f.detail.as_str())).collect();
+        let unknown = "is not a field of an event";
+        let expected = [
+            ("/campaign_id", "is not a field of an event; ad events go to /events/ or /ad-events"),
+            ("/user_id", unknown),
+            ("/event_type", unknown),
+            ("/device_id", "is required"),
+            ("/payload", "is required"),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -17,9 +17,10 @@ async fn with_statistics(name: &str) -> Kit {
     create(&kit, json!({})).await;
     create(&kit, json!({"total_budget": "7"})).await;
     kit.sql(
-        "UPDATE campaigns SET impressions = 7, clicks = 3, conversions = 1, spent = 70000001, value = 2500000000, users = 3,
-           void = 2, report_version = 9, reported_at = '2026-03-04 05:06:07.000089Z' WHERE id = 1;
-         INSERT INTO ad_stats (campaign_id, day, hour, impressions, clicks, conversions, users, spend, value, void) VALUES
+        "UPDATE campaigns SET impressions = 7, clicks = 3, conversions = 1, spent = 70000001, value = 2500000000,
+           users = 3, void = 2, report_version = 9, reported_at = '2026-03-04 05:06:07.000089Z' WHERE id = 1;
+         INSERT INTO ad_stats (campaign_id, day, hour, impressions, clicks, conversions, users, spend, value, void)
+         VALUES
            (1, '2026-03-02', 9, 2, 0, 0, 1, 20000000, 0, 0),
            (1, '2026-03-02', 23, 1, 3, 1, 1, 10000001, 2500000000, 1),
            (1, '2026-03-03', 0, 4, 0, 0, 2, 40000000, 0, 1),

@@ -13,6 +13,8 @@ mod cache;
 mod erase;
 mod expire;
 mod fences;
+mod id_sets;
+mod id_sets_cluster;
 mod kit;
 mod list;
 mod migrations;

@@ -62,8 +62,6 @@ pub fn describe() {
         "Records without an effect in this group: other handlers' events, and what another group's dead letter was."
     );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
-    describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
-    describe_counter!("cache_fences_lost_total", "Fences that were dropped because too many wait for Redis.");
 }
 
 /// Starts the metrics of a group whose events may have these outcomes.

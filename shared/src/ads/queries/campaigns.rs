@@ -62,7 +62,7 @@ pub struct Campaigns {
 pub enum ChangeError {
     /// There is no such campaign, or the caller may not see it.
     NotFound,
-    /// It has another revision than those that the caller named.
+    /// Its revision is not one that the caller named.
     Stale,
     /// The terms would be invalid: every fault.
     Faults(Vec<Fault>),

@@ -82,8 +82,8 @@ macro_rules! row {
 macro_rules! sums {
     () => {
         "coalesce(sum(impressions), 0) AS impressions, coalesce(sum(clicks), 0) AS clicks,
-         coalesce(sum(conversions), 0) AS conversions, coalesce(sum(users), 0) AS users, coalesce(sum(spend), 0) AS spend,
-         coalesce(sum(value), 0) AS value, coalesce(sum(void), 0) AS void"
+         coalesce(sum(conversions), 0) AS conversions, coalesce(sum(users), 0) AS users,
+         coalesce(sum(spend), 0) AS spend, coalesce(sum(value), 0) AS value, coalesce(sum(void), 0) AS void"
     };
 }
 
@@ -134,14 +134,16 @@ const LOAD: &str = concat!(
       CROSS JOIN LATERAL (SELECT c.impressions, c.clicks, c.conversions, c.users, c.spent AS spend, c.value) AS s"
 );
 
-/// A part of a report: `$1` is the campaign, `$2` and `$3` are its first and its last day, `$4` limits its rows. Only the
-/// whole report counts the invalid events, which have no day, and knows the number of its users without counting them.
+/// A part of a report: `$1` is the campaign, `$2` and `$3` are its first and its last day, `$4` limits its rows. Only
+/// the whole report counts the invalid events, which have no day, and knows the number of its users without counting
+/// them.
 macro_rules! part {
     ($group:literal, $key:literal) => {
         concat!(
             "WITH asked AS (
                SELECT * FROM ad_stats
-               WHERE campaign_id = $1 AND day >= coalesce($2::date, '-infinity') AND day <= coalesce($3::date, 'infinity')
+               WHERE campaign_id = $1
+                 AND day >= coalesce($2::date, '-infinity') AND day <= coalesce($3::date, 'infinity')
              ), parts AS (
                SELECT ", $group, ", ", sums!(), " FROM asked GROUP BY ", $group, " ORDER BY ", $group, " LIMIT $4
              )

@@ -2,9 +2,9 @@
 
 use std::ops::Deref;
 
+use rdkafka::consumer::CommitMode;
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::kafka::position::Position;
-use rdkafka::consumer::CommitMode;
 use sqlx::AssertSqlSafe;
 use time::Date;
 use time::macros::date;

@@ -11,8 +11,8 @@ use crate::ads::{CampaignId, Nanos, Patch, Status, Terms};
 use crate::runtime::json::Fault;
 use crate::store::{Failure, Store, Tx, Work};
 
-/// Changes a campaign that the viewer sees, if it has one of the revisions in `if_match`; `None`: whatever it has. Without
-/// a difference there is no new revision.
+/// Changes a campaign that the viewer sees, if `may` takes its revision, which is read under the lock. A change without
+/// a difference makes no new revision.
 ///
 /// A budget can be lowered to what is spent and reserved, and no further. A cap that is lowered holds for what is
 /// accepted afterwards.
@@ -20,17 +20,17 @@ pub async fn change(
     store: &Store,
     id: CampaignId,
     viewer: Viewer<'_>,
-    if_match: Option<&[i64]>,
+    may: &(dyn Fn(i64) -> bool + Sync),
     patch: &Patch,
     actor: Actor<'_>,
 ) -> Result<Shown, ChangeError> {
-    store.transact("", &Change { id: id.get(), viewer, if_match, patch, actor }).await?
+    store.transact("", &Change { id: id.get(), viewer, may, patch, actor }).await?
 }
 
 struct Change<'a> {
     id: i64,
     viewer: Viewer<'a>,
-    if_match: Option<&'a [i64]>,
+    may: &'a (dyn Fn(i64) -> bool + Sync),
     patch: &'a Patch,
     actor: Actor<'a>,
 }
@@ -125,12 +125,11 @@ impl Work for Change<'_> {
     type Output = Result<Shown, ChangeError>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure> {
-        let Self { id, viewer, if_match, actor, .. } = *self;
+        let Self { id, viewer, may, actor, .. } = *self;
         let (all, owner) = viewer.parts();
         let locked = sqlx::query(LOCK).bind(id).bind(all).bind(owner).fetch_optional(&mut *tx).await?;
         let Some(locked) = locked else { return Ok(Err(ChangeError::NotFound)) };
-        let revision: i64 = locked.try_get("revision")?;
-        if if_match.is_some_and(|revisions| !revisions.contains(&revision)) {
+        if !may(locked.try_get("revision")?) {
             return Ok(Err(ChangeError::Stale));
         }
         let terms = read_terms(&locked)?;

@@ -8,8 +8,8 @@ pub const ZONE: &str = "/timezone";
 /// The fault of a time zone that PostgreSQL does not know.
 pub const UNKNOWN_ZONE: &str = "is not a time zone that is known here";
 
-/// Only names of the IANA database. (`AT TIME ZONE` alone takes abbreviations and POSIX specifications, too, whose offset
-/// never changes.) The list of names is read from files, so the usual one is not looked for.
+/// Only names of the IANA database. (`AT TIME ZONE` alone takes abbreviations and POSIX specifications, too, whose
+/// offset never changes.) The list of names is read from files, so the usual one is not looked for.
 const IS_KNOWN: &str =
     "SELECT CASE WHEN $1 = 'UTC' THEN true ELSE EXISTS (SELECT FROM pg_timezone_names WHERE name = $1) END";
 

@@ -1,0 +1,334 @@
+//! Decides which ad events may be sent: money from the [book], and the caps of users.
+//!
+//! An event that has its lease in memory, and no cap, waits for nothing. What an event was charged comes back if it is
+//! certainly not sent: its unit to the book, its id out of the set of its user.
+
+mod book;
+mod caps;
+mod lookups;
+mod outage;
+mod refill;
+mod releases;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use metrics::{counter, describe_counter, describe_histogram, histogram};
+use shared::ads::queries::{self, CountedEvent};
+use shared::ads::{AdEventType, CampaignId, Nanos, UserId};
+use shared::cache::{Entry, IdSets};
+use shared::kafka::ids::EventId;
+use shared::store::Store;
+use time::Date;
+
+pub(super) use self::book::Refusal;
+use self::book::{Book, Taken, Ticket, Unit};
+use self::caps::{Capped, Caps, Impression};
+use self::lookups::Lookups;
+use self::refill::Refill;
+
+/// How long the events of a request wait for leases, all together.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Queries for repeats under way at once, for one request.
+const CONCURRENCY: usize = 4;
+
+pub(super) struct Admission {
+    book: Book,
+    refill: Refill,
+    caps: Caps,
+    lookups: Lookups,
+    store: Store,
+}
+
+/// An event that asks to be admitted.
+pub(super) struct Asks<'a> {
+    pub(super) campaign: CampaignId,
+    pub(super) user: &'a UserId,
+    pub(super) event_type: AdEventType,
+    pub(super) id: &'a EventId,
+    /// The client gave the id, so the event may be a repeat.
+    pub(super) is_named: bool,
+}
+
+/// What becomes of it.
+pub(super) enum Verdict {
+    Admitted(Charged),
+    /// A repeat of an event that counts.
+    Counted(CountedEvent),
+    Refused(Refused),
+}
+
+/// What an admitted event was charged. Dropped, it stays charged.
+#[must_use]
+pub(super) struct Charged {
+    unit: Option<Unit>,
+    /// Its id in the set of its user, if it was not there before.
+    entry: Option<Arc<Entry>>,
+    pub(super) day: Date,
+    pub(super) cost: Nanos,
+}
+
+/// Why an event is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Refusal(Refusal),
+    /// The user had as many impressions as the cap allows; the seconds until the day ends.
+    Capped {
+        most: u32,
+        retry_after: u32,
+    },
+    /// Nobody can tell now.
+    Unavailable,
+}
+
+/// What an event has been charged so far. Dropped, it is charged nothing.
+struct Charge<'a> {
+    admission: &'a Admission,
+    ticket: Ticket,
+    entry: Option<Arc<Entry>>,
+}
+
+enum Slot<'a> {
+    Has(Charge<'a>),
+    Waits,
+    Refused(Refused),
+    Counted(CountedEvent),
+}
+
+impl Admission {
+    pub(super) fn new(store: &Store, sets: IdSets) -> Self {
+        Self {
+            book: Book::default(),
+            refill: Refill::new(store.clone()),
+            caps: Caps::new(sets, store.clone()),
+            lookups: Lookups::new(Instant::now()),
+            store: store.clone(),
+        }
+    }
+
+    /// Decides about the events of a request, in order. If the future is dropped, none of them is charged.
+    pub(super) async fn admit(&self, asks: &[Asks<'_>]) -> Vec<Verdict> {
+        let now = Instant::now();
+        let mut slots: Vec<_> = asks.iter().map(|asks| self.take(asks, true, now)).collect();
+        if slots.iter().any(|slot| matches!(slot, Slot::Waits)) {
+            self.wait(asks, &mut slots).await;
+        }
+        if slots.iter().any(|slot| matches!(slot, Slot::Has(Charge { ticket: Ticket { cap: Some(_), .. }, .. }))) {
+            self.cap(asks, &mut slots).await;
+        }
+        if slots.iter().any(|slot| matches!(slot, Slot::Refused(Refused::Refusal(Refusal::Exhausted { .. })))) {
+            self.look_up(asks, &mut slots).await;
+        }
+        let now = Instant::now();
+        let verdicts = slots.into_iter().map(|slot| slot.verdict(now));
+        self.in_order(asks, verdicts.collect())
+    }
+
+    /// An event that cannot be admitted now comes again: later ones of its campaign and user must not overtake it.
+    fn in_order(&self, asks: &[Asks<'_>], mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+        let comes_again = |verdict: &Verdict| matches!(verdict, Verdict::Refused(Refused::Unavailable));
+        if !verdicts.iter().any(comes_again) {
+            return verdicts;
+        }
+        let mut held_back = HashSet::new();
+        for (verdict, asks) in verdicts.iter_mut().zip(asks) {
+            let key = (asks.campaign, asks.user);
+            if comes_again(verdict) {
+                held_back.insert(key);
+            } else if held_back.contains(&key)
+                && matches!(verdict, Verdict::Admitted(_))
+                && let Verdict::Admitted(charged) = std::mem::replace(verdict, Verdict::Refused(Refused::Unavailable))
+            {
+                self.take_back(charged);
+            }
+        }
+        verdicts
+    }
+
+    /// Takes back what an event was charged, which was certainly not sent.
+    pub(super) fn take_back(&self, Charged { unit, entry, .. }: Charged) {
+        if let Some(unit) = unit {
+            self.book.give(unit, Instant::now());
+        }
+        if let Some(entry) = entry {
+            self.caps.release(entry);
+        }
+    }
+
+    fn take(&self, asks: &Asks<'_>, is_first: bool, now: Instant) -> Slot<'_> {
+        match self.book.take(asks.campaign, asks.event_type, is_first, now) {
+            Taken::Ticket(ticket) => Slot::Has(Charge { admission: self, ticket, entry: None }),
+            Taken::Refused(refusal) => Slot::Refused(Refused::Refusal(refusal)),
+            Taken::Wait => Slot::Waits,
+        }
+    }
+
+    /// Waits until PostgreSQL has answered for all campaigns.
+    async fn wait<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
+        let (began, mut rounds) = (Instant::now(), self.refill.rounds());
+        loop {
+            let now = Instant::now();
+            let mut left = 0;
+            for (slot, asks) in slots.iter_mut().zip(asks).filter(|(slot, _)| matches!(slot, Slot::Waits)) {
+                *slot = self.take(asks, false, now);
+                match slot {
+                    Slot::Waits => left += 1,
+                    _ => histogram!("ads_lease_wait_seconds").record(now - began),
+                }
+            }
+            if left == 0 {
+                return;
+            }
+            self.refill.wake();
+            if !rounds.next(began + PATIENCE).await {
+                break;
+            }
+        }
+        for slot in slots.iter_mut().filter(|slot| matches!(slot, Slot::Waits)) {
+            histogram!("ads_lease_wait_seconds").record(began.elapsed());
+            *slot = Slot::Refused(Refused::Unavailable);
+        }
+    }
+
+    /// Adds the ids of capped impressions to the sets of their users.
+    async fn cap<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
+        let now = Instant::now();
+        let (mut places, mut impressions) = (Vec::new(), Vec::new());
+        for (place, (slot, asks)) in slots.iter_mut().zip(asks).enumerate() {
+            if let Slot::Has(charge) = slot
+                && let Some(cap) = charge.ticket.cap
+            {
+                let impression = Impression::new(&self.caps, asks, charge.ticket.day, cap, now);
+                // From here on it may be in the set.
+                charge.entry = Some(Arc::clone(&impression.new.entry));
+                places.push(place);
+                impressions.push(impression);
+            }
+        }
+        let answers = self.caps.add(&impressions).await;
+        let now = Instant::now();
+        for (place, answer) in places.into_iter().zip(answers) {
+            let Some(slot) = slots.get_mut(place) else { continue };
+            let Slot::Has(charge) = slot else { continue };
+            match answer {
+                Capped::New => {}
+                Capped::There => charge.entry = None,
+                // Whether it is in the set, nobody knows. If it is, it stays: it was accepted.
+                Capped::Unsure if charge.ticket.cap.is_some_and(|cap| cap.allow_unsure) || self.caps.are_evicted() => {
+                    charge.entry = None;
+                }
+                Capped::Unsure => *slot = Slot::Refused(Refused::Unavailable),
+                Capped::Full => {
+                    let most = charge.ticket.cap.map_or(0, |cap| cap.most);
+                    let retry_after = charge.ticket.cap.map_or(1, |cap| whole_seconds(cap.day_ends, now));
+                    charge.entry = None;
+                    *slot = Slot::Refused(Refused::Capped { most, retry_after });
+                }
+            }
+        }
+    }
+
+    /// Before a budget refuses an event for good: it may be the repeat of one that counts.
+    async fn look_up<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
+        let exhausted = |slot: &Slot<'_>| matches!(slot, Slot::Refused(Refused::Refusal(Refusal::Exhausted { .. })));
+        let repeats = slots.iter_mut().zip(asks).filter(|(slot, asks)| asks.is_named && exhausted(slot));
+        let now = Instant::now();
+        let mut lookups = Vec::new();
+        for (slot, asks) in repeats {
+            if self.lookups.allows(now) {
+                lookups.push(async move {
+                    match queries::counted(&self.store, asks.campaign, asks.id).await {
+                        Ok(Some(event)) if asks.is(&event) => *slot = Slot::Counted(event),
+                        Ok(_) => {}
+                        Err(_) => *slot = Slot::Refused(Refused::Unavailable),
+                    }
+                });
+            }
+        }
+        stream::iter(lookups).buffer_unordered(CONCURRENCY).for_each(async |()| ()).await;
+    }
+
+    /// Keeps leases and caps up to date, forever.
+    pub(super) async fn run(&self) {
+        tokio::join!(
+            self.refill.run(&self.book),
+            self.refill.watch_revisions(&self.book),
+            self.caps.watch(),
+            self.caps.send_releases(),
+        );
+    }
+
+    /// At the end, when no event is on its way any more: returns the leases, and releases ids.
+    pub(super) async fn end(&self) {
+        self.book.close();
+        tokio::join!(self.refill.give_back(&self.book), self.caps.end());
+    }
+}
+
+impl Charged {
+    /// The lease that pays for it.
+    pub(super) fn lease(&self) -> Option<&str> {
+        self.unit.as_ref().map(Unit::lease)
+    }
+}
+
+impl Asks<'_> {
+    /// Whether it is a repeat of this event.
+    fn is(&self, event: &CountedEvent) -> bool {
+        event.user == self.user.as_str() && event.event_type == self.event_type
+    }
+}
+
+impl Slot<'_> {
+    fn verdict(self, now: Instant) -> Verdict {
+        match self {
+            // Its lease, or its day, has ended meanwhile.
+            Self::Has(charge) if now >= charge.ticket.until => Verdict::Refused(Refused::Unavailable),
+            Self::Has(charge) => Verdict::Admitted(charge.keep()),
+            Self::Refused(refused) => Verdict::Refused(refused),
+            Self::Counted(event) => Verdict::Counted(event),
+            Self::Waits => Verdict::Refused(Refused::Unavailable),
+        }
+    }
+}
+
+impl Charge<'_> {
+    fn keep(mut self) -> Charged {
+        let (unit, entry) = (self.ticket.unit.take(), self.entry.take());
+        Charged { unit, entry, day: self.ticket.day, cost: self.ticket.cost }
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        let (unit, entry) = (self.ticket.unit.take(), self.entry.take());
+        let charged = Charged { unit, entry, day: self.ticket.day, cost: self.ticket.cost };
+        self.admission.take_back(charged);
+    }
+}
+
+/// The seconds until then, rounded up.
+fn whole_seconds(until: Instant, now: Instant) -> u32 {
+    let left = until.saturating_duration_since(now).as_secs_f64().ceil();
+    // Limits values that are out of range.
+    (left as u32).max(1)
+}
+
+pub(super) fn describe() {
+    describe_counter!("ads_grants_total", "Transactions that ask for leases of ad budgets, by outcome.");
+    describe_histogram!("ads_lease_wait_seconds", "How long an ad event waited for a lease.");
+    describe_counter!(
+        "ads_caps_unsure_total",
+        "Capped events taken or refused because the caps' Redis could not prove them."
+    );
+    describe_counter!("ads_cap_incarnations_total", "New incarnations of the caps' Redis that this instance met.");
+    describe_counter!("ads_cap_releases_dropped_total", "Ids of events that were not sent, and were not released.");
+    for outcome in refill::OUTCOMES {
+        counter!("ads_grants_total", "outcome" => outcome).increment(0);
+    }
+    for name in ["ads_caps_unsure_total", "ads_cap_incarnations_total", "ads_cap_releases_dropped_total"] {
+        counter!(name).increment(0);
+    }
+}

@@ -1,0 +1,350 @@
+//! The caps of users: for each campaign, user and day a set of the ids of impressions, in Redis.
+//!
+//! That a set is absent means that it is empty only if Redis cannot have lost it. So every incarnation of Redis is noted
+//! in PostgreSQL when it is first met. One that is younger than a set knows it once it is filled with the ids that
+//! PostgreSQL has; and PostgreSQL has all of them once the incarnation is proven.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use metrics::counter;
+use shared::ads::queries::{self, Incarnation};
+use shared::ads::{CampaignId, UserId};
+use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
+use shared::store::Store;
+use time::Date;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::Asks;
+use super::book::Cap;
+use super::outage::Outage;
+use super::releases::Releases;
+
+/// How often Redis is asked for its incarnation. If another one answers, it is asked at once.
+const EVERY: Duration = Duration::from_secs(1);
+/// The least time between two questions.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A server that evicts keys again and again gets no new incarnation more often than this.
+const APART: Duration = Duration::from_secs(5);
+/// The most incarnations that are remembered of servers that do not answer.
+const MOST_AWAY: usize = 64;
+/// The most sets that are filled at the same time: each needs a connection to PostgreSQL.
+const FILLS: usize = 4;
+/// For how long all fills of a request wait for their turn.
+const FILL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a set is kept after its day.
+const KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// The wait after a failed release.
+const RELEASE_AGAIN: Duration = Duration::from_millis(250);
+/// How long releases may take at the end.
+const END: Duration = Duration::from_secs(2);
+
+pub(super) struct Caps {
+    sets: IdSets,
+    store: Store,
+    met: Mutex<Met>,
+    /// Whether Redis evicted keys if it had no memory, when this instance started.
+    evicts: OnceLock<bool>,
+    fills: Semaphore,
+    releases: Releases,
+    asking: Outage,
+    noting: Outage,
+}
+
+/// The incarnations that this instance met.
+#[derive(Default)]
+struct Met {
+    noted: HashMap<String, Incarnation>,
+    proven: HashSet<i64>,
+    /// By server and term: when an incarnation was noted last.
+    noted_at: HashMap<String, Instant>,
+}
+
+/// An impression of a capped campaign.
+pub(super) struct Impression<'a> {
+    campaign: CampaignId,
+    user: &'a UserId,
+    day: Date,
+    pub(super) new: NewId,
+}
+
+/// The answer for an impression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Capped {
+    New,
+    /// Its id was there already.
+    There,
+    Full,
+    /// Nobody can tell.
+    Unsure,
+}
+
+impl Caps {
+    pub(super) fn new(sets: IdSets, store: Store) -> Self {
+        Self {
+            sets,
+            store,
+            met: Mutex::default(),
+            evicts: OnceLock::new(),
+            fills: Semaphore::new(FILLS),
+            releases: Releases::default(),
+            asking: Outage::of("ask the Redis of the caps for its incarnation: capped campaigns get no impressions"),
+            noting: Outage::of("note the incarnation of the caps' Redis: capped campaigns get no impressions"),
+        }
+    }
+
+    /// Whether Redis evicts keys: then it proves nothing for long, and the worker alone keeps the caps.
+    pub(super) fn are_evicted(&self) -> bool {
+        self.evicts.get().is_some_and(|evicts| *evicts)
+    }
+
+    /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
+    pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
+        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
+        let mut answers = self.sets.add(&ids).await;
+        let unknown: Vec<usize> =
+            answers.iter().enumerate().filter(|(_, answer)| self.can_be_known(**answer)).map(|(at, _)| at).collect();
+        if !unknown.is_empty() {
+            let unknown: Vec<_> = unknown.into_iter().filter_map(|at| Some((at, impressions.get(at)?))).collect();
+            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
+            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
+            for ((at, _), answer) in unknown.into_iter().zip(self.sets.add(&ids).await) {
+                if let Some(of_id) = answers.get_mut(at) {
+                    *of_id = answer;
+                }
+            }
+        }
+        let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
+        let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
+        if unsure > 0 {
+            counter!("ads_caps_unsure_total").increment(unsure as u64);
+        }
+        answers
+    }
+
+    /// Whether PostgreSQL has all ids of a set that Redis does not know.
+    fn can_be_known(&self, answer: Added) -> bool {
+        matches!(answer, Added::Unknown(serial) if self.met().proven.contains(&serial))
+    }
+
+    /// Fills the sets of these impressions with the ids that PostgreSQL has, as far as there is time.
+    async fn fill<'a>(&self, impressions: impl Iterator<Item = &'a Impression<'a>>) {
+        let sets: HashMap<_, _> = impressions.map(|it| ((it.campaign, it.user, it.day), it)).collect();
+        let mut fills = Vec::with_capacity(sets.len());
+        for impression in sets.into_values() {
+            fills.push(self.fill_one(impression));
+        }
+        let all = stream::iter(fills).buffer_unordered(FILLS).for_each(async |()| ());
+        let _ = timeout(FILL_TIMEOUT, all).await;
+    }
+
+    async fn fill_one(&self, impression: &Impression<'_>) {
+        let Ok(_permit) = self.fills.acquire().await else { return };
+        let &Impression { campaign, user, day, ref new } = impression;
+        match queries::counted_impressions(&self.store, campaign, user, day).await {
+            Ok(ids) => drop(self.sets.fill(new, &ids).await),
+            Err(error) => tracing::debug!(%error, %campaign, "cannot read the impressions of a user"),
+        }
+    }
+
+    /// Notes the incarnations of Redis, forever.
+    pub(super) async fn watch(&self) {
+        loop {
+            let has_answered = match self.sets.incarnations().await {
+                Ok(met) => {
+                    self.asking.worked();
+                    self.warn(&met);
+                    self.note(met).await
+                }
+                Err(error) => {
+                    self.asking.failed(error);
+                    false
+                }
+            };
+            sleep(PAUSE).await;
+            let next = if has_answered { EVERY - PAUSE } else { PAUSE };
+            let _ = timeout(next, self.sets.met_another()).await;
+        }
+    }
+
+    /// Says once if this Redis evicts keys.
+    fn warn(&self, met: &[MetIncarnation]) {
+        if self.evicts.get().is_some() {
+            return;
+        }
+        let evicting = met.iter().find(|one| one.evicts());
+        let _ = self.evicts.set(evicting.is_some());
+        if let Some(MetIncarnation { policy, .. }) = evicting {
+            tracing::warn!(
+                policy,
+                "the Redis of the caps evicts keys if it has no memory: caps then rest on the worker alone. Set \
+                 AD_REDIS_URL to one with maxmemory-policy noeviction"
+            );
+        }
+    }
+
+    /// Notes what answers. False if something could not be noted.
+    async fn note(&self, all: Vec<MetIncarnation>) -> bool {
+        let mut is_complete = true;
+        for MetIncarnation { id, .. } in &all {
+            if !self.has_to_be_noted(id, Instant::now()) {
+                continue;
+            }
+            match queries::note_incarnation(&self.store, id).await {
+                Ok(incarnation) => {
+                    self.noting.worked();
+                    self.noted(id, incarnation);
+                }
+                Err(error) => {
+                    self.noting.failed(error);
+                    is_complete = false;
+                }
+            }
+        }
+        let mut met = self.met();
+        met.forget(&all);
+        let noted = met.noted.iter().map(|(id, it)| {
+            let incarnation = cache::Incarnation { serial: it.serial, seen_at: it.seen_at };
+            (id.clone(), incarnation)
+        });
+        self.sets.note(noted.collect());
+        is_complete
+    }
+
+    fn has_to_be_noted(&self, id: &str, now: Instant) -> bool {
+        let met = self.met();
+        match met.noted.get(id) {
+            Some(known) => !known.is_proven,
+            None => met.noted_at.get(server(id)).is_none_or(|at| now.saturating_duration_since(*at) >= APART),
+        }
+    }
+
+    fn noted(&self, id: &str, incarnation: Incarnation) {
+        let mut met = self.met();
+        if incarnation.is_proven {
+            met.proven.insert(incarnation.serial);
+        }
+        if met.noted.insert(id.to_owned(), incarnation).is_none() {
+            met.noted_at.insert(server(id).to_owned(), Instant::now());
+            counter!("ads_cap_incarnations_total").increment(1);
+            tracing::info!(serial = incarnation.serial, "met an incarnation of the caps' Redis");
+        }
+    }
+
+    /// An id that was added, or may have been, is to be released.
+    pub(super) fn release(&self, entry: Arc<Entry>) {
+        self.releases.push(entry);
+    }
+
+    /// Releases ids, forever.
+    pub(super) async fn send_releases(&self) {
+        loop {
+            let next = self.releases.next().await;
+            if self.sets.release(&next).await {
+                self.releases.done(next.len());
+            } else {
+                sleep(RELEASE_AGAIN).await;
+            }
+        }
+    }
+
+    /// Releases what is left.
+    pub(super) async fn end(&self) {
+        let all = async {
+            loop {
+                let next = self.releases.now();
+                if next.is_empty() {
+                    return;
+                }
+                if self.sets.release(&next).await {
+                    self.releases.done(next.len());
+                } else {
+                    sleep(RELEASE_AGAIN).await;
+                }
+            }
+        };
+        let _ = timeout(END, all).await;
+        self.releases.give_up();
+    }
+
+    fn met(&self) -> MutexGuard<'_, Met> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Met {
+    /// Forgets incarnations whose server has another one now. A server that does not answer may come back.
+    fn forget(&mut self, answering: &[MetIncarnation]) {
+        let is_current = |id: &str| answering.iter().any(|one| one.id == id);
+        let servers: HashSet<_> = answering.iter().map(|one| server(&one.id)).collect();
+        self.noted.retain(|id, _| is_current(id) || !servers.contains(server(id)));
+        if self.noted.len() > answering.len() + MOST_AWAY {
+            self.noted.retain(|id, _| is_current(id));
+        }
+        let noted = &self.noted;
+        self.proven.retain(|serial| noted.values().any(|known| known.serial == *serial));
+        self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
+    }
+}
+
+/// The server and its term, without what it evicted.
+fn server(incarnation: &str) -> &str {
+    let end = incarnation.match_indices(':').nth(1).map_or(incarnation.len(), |(at, _)| at);
+    incarnation.get(..end).unwrap_or(incarnation)
+}
+
+impl Capped {
+    fn of(answer: Added) -> Self {
+        match answer {
+            Added::New => Self::New,
+            Added::There => Self::There,
+            Added::Full => Self::Full,
+            Added::Unknown(_) | Added::Unsure => Self::Unsure,
+        }
+    }
+}
+
+impl<'a> Impression<'a> {
+    /// An impression that is admitted on this day.
+    pub(super) fn new(caps: &Caps, asks: &Asks<'a>, day: Date, cap: Cap, now: Instant) -> Self {
+        let &Asks { campaign, user, id, .. } = asks;
+        let set = format!("{campaign}:{user}:{day}");
+        let new = NewId {
+            entry: caps.sets.entry(&set, id.clone()),
+            most: cap.most,
+            since: cap.day_begins,
+            ttl: cap.day_ends.saturating_duration_since(now) + KEPT,
+        };
+        Self { campaign, user, day, new }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_begins_with_its_server_and_term() {
+        assert_eq!(server("run:term:7:mark"), "run:term");
+        assert_eq!(server("run:term"), "run:term");
+    }
+
+    #[test]
+    fn of_servers_that_answer_only_the_present_incarnation_is_known() {
+        let incarnation = |serial| Incarnation { serial, seen_at: time::OffsetDateTime::UNIX_EPOCH, is_proven: true };
+        let mut met = Met::default();
+        for (serial, id) in ["a:1:0:x", "a:1:1:x", "b:1:0:x", "c:1:0:x"].into_iter().enumerate() {
+            met.noted.insert(id.to_owned(), incarnation(serial as i64));
+            met.proven.insert(serial as i64);
+        }
+        let answering = ["a:1:1:x", "b:2:0:x"].map(|id| MetIncarnation { id: id.to_owned(), policy: String::new() });
+        met.forget(&answering);
+        let mut known: Vec<_> = met.noted.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        assert_eq!(known, ["a:1:1:x", "b:1:0:x", "c:1:0:x"], "b is another term, and c is away");
+        assert_eq!(met.proven, HashSet::from([1, 2, 3]));
+    }
+}
