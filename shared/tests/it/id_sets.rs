@@ -109,6 +109,22 @@ async fn an_id_counts_once_and_who_added_it_may_release_it() {
     assert!((50..=60).contains(&ttl), "{ttl}");
 }
 
+#[tokio::test]
+async fn sets_are_deleted_whole() {
+    let (sets, mut redis) = sets("id_sets_deleted").await;
+    for set in ["1:{a}", "2:b", "3:c"] {
+        assert_eq!(sets.added(set, "a").await, Added::New);
+    }
+    let names = ["1:{a}", "2:b", "never"].map(str::to_owned);
+    for _ in ["once", "again"] {
+        sets.sets.delete(&names).await.unwrap();
+    }
+    assert_eq!(sets.ids(&mut redis, "3:c").await, ["a"], "no other set");
+    assert_eq!(sets.added("1:{a}", "a").await, Added::New, "it begins anew");
+    let away = Sets::at("redis://127.0.0.1:1", "p:");
+    assert!(away.sets.delete(&names).await.is_err());
+}
+
 async fn ids_count_once(sets: &Sets, set: &str, redis: &mut MultiplexedConnection) {
     let (added, a) = sets.add(set, "a").await;
     assert_eq!(added, Added::New);
