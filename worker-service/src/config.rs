@@ -68,7 +68,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.
-    List(OfNamed<DlqListConfig>),
+    List(Box<OfNamed<DlqListConfig>>),
     /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
     /// Send dead letters back to the input topic, in their original order.
