@@ -65,10 +65,11 @@ pub enum Command {
 }
 
 /// What to do with dead letters.
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.
-    List(Box<OfNamed<DlqListConfig>>),
+    List(OfNamed<DlqListConfig>),
     /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
     /// Send dead letters back to the input topic, in their original order.
