@@ -53,7 +53,7 @@ async fn sets_lie_on_every_node_and_a_node_forgets_its_own_alone() {
     sets.sets.delete(&[a.clone(), b.clone(), c.clone()]).await.unwrap();
     assert_eq!(sets.all(&ids).await, [New, New, New, New, There, Full, New], "all of them began anew");
 
-    let cluster = blocking(move || {
+    let _cluster = blocking(move || {
         cluster.nodes[0].restart().unwrap();
         cluster.until_ok().unwrap();
         cluster
