@@ -100,7 +100,7 @@ async fn without_postgresql_nothing_is_admitted_for_long() {
 #[tokio::test]
 async fn without_redis_only_capped_impressions_are_refused() {
     let none = nowhere("--ad-redis-url=redis://127.0.0.1:PORT");
-    let ads = Ads::with("ads_no_redis", &[&none, "--redis-timeout=200ms"]).await;
+    let ads = Ads::without_caps(TestApp::with("ads_no_redis", &[&none, "--redis-timeout=200ms"]).await).await;
     let plain = ads.campaign(json!({})).await;
     let capped = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
     let allowing = ads.campaign(json!({"freq_cap_impressions_per_day": 1, "cap_unsure": "allow"})).await;

@@ -204,14 +204,14 @@ async fn the_path_decides_which_event_it_is() {
     assert_eq!(checked(response).await.0, 202);
     let device = json!({"device_id": "d", "payload": {}});
     for (path, body, hint) in [
-        ("/events", impression(campaign, "u"), "/ad-events"),
-        ("/events/", device.clone(), "/events"),
-        ("/ad-events", device, "/events"),
+        ("/events", impression(campaign, "u"), "ad events go to /events/ or /ad-events"),
+        ("/events/", device.clone(), "events of devices go to /events"),
+        ("/ad-events", device, "events of devices go to /events"),
     ] {
         let refused = problem(ads.post(path, &body).send().await.unwrap()).await;
         assert_eq!(refused["code"], "invalid_event");
         let errors = refused["errors"].as_array().unwrap();
-        let told = errors.iter().any(|error| error["detail"].as_str().unwrap().contains(&format!("go to {hint}")));
+        let told = errors.iter().any(|error| error["detail"].as_str().unwrap().contains(hint));
         assert!(told, "{path}: {refused}");
     }
     let lines = format!("{}\n{}\n", impression(campaign, "u"), event(campaign, "u", "click"));
