@@ -283,7 +283,8 @@ async fn a_change_has_a_new_revision_a_new_version_of_the_report_and_a_record() 
     let moved = "SELECT count(*) FROM campaigns WHERE reported_at = updated_at AND updated_at > created_at";
     assert_eq!(kit.number(moved).await, 1);
 
-    let rows: Vec<(i64, Option<String>, Option<String>, String, i64, i64)> = sqlx::query_as(
+    type Change = (i64, Option<String>, Option<String>, String, i64, i64);
+    let rows: Vec<Change> = sqlx::query_as(
         "SELECT revision, changed_by, request_id, terms::text, spent, reserved FROM campaign_changes ORDER BY revision",
     )
     .fetch_all(&kit.pool)
