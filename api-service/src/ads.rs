@@ -12,7 +12,9 @@ mod reports;
 mod rights;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::ensure;
 use shared::ads::REPORT;
 
 use self::admission::Admission;
@@ -52,8 +54,8 @@ const EVENTS: &str = "/ad-events";
 const EVENTS_BATCH: &str = "/ad-events/batch";
 /// Another name of [`EVENTS`]. Without the slash it is the call of devices: the path decides, never the body.
 const EVENTS_ALIAS: &str = "/events/";
-/// Before the names of the sets of caps.
-const CAPS: &str = "ad:cap:";
+/// A record may be sent twice, with a timeout each. The worker closes a lease ten seconds after it was last spent.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No claim binds a token to campaigns: they have owners.
 pub fn claims(_: &AdsConfig) -> Vec<(&'static str, ClaimPaths)> {
@@ -61,9 +63,15 @@ pub fn claims(_: &AdsConfig) -> Vec<(&'static str, ClaimPaths)> {
 }
 
 pub fn serve(config: &AdsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Served> {
+    let timeout = backbone.message_timeout();
+    ensure!(
+        timeout <= MESSAGE_TIMEOUT,
+        "KAFKA_MESSAGE_TIMEOUT={timeout:?} is too long for advertising, which takes {MESSAGE_TIMEOUT:?} at most: a record \
+         could be sent after its lease was closed. Shorten it, or leave ads out of API_DOMAINS"
+    );
     let anonymous = anonymous(config);
     let producer = backbone.producer(&config.topics.input)?;
-    let sets = backbone.id_sets(config.ad_redis_url.as_ref(), CAPS)?;
+    let sets = config.caps.open(backbone.redis())?;
     let admission = Arc::new(Admission::new(&backbone.store, sets));
     let mut routes = commands::routes(Commands { backbone: Arc::clone(backbone), anonymous: anonymous.clone() });
     let ads = Ads { admission: Arc::clone(&admission), anonymous };

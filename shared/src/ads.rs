@@ -2,10 +2,12 @@
 //! SQL.
 
 pub mod campaign;
+pub mod caps;
 pub mod event;
 pub mod money;
 pub mod patch;
 pub mod queries;
+pub mod sabotage;
 
 use std::fmt;
 use std::str::FromStr;

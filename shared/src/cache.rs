@@ -38,11 +38,11 @@ use tokio::time::Instant;
 
 use self::batch_get::BatchGet;
 pub use self::config::{RedisConfig, StoresConfig};
+use self::effects::CACHE;
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 pub use self::id_sets::{Added, Entry, IdSets, Incarnation, MetIncarnation, NewId};
 pub use self::key::{CacheKey, Kind, Load};
-use self::effects::CACHE;
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
 use self::topology::{Servers, absent_key};

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Command;
 use metrics::{counter, describe_counter};
 use shared::ads::queries::{self, Outcome};
+use shared::ads::sabotage::{Sabotage, makes};
 use shared::ads::{AdDelivery, AdEvent, AdEventType, AdStream, REPORT};
 use shared::kafka::{Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
@@ -130,7 +131,11 @@ impl Handler for Ads {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&AdDelivery], (): &()) -> Result<Applied, Failure> {
-        let queries::Applied { events, fences } = queries::apply(tx, batch).await?;
+        let queries::Applied { mut events, mut fences } = queries::apply(tx, batch).await?;
+        if makes(Sabotage::NoReportFence) {
+            fences.clear();
+            events.iter_mut().for_each(|event| event.fence = None);
+        }
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
             reason: it.reason,

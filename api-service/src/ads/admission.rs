@@ -75,7 +75,10 @@ pub(super) struct Charged {
 pub(super) enum Refused {
     Refusal(Refusal),
     /// The user had as many impressions as the cap allows; the seconds until the day ends.
-    Capped { most: u32, retry_after: u32 },
+    Capped {
+        most: u32,
+        retry_after: u32,
+    },
     /// Nobody can tell now.
     Unavailable,
 }
@@ -136,8 +139,7 @@ impl Admission {
                 held_back.insert(key);
             } else if held_back.contains(&key)
                 && matches!(verdict, Verdict::Admitted(_))
-                && let Verdict::Admitted(charged) =
-                    std::mem::replace(verdict, Verdict::Refused(Refused::Unavailable))
+                && let Verdict::Admitted(charged) = std::mem::replace(verdict, Verdict::Refused(Refused::Unavailable))
             {
                 self.take_back(charged);
             }

@@ -77,11 +77,7 @@ impl Ingest for Ads {
         }
     }
 
-    async fn admit(
-        &self,
-        caller: &Caller,
-        events: Vec<AdSubmission>,
-    ) -> Vec<ingest::Admission<Admitted, Answer>> {
+    async fn admit(&self, caller: &Caller, events: Vec<AdSubmission>) -> Vec<ingest::Admission<Admitted, Answer>> {
         let named: Vec<_> = events
             .into_iter()
             .map(|event| {

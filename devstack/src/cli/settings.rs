@@ -37,11 +37,13 @@ const COMMON: [(&str, &str); 5] = [
 ];
 /// Log settings for a person who watches: a line for every request and every event.
 const LOG: [(&str, &str); 2] = [("LOG_FORMAT", "pretty"), ("ACCESS_LOG", "all")];
-const API: [(&str, &str); 5] = [
+const API: [(&str, &str); 6] = [
     // Not secret, because README.md shows it; and too short for any other use.
     (SECRET, "local-dev-secret"),
     ("JWT_ALLOW_SHORT_SECRET", "true"),
     ("JWT_DEVICE_BINDING", "claimed"),
+    // The walk of advertising in README.md has no token.
+    ("ADS_ANONYMOUS_ROLES", "advertiser,tracker"),
     // Pages under development are served from this machine, on any port.
     ("CORS_ORIGINS", "localhost"),
     // There is no load balancer that must notice the shutdown.

@@ -3,6 +3,7 @@
 //! The walk uses the default ports of `make dev`. So the test runs in its own network namespace if that is allowed:
 //! then it cannot conflict with a running `make dev` or another test. Otherwise the ports must be free.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -79,6 +80,27 @@ fn object(said: &str, begin: &str) -> Value {
     serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next().unwrap().unwrap()
 }
 
+/// Pastes the walk of advertising, its second call three times.
+fn campaign(shell: &mut Shell) {
+    let walk = block("README.md", "ads");
+    let [create, event, report] = walk.trim().split("\n\n").collect::<Vec<_>>()[..] else { panic!("{walk}") };
+    let campaign = object(&shell.paste(create), "{\"id\"");
+    assert_eq!((&campaign["id"], &campaign["state"]), (&1.into(), &"running".into()), "{campaign}");
+    for _ in 0..2 {
+        let accepted = object(&shell.paste(event), "{\"request_id\"");
+        let members = ["status", "campaign_id", "user_id", "event_type", "cost"].map(|name| accepted[name].clone());
+        assert_eq!(serde_json::json!(members), serde_json::json!(["accepted", 1, "u1", "impression", "0.01"]));
+        assert!(accepted["ts"].as_str().unwrap().starts_with(accepted["day"].as_str().unwrap()), "{accepted}");
+    }
+    let refused = object(&shell.paste(event), "{\"type\"");
+    assert_eq!((&refused["status"], &refused["code"]), (&429.into(), &"frequency_capped".into()), "{refused}");
+    let shell = RefCell::new(shell);
+    devstack::kit::until_blocking("the report has both", || {
+        let report = object(&shell.borrow_mut().paste(report), "{\"version\"");
+        report["impressions"] == 2 && report["spend"] == "0.02" && report["remaining"] == "4.98"
+    });
+}
+
 #[test]
 fn the_walk_of_the_readme_works_as_it_stands() {
     if own_network().is_none() {
@@ -132,6 +154,8 @@ fn the_walk_of_the_readme_works_as_it_stands() {
     shell.paste(&block("docs/api.md", "openssl"));
     let read = shell.paste("curl -i http://localhost:8000/resource/device-123 -H \"Authorization: Bearer $JWT_TOKEN\"");
     assert!(read.contains("HTTP/1.1 200 OK"), "{read}");
+
+    campaign(&mut shell);
 
     let role = shell.paste(
         "PGPASSWORD=apppass psql -h localhost -U appuser -d appdb -Atc \

@@ -11,6 +11,7 @@ pub use self::choices::{CapUnsure, OnExhausted, Pacing, PricingModel, Status};
 pub(super) use self::members::{Change, MEMBERS, Patched, other};
 use super::AdEventType;
 use super::money::Nanos;
+use super::sabotage::{Sabotage, makes};
 use crate::runtime::json::members::Members;
 use crate::runtime::json::{self, BodyError, Fault};
 use crate::runtime::rfc3339;
@@ -115,6 +116,10 @@ impl Terms {
     /// What an event of this type costs. It is exact.
     pub fn cost(&self, event_type: AdEventType) -> Nanos {
         match (self.pricing_model, event_type) {
+            (PricingModel::Cpm, AdEventType::Impression) if makes(Sabotage::FloatMoney) => {
+                let price = self.unit_price.get() as f64 / 1e9;
+                Nanos::new((price / 1_000.0 * 1e9) as i64)
+            }
             (PricingModel::Cpm, AdEventType::Impression) => self.unit_price.thousandth(),
             (PricingModel::Cpc, AdEventType::Click) | (PricingModel::Cpa, AdEventType::Conversion) => self.unit_price,
             (PricingModel::Cpm | PricingModel::Cpc | PricingModel::Cpa, _) => Nanos::ZERO,

@@ -12,6 +12,8 @@ mod ledger;
 mod lookup;
 mod offer;
 mod report;
+#[cfg(feature = "sabotage")]
+mod sabotaged;
 mod settle;
 mod terms_row;
 

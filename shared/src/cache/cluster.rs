@@ -118,7 +118,9 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
             };
             match error.kind() {
-                ErrorKind::Server(ServerErrorKind::Ask) if moving == Moving::Refuse => return Err(CommandFailure::Away),
+                ErrorKind::Server(ServerErrorKind::Ask) if moving == Moving::Refuse => {
+                    return Err(CommandFailure::Away);
+                }
                 ErrorKind::Server(ServerErrorKind::Ask) => ahead = true,
                 ErrorKind::Server(ServerErrorKind::Moved) => {
                     ahead = false;

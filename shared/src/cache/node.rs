@@ -158,8 +158,7 @@ impl Node {
             if self.is_of_cluster(until).await {
                 return Err(OF_CLUSTER.to_owned());
             }
-            for command in
-                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key.to_string()).in_full()]
+            for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key).in_full()]
             {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
@@ -323,11 +322,7 @@ impl Node {
             return;
         }
         drop(refusals);
-        tracing::warn!(
-            node = &*self.name,
-            error = said,
-            "Redis refuses commands: {}", self.effects.refuses
-        );
+        tracing::warn!(node = &*self.name, error = said, "Redis refuses commands: {}", self.effects.refuses);
     }
 
     /// The server does not answer. The log reports this once, with the reason. If the reason was not found in time,

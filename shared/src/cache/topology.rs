@@ -50,11 +50,7 @@ pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
 }
 
 impl Servers {
-    pub(super) fn open(
-        config: &RedisConfig,
-        absent_key: &str,
-        effects: &'static Effects,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &RedisConfig, absent_key: &str, effects: &'static Effects) -> anyhow::Result<Self> {
         // The parser's error could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
         let trusted = config.tls_ca.as_deref().map(|value| authorities(TLS_CA, value)).transpose()?;

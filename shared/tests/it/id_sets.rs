@@ -89,7 +89,7 @@ impl Sets {
         })
         .await;
         assert_eq!(self.added("s", "a").await, Added::Unsure, "what is there says nothing, too");
-        woken.now_or_never().expect("it is told");
+        assert!(woken.now_or_never().is_some(), "it is told");
     }
 }
 
@@ -107,6 +107,22 @@ async fn an_id_counts_once_and_who_added_it_may_release_it() {
     ids_count_once(&sets, "s", &mut redis).await;
     let ttl: i64 = redis.ttl(format!("{}s", sets.prefix)).await.unwrap();
     assert!((50..=60).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn sets_are_deleted_whole() {
+    let (sets, mut redis) = sets("id_sets_deleted").await;
+    for set in ["1:{a}", "2:b", "3:c"] {
+        assert_eq!(sets.added(set, "a").await, Added::New);
+    }
+    let names = ["1:{a}", "2:b", "never"].map(str::to_owned);
+    for _ in ["once", "again"] {
+        sets.sets.delete(&names).await.unwrap();
+    }
+    assert_eq!(sets.ids(&mut redis, "3:c").await, ["a"], "no other set");
+    assert_eq!(sets.added("1:{a}", "a").await, Added::New, "it begins anew");
+    let away = Sets::at("redis://127.0.0.1:1", "p:");
+    assert!(away.sets.delete(&names).await.is_err());
 }
 
 async fn ids_count_once(sets: &Sets, set: &str, redis: &mut MultiplexedConnection) {
@@ -133,7 +149,8 @@ async fn ids_count_once(sets: &Sets, set: &str, redis: &mut MultiplexedConnectio
 #[tokio::test]
 async fn of_one_request_later_ids_see_the_earlier_ones() {
     let (sets, mut redis) = sets("id_sets_order").await;
-    let several = [("s", "a", 2), ("t", "a", 1), ("s", "a", 2), ("s", "b", 2), ("t", "b", 1), ("s", "c", 2), ("s", "c", 3)];
+    let several =
+        [("s", "a", 2), ("t", "a", 1), ("s", "a", 2), ("s", "b", 2), ("t", "b", 1), ("s", "c", 2), ("s", "c", 3)];
     let ids: Vec<_> = several.iter().map(|(set, id, most)| sets.new_id(set, id, *most)).collect();
     use Added::{Full, New, There};
     assert_eq!(sets.sets.add(&ids).await, [New, New, There, New, Full, Full, New]);
@@ -155,7 +172,8 @@ async fn requests_at_the_same_time_share_calls_and_exceed_no_set() {
     let answers = futures_util::future::join_all(ids.chunks(1).map(|one| sets.sets.add(one))).await;
     assert_eq!(answers.iter().filter(|answer| answer[0] == Added::New).count(), 100);
     assert_eq!(answers.iter().filter(|answer| answer[0] == Added::Full).count(), 300);
-    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection(&redis).await).await.unwrap();
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query_async(&mut connection(&redis).await).await.unwrap();
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
     let calls: usize = calls.unwrap().parse().unwrap();
     assert!(calls <= 40, "{calls}");

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::ads::queries::{self, OpenLeases};
+use shared::ads::sabotage::{Sabotage, makes};
 use shared::store::{Failure, Store};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ const INCARNATION_AGE: Duration = Duration::from_secs(10);
 const MOST_WAITING: u32 = 5_000;
 /// Leases that are closed in one transaction.
 const PIECE: usize = 500;
+/// How long after its end, in seconds, an open lease is an error: the group is far behind, or this task fails.
+const LONG_OPEN_S: f64 = 300.0;
 /// How often open leases are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the books are checked.
@@ -88,7 +91,10 @@ struct Settlement {
 
 impl Settlement {
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let due = self.due().await?;
+        let mut due = self.due().await?;
+        if makes(Sabotage::EarlySettlement) {
+            queries::close_leases(&self.store, &std::mem::take(&mut due.leases)).await?;
+        }
         gauge!("ads_unproven_incarnations").set(due.incarnations.len() as f64);
         let is_all = due.leases.len() < MOST_WAITING as usize;
         let new = self.waiting.meet(due, is_all);
@@ -124,6 +130,9 @@ impl Settlement {
             let OpenLeases { count, oldest_s } = queries::open_leases(&self.store).await?;
             gauge!("ads_open_leases").set(count as f64);
             gauge!("ads_oldest_lease_seconds").set(oldest_s);
+            if oldest_s > LONG_OPEN_S {
+                tracing::error!(task = TASK, open = count, oldest_s, "a lease is open for long after its end");
+            }
         }
         if is_due(&mut self.audited, AUDIT_INTERVAL) {
             let violations = queries::violations(&self.store).await?;

@@ -139,10 +139,7 @@ async fn each_rule_refuses_its_events_with_a_reason() {
         ads.put_ad(&event).await;
         ads.until_ad(&event.id, expected).await;
     }
-    until("they are counted", async || {
-        count().iter().zip(before).all(|(now, before)| *now >= before + 1.0)
-    })
-    .await;
+    until("they are counted", async || count().iter().zip(before).all(|(now, before)| *now >= before + 1.0)).await;
     let invalid: Vec<(String, i64)> =
         sqlx::query_as("SELECT reason, events FROM ad_invalid WHERE campaign_id = 1 ORDER BY reason")
             .fetch_all(&ads.pool)
@@ -184,7 +181,8 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
     let open: Vec<String> = sqlx::query_scalar("SELECT id FROM ad_leases").fetch_all(&ads.pool).await.unwrap();
     assert_eq!(open, ["open"]);
     assert_eq!(violations(&ads.store).await.unwrap(), 0);
-    until("it is shown", async || counted("ads_open_leases") == 1.0 && counted("ads_oldest_lease_seconds") == 0.0).await;
+    until("it is shown", async || counted("ads_open_leases") == 1.0 && counted("ads_oldest_lease_seconds") == 0.0)
+        .await;
     assert!(counted("ads_leases_closed_total") >= 2.0);
     assert_eq!(counted("ads_budget_violations"), 0.0);
     applies.stop().await.unwrap();
@@ -221,14 +219,18 @@ async fn a_dead_letter_of_an_ad_event_is_billed_when_it_is_sent_back() {
     let worker = ads.worker();
     ads.put_ad(&ad("e1").lease("l")).await;
     // It is no event: there is nothing to bill.
-    let headers = [("ce_specversion", "1.0"), ("ce_type", "io.edge.ad.click.v1"), ("ce_id", "e2"), ("ce_subject", "1:u")];
+    let headers =
+        [("ce_specversion", "1.0"), ("ce_type", "io.edge.ad.click.v1"), ("ce_id", "e2"), ("ce_subject", "1:u")];
     ads.put(Some(b"1:u"), Some(b"{}"), &headers.map(|(name, value)| (name, Some(value.as_bytes())))).await;
     // PostgreSQL may have been restored to a time before this campaign.
     ads.put_ad(&ad("e3").campaign(7)).await;
     let letters = ads.dead_letters(3).await;
-    let reasons: BTreeSet<_> =
-        letters.iter().map(|letter| (header(letter, "ce_id").unwrap(), header(letter, "dlq.reason").unwrap())).collect();
-    let expected = [("e1", "rejected"), ("e2", "undecodable"), ("e3", "failed")].map(|(id, why)| (id.to_owned(), why.to_owned()));
+    let reasons: BTreeSet<_> = letters
+        .iter()
+        .map(|letter| (header(letter, "ce_id").unwrap(), header(letter, "dlq.reason").unwrap()))
+        .collect();
+    let expected =
+        [("e1", "rejected"), ("e2", "undecodable"), ("e3", "failed")].map(|(id, why)| (id.to_owned(), why.to_owned()));
     assert_eq!(reasons, BTreeSet::from(expected));
     // The group has passed them, so the lease is closed, although its event may come back.
     ads.until_money(1, (0, 0)).await;
@@ -258,8 +260,20 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
         ads.put_ad(&ad(&id()).user(user)).await;
     }
     ads.until_money(1, (3, 0)).await;
+    // As the API counts their impressions.
+    let mut redis = ads.redis().await;
+    let set = |user: &str| format!("{}ad:cap:1:{user}:{DAY}", ads.scope.cache_prefix);
+    for user in ["alice", "bob"] {
+        let () = redis.hset(set(user), "an-event", "").await.unwrap();
+    }
+    let away = nobody();
+    let why = ads.fails(&["erase-user", "alice", &format!("--ad-redis-url=redis://{away}")]).await;
+    assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
+    assert_eq!(ads.count("SELECT count(*) FROM ad_events").await, 3);
     let said = ads.succeeds(&["erase-user", "alice"]).await;
-    assert!(said.starts_with("erased alice: 2 events"), "{said}");
+    assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
+    let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
+    assert_eq!(counted, [false, true]);
     let of_alice = "SELECT (SELECT count(*) FROM ad_events WHERE user_id = 'alice')
         + (SELECT count(*) FROM ad_user_days WHERE user_id = 'alice')";
     assert_eq!(ads.count(of_alice).await, 0);

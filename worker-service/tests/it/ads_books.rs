@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::ads::AdDelivery;
-use shared::ads::queries::{BEGIN, close_leases, give_back, violations};
 use shared::ads::Nanos;
+use shared::ads::queries::{BEGIN, close_leases, give_back, violations};
 use shared::store::{Class, Store, Tx, Work};
 use worker_service::ads::{AdEventsConfig, Ads as Handles};
 use worker_service::consumer::handler::Applied;
@@ -20,15 +20,32 @@ use crate::prelude::*;
 #[derive(Debug, Clone)]
 enum Op {
     /// The campaign's budget grows by some cents.
-    Raise { campaign: usize, cents: i64 },
-    Lease { campaign: usize, is_tomorrow: bool, cents: i64 },
-    GiveBack { lease: usize, cents: i64 },
-    Close { lease: usize },
+    Raise {
+        campaign: usize,
+        cents: i64,
+    },
+    Lease {
+        campaign: usize,
+        is_tomorrow: bool,
+        cents: i64,
+    },
+    GiveBack {
+        lease: usize,
+        cents: i64,
+    },
+    Close {
+        lease: usize,
+    },
     Event(Event),
     /// Kafka delivers a record again.
-    Redeliver { event: usize },
+    Redeliver {
+        event: usize,
+    },
     /// A client sends an event again, in another record, which another lease pays for.
-    Retry { event: usize, lease: usize },
+    Retry {
+        event: usize,
+        lease: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -235,7 +252,8 @@ async fn a_history_ends_as_the_model_says_wherever_its_batches_are_cut() {
     }
     // No rule was left out.
     println!("{outcomes:?}");
-    let reasons = ["no_room", "capped", "no_impression", "duplicate_click", "late_conversion", "user_rate", "user_agent"];
+    let reasons =
+        ["no_room", "capped", "no_impression", "duplicate_click", "late_conversion", "user_rate", "user_agent"];
     for reason in reasons {
         assert!(outcomes.keys().any(|(_, found)| *found == Some(reason)), "{reason}: {outcomes:?}");
     }
@@ -267,8 +285,11 @@ async fn workers_side_by_side_lose_and_invent_no_money() {
                 None => {}
             }
         }
-        let ids: std::collections::BTreeSet<_> =
-            partitions.iter().flatten().map(|record| (record.event.campaign.get(), record.envelope.id.clone())).collect();
+        let ids: std::collections::BTreeSet<_> = partitions
+            .iter()
+            .flatten()
+            .map(|record| (record.event.campaign.get(), record.envelope.id.clone()))
+            .collect();
         let applying = join_all(partitions.iter().map(async |records| {
             for batch in records.chunks(3) {
                 apply(&kit.store, &handler, batch).await;

@@ -7,7 +7,7 @@ use super::Advertiser;
 /// The terms of the campaigns that every run has; those that faults make come on top.
 fn terms(zone: &str) -> [(&'static str, Value); 8] {
     [
-        ("wide", json!({"pricing_model": "cpm", "unit_price": "0.29", "total_budget": "1000"})),
+        ("wide", json!({"pricing_model": "cpm", "unit_price": "0.21", "total_budget": "1000"})),
         (
             // Its price is one nano: the least amount there is.
             "capped",
@@ -17,9 +17,9 @@ fn terms(zone: &str) -> [(&'static str, Value); 8] {
             }),
         ),
         (
-            // Each of its impressions costs a cent and a bit; its budgets have room for some hundred of them.
+            // Each of its impressions costs about a cent; its budgets have room for some hundred of them.
             "tight",
-            json!({"pricing_model": "cpm", "unit_price": "10.07", "total_budget": "2", "daily_budget": "1.5"}),
+            json!({"pricing_model": "cpm", "unit_price": "9.072", "total_budget": "2", "daily_budget": "1.5"}),
         ),
         (
             "tight-capped",

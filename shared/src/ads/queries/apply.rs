@@ -13,6 +13,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::ledger::{Applied, Campaign, Counts, Day, Lease, Ledger, Outcome, Processed, User, UserDay, Verdict};
 use super::terms_row::{campaign_id, read_rules};
 use crate::ads::AdDelivery;
+use crate::ads::sabotage::{Sabotage, makes};
 use crate::store::{Failure, Tx};
 
 /// The first statement of a transaction that must not run concurrently with the erasure of a user.
@@ -48,6 +49,10 @@ struct Stored<'a> {
 /// room. The transaction must begin with [`BEGIN`]. After a failure, nothing of the batch is applied; but if the
 /// connection was lost during the commit, all of it may be. A repeat does no harm.
 pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Failure> {
+    #[cfg(feature = "sabotage")]
+    let moved = super::sabotaged::with_days(tx, given).await?;
+    #[cfg(feature = "sabotage")]
+    let given: &[&AdDelivery] = &moved.iter().collect::<Vec<_>>();
     let none = Processed { outcome: Outcome::Forgotten, reason: None, billed: 0, version: None, fence: None };
     let mut outcome = Applied { events: vec![none; given.len()], fences: Vec::new() };
     let forgotten = forgotten(tx, given).await?;
@@ -101,6 +106,9 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
             Some(_) => (Outcome::Repeated, None),
         };
         let (what, verdict) = outcome_of;
+        if what == Outcome::Void && makes(Sabotage::RaisedRefusal) {
+            return Err(Failure::failed("SQLSTATE 23514: no room"));
+        }
         let billed = if what == Outcome::Counted { delivery.event.cost.get() } else { 0 };
         let version = ledger.campaigns.get(&key.0).map(|campaign| campaign.version);
         if let Some(event) = outcome.events.get_mut(*at) {
@@ -279,11 +287,18 @@ async fn users<'a>(tx: &mut Tx<'_>, ledger: &mut Ledger<'a>, batch: &[(usize, &'
 /// The batch's campaigns, locked.
 async fn campaigns(tx: &mut Tx<'_>, ledger: &mut Ledger<'_>, batch: &[(usize, &AdDelivery)]) -> Result<(), Failure> {
     let ids: BTreeSet<i64> = batch.iter().map(|(_, delivery)| delivery.event.campaign.get()).collect();
-    let rows = sqlx::query(
-        "SELECT id, total_budget, spent, reserved, report_version, click_requires_impression, duplicate_click_window,
-                conversion_window, user_events_per_minute, blocked_user_agents
-         FROM campaigns WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
-    );
+    /// `$lock` is a text, so that the statement is one.
+    macro_rules! read {
+        ($lock:literal) => {
+            concat!(
+                "SELECT id, total_budget, spent, reserved, report_version, click_requires_impression,
+                        duplicate_click_window, conversion_window, user_events_per_minute, blocked_user_agents
+                 FROM campaigns WHERE id = ANY($1) ORDER BY id ",
+                $lock
+            )
+        };
+    }
+    let rows = sqlx::query(if makes(Sabotage::UnlockedBooks) { read!("") } else { read!("FOR NO KEY UPDATE") });
     for row in rows.bind(column!(ids, |id| *id)).fetch_all(tx).await? {
         let campaign = Campaign {
             rules: read_rules(&row)?,

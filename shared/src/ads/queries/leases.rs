@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::offer::{Budget, Money, Offer, Pace, Scope};
 use super::settle::release;
 use super::terms_row::{campaign_id, read_terms};
+use crate::ads::sabotage::{Sabotage, makes};
 use crate::ads::{AdEventType, CampaignId, CapUnsure, Nanos, OnExhausted, Pacing, Status, Terms};
 use crate::store::{Failure, Store, Tx, Work, within_deadline};
 
@@ -234,7 +235,10 @@ struct Offered {
 impl Offered {
     fn of(row: &PgRow) -> Result<Self, Failure> {
         let terms = read_terms(row)?;
-        let day_ends_in: f64 = row.try_get("day_ends_in")?;
+        let mut day_ends_in: f64 = row.try_get("day_ends_in")?;
+        if makes(Sabotage::MidnightLease) {
+            day_ends_in += USABLE_S + GUARD_S;
+        }
         let ends_in: Option<f64> = row.try_get("ends_in")?;
         let state = state(&terms, row.try_get("starts_in")?, ends_in);
         let usable_s = USABLE_S.min(day_ends_in).min(ends_in.filter(|in_s| *in_s > 0.0).unwrap_or(USABLE_S)).max(0.0);

@@ -225,7 +225,8 @@ impl Model {
         let lease = event.lease.as_ref().and_then(|id| self.leases.get(id));
         cents > 0
             && lease.is_some_and(|lease| {
-                (lease.campaign, lease.day) == (event.campaign.get(), event.day) && lease.amount - lease.settled >= cents
+                (lease.campaign, lease.day) == (event.campaign.get(), event.day)
+                    && lease.amount - lease.settled >= cents
             })
     }
 

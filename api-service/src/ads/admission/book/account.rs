@@ -106,9 +106,7 @@ impl Account {
             return Taken::Ticket(Ticket { unit: Some(unit), day, cost, cap: held.cap(event_type), until });
         }
         match self.no_room.filter(|(_, until)| now < *until) {
-            Some((Refusal::Exhausted { .. }, _))
-                if facts.record_exhausted && event_type == AdEventType::Conversion =>
-            {
+            Some((Refusal::Exhausted { .. }, _)) if facts.record_exhausted && event_type == AdEventType::Conversion => {
                 Taken::Ticket(free(held))
             }
             Some((refusal, _)) => Taken::Refused(refusal),

@@ -99,8 +99,7 @@ impl Desk {
     }
 
     fn returns(&self) -> Vec<(String, i64)> {
-        let mut returns: Vec<_> =
-            self.book.returns().into_iter().map(|(id, amount)| (id, amount.get())).collect();
+        let mut returns: Vec<_> = self.book.returns().into_iter().map(|(id, amount)| (id, amount.get())).collect();
         returns.sort();
         returns
     }
@@ -300,7 +299,10 @@ fn a_slow_answer_shortens_the_lease() {
 fn impressions_alone_have_a_cap() {
     let desk = Desk::with(Facts { cap: Some(2), allow_unsure: true, ..facts() }, lease("a", 100));
     let cap = desk.ticket(Impression, 0).cap.unwrap();
-    assert_eq!((cap.most, cap.day_begins, cap.day_ends, cap.allow_unsure), (2, facts().day_begins, desk.at(3_600_000), true));
+    assert_eq!(
+        (cap.most, cap.day_begins, cap.day_ends, cap.allow_unsure),
+        (2, facts().day_begins, desk.at(3_600_000), true)
+    );
     assert!(desk.ticket(Click, 0).cap.is_none() && desk.ticket(Conversion, 0).cap.is_none());
 }
 

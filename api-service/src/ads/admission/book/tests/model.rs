@@ -17,7 +17,14 @@ enum Step {
     /// The outcome of one is unknown.
     Lose(usize),
     /// PostgreSQL answers for a campaign, after a while.
-    Grant { campaign: i64, amount: i64, usable: u64, late: u64, price: usize, state: State },
+    Grant {
+        campaign: i64,
+        amount: i64,
+        usable: u64,
+        late: u64,
+        price: usize,
+        state: State,
+    },
     Refuse(i64),
     Delete(i64),
     Revise(i64, i64),
@@ -27,7 +34,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let event_type = prop_oneof![Just(Impression), Just(Click), Just(Conversion)];
-    let state = prop_oneof![8 => Just(State::Running), 1 => Just(State::Paused), 1 => Just(State::Scheduled { in_s: 1 })];
+    let state =
+        prop_oneof![8 => Just(State::Running), 1 => Just(State::Paused), 1 => Just(State::Scheduled { in_s: 1 })];
     let grant = (0_i64..120, 0_u64..8_000, 0_u64..3_000, 0_usize..3, state);
     prop_oneof![
         2 => (0_u64..2_500).prop_map(Step::Wait),
