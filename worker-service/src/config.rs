@@ -73,7 +73,7 @@ pub enum DlqCommand {
     /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
     /// Send dead letters back to the input topic, in their original order.
-    Redrive(OfHandler<DlqRedriveConfig>),
+    Redrive(Box<OfHandler<DlqRedriveConfig>>),
     /// Delete old dead letters from the beginning of each partition, up to the first one that stays.
     Purge(OfHandler<DlqPurgeConfig>),
 }
