@@ -13,8 +13,10 @@ use metrics::counter;
 use shared::ads::queries::{self, Incarnation};
 use shared::ads::{CampaignId, UserId};
 use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
+use shared::kafka::ids::EventId;
+use shared::runtime::sabotage::makes;
 use shared::store::Store;
-use time::Date;
+use time::{Date, OffsetDateTime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -312,10 +314,11 @@ impl<'a> Impression<'a> {
     pub(super) fn new(caps: &Caps, asks: &Asks<'a>, day: Date, cap: Cap, now: Instant) -> Self {
         let &Asks { campaign, user, id, .. } = asks;
         let set = format!("{campaign}:{user}:{day}");
+        let id = if makes("counted-tries") { EventId::generate() } else { id.clone() };
         let new = NewId {
-            entry: caps.sets.entry(&set, id.clone()),
+            entry: caps.sets.entry(&set, id),
             most: cap.most,
-            since: cap.day_begins,
+            since: if makes("trusted-absence") { OffsetDateTime::now_utc() } else { cap.day_begins },
             ttl: cap.day_ends.saturating_duration_since(now) + KEPT,
         };
         Self { campaign, user, day, new }

@@ -13,7 +13,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::ledger::{Applied, Campaign, Counts, Day, Lease, Ledger, Outcome, Processed, User, UserDay, Verdict};
 use super::terms_row::{campaign_id, read_rules};
 use crate::ads::AdDelivery;
-use crate::ads::sabotage::{Sabotage, makes};
+use crate::runtime::sabotage::makes;
 use crate::store::{Failure, Tx};
 
 /// The first statement of a transaction that must not run concurrently with the erasure of a user.
@@ -106,7 +106,7 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
             Some(_) => (Outcome::Repeated, None),
         };
         let (what, verdict) = outcome_of;
-        if what == Outcome::Void && makes(Sabotage::RaisedRefusal) {
+        if what == Outcome::Void && makes("raised-refusal") {
             return Err(Failure::failed("SQLSTATE 23514: no room"));
         }
         let billed = if what == Outcome::Counted { delivery.event.cost.get() } else { 0 };
@@ -298,7 +298,7 @@ async fn campaigns(tx: &mut Tx<'_>, ledger: &mut Ledger<'_>, batch: &[(usize, &A
             )
         };
     }
-    let rows = sqlx::query(if makes(Sabotage::UnlockedBooks) { read!("") } else { read!("FOR NO KEY UPDATE") });
+    let rows = sqlx::query(if makes("unlocked-books") { read!("") } else { read!("FOR NO KEY UPDATE") });
     for row in rows.bind(column!(ids, |id| *id)).fetch_all(tx).await? {
         let campaign = Campaign {
             rules: read_rules(&row)?,
