@@ -56,8 +56,6 @@ const EVENTS_BATCH: &str = "/ad-events/batch";
 const EVENTS_ALIAS: &str = "/events/";
 /// A record may be sent twice, with a timeout each. The worker closes a lease ten seconds after it was last spent.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Before the names of the sets of caps.
-const CAPS: &str = "ad:cap:";
 
 /// No claim binds a token to campaigns: they have owners.
 pub fn claims(_: &AdsConfig) -> Vec<(&'static str, ClaimPaths)> {
@@ -73,7 +71,7 @@ pub fn serve(config: &AdsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Ser
     );
     let anonymous = anonymous(config);
     let producer = backbone.producer(&config.topics.input)?;
-    let sets = backbone.id_sets(config.ad_redis_url.as_ref(), CAPS)?;
+    let sets = config.caps.open(backbone.redis())?;
     let admission = Arc::new(Admission::new(&backbone.store, sets));
     let mut routes = commands::routes(Commands { backbone: Arc::clone(backbone), anonymous: anonymous.clone() });
     let ads = Ads { admission: Arc::clone(&admission), anonymous };

@@ -14,9 +14,9 @@ use axum::http::request::Parts;
 use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
-use shared::cache::{Cache, Fencer, IdSets, Kind, RedisConfig};
+use shared::cache::{Cache, Fencer, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::{AccessLogConfig, Secret};
+use shared::runtime::config::AccessLogConfig;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
@@ -194,10 +194,9 @@ impl Backbone {
         Producer::new(&self.kafka, &self.producer, topic)
     }
 
-    /// Sets of ids whose keys begin with `prefix`, in the Redis at `url`, or in that of the cache.
-    pub fn id_sets(&self, url: Option<&Secret>, prefix: &str) -> anyhow::Result<IdSets> {
-        let url = url.unwrap_or(&self.redis.url).clone();
-        IdSets::open(&RedisConfig { url, ..self.redis.clone() }, prefix)
+    /// The settings of Redis, for connections other than the cache's.
+    pub fn redis(&self) -> &RedisConfig {
+        &self.redis
     }
 
     /// The probes of Kafka, PostgreSQL and Redis.

@@ -2,6 +2,7 @@
 //! SQL.
 
 pub mod campaign;
+pub mod caps;
 pub mod event;
 pub mod money;
 pub mod patch;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use clap::{Args, value_parser};
+use clap::Args;
 use shared::ads::AdTopics;
-use shared::runtime::config::{Secret, trimmed};
+use shared::ads::caps::CapsConfig;
 
 use super::rights::role;
 use crate::auth::List;
@@ -15,10 +15,8 @@ use crate::auth::List;
 pub struct AdsConfig {
     #[command(flatten)]
     pub topics: AdTopics,
-    /// The Redis that counts impressions for frequency caps, as `REDIS_URL`, which serves if this is not set; the other
-    /// settings of Redis are valid for both. Its `maxmemory-policy` must be `noeviction`.
-    #[arg(long, env, hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
-    pub ad_redis_url: Option<Secret>,
+    #[command(flatten)]
+    pub caps: CapsConfig,
     /// The roles of callers without a token in the calls of advertising, `advertiser` and `tracker`, separated by
     /// commas; none if this is not set. For development only: anybody may then spend the budgets of such campaigns.
     #[arg(long, env, value_parser = List::<AnonymousRole>::parser())]

@@ -41,6 +41,8 @@ const MOST_IDS: usize = 256;
 const CONCURRENCY: usize = 64;
 /// The timeout of the question for incarnations.
 const ASK_INCARNATION: Duration = Duration::from_secs(1);
+/// The timeout for deleting a set, which an operator waits for.
+const DELETE: Duration = Duration::from_secs(5);
 
 /// Sets of ids. Clones share the connections.
 #[derive(Clone)]
@@ -141,12 +143,8 @@ impl IdSets {
 
     /// An entry for a set.
     pub fn entry(&self, set: &str, id: EventId) -> Arc<Entry> {
-        let prefix = &self.0.prefix;
-        let mut key = String::with_capacity(prefix.len() + set.len());
-        key.push_str(prefix);
-        key.extend(percent_encoded(set));
         let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) };
-        Arc::new(Entry { key, id, nonce })
+        Arc::new(Entry { key: self.key(set), id, nonce })
     }
 
     /// The incarnation of each server that answers; an error if none does.
@@ -276,6 +274,29 @@ impl IdSets {
             calls.push(async move { self.0.servers.run(&call, Instant::now() + self.0.timeout).await.is_ok() });
         }
         stream::iter(calls).buffer_unordered(CONCURRENCY).all(std::future::ready).await
+    }
+
+    /// Deletes whole sets; an error if Redis did not acknowledge it. Repeating it does no harm.
+    pub async fn delete(&self, sets: &[String]) -> anyhow::Result<()> {
+        let delete = async |set: &String| {
+            let key = self.key(set);
+            let mut command = redis::cmd("UNLINK");
+            command.arg(&key);
+            self.0.servers.ask(key.as_bytes(), &command, Instant::now() + DELETE).await
+        };
+        let mut answers = stream::iter(sets.iter().map(delete)).buffer_unordered(CONCURRENCY);
+        while let Some(answer) = answers.next().await {
+            answer?.extract_error()?;
+        }
+        Ok(())
+    }
+
+    fn key(&self, set: &str) -> String {
+        let prefix = &self.0.prefix;
+        let mut key = String::with_capacity(prefix.len() + set.len());
+        key.push_str(prefix);
+        key.extend(percent_encoded(set));
+        key
     }
 
     /// Adds what a script needs to compare its incarnation.

@@ -158,8 +158,7 @@ impl Node {
             if self.is_of_cluster(until).await {
                 return Err(OF_CLUSTER.to_owned());
             }
-            for command in
-                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key).in_full()]
+            for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key).in_full()]
             {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}

@@ -89,7 +89,7 @@ impl Sets {
         })
         .await;
         assert_eq!(self.added("s", "a").await, Added::Unsure, "what is there says nothing, too");
-        woken.now_or_never().expect("it is told");
+        assert!(woken.now_or_never().is_some(), "it is told");
     }
 }
 
@@ -107,6 +107,22 @@ async fn an_id_counts_once_and_who_added_it_may_release_it() {
     ids_count_once(&sets, "s", &mut redis).await;
     let ttl: i64 = redis.ttl(format!("{}s", sets.prefix)).await.unwrap();
     assert!((50..=60).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn sets_are_deleted_whole() {
+    let (sets, mut redis) = sets("id_sets_deleted").await;
+    for set in ["1:{a}", "2:b", "3:c"] {
+        assert_eq!(sets.added(set, "a").await, Added::New);
+    }
+    let names = ["1:{a}", "2:b", "never"].map(str::to_owned);
+    for _ in ["once", "again"] {
+        sets.sets.delete(&names).await.unwrap();
+    }
+    assert_eq!(sets.ids(&mut redis, "3:c").await, ["a"], "no other set");
+    assert_eq!(sets.added("1:{a}", "a").await, Added::New, "it begins anew");
+    let away = Sets::at("redis://127.0.0.1:1", "p:");
+    assert!(away.sets.delete(&names).await.is_err());
 }
 
 async fn ids_count_once(sets: &Sets, set: &str, redis: &mut MultiplexedConnection) {

@@ -50,8 +50,10 @@ async fn sets_lie_on_every_node_and_a_node_forgets_its_own_alone() {
     let [[a, new_a], [b, new_b], [c, _]] = two_of_each(&cluster).await;
     let ids = [(&*a, "1"), (&b, "1"), (&a, "2"), (&c, "1"), (&a, "1"), (&a, "3"), (&b, "2")];
     assert_eq!(sets.all(&ids).await, [New, New, New, New, There, Full, New]);
+    sets.sets.delete(&[a.clone(), b.clone(), c.clone()]).await.unwrap();
+    assert_eq!(sets.all(&ids).await, [New, New, New, New, There, Full, New], "all of them began anew");
 
-    let cluster = blocking(move || {
+    let _cluster = blocking(move || {
         cluster.nodes[0].restart().unwrap();
         cluster.until_ok().unwrap();
         cluster

@@ -3,9 +3,11 @@
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use shared::ads::UserId;
-use shared::ads::queries;
-use shared::store::{PostgresConfig, Store};
+use shared::ads::caps::{self, CapsConfig};
+use shared::ads::queries::{self, Erased};
+use shared::ads::{CampaignId, UserId};
+use shared::cache::StoresConfig;
+use shared::store::Store;
 
 use crate::consumer::registry::{OperatorCommand, Out};
 
@@ -15,17 +17,33 @@ impl OperatorCommand for EraseUserConfig {
     }
 }
 
-/// Erases a user's rows, and leaves its tombstone; the sums of its campaigns stay. An error says what is erased and what
-/// is not.
+/// Erases a user's rows, leaves its tombstone, and then deletes the sets of its impressions, from which the caps are
+/// counted; the sums of its campaigns stay. In this order, because a set that is absent is filled from the rows. An
+/// error says what is erased and what is not.
 async fn erase(config: &EraseUserConfig, out: Out<'_>) -> anyhow::Result<()> {
-    let store = Store::open(&config.postgres, "worker-service erase-user")?;
+    let EraseUserConfig { user, stores, caps } = config;
+    let store = Store::open(&stores.postgres, "worker-service erase-user")?;
+    let sets = caps.open(&stores.redis)?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
-    let gone = queries::erase_user(&store, &config.user).await.context("nothing was erased")?;
-    let user = &config.user;
-    let told = writeln!(out, "erased {user}: {} events", gone.events).and_then(|()| out.flush());
+    let answers = sets.incarnations().await.map_err(anyhow::Error::msg);
+    answers.context("nothing was erased: the Redis of the caps does not answer")?;
+    let gone = queries::erase_user(&store, user).await.context("nothing was erased")?;
+    // Printed last: a closed output must not stop the erasure.
+    let uncounted = sets.delete(&names(user, &gone)?).await.context(
+        "the rows are erased, but the Redis of the caps keeps the ids of the user's impressions until the day after them",
+    );
+    let (events, days) = (gone.events, gone.days.len());
+    let told = writeln!(out, "erased {user}: {events} events in {days} days of campaigns; sums stay")
+        .and_then(|()| out.flush());
+    uncounted?;
     told.context("the user is erased, but the result could not be printed")?;
     store.close().await;
     Ok(())
+}
+
+fn names(user: &UserId, gone: &Erased) -> anyhow::Result<Vec<String>> {
+    let name = |(campaign, day): &(i64, _)| Ok(caps::set_name(CampaignId::try_from(*campaign)?, user, *day));
+    gone.days.iter().map(name).collect()
 }
 
 /// Settings of `erase-user`.
@@ -35,5 +53,7 @@ pub struct EraseUserConfig {
     #[arg(value_name = "USER")]
     pub user: UserId,
     #[command(flatten)]
-    pub postgres: PostgresConfig,
+    pub stores: StoresConfig,
+    #[command(flatten)]
+    pub caps: CapsConfig,
 }

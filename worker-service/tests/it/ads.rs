@@ -260,8 +260,20 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
         ads.put_ad(&ad(&id()).user(user)).await;
     }
     ads.until_money(1, (3, 0)).await;
+    // As the API counts their impressions.
+    let mut redis = ads.redis().await;
+    let set = |user: &str| format!("{}ad:cap:1:{user}:{DAY}", ads.scope.cache_prefix);
+    for user in ["alice", "bob"] {
+        let () = redis.hset(set(user), "an-event", "").await.unwrap();
+    }
+    let away = nobody();
+    let why = ads.fails(&["erase-user", "alice", &format!("--ad-redis-url=redis://{away}")]).await;
+    assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
+    assert_eq!(ads.count("SELECT count(*) FROM ad_events").await, 3);
     let said = ads.succeeds(&["erase-user", "alice"]).await;
-    assert!(said.starts_with("erased alice: 2 events"), "{said}");
+    assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
+    let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
+    assert_eq!(counted, [false, true]);
     let of_alice = "SELECT (SELECT count(*) FROM ad_events WHERE user_id = 'alice')
         + (SELECT count(*) FROM ad_user_days WHERE user_id = 'alice')";
     assert_eq!(ads.count(of_alice).await, 0);

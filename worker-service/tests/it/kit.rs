@@ -170,7 +170,8 @@ impl Kit {
 
     /// The same with more settings.
     pub(crate) async fn process_with(&self, more: &[(&str, &str)]) -> Process {
-        let env = [self.scope.env(), kit::owned(&[("REDIS_TIMEOUT", "2s")]), kit::owned(more)].concat();
+        let given = kit::owned(&[("REDIS_TIMEOUT", "2s"), ("WORKER_ONLY", ROLES)]);
+        let env = [self.scope.env(), given, kit::owned(more)].concat();
         // The logs are kept, so that a failed test can be examined.
         let logs = devstack::target_dir().join("worker-logs");
         let log = logs.join(format!("{}-{}.log", self.scope.group, fastrand::u32(..)));
@@ -293,8 +294,12 @@ pub(crate) fn client(scope: &Scope) -> ClientConfig {
     client
 }
 
+/// What a worker of these tests runs, unless a test says otherwise: one group, so that its health is the worker's.
+const ROLES: &str = "devices,devices-expire";
+
+/// The settings of a worker of devices.
 pub(crate) fn run_config(scope: &Scope) -> RunConfig {
-    match parse(scope, &["run", "--redis-timeout=2s"]) {
+    match parse(scope, &["run", "--redis-timeout=2s", &format!("--only={ROLES}")]) {
         Command::Run(config) => *config,
         other => panic!("{other:?}"),
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
+use shared::ads::caps::set_name;
 use shared::ads::queries::{self, Incarnation};
 use shared::ads::{CampaignId, UserId};
 use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
@@ -313,7 +314,7 @@ impl<'a> Impression<'a> {
     /// An impression that is admitted on this day.
     pub(super) fn new(caps: &Caps, asks: &Asks<'a>, day: Date, cap: Cap, now: Instant) -> Self {
         let &Asks { campaign, user, id, .. } = asks;
-        let set = format!("{campaign}:{user}:{day}");
+        let set = set_name(campaign, user, day);
         let id = if makes("counted-tries") { EventId::generate() } else { id.clone() };
         let new = NewId {
             entry: caps.sets.entry(&set, id),

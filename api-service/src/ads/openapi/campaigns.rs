@@ -35,19 +35,18 @@ pub(in crate::ads) fn part() -> Part {
     let [all_slash, one_slash] = WITH_SLASH;
     let all = |end: &str, note: &str| json!({"get": list(end, note), "post": create(end, note)});
     let one = |end: &str, note: &str| json!({"get": show(end, note), "patch": change(end, note)});
-    let mut paths = json!({
-        CAMPAIGNS: all("", ""),
-        all_slash: all("WithSlash", SAME),
-        CAMPAIGN: one("", ""),
-        one_slash: one("WithSlash", SAME)
-    });
-    for (path, status) in STATUSES {
-        paths[path] = json!({"post": set_status(status)});
-    }
+    let statuses = STATUSES.map(|(path, status)| (path, json!({"post": set_status(status)})));
+    let paths = [
+        (CAMPAIGNS, all("", "")),
+        (all_slash, all("WithSlash", SAME)),
+        (CAMPAIGN, one("", "")),
+        (one_slash, one("WithSlash", SAME)),
+    ];
+    let paths = paths.into_iter().chain(statuses).map(|(path, operations)| (path.to_owned(), operations)).collect();
     Part {
         tags: vec![("campaigns", "What advertisers pay for, and how much of it")],
         token: "`advertiser` makes campaigns, and manages those that it has made.",
-        paths,
+        paths: Value::Object(paths),
         schemas: schemas::all(),
         headers: json!({
             "Campaign-ETag": required(

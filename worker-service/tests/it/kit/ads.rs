@@ -161,7 +161,14 @@ impl Ads {
         said.out
     }
 
-    /// What the worker reads.
+    /// The same for a command that fails; returns its error output.
+    pub(crate) async fn fails(&self, args: &[&str]) -> String {
+        let said = run(program(&self.services, args)).await;
+        assert_eq!(said.status, 1, "{said:?}");
+        said.error
+    }
+
+    /// Asks Kafka for the fences of the ads' handler.
     pub(crate) fn fences(&self) -> OffsetFences {
         let RunConfig { kafka, sources, .. } = run_config(&self.services);
         let source = sources.0.iter().find(|source| source.handler.name == "ads").unwrap();

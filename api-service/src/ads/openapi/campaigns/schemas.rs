@@ -17,25 +17,24 @@ const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 pub(super) fn all() -> Value {
     let terms = terms();
-    let new: Map<String, Value> = terms
-        .iter()
-        .map(|(name, of)| (name.clone(), if REQUIRED.contains(&&**name) { of.clone() } else { nullable(of) }))
-        .collect();
-    let patch: Map<String, Value> = terms
-        .iter()
-        .filter(|(name, _)| !FIXED.contains(&&***name))
-        .map(|(name, of)| (name.clone(), if KEPT.contains(&&**name) { of.clone() } else { nullable(of) }))
-        .collect();
+    let or_null = |name: &str, of: &Value, kept: &[&str]| if kept.contains(&name) { of.clone() } else { nullable(of) };
+    let new = terms.iter().map(|(name, of)| (name.clone(), or_null(name, of, &REQUIRED)));
+    let mut new: Map<String, Value> = new.collect();
+    // A new campaign has not ended.
+    let status = [Some(Status::Draft), Some(Status::Active), Some(Status::Paused), None];
+    let status = status.map(|status| status.map(Status::as_str));
+    new.insert("status".to_owned(), json!({"enum": status, "description": "Default: `active`."}));
+    let patch = terms.iter().filter(|(name, _)| !FIXED.contains(&name.as_str()));
+    let patch: Map<String, Value> = patch.map(|(name, of)| (name.clone(), or_null(name, of, &KEPT))).collect();
     let shown = shown(&terms);
     let names: Vec<&str> = shown.keys().map(String::as_str).collect();
-    let mut new = object(&REQUIRED, Value::Object(new));
-    new["description"] =
-        "Optional members may be null. `daily_budget` is not greater than `total_budget`, and `ends_at` is \
-        later than `starts_at`."
-            .into();
     json!({
         "Campaign": object(&names, Value::Object(shown.clone())),
-        "NewCampaign": new,
+        "NewCampaign": {
+            "type": "object", "required": REQUIRED, "additionalProperties": false, "properties": new,
+            "description": "Optional members may be null. `daily_budget` is not greater than `total_budget`, and \
+                `ends_at` is later than `starts_at`."
+        },
         "CampaignPatch": {"type": "object", "additionalProperties": false, "properties": patch},
         "Campaigns": object(&["campaigns", "next"], json!({
             "campaigns": {"type": "array", "items": schema("Campaign")},
@@ -48,18 +47,15 @@ pub(super) fn all() -> Value {
             "type": "string", "pattern": r"^(0|[1-9][0-9]*)(\.[0-9]{0,8}[1-9])?$",
             "description": "An amount, in decimal digits, exact, without zeros at the end.", "examples": ["0.02"]
         },
-        "MoneySent": sent(json!({}), 0),
+        "MoneySent": sent("^$", 0),
         // Not 0, in any spelling.
-        "BudgetSent": sent(json!({"pattern": "^[0.]+$"}), 1)
+        "BudgetSent": sent("^[0.]*$", 1)
     })
 }
 
-/// An amount, as it is sent: no text with the schema `not`, and no number below `least`.
-fn sent(not: Value, least: u32) -> Value {
-    let mut text = json!({"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$"});
-    if not != json!({}) {
-        text["not"] = not;
-    }
+/// An amount, as it is sent: no text with the pattern `not`, and no number below `least`.
+fn sent(not: &str, least: u32) -> Value {
+    let text = json!({"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$", "not": {"pattern": not}});
     json!({
         "anyOf": [text, {"type": "integer", "minimum": least, "maximum": 999_999_999}],
         "description": "Decimal digits, up to 9 before the decimal point and up to 6 behind it, as a string or as a \
