@@ -65,7 +65,6 @@ pub enum Command {
 }
 
 /// What to do with dead letters.
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.

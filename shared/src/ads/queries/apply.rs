@@ -15,7 +15,7 @@ use self::write::{insert, write_books, write_rows, write_users};
 use super::ledger::{Applied, Ledger, Outcome, Processed, Verdict};
 use super::terms_row::campaign_id;
 use crate::ads::AdDelivery;
-use crate::ads::sabotage::{Sabotage, makes};
+use crate::runtime::sabotage::makes;
 use crate::store::{Failure, Tx};
 
 /// The first statement of a transaction that must not run concurrently with the erasure of a user.
@@ -101,7 +101,7 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
             Some(_) => (Outcome::Repeated, None),
         };
         let (what, verdict) = outcome_of;
-        if what == Outcome::Void && makes(Sabotage::RaisedRefusal) {
+        if what == Outcome::Void && makes("raised-refusal") {
             return Err(Failure::failed("SQLSTATE 23514: no room"));
         }
         let billed = if what == Outcome::Counted { delivery.event.cost.get() } else { 0 };

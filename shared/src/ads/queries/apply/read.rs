@@ -10,7 +10,7 @@ use super::super::ledger::{Campaign, Day, Lease, Ledger, UserDay};
 use super::super::terms_row::read_rules;
 use super::{Id, Stored};
 use crate::ads::AdDelivery;
-use crate::ads::sabotage::{Sabotage, makes};
+use crate::runtime::sabotage::makes;
 use crate::store::{Failure, Tx, column};
 
 /// When the batch's users were erased: one index lookup, usually in an empty table.
@@ -116,7 +116,7 @@ pub(super) async fn campaigns(
             )
         };
     }
-    let rows = sqlx::query(if makes(Sabotage::UnlockedBooks) { read!("") } else { read!("FOR NO KEY UPDATE") });
+    let rows = sqlx::query(if makes("unlocked-books") { read!("") } else { read!("FOR NO KEY UPDATE") });
     for row in rows.bind(column!(ids, |id| *id)).fetch_all(tx).await? {
         let campaign = Campaign {
             rules: read_rules(&row)?,
