@@ -34,6 +34,14 @@ pub fn until_quiet(world: &World) -> anyhow::Result<(Left, Left)> {
     Ok((devices, until_committed(world, &scope.ads_topic, &scope.ads_group)?))
 }
 
+/// Waits until nothing is reserved any more, but not for longer than this: the checker judges what is left. What is
+/// gathered afterwards is read in several statements, and has to stay as it is meanwhile.
+pub fn until_nothing_is_reserved(world: &World, most: Duration) -> anyhow::Result<()> {
+    let reserved = "SELECT coalesce(sum(reserved), 0) FROM campaigns";
+    let none = || Ok((psql(&world.scope.database_url, reserved)? == "0").then_some(()));
+    devstack::asked(most, Duration::from_millis(200), none).map(drop)
+}
+
 /// Waits until the group has committed the whole log, however long a busy machine takes. Returns the
 /// partitions that no longer make progress. Fails if one of them is behind an open transaction, because nobody can
 /// judge events that cannot be read yet. Blocks.

@@ -76,6 +76,8 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let quiet = Arc::clone(&world);
     let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     say(&load, "each campaign took one more");
+    let quiet = Arc::clone(&world);
+    tokio::task::spawn_blocking(move || gather::until_nothing_is_reserved(&quiet, 2 * LEASES_CLOSED)).await??;
     // Readers continue until no stale read is excused any more, and leave a full cache behind.
     let excused_until = checker::excused_until(&lock(&load.history)).max(load.elapsed());
     tokio::time::sleep(excused_until.saturating_sub(load.elapsed()) + AFTERWARDS).await;

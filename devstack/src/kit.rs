@@ -63,7 +63,9 @@ pub fn with_handler<'a>(args: &[&'a str]) -> Vec<&'a str> {
     args.iter().copied().chain(named).collect()
 }
 
-/// The report on the worker's only group, from its health.
-pub fn only_group(report: &serde_json::Value) -> &serde_json::Value {
-    report["groups"].as_object().and_then(|groups| groups.values().next()).unwrap_or(&serde_json::Value::Null)
+/// The report on the group of the devices' handler, from a worker's health.
+pub fn group_of_devices(report: &serde_json::Value) -> &serde_json::Value {
+    let groups = report["groups"].as_object().into_iter().flatten();
+    let mut of_devices = groups.filter(|(name, _)| !name.ends_with("-ads-group")).map(|(_, group)| group);
+    of_devices.next().unwrap_or(&serde_json::Value::Null)
 }

@@ -29,8 +29,8 @@ impl Injection<'_> {
     /// IANA zone has a midnight in every minute.
     pub(super) fn midnight(&self) -> anyhow::Result<()> {
         let name = format!("midnight-{}", self.began.elapsed().as_millis());
-        // Without a cap in half of the cases: the caps may not be known while the day ends.
-        let cap = self.step.choice.is_multiple_of(2).then_some(2);
+        // Without a cap in most cases: the caps may not be known while the day ends.
+        let cap = (self.step.choice % 4 == 1).then_some(2);
         let terms = json!({
             "pricing_model": "cpm", "unit_price": "3.3", "total_budget": "0.9", "daily_budget": "0.5",
             "freq_cap_impressions_per_day": cap, "status": "draft"

@@ -1,6 +1,7 @@
 //! The services that `devstack dev` runs on its servers, with their logs on the terminal.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,7 +80,9 @@ impl<'a> Session<'a> {
         let servers = self.stack.casualties().into_iter();
         let casualties: Vec<_> = servers.chain(self.services.iter().filter_map(Service::casualty)).collect();
         for casualty in &casualties {
-            eprintln!("devstack: {casualty}");
+            // In one piece: services log to the same terminal.
+            let line = format!("devstack: {casualty}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
         match casualties.into_iter().next() {
             Some(first) => Err(Ended(first).into()),

@@ -55,7 +55,7 @@ impl Running {
 
     /// The readiness report's entry for a partition of its only group.
     pub async fn partition(&self, number: i32) -> Value {
-        super::only_group(&self.health().await)["partitions"][number.to_string()].clone()
+        super::group_of_devices(&self.health().await)["partitions"][number.to_string()].clone()
     }
 
     pub async fn status(&self) -> String {

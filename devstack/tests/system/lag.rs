@@ -30,7 +30,8 @@ fn counts(document: &Value) -> [u64; 3] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_is_told_and_that_an_outage_is_waited_out() {
-    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
+    // One group, whose documents and samples are counted here.
+    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s"), ("WORKER_ONLY", "devices")];
     let system = System::start_with("lag", &[Own::Postgres], &settings).await;
     let worker = system.worker();
     let told = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
@@ -56,7 +57,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     assert!(of("partition_waiting").contains(&1.0));
     let health = worker.health().await;
     assert_eq!(health["status"], "waiting out an outage");
-    let reasons = devstack::kit::only_group(&health)["partitions"]
+    let reasons = devstack::kit::group_of_devices(&health)["partitions"]
         .as_object()
         .unwrap()
         .values()
@@ -93,7 +94,8 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
 /// A lag that the worker can no longer know is not reported as 0, neither before nor after it loses its partitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
-    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
+    // One group, whose documents and samples are counted here.
+    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s"), ("WORKER_ONLY", "devices")];
     let system = System::start_with("lag-kafka", &[Own::Kafka], &settings).await;
     let worker = system.worker();
     let told = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
@@ -112,7 +114,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     system
         .until("the group takes the partitions", async || {
             assert_eq!(lag().await, Some(EVENTS as f64));
-            devstack::kit::only_group(&worker.health().await)["partitions"] == json!({})
+            devstack::kit::group_of_devices(&worker.health().await)["partitions"] == json!({})
         })
         .await;
     assert_eq!(worker.sample("assigned_partitions").await, Some(0.0), "at once");
@@ -132,7 +134,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         .await;
     let health = worker.health().await;
     assert_eq!(
-        (&health["status"], &devstack::kit::only_group(&health)["partitions"]),
+        (&health["status"], &devstack::kit::group_of_devices(&health)["partitions"]),
         (&json!("waiting out an outage"), &json!({}))
     );
     assert!(health["outage"].as_str().unwrap().starts_with("Kafka does not answer"), "{health}");

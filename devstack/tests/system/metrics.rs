@@ -125,6 +125,9 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
     let worker = system.worker();
     assert_eq!(system.post("d", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     system.until("it can be read", async || system.get("d").await.unwrap().status() == 200).await;
+    // It waits to hear of its campaign, which is not there.
+    let event = json!({"campaign_id": 9, "user_id": "u", "event_type": "click"});
+    assert_eq!(system.api.post("/ad-events", &system.token, event.to_string()).send().await.unwrap().status(), 404);
     let nowhere = system.api.get("/made-up", "").send().await;
     assert_eq!(nowhere.unwrap().status(), 404);
     let stranger =

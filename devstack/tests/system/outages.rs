@@ -98,7 +98,7 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     }
     assert_eq!(system.get("device-0").await.unwrap().status(), 200, "reads go on");
     // Wait past the session timeout, after which the worker has no partition that could report anything.
-    let without = async || devstack::kit::only_group(&worker.health().await)["partitions"] == json!({});
+    let without = async || devstack::kit::group_of_devices(&worker.health().await)["partitions"] == json!({});
     system.until("its partitions are lost", without).await;
     system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
     worker.tells("Kafka is frozen, or cut off").await;

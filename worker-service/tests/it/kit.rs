@@ -25,7 +25,7 @@ use worker_service::config::{Command, RunConfig};
 
 use crate::prelude::*;
 
-pub(crate) use devstack::kit::{Running as Process, only_group as of_group};
+pub(crate) use devstack::kit::{Running as Process, group_of_devices as of_group};
 
 pub(crate) use self::ads::{Ad, Ads, CENT, DAY, ad};
 pub(crate) use self::altered::{Alter, Altered};

@@ -19,7 +19,7 @@ const BATCH: usize = 8;
 /// How many users see campaigns at a time; each second there is another one.
 const USERS: u64 = 6;
 const NEW_USERS: Duration = Duration::from_millis(700);
-/// With more events than this whose answer is not certain, a tracker makes no new ones.
+/// With more events than this whose answer is not certain, a tracker makes few new ones.
 const MOST_UNCERTAIN: usize = 40;
 /// The accepted impressions that a tracker remembers, for clicks and repeats.
 const REMEMBERED: usize = 30;
@@ -146,7 +146,8 @@ impl Client {
         let several = random.usize(..BATCHES) == 0;
         let events = if several { random.usize(2..=BATCH) } else { 1 };
         let has_many = tracker.uncertain.len() > MOST_UNCERTAIN;
-        if !tracker.uncertain.is_empty() && (has_many || random.bool()) {
+        let again = if has_many { random.usize(..4) > 0 } else { random.bool() };
+        if !tracker.uncertain.is_empty() && again {
             random.shuffle(&mut tracker.uncertain);
             return tracker.uncertain.split_off(tracker.uncertain.len().saturating_sub(events));
         }
