@@ -36,6 +36,8 @@ async fn two_instances_share_a_budget_exactly() {
                     }
                     sleep(Duration::from_millis(250)).await;
                 }
+                // A busy machine: nothing was taken, or it may have been, and the id counts once.
+                503 => sleep(Duration::from_millis(250)).await,
                 other => panic!("{other}"),
             }
         }
