@@ -143,9 +143,11 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
 
 /// Stops the devices once some of their events were accepted after the last fault.
 async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
-    let accepted = |load: &Load| [&load.counts.accepted, &load.counts.ads_accepted].map(|it| it.load(Ordering::Relaxed));
+    let accepted =
+        |load: &Load| [&load.counts.accepted, &load.counts.ads_accepted].map(|it| it.load(Ordering::Relaxed));
     let (before, deadline) = (accepted(load), Instant::now() + RECOVERY);
-    let is_enough = |load: &Load| accepted(load).iter().zip(before).all(|(now, before)| *now >= before + least::AT_LAST);
+    let is_enough =
+        |load: &Load| accepted(load).iter().zip(before).all(|(now, before)| *now >= before + least::AT_LAST);
     while !is_enough(load) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -70,12 +70,8 @@ async fn what_kafka_did_not_take_costs_nothing_and_does_not_count() {
         input: missing.split_once('=').unwrap().1.to_owned(),
         dlq: format!("{}-other", ads.app.scope.ads_dlq_topic),
     };
-    let shape = TopicShape {
-        partitions: PARTITIONS,
-        replication: 1,
-        min_insync_replicas: 1,
-        compression: Default::default(),
-    };
+    let shape =
+        TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1, compression: Default::default() };
     let kafka = shared::kafka::client(&ads.app.config.backbone.kafka).unwrap();
     setup::create(&kafka, &topics, &shape).await.unwrap();
     let taken = async || {

@@ -89,7 +89,8 @@ fn each_mistake_of_the_list_is_made_somewhere() {
     let (list, _) = list.split_once("\n)").unwrap();
     let listed: BTreeSet<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     let mut sources = String::new();
-    let mut folders: Vec<_> = ["shared", "api-service", "worker-service"].map(|name| root.join(name).join("src")).into();
+    let mut folders: Vec<_> =
+        ["shared", "api-service", "worker-service"].map(|name| root.join(name).join("src")).into();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
