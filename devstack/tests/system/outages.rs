@@ -107,9 +107,9 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     worker.tells_end_of("Kafka is frozen, or cut off").await;
     let whole = async || {
         let of = async |metric| worker.sample(metric).await;
-        (of("assigned_partitions").await, of("worker_waiting").await) == (Some(6.0), Some(0.0))
+        (of("assigned_partitions").await, of("worker_waiting").await) == (Some(12.0), Some(0.0))
     };
-    system.until("and has all partitions again", whole).await;
+    system.until("and has all partitions of both groups again", whole).await;
     let accepted = async || system.post("somebody", "1", &json!({"n": 1})).await.unwrap().status() == 202;
     system.until("posts are accepted again", accepted).await;
     let mut sent = load.end().await;
