@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract clients chaos bench soak fuzz memcheck settings picture alerts
+.PHONY: help dev test lint telemetry contract clients chaos impressions bench soak fuzz memcheck settings picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -50,9 +50,16 @@ chaos: ## Breaks everything that can be broken while load runs, and checks the p
 	@$(CARGO) build --bins $(SERVICES) -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
 
+# 60,000 impressions of 2,200 campaigns, each posted twice. The file is made of a package, and not kept.
+impressions: ## Posts real impressions to capped campaigns while everything is killed, and counts (CAP, CHAOS_SEED)
+	@devstack/install
+	@$(CARGO) build --locked --bins $(SERVICES)
+	@test -e target/impressions.csv || tools/impressions
+	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/devstack exec -- python3 chaos/impressions.py
+
 # devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
 # compile well, which is what a broker does that runs for longer than a test.
-bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire,pooler)
+bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire,pooler,ads)
 	@devstack/install
 	@bench/install
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
