@@ -11,12 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Code that is not in the services' source.
-const OF_OTHERS: [&str; 31] = [
+const OF_OTHERS: [&str; 28] = [
     // Redis: its settings and messages, and the client's form of them.
-    "maxmemory",
-    "maxmemory-policy",
     "maxmemory-policy allkeys-lru",
-    "noeviction",
     "min-replicas-to-write",
     "replica-serve-stale-data no",
     "cluster-require-full-coverage no",

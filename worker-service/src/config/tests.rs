@@ -23,7 +23,7 @@ fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
     if !command.contains(&"show") {
         args.push("--database-url=postgres://h/d");
     }
-    if ["dlq", "seek", "resume"].into_iter().any(of) {
+    if ["dlq", "seek", "resume"].into_iter().any(of) && !command.contains(&"--handler=devices") {
         args.push("--handler=devices");
     }
     if ["run", "seek", "erase", "forget"].into_iter().any(of) || command.contains(&"redrive") {
