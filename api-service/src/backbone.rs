@@ -103,6 +103,12 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// Warns of settings that are valid, and probably a mistake. To be called at the start.
+    pub fn warn(&self) {
+        self.jwt.warn();
+        self.rates.warn(ingest::batch::MAX_EVENTS);
+    }
 }
 
 /// The dependencies that every domain receives.

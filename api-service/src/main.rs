@@ -46,7 +46,7 @@ async fn run() -> ExitCode {
 fn start(config: &Config) -> anyhow::Result<App> {
     config.backbone.check()?;
     telemetry::start_log(&config.log)?;
-    config.backbone.jwt.warn();
+    config.backbone.warn();
     telemetry::traces::start(&config.traces, "api-service")?;
     App::build(config)
 }

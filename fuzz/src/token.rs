@@ -100,10 +100,10 @@ fn present<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
 fn is_good(claims: &Value) -> bool {
     let strings = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
     let one_or_many = |value: &Value| value.is_string() || strings(value);
-    // What holds something has to be an object, or a list, which has no item of this name.
+    // What holds something has to be an object; a list has no member of this name.
     let nested = match present(claims, "realm_access") {
         Some(Value::Object(realm)) => realm.get("roles").is_none_or(|roles| roles.is_null() || one_or_many(roles)),
-        found => found.is_none_or(Value::is_array),
+        found => found.is_none(),
     };
     let number = |name: &str| present(claims, name).map(Value::as_f64);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]

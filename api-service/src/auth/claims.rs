@@ -21,6 +21,13 @@ pub(super) enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// What a path leads to.
+enum Found<'a> {
+    Value(&'a RawValue),
+    /// A list without this item. The claim is there, and names nothing: a token is bound to nothing then, and not free.
+    NoItem,
+}
+
 impl<'a> Claims<'a> {
     /// Reads claims; an error if the text is not a JSON object.
     pub(super) fn read(text: &'a str) -> Result<Self, Rejected> {
@@ -44,7 +51,7 @@ impl<'a> Claims<'a> {
         expected: &'static str,
     ) -> Result<Option<T>, Rejected> {
         for path in paths.iter() {
-            if let Some(raw) = self.find(path)? {
+            if let Some(Found::Value(raw)) = self.find(path)? {
                 return typed(raw, shown(path), expected).map(Some);
             }
         }
@@ -55,7 +62,10 @@ impl<'a> Claims<'a> {
     pub(super) fn strings(&self, paths: &ClaimPaths) -> Result<Vec<OneOrMany>, Rejected> {
         let found = paths.iter().filter_map(|path| {
             let found = self.find(path).transpose()?;
-            Some(found.and_then(|raw| typed(raw, shown(path), STRINGS)))
+            Some(found.and_then(|found| match found {
+                Found::Value(raw) => typed(raw, shown(path), STRINGS),
+                Found::NoItem => Ok(OneOrMany::Many(Vec::new())),
+            }))
         });
         found.collect()
     }
@@ -63,7 +73,7 @@ impl<'a> Claims<'a> {
     /// Whether the claim is this text, or a list of strings with it; `None` if it is absent. Numbers, true and false
     /// are compared as JSON writes them.
     pub(super) fn equals(&self, path: &ClaimPath, text: &str) -> Result<Option<bool>, Rejected> {
-        let Some(raw) = self.find(path)? else { return Ok(None) };
+        let Some(Found::Value(raw)) = self.find(path)? else { return Ok(None) };
         Ok(Some(match serde_json::from_str(raw.get()) {
             Ok(Value::String(one)) => one == text,
             Ok(Value::Array(many)) => many.iter().all(Value::is_string) && many.iter().any(|one| one == text),
@@ -72,8 +82,10 @@ impl<'a> Claims<'a> {
         }))
     }
 
-    fn find(&self, path: &ClaimPath) -> Result<Option<&'a RawValue>, Rejected> {
+    /// `None` if it is absent.
+    fn find(&self, path: &ClaimPath) -> Result<Option<Found<'a>>, Rejected> {
         let name = shown(path);
+        let no_member = || Rejected::Claim(name(), Wrong::Not("a member of an object".into()));
         let (first, rest) = path.steps();
         let mut found = only(&self.0, first, &name)?;
         for step in rest {
@@ -82,13 +94,21 @@ impl<'a> Claims<'a> {
                 Some(b'{') => only(&typed(value, name, "a member of an object")?, step, &name)?,
                 Some(b'[') => {
                     let items: Vec<&RawValue> = typed(value, name, "an item of a list")?;
-                    step.parse::<usize>().ok().and_then(|index| items.get(index).copied()).filter(|item| !is_null(item))
+                    match items.get(index(step).ok_or_else(no_member)?) {
+                        Some(item) if !is_null(item) => Some(*item),
+                        _ => return Ok(Some(Found::NoItem)),
+                    }
                 }
-                _ => return Err(Rejected::Claim(name(), Wrong::Not("a member of an object".into()))),
+                _ => return Err(no_member()),
             };
         }
-        Ok(found)
+        Ok(found.map(Found::Value))
     }
+}
+
+/// The place of an item of a list: digits without a leading zero (RFC 6901).
+fn index(step: &str) -> Option<usize> {
+    step.parse().ok().filter(|index: &usize| index.to_string() == step)
 }
 
 /// The name of a claim for an error.

@@ -7,14 +7,16 @@ use std::str::FromStr as _;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, crypto};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::rejected::{MAX_TOKEN, Rejected};
 
 pub(super) struct Jws<'a> {
     pub(super) algorithm: Algorithm,
+    /// Of a published key only: it counts for nothing in a token that is signed with a secret.
     pub(super) kid: Option<String>,
     message: &'a str,
     payload: &'a str,
@@ -26,7 +28,7 @@ pub(super) struct Jws<'a> {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    kid: Option<String>,
+    kid: Option<Value>,
     crit: Option<IgnoredAny>,
 }
 
@@ -54,6 +56,12 @@ impl<'a> Jws<'a> {
             return Err(Rejected::Malformed("its header has `crit`, and no critical parameter is supported"));
         }
         let algorithm = algorithm(&alg).ok_or(Rejected::Algorithm)?;
+        let kid = match kid {
+            _ if algorithm.family() == AlgorithmFamily::Hmac => None,
+            None => None,
+            Some(Value::String(kid)) => Some(kid),
+            Some(_) => return Err(Rejected::Malformed("the `kid` in its header is not a string")),
+        };
         Ok(Self { algorithm, kid, message, payload, signature })
     }
 

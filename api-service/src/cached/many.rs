@@ -23,12 +23,12 @@ const CONCURRENT: usize = 32;
 impl Cached {
     /// Responds with the states of these ids, in their order; an id without a key has been refused. The caller's rights
     /// must be checked before. A response that would exceed [`MAX_BYTES`] ends before that, and lists the ids that are
-    /// left.
+    /// left, whose number is returned beside it.
     pub async fn show_many(
         &self,
         asked: Vec<(String, Result<CacheKey, Problem>)>,
         deadline: Instant,
-    ) -> Result<Response, Problem> {
+    ) -> Result<(Response, usize), Problem> {
         let (ids, keys): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
         // A state counts in the budget until it is written.
         let read = |key: Result<CacheKey, Problem>| async move {
@@ -63,7 +63,7 @@ impl Cached {
         body.push(b"}")?;
         let mut response = body.take().into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(response_budget::within(room, response).await)
+        Ok((response_budget::within(room, response).await, ids.len() - count))
     }
 }
 

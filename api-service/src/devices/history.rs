@@ -4,21 +4,23 @@ mod csv;
 mod cursor;
 mod event;
 mod fields;
+mod page;
 
 pub(super) use self::cursor::PATTERN;
-pub(super) use self::fields::MAX_FIELDS;
+pub(super) use self::fields::{MAX_FIELDS, MAX_NAMES};
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use shared::devices::DeviceId;
-use shared::devices::queries::{self, Cursor, Page, Span};
+use shared::devices::queries::{self, Cursor, Span};
 use shared::runtime::rfc3339;
 use tokio::time::Instant;
 
-use self::event::Event;
 use self::fields::Fields;
+use self::page::Form;
 use super::rights::READERS;
 use super::{Reads, subject};
 use crate::backbone::Backbone;
@@ -26,7 +28,7 @@ use crate::cached::in_path;
 use crate::http::accept::prefers;
 use crate::http::parameters::Parameters;
 use crate::http::problem::{Code, Problem};
-use crate::http::response_budget::{in_time, within_budget};
+use crate::http::response_budget::{in_time, within};
 use crate::http::subject::About;
 
 /// Events on a page, if the caller sets no limit.
@@ -39,8 +41,7 @@ const JSON: &str = "application/json";
 pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: Request) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
-    let answer = in_time(deadline, look(&backbone, &mut parts, deadline)).await??;
-    within_budget(&backbone.answers, answer).await
+    in_time(deadline, look(&backbone, &mut parts, deadline)).await?
 }
 
 async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
@@ -57,51 +58,20 @@ async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Resu
     if page.items.is_empty() && query.span == Span::default() {
         return Err(Problem::new(Code::RESOURCE_NOT_FOUND, "there are no events of this resource").about(about));
     }
-    let as_csv = prefers(&parts.headers, csv::MEDIA_TYPE, JSON);
-    let body = if as_csv {
-        csv::write(&page.items, query.fields.as_ref()).await
-    } else {
-        json(&page, query.fields.as_ref()).await.map_err(anyhow::Error::from)
-    };
-    let body = body.map_err(|error| {
-        tracing::error!(device_id = id.as_str(), %error, "cannot write the history");
-        Problem::new(Code::INTERNAL, Code::INTERNAL.title()).about(about.clone())
-    })?;
-    let mut response = answer(body, as_csv, query.next(&parts.uri, &page));
+    let form = if prefers(&parts.headers, csv::MEDIA_TYPE, JSON) { Form::Csv } else { Form::Json };
+    let mut room = backbone.answers.empty();
+    let written = page::write(&id, &page, form, query.fields.as_ref(), &mut room).await;
+    let (body, next) = written.map_err(|problem| problem.about(about.clone()))?;
+    let mut response = answer(body, form, next.map(|next| query.next(&parts.uri, next)));
+    drop(page);
     response.extensions_mut().insert(about);
-    Ok(response)
+    Ok(within(room, response).await)
 }
 
-/// Writes a page as JSON. Its events are JSON already, and stay as PostgreSQL rendered them, unless only parts of their
-/// payloads are asked for.
-async fn json(page: &Page, fields: Option<&Fields>) -> serde_json::Result<Vec<u8>> {
-    let length = page.items.iter().map(|item| item.len() + 1).sum::<usize>();
-    let mut body = Vec::with_capacity(if fields.is_some() { 0 } else { length + 256 });
-    body.extend(br#"{"items":["#);
-    for (place, item) in page.items.iter().enumerate() {
-        if place > 0 {
-            body.push(b',');
-        }
-        match fields {
-            Some(fields) => {
-                tokio::task::coop::consume_budget().await;
-                let event = Event::of(item)?;
-                let parts = fields.of(event.payload)?;
-                serde_json::to_writer(&mut body, &event.with(parts))?;
-            }
-            None => body.extend(item.as_bytes()),
-        }
-    }
-    body.extend(br#"],"next":"#);
-    serde_json::to_writer(&mut body, &page.next.as_ref().map(cursor::write))?;
-    body.push(b'}');
-    Ok(body)
-}
-
-fn answer(body: Vec<u8>, as_csv: bool, next: Option<String>) -> Response {
+fn answer(body: Bytes, form: Form, next: Option<String>) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    let media_type = if as_csv { "text/csv; charset=utf-8; header=present" } else { JSON };
+    let media_type = if form == Form::Csv { "text/csv; charset=utf-8; header=present" } else { JSON };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
@@ -139,14 +109,14 @@ impl Query {
         Ok(Self { limit, span: Span { from, before }, fields })
     }
 
-    /// The address of the next page, if there is one: that of this page from a later position.
-    fn next(&self, uri: &Uri, page: &Page) -> Option<String> {
-        let next = cursor::write(page.next.as_ref()?);
+    /// The address of the next page: that of this page from a later position.
+    fn next(&self, uri: &Uri, next: &Cursor) -> String {
+        let next = cursor::write(next);
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &self.limit.to_string()).append_pair("before", &next);
         let given = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
         query.extend_pairs(given.filter(|(name, _)| ["from", "to", "fields"].contains(&&**name)));
-        Some(format!("{}?{}", uri.path(), query.finish()))
+        format!("{}?{}", uri.path(), query.finish())
     }
 }
 
@@ -181,6 +151,7 @@ mod tests {
             ("fields=", "fields"),
             ("fields=temp_c", "fields"),
             ("fields=/a&fields=/b", "fields"),
+            ("fields=/a,/b,/a", "none twice"),
         ] {
             let problem = String::from_utf8(query(text).unwrap_err().body("r")).unwrap();
             assert!(problem.contains(name) && problem.contains("bad_request"), "{text}: {problem}");
@@ -203,10 +174,10 @@ mod tests {
 
     #[test]
     fn the_next_page_has_what_was_asked_for() {
-        let page = Page { items: Vec::new(), next: cursor::read("7.e") };
+        let next = cursor::read("7.e").unwrap();
         let uri = "/resource/a%2Fb/events?fields=/a,/b&to=2026-01-02T04:04:05%2B01:00&before=8.e&_=1".parse().unwrap();
         assert_eq!(
-            Query::of(&uri).unwrap().next(&uri, &page).unwrap(),
+            Query::of(&uri).unwrap().next(&uri, &next),
             "/resource/a%2Fb/events?limit=50&before=7.e&fields=%2Fa%2C%2Fb&to=2026-01-02T04%3A04%3A05%2B01%3A00"
         );
     }

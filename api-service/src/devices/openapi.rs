@@ -6,7 +6,7 @@ mod several;
 use serde_json::{Value, json};
 use shared::devices::{DeviceId, EventType};
 
-use super::history::{DEFAULT_LIMIT, MAX_FIELDS, MAX_LIMIT, PATTERN};
+use super::history::{DEFAULT_LIMIT, MAX_FIELDS, MAX_LIMIT, MAX_NAMES, PATTERN};
 use super::{DEVICE_NOT_ALLOWED, EVENTS, EVENTS_BATCH, RESOURCE, RESOURCE_EVENTS};
 use crate::cached::openapi::{READ, shown};
 use crate::http::openapi::Part;
@@ -53,7 +53,8 @@ fn reads() -> Part {
         },
         "Limit": {
             "in": "query", "name": "limit",
-            "description": "The maximum number of events of the page; it also ends after 4 MiB.",
+            "description": "The maximum number of events of the page. It also ends when they have 4 MiB, before `fields` \
+                selects from them, or when the answer has.",
             "schema": {
                 "type": "integer", "minimum": 1,
                 "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT
@@ -81,11 +82,12 @@ fn reads() -> Part {
         "Fields": {
             "in": "query", "name": "fields", "style": "form", "explode": false,
             "description": "JSON pointers (RFC 6901) into the payload, separated by commas: each payload has only these parts, at \
-                their places; elements of an array before a part are null. In CSV each pointer is a column. A member \
-                whose name has a comma cannot be named.",
+                their places; elements of an array before a part are null. In CSV each pointer is a column. No pointer may \
+                be there twice, or lead into the part that another one names. A member whose name has a comma cannot \
+                be named.",
             "schema": {
-                "type": "array", "minItems": 1, "maxItems": MAX_FIELDS,
-                "items": {"type": "string", "pattern": "^(/([^~,]|~[01])*)+$"}
+                "type": "array", "minItems": 1, "maxItems": MAX_FIELDS, "uniqueItems": true,
+                "items": {"type": "string", "pattern": format!("^(/([^~,/]|~[01])*){{1,{MAX_NAMES}}}$")}
             },
             "example": ["/temp_c", "/status"]
         }
@@ -155,7 +157,7 @@ fn show_history() -> Value {
             "type": "string",
             "description": "RFC 4180, with a line of column names: the members of an event, and instead of `payload` one \
                 column for each of the `fields`. A string is its text, an absent value or null is empty, everything \
-                else is JSON. A text that begins like a formula of a spreadsheet (with `=`, `+`, `-`, `@`, their \
+                else is JSON; everything but numbers is in quotes. A text that begins like a formula of a spreadsheet (with `=`, `+`, `-`, `@`, their \
                 full-width forms, or a tab or line break) has an apostrophe in front."
         }}
     });

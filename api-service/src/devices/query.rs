@@ -53,7 +53,10 @@ async fn answer(
         Ok(id.cache_key())
     };
     let asked = ids?.into_iter().map(|id| (key(&id), id)).map(|(key, id)| (id, key)).collect();
-    backbone.cached.show_many(asked, backbone.cached.deadline()).await
+    let (response, left) = backbone.cached.show_many(asked, backbone.cached.deadline()).await?;
+    // They cost something when they are answered.
+    backbone.rates.refund(Kind::Reads, parts, &caller.subject, left);
+    Ok(response)
 }
 
 /// The ids of a query, which need not be valid. The error lists every fault of the body.

@@ -82,11 +82,16 @@ impl<'a> Whole<'a> {
             return Err(too_large(self.limit));
         }
         if length > self.bytes.capacity() {
-            let capacity = length.max(self.bytes.capacity() * 2).min(self.limit);
-            self.room.cover(capacity.saturating_add(self.beside))?;
-            self.bytes.reserve_exact(capacity - self.bytes.len());
+            self.reserve(length.max(self.bytes.capacity() * 2).min(self.limit))?;
         }
         self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Makes room for a body of `capacity` bytes.
+    pub(crate) fn reserve(&mut self, capacity: usize) -> Result<(), Problem> {
+        self.room.cover(capacity.saturating_add(self.beside))?;
+        self.bytes.reserve_exact(capacity.saturating_sub(self.bytes.len()));
         Ok(())
     }
 

@@ -30,8 +30,8 @@ pub struct HttpConfig {
     #[arg(long, env = "BODY_MIN_RATE", default_value_t = 500, value_parser = trimmed(value_parser!(u32).range(1..=1_000_000)))]
     pub body_min_rate: u32,
     /// The time for a whole body, whatever its rate: from 1ms to 1h. Of bodies that take longer than 5 s there may be as
-    /// many as a quarter of `MAX_CONNECTIONS`, with half of `MAX_BYTES_IN_FLIGHT`; the next one gets 503 with
-    /// `Retry-After`.
+    /// many as a quarter of `MAX_CONNECTIONS`, with half of `MAX_BYTES_IN_FLIGHT`, and one subject may have a quarter of
+    /// both; the next one gets 503 with `Retry-After`.
     #[arg(long, env = "BODY_TIMEOUT", default_value = "2m", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub body_timeout: Duration,
     /// How long a client may read nothing of its answer before its connection is closed, from 1ms to 1h.

@@ -43,9 +43,7 @@ impl Kind {
 impl Rates {
     pub fn new(config: &RateConfig) -> Self {
         let limiter = |kind: Kind, per_second, burst: Option<u32>| {
-            // The default: the number for ten seconds.
-            let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
-            Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
+            Limiter::new(kind.policy(), per_second, config::burst(per_second, burst)).map(Arc::new)
         };
         Self {
             events: limiter(Kind::Events, config.rate_limit_events_per_second, config.rate_limit_burst),
@@ -57,12 +55,26 @@ impl Rates {
         self.events.is_some() || self.reads.is_some()
     }
 
+    fn of(&self, kind: Kind) -> Option<&Limiter> {
+        match kind {
+            Kind::Events => self.events.as_deref(),
+            Kind::Reads => self.reads.as_deref(),
+        }
+    }
+
+    /// Gives back `count` that the request was charged for, and did not get.
+    pub fn refund(&self, kind: Kind, parts: &Parts, subject: &str, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if let (Some(limiter), Some(Slot(slot)), 1..) = (self.of(kind), parts.extensions.get(), count)
+            && let Some(standing) = &mut *slot.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            *standing = limiter.refund(subject, count, *standing);
+        }
+    }
+
     /// Takes `count` from the subject's bucket, or nothing: 429, or 413 if it is more than a full bucket has.
     pub fn charge(&self, kind: Kind, parts: &Parts, subject: &str, count: u32) -> Result<(), Problem> {
-        let limiter = match kind {
-            Kind::Events => &self.events,
-            Kind::Reads => &self.reads,
-        };
+        let limiter = self.of(kind);
         let (Some(limiter), Some(count)) = (limiter, NonZeroU32::new(count)) else { return Ok(()) };
         let charged = limiter.charge(subject, count);
         let (Ok(standing) | Err(Refused::Until(_, standing) | Refused::Never(standing))) = charged;

@@ -38,7 +38,8 @@ impl Format {
         } else {
             Err(unsupported(
                 "the content type must be application/json or application/cloudevents+json; with the header \
-                 ce-specversion it may be any type of JSON, such as application/senml+json, or missing",
+                 ce-specversion it may be any type of JSON, such as application/geo+json, or missing; the data is a \
+                 JSON object whatever the type",
             ))
         }
     }

@@ -126,8 +126,8 @@ impl Operations {
             "description": format!(
                 "{} The body may have up to {} bytes.\n\n\
                  CloudEvents 1.0 are accepted in structured mode (`application/cloudevents+json`) and in binary mode: \
-                 if a request with `application/json`, or another type of JSON such as `application/senml+json`, or no content type, \
-                 has `ce-specversion` and the other `ce-` headers, its body is the payload alone, a `{}` instead of a `{}`. \
+                 if a request with `application/json`, or another type of JSON such as `application/geo+json`, or no content type, \
+                 has `ce-specversion` and the other `ce-` headers, its body is the payload alone, a `{}` instead of a `{}`, whatever its type says. \
                  OpenAPI cannot express that a header selects the schema.\n\n\
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
                 self.roles, single::MAX_BODY, self.data, plain.event

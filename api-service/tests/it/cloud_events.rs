@@ -78,7 +78,7 @@ async fn what_real_senders_add_is_taken() {
         request
     };
     let requests = [
-        ("any type of JSON", of_type(binary(&app, ("ce-other", ""), "{}"), "application/senml+json")),
+        ("any type of JSON", of_type(binary(&app, ("ce-other", ""), "{}"), "application/geo+json")),
         ("with a parameter", of_type(binary(&app, ("ce-other", ""), "{}"), "Application/Vnd.X+JSON; charset=utf-8")),
         ("no type", without_type(binary(&app, ("ce-other", ""), "{}"))),
         ("no type but for the data", without_type(binary(&app, ("ce-datacontenttype", "application/json"), "{}"))),
@@ -113,9 +113,15 @@ async fn what_real_senders_add_is_taken() {
         let request = of_type(binary(&app, ("ce-other", ""), "{}"), media_type);
         let refused = reqwest::Client::new().execute(request).await.unwrap();
         let problem = is_refused(refused, 415, "unsupported_media_type", None).await;
-        assert!(problem["detail"].as_str().unwrap().contains("application/senml+json"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("application/geo+json"), "{problem}");
     }
-    let plain = of_type(app.submission(&admin(), EVENT), "application/senml+json");
+    // A pack of SenML (RFC 8428) is JSON, and an array.
+    let pack = r#"[{"n":"urn:dev:ow:10e2073a01080063","u":"Cel","v":23.1}]"#;
+    let request = of_type(binary(&app, ("ce-other", ""), pack), "application/senml+json");
+    let refused = reqwest::Client::new().execute(request).await.unwrap();
+    let problem = is_refused(refused, 422, "invalid_event", None).await;
+    assert_eq!(problem["errors"], json!([{"pointer": "/data", "detail": "must be a JSON object"}]));
+    let plain = of_type(app.submission(&admin(), EVENT), "application/geo+json");
     let twice = binary(&app, ("ce-other", ""), "{}").header("content-type", "application/json").build().unwrap();
     for request in [plain, without_type(app.submission(&admin(), EVENT)), twice] {
         let refused = reqwest::Client::new().execute(request).await.unwrap();

@@ -219,12 +219,36 @@ async fn only_the_fields_that_are_asked_for_as_json_and_as_csv() {
     assert_eq!(problem(none.send().await.unwrap()).await["code"], "resource_not_found", "errors stay JSON");
 }
 
+/// Arrays whose elements come before the one that is asked for, and are null: longer than the events.
+#[tokio::test]
+async fn a_page_of_parts_ends_early_and_goes_on_too() {
+    let app = TestApp::start("history_parts").await;
+    let zeros = vec!["0"; 120_000].join(",");
+    for n in 0..9 {
+        let event = devstack::kit::event("d").id(format!("e-{n}")).payload(format!(r#"{{"a":[{zeros}]}}"#)).json();
+        assert_eq!(app.submission(&admin(), event).send().await.unwrap().status(), 202);
+    }
+    work(&app, 9).await;
+    let (mut query, mut sizes) = ("?limit=1000&fields=/a/119999".to_owned(), Vec::new());
+    loop {
+        let (status, headers, body) = checked(history(&app, &user(), &query).await).await;
+        assert_eq!(status, 200, "{query}");
+        assert!(body.len() < 5 * 1024 * 1024, "{}", body.len());
+        let page: Value = serde_json::from_slice(&body).unwrap();
+        sizes.push(page["items"].as_array().unwrap().len());
+        let Some(link) = headers.get("link") else { break };
+        query = link.to_str().unwrap().split(['<', '>']).nth(1).unwrap().split_once("/events").unwrap().1.to_owned();
+    }
+    assert_eq!(sizes, [7, 2]);
+}
+
 #[tokio::test]
 async fn what_is_asked_for_and_what_is_refused() {
     let app = TestApp::start("history_bad").await;
     report(&app, 0, 1, 1).await;
     work(&app, 1).await;
     let both = token(&["device", "user"], &["other"]);
+    let (deep, endless) = (format!("?fields={}", "/a".repeat(65)), format!("?fields={}", "/".repeat(20_000)));
     // A cursor before every event.
     let behind = "?before=0.e";
     let table = [
@@ -240,6 +264,11 @@ async fn what_is_asked_for_and_what_is_refused() {
         ("a parameter of others", user(), "?after=0.e&_=1", 200, ""),
         ("no time", user(), "?from=now", 400, "bad_request"),
         ("no pointer", user(), "?fields=n", 400, "bad_request"),
+        ("a pointer as deep as a payload may be", user(), &deep[..deep.len() - 2], 200, ""),
+        ("a deeper one", user(), &deep, 400, "bad_request"),
+        ("one that never ends", user(), &endless, 400, "bad_request"),
+        ("a part twice", user(), "?fields=/n,/x,/n", 400, "bad_request"),
+        ("a part of a part", user(), "?fields=/n,/n/x", 400, "bad_request"),
     ];
     for (what, token, query, status, code) in table {
         let response = history(&app, &token, query).await;

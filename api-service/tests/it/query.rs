@@ -149,6 +149,27 @@ async fn a_query_costs_a_read_for_each_id() {
 }
 
 #[tokio::test]
+async fn ids_that_are_left_cost_nothing_until_they_are_answered() {
+    // Nothing comes back meanwhile.
+    let settings = ["--rate-limit-reads-per-second=1", "--rate-limit-read-burst=10000"];
+    let app = TestApp::with("query_left", &settings).await;
+    let ids: Vec<_> = (0..40).map(|n| format!("d{n:02}")).collect();
+    devices(&app, ids.iter().cloned(), &format!(r#"{{"x":"{}"}}"#, "y".repeat(250_000))).await;
+    let (start, mut left, mut seen) = (Instant::now(), ids, 0);
+    while !left.is_empty() {
+        let response = query(&app, &user(), &left).send().await.unwrap();
+        let told = response.headers()["ratelimit"].to_str().unwrap().to_owned();
+        let remaining: u64 = told.split(['=', ';']).nth(2).unwrap().parse().unwrap();
+        let answer: Value = serde_json::from_slice(&checked(response).await.2).unwrap();
+        seen += answer["items"].as_array().unwrap().len() as u64;
+        let regained = start.elapsed().as_secs() + 1;
+        assert!((10_000 - seen..=10_000 - seen + regained).contains(&remaining), "{told} after {seen}");
+        left = answer["next"].as_array().into_iter().flatten().map(|id| id.as_str().unwrap().to_owned()).collect();
+    }
+    assert_eq!(seen, 40);
+}
+
+#[tokio::test]
 async fn a_part_may_be_unavailable() {
     let app = TestApp::start("query_part").await;
     for device in ["hit", "miss"] {

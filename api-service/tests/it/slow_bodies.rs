@@ -131,6 +131,27 @@ async fn slow_bodies_are_limited_in_number_and_the_next_one_is_told_when_to_come
 }
 
 #[tokio::test]
+async fn a_few_stalled_batches_do_not_shut_a_modem_out() {
+    let binary = Binary::with(&prepared("slow_stalled").await, &[("BODY_MIN_RATE", "500")]);
+    let token = |subject: &str| hs256(SECRET, subject, &["admin"], &[], Duration::from_secs(600)).unwrap();
+    const BATCH: usize = 8 * 1024 * 1024;
+    let batch = |subject: &str| post(&token(subject), BATCH).replace("/events ", "/events/batch ");
+    let mut stalled = Vec::new();
+    for subject in ["alice", "alice", "bob", "bob"] {
+        let mut raw = Raw::send(binary.address, &batch(subject)).await;
+        assert!(raw.write_as_far_as_it_goes(&b" ".repeat(BATCH - 1)).await);
+        stalled.push(raw);
+    }
+    counted(&binary, "http_slow_bodies 2").await;
+    counted(&binary, "overloaded_total 2").await;
+    let event = event(20_000);
+    let mut modem = Raw::send(binary.address, &post(&token("carol"), event.len())).await;
+    trickle(&mut modem, &event, 250).await;
+    let answer = modem.read_answer().await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_slow_body_is_refused_when_the_service_ends_before_it_is_there() {
     let settings = [("DRAIN_TIMEOUT", "500ms"), ("BODY_MIN_RATE", "500")];
     let binary = Binary::with(&prepared("slow_end").await, &settings);

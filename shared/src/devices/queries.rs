@@ -14,7 +14,7 @@ pub use self::applied::{Applied, Outcome, Processed};
 pub use self::apply::apply;
 pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
-pub use self::history::{Cursor, PAGE_BYTES, Page, Span, history};
+pub use self::history::{Cursor, Item, PAGE_BYTES, Page, Span, history};
 pub use self::indexes::INDEXES;
 pub use self::list::{Listing, list};
 pub use self::read::{load, resource};

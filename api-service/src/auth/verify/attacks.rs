@@ -184,10 +184,16 @@ fn kid() {
         assert_eq!(world.verify(&token), Err(Rejected::UnknownKey), "{odd}");
     }
     for odd in [json!(7), json!(["RS256"]), json!({"kid": "RS256"}), json!(true)] {
-        let refused = world.verify(&with_header(&json!({"alg": "HS256", "kid": odd}).to_string()));
-        assert!(matches!(refused, Err(Rejected::Malformed(_))), "{odd}: {refused:?}");
+        let header = |algorithm: &str| json!({"alg": algorithm, "kid": odd}).to_string();
+        let refused = world.verify(&with_header(&header("ES256")));
+        assert_eq!(refused, Err(Rejected::Malformed("the `kid` in its header is not a string")), "{odd}");
+        // A secret has no name.
+        world.verify(&with_header(&header("HS256"))).unwrap();
     }
-    world.verify(&with_header(r#"{"alg":"HS256","kid":null}"#)).unwrap();
+    for (algorithm, expected) in [("HS256", None), ("ES256", Some(Rejected::Signature))] {
+        let header = format!(r#"{{"alg":"{algorithm}","kid":null}}"#);
+        assert_eq!(world.verify(&with_header(&header)).err(), expected, "null is absent");
+    }
 }
 
 #[test]

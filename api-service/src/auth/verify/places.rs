@@ -41,13 +41,15 @@ fn roles_are_where_the_setting_says() {
     }
     assert_eq!(roles("cognito:groups", None, json!({"cognito:groups": ["user"]})), ["user"]);
     assert_eq!(roles("/all/1/roles", None, json!({"all": [7, {"roles": "user"}]})), ["user"]);
+    for nothing in [json!([]), json!([{"roles": "user"}]), json!([7, null]), json!([7, {"roles": null}])] {
+        assert!(roles("/all/1/roles", None, json!({"all": nothing.clone()})).is_empty(), "{nothing}");
+    }
     for absent in [
         json!({}),
         json!({"a": null}),
         json!({"a": {"b": null}}),
         json!({"a": {"b": {}}}),
         json!({"a": {"b": {"c": null}}}),
-        json!({"a": []}),
         json!({"a.b.c": ["user"]}),
     ] {
         assert!(roles("a.b.c", None, absent.clone()).is_empty(), "{absent}");
@@ -84,8 +86,15 @@ fn a_wrong_claim_is_named_as_the_setting_names_it() {
         (json!({"realm_access": {"roles": [null]}}), strings),
         (json!({"realm_access": "roles"}), member),
         (json!({"realm_access": 7}), member),
+        (json!({"realm_access": []}), member),
+        (json!({"realm_access": [{"roles": ["user"]}]}), member),
     ] {
         assert_eq!(said(&checker, changes), format!("the token's `/realm_access/roles` {fault}"));
+    }
+    for no_index in ["01", "+1", "-1", "-", "1e0", "99999999999999999999"] {
+        let checker = roles_at(&format!("/all/{no_index}"), None);
+        let fault = format!("the token's `/all/{no_index}` {member}");
+        assert_eq!(said(&checker, json!({"all": ["user", "admin"]})), fault);
     }
     let twice = r#"{"sub":"a","exp":1800000060,"realm_access":{"roles":["user"],"roles":["admin"]}}"#;
     let refused = checker.verify(&super::attacks::with_claims(twice), NOW).unwrap_err();
@@ -122,6 +131,35 @@ fn devices_are_never_split_and_all_places_count() {
     assert_eq!(devices(json!({"ext": {"devices": null}})), None);
     let fault = "the token's `/ext/devices` must be a string or a list of strings";
     assert_eq!(said(&checker, json!({"ext": {"devices": {"a": 1}}})), fault);
+}
+
+/// A claim of another form than the setting says must not make a token free that names devices.
+#[test]
+fn a_list_on_the_way_to_the_devices_binds_to_an_item_of_it_or_to_nothing() {
+    let devices = |places: &str, changes| {
+        let declared = Declared { bindings: vec![("device_id", places.parse().unwrap())], ..Declared::default() };
+        let verifier = Verifier::new(&ClaimsConfig::default(), declared).unwrap();
+        let checker = Checker { verifier, ..checker(ClaimsConfig::default()) };
+        let caller = checker.verify(&token(&claims(changes)), NOW).map_err(|rejected| rejected.parts().1.into_owned());
+        caller.map(|caller| caller.bound_to("device_id").map(<[String]>::to_vec))
+    };
+    let of_one = json!({"user": [{"devices": ["mine"]}]});
+    assert_eq!(devices("/user/0/devices", of_one.clone()), Ok(Some(vec!["mine".into()])));
+    let refused = Err("the token's `user.devices` must be a member of an object".to_owned());
+    assert_eq!(devices("user.devices", of_one.clone()), refused);
+    assert_eq!(devices("device_id,user.devices", of_one.clone()), refused);
+    for (places, changes) in [
+        ("/user/1/devices", of_one),
+        ("/devices/0", json!({"devices": []})),
+        ("/devices/0", json!({"devices": [null]})),
+        ("/devices/0/id", json!({"devices": []})),
+        ("device_id,/devices/0", json!({"devices": []})),
+    ] {
+        assert_eq!(devices(places, changes), Ok(Some(vec![])), "{places}: none, which is not any");
+    }
+    for absent in [json!({}), json!({"devices": null})] {
+        assert_eq!(devices("/devices/0", absent), Ok(None));
+    }
 }
 
 #[test]

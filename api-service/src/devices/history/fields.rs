@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The most pointers of a request.
 pub(in crate::devices) const MAX_FIELDS: usize = 50;
-pub(super) const EXPECTED: &str =
-    "1 to 50 JSON pointers (RFC 6901) separated by commas, each with a slash in front, such as /temp_c,/axes/0";
+/// The most names of a pointer: as deep as a payload may be nested. It bounds recursion.
+pub(in crate::devices) const MAX_NAMES: usize = 64;
+pub(super) const EXPECTED: &str = "1 to 50 JSON pointers (RFC 6901) separated by commas, each with a slash in front and of up \
+    to 64 names, none twice and none into a part that another one names, such as /temp_c,/axes/0";
 
 #[derive(Debug)]
 pub(super) struct Fields {
@@ -24,29 +26,36 @@ pub(super) struct Pointer {
     tokens: Vec<String>,
 }
 
-/// A place in a payload that a pointer leads to, or passes.
+/// A place in a payload that a pointer leads to, if there is nothing below it, or passes.
 #[derive(Debug, Default)]
 struct Node {
-    is_wanted: bool,
     below: BTreeMap<String, Node>,
 }
 
 impl Fields {
-    /// `None` if there are too many pointers, or if one is malformed or empty: that one is the whole payload.
+    /// `None` if there are too many pointers, if one is malformed, too long or empty (that one is the whole payload), or
+    /// if a part would be there twice: then a page could be many times as large as its events.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let pointers: Vec<_> = text.split(',').take(MAX_FIELDS + 1).map(Pointer::parse).collect::<Option<_>>()?;
         let mut tree = Node::default();
         for Pointer { tokens, .. } in &pointers {
-            let place = tokens.iter().fold(&mut tree, |node, token| node.below.entry(token.clone()).or_default());
-            place.is_wanted = true;
+            tokens.iter().fold(&mut tree, |node, token| node.below.entry(token.clone()).or_default());
         }
-        (pointers.len() <= MAX_FIELDS).then_some(Self { pointers, tree })
+        (pointers.len() <= MAX_FIELDS && are_apart(&pointers)).then_some(Self { pointers, tree })
     }
 
     /// The parts of a payload that the pointers lead to.
     pub(super) fn of<'a>(&'a self, payload: &'a RawValue) -> serde_json::Result<Part<'a>> {
-        inside(&self.tree, payload).map(|inside| Part { whole: None, inside })
+        serde_json::Deserializer::from_str(payload.get()).deserialize_any(Below(&self.tree))
     }
+}
+
+/// Whether no pointer leads to, or into, what another one leads to.
+fn are_apart(pointers: &[Pointer]) -> bool {
+    let mut all: Vec<&[String]> = pointers.iter().map(|pointer| pointer.tokens.as_slice()).collect();
+    // Then what is inside of a part comes right behind it.
+    all.sort_unstable();
+    !all.windows(2).any(|pair| matches!(pair, [part, next] if next.starts_with(part)))
 }
 
 impl Pointer {
@@ -55,21 +64,17 @@ impl Pointer {
             let is_escaped = |rest: &str| rest.starts_with(['0', '1']);
             token.split('~').skip(1).all(is_escaped).then(|| token.replace("~1", "/").replace("~0", "~"))
         };
-        let tokens = text.strip_prefix('/')?.split('/').map(token).collect::<Option<_>>()?;
-        Some(Self { text: text.to_owned(), tokens })
+        let tokens: Vec<_> =
+            text.strip_prefix('/')?.split('/').take(MAX_NAMES + 1).map(token).collect::<Option<_>>()?;
+        (tokens.len() <= MAX_NAMES).then(|| Self { text: text.to_owned(), tokens })
     }
 }
 
-/// A part of a payload: all of it, or parts of it. It is written as a payload without everything else; elements of an
-/// array that come before a part are null, so that each part keeps its place.
+/// A part of a payload. It is written as a payload without everything else; elements of an array that come before a part
+/// are null, so that each part keeps its place.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
-    whole: Option<&'a RawValue>,
-    inside: Inside<'a>,
-}
-
-#[derive(Debug)]
-enum Inside<'a> {
+pub(super) enum Part<'a> {
+    Whole(&'a RawValue),
     Nothing,
     Object(BTreeMap<&'a str, Part<'a>>),
     Array(BTreeMap<usize, Part<'a>>),
@@ -80,30 +85,30 @@ impl<'a> Part<'a> {
     pub(super) fn at(&self, pointer: &Pointer) -> Option<&'a RawValue> {
         let mut part = self;
         for token in &pointer.tokens {
-            part = match &part.inside {
-                Inside::Object(parts) => parts.get(token.as_str())?,
-                Inside::Array(parts) => parts.get(&index(token)?)?,
-                Inside::Nothing => return None,
+            part = match part {
+                Self::Object(parts) => parts.get(token.as_str())?,
+                Self::Array(parts) => parts.get(&index(token)?)?,
+                Self::Whole(_) | Self::Nothing => return None,
             };
         }
-        part.whole
+        if let Self::Whole(value) = part { Some(value) } else { None }
     }
 
     fn exists(&self) -> bool {
-        self.whole.is_some() || !matches!(self.inside, Inside::Nothing)
+        !matches!(self, Self::Nothing)
     }
 }
 
 impl Serialize for Part<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.whole, &self.inside) {
-            (Some(whole), _) => whole.serialize(serializer),
-            (None, Inside::Object(parts)) => serializer.collect_map(parts),
-            (None, Inside::Array(parts)) => {
+        match self {
+            Self::Whole(value) => value.serialize(serializer),
+            Self::Nothing => serializer.collect_map(BTreeMap::<&str, ()>::new()),
+            Self::Object(parts) => serializer.collect_map(parts),
+            Self::Array(parts) => {
                 let length = parts.last_key_value().map_or(0, |(last, _)| last + 1);
                 serializer.collect_seq((0..length).map(|index| parts.get(&index)))
             }
-            (None, Inside::Nothing) => serializer.collect_map(BTreeMap::<&str, ()>::new()),
         }
     }
 }
@@ -111,10 +116,6 @@ impl Serialize for Part<'_> {
 /// An index of an array: digits without a leading zero.
 fn index(token: &str) -> Option<usize> {
     token.parse().ok().filter(|index: &usize| index.to_string() == token)
-}
-
-fn inside<'a>(node: &'a Node, value: &'a RawValue) -> serde_json::Result<Inside<'a>> {
-    serde_json::Deserializer::from_str(value.get()).deserialize_any(Below(node))
 }
 
 /// Reads the value at a node.
@@ -125,13 +126,11 @@ impl<'de: 'a, 'a> DeserializeSeed<'de> for At<'a> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Part<'a>, D::Error> {
         let Self(node) = self;
-        if !node.is_wanted {
-            return Ok(Part { whole: None, inside: deserializer.deserialize_any(Below(node))? });
+        if node.below.is_empty() {
+            <&'de RawValue>::deserialize(deserializer).map(Part::Whole)
+        } else {
+            deserializer.deserialize_any(Below(node))
         }
-        let whole = <&'de RawValue>::deserialize(deserializer)?;
-        let inside =
-            if node.below.is_empty() { Inside::Nothing } else { inside(node, whole).map_err(D::Error::custom)? };
-        Ok(Part { whole: Some(whole), inside })
     }
 }
 
@@ -139,13 +138,13 @@ impl<'de: 'a, 'a> DeserializeSeed<'de> for At<'a> {
 struct Below<'a>(&'a Node);
 
 impl<'de: 'a, 'a> Visitor<'de> for Below<'a> {
-    type Value = Inside<'a>;
+    type Value = Part<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Inside<'a>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part<'a>, A::Error> {
         let mut parts = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
             match self.0.below.get_key_value(&name) {
@@ -160,10 +159,10 @@ impl<'de: 'a, 'a> Visitor<'de> for Below<'a> {
                 }
             }
         }
-        Ok(if parts.is_empty() { Inside::Nothing } else { Inside::Object(parts) })
+        Ok(if parts.is_empty() { Part::Nothing } else { Part::Object(parts) })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Inside<'a>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Part<'a>, A::Error> {
         let nodes: BTreeMap<_, _> =
             self.0.below.iter().filter_map(|(token, node)| Some((index(token)?, node))).collect();
         let mut parts = BTreeMap::new();
@@ -179,31 +178,31 @@ impl<'de: 'a, 'a> Visitor<'de> for Below<'a> {
                 None => {}
             }
         }
-        Ok(if parts.is_empty() { Inside::Nothing } else { Inside::Array(parts) })
+        Ok(if parts.is_empty() { Part::Nothing } else { Part::Array(parts) })
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_bool<E>(self, _: bool) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_i64<E>(self, _: i64) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_u64<E>(self, _: u64) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_f64<E>(self, _: f64) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_str<E>(self, _: &str) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 
-    fn visit_unit<E>(self) -> Result<Inside<'a>, E> {
-        Ok(Inside::Nothing)
+    fn visit_unit<E>(self) -> Result<Part<'a>, E> {
+        Ok(Part::Nothing)
     }
 }
 

@@ -68,7 +68,8 @@ fn query() -> Value {
         "summary": "Shows the latest states of several devices",
         "description": "Roles: `user`, `admin`, `device` (for the devices of its token). Each id has the outcome that `GET \
             /resource/{id}` would have now. The answer ends at 4 MiB: `next` has the ids that are left, as `ids` for \
-            the next query. In the rate limit a query costs a read for each of its ids, and at least one.",
+            the next query. In the rate limit a query costs a read for each id that it answers, and at least one; it needs \
+            enough for all of its ids.",
         "security": [{"token": []}],
         "parameters": parameters(["Content-Encoding", "X-Request-Id"]),
         "requestBody": {

@@ -1,5 +1,7 @@
 //! A token bucket for each subject (GCRA, by `governor`).
 
+mod refunds;
+
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+
+use self::refunds::Refunds;
 
 /// The most subjects that a limiter keeps after a cleanup, which removes those whose bucket is full again. With those
 /// that come before the next cleanup there are up to 125,000: some 16 MiB with names of usual length.
@@ -47,6 +51,7 @@ pub(super) struct Limiter<C: Clock = DefaultClock> {
     cost: Duration,
     clock: C,
     buckets: ArcSwap<Buckets<C>>,
+    refunds: Refunds<C::Instant>,
     /// The number of charges before the next cleanup.
     until_look: AtomicU32,
 }
@@ -64,17 +69,25 @@ impl<C: Clock + Clone> Limiter<C> {
         let quota = Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(burst);
         let cost = quota.replenish_interval();
         let buckets = ArcSwap::from_pointee(buckets(quota, clock.clone()));
-        Some(Self { policy, burst, cost, clock, buckets, until_look: AtomicU32::new(LOOK_EVERY) })
+        let refunds = Refunds::new(cost.saturating_mul(burst.get()));
+        Some(Self { policy, burst, cost, clock, buckets, refunds, until_look: AtomicU32::new(LOOK_EVERY) })
     }
 
     /// Takes `count` from a subject's bucket.
     pub(super) fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
         self.make_room();
         let buckets = self.buckets.load();
-        match buckets.check_key_n(&Box::from(subject), count) {
-            Ok(Ok(after)) => Ok(self.standing(after.remaining_burst_capacity())),
+        // Nothing is refunded to what never fits, and the bucket itself has to give something, because it says what is
+        // left in it.
+        let most = if count > self.burst { 0 } else { count.get() - 1 };
+        let (refund, left) = self.refunds.take(subject, most, self.clock.now());
+        let cost = NonZeroU32::new(count.get().saturating_sub(refund)).unwrap_or(NonZeroU32::MIN);
+        match buckets.check_key_n(&Box::from(subject), cost) {
+            Ok(Ok(after)) => Ok(self.standing(after.remaining_burst_capacity().saturating_add(left))),
             Ok(Err(until)) => {
-                let wait = until.wait_time_from(self.clock.now());
+                let now = self.clock.now();
+                self.refunds.add(subject, refund, now);
+                let wait = until.wait_time_from(now);
                 let missing = wait.as_nanos().div_ceil(self.cost.as_nanos().max(1));
                 let remaining = count.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
                 Err(Refused::Until(seconds(wait).max(1), self.standing(remaining)))
@@ -84,8 +97,15 @@ impl<C: Clock + Clone> Limiter<C> {
         }
     }
 
+    /// Gives back what a request was charged for and did not get; returns the state after it.
+    pub(super) fn refund(&self, subject: &str, count: u32, before: Standing) -> Standing {
+        self.refunds.add(subject, count, self.clock.now());
+        self.standing(before.remaining.saturating_add(count))
+    }
+
     fn standing(&self, remaining: u32) -> Standing {
         let quota = self.burst.get();
+        let remaining = remaining.min(quota);
         let window = seconds(self.cost.saturating_mul(quota)).max(1);
         let reset = seconds(self.cost.saturating_mul(quota.saturating_sub(remaining)));
         Standing { policy: self.policy, quota, window, remaining, reset }

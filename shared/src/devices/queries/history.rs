@@ -21,10 +21,19 @@ pub struct Cursor {
 /// A page of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Events as JSON objects, newest first.
-    pub items: Vec<String>,
-    /// The cursor of the next page, if there is one.
-    pub next: Option<Cursor>,
+    /// Newest first.
+    pub items: Vec<Item>,
+    /// Whether there are older events.
+    pub more: bool,
+}
+
+/// An event of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The event as a JSON object.
+    pub body: String,
+    /// Its position: a page may end here, too.
+    pub cursor: Cursor,
 }
 
 /// The SQL for the next older event, rendered. The comparisons are conditions on the index `events_history`, with and
@@ -94,18 +103,17 @@ async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, span: &Span) -> R
         .bind(span.from)
         .fetch_all(session)
         .await?;
-    let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };
+    let mut page = Page { items: Vec::with_capacity(rows.len()), more: false };
     for row in &rows {
         // As for a resource, there is always a row, which says whether the server accepts writes.
         if row.try_get("read_only")? {
             return Err(Failure::read_only());
         }
         let Some(body) = row.try_get("body")? else { continue };
-        page.items.push(body);
+        let cursor = Cursor { accepted_at: row.try_get("accepted_at")?, event_id: row.try_get("event_id")? };
+        page.items.push(Item { body, cursor });
         // Only the last row has it.
-        if row.try_get::<Option<bool>, _>("more")? == Some(true) {
-            page.next = Some(Cursor { accepted_at: row.try_get("accepted_at")?, event_id: row.try_get("event_id")? });
-        }
+        page.more = row.try_get::<Option<bool>, _>("more")? == Some(true);
     }
     Ok(page)
 }

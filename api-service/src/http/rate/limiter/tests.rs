@@ -35,6 +35,30 @@ fn what_the_headers_say() {
 }
 
 #[test]
+fn a_refund_pays_the_next_requests_of_its_subject() {
+    let (limiter, clock) = limiter(1, 10);
+    let standing = charge(&limiter, "a", 10).unwrap();
+    assert_eq!(limiter.refund("a", 7, standing).remaining, 7);
+    charge(&limiter, "b", 10).unwrap();
+    charge(&limiter, "b", 1).unwrap_err();
+    // One of the 8 was not refunded.
+    let (seconds, standing) = wait(&limiter, 8);
+    assert_eq!((seconds, standing.remaining), (1, 7), "and it is still there");
+    assert_eq!(charge(&limiter, "a", 11), Err(Refused::Never(Standing { remaining: 10, reset: 0, ..standing })));
+    pass(&clock, 1_000);
+    assert_eq!(charge(&limiter, "a", 6).unwrap().remaining, 2);
+    pass(&clock, 1_000);
+    assert_eq!(charge(&limiter, "a", 3).unwrap().remaining, 0);
+    charge(&limiter, "a", 1).unwrap_err();
+    // When the bucket is full again, a refund is worth nothing.
+    let standing = wait(&limiter, 1).1;
+    limiter.refund("a", 5, standing);
+    pass(&clock, 10_000);
+    charge(&limiter, "a", 10).unwrap();
+    charge(&limiter, "a", 2).unwrap_err();
+}
+
+#[test]
 fn idle_subjects_are_forgotten_and_their_number_is_bounded() {
     let known = |limiter: &Limiter<FakeRelativeClock>| limiter.buckets.load().len();
     let between = LOOK_EVERY as usize;
