@@ -12,6 +12,7 @@ use clap::Parser;
 use devstack::Scope;
 use devstack::kit::TEST_TIMEOUT;
 pub(crate) use devstack::kit::scope;
+use futures_util::future::join_all;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use shared::cache::Cache;
@@ -131,10 +132,14 @@ pub(crate) async fn prepare(scope: &Scope) {
 /// Creates topics with this number of replicas, all of which have to be in sync.
 pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let plain = config(scope, &[]);
-    let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     let (replication, min_insync_replicas, compression) = (replicas, replicas, Default::default());
     let shape = TopicShape { partitions: PARTITIONS, replication, min_insync_replicas, compression };
-    setup::create(&shared::kafka::client(&plain.backbone.kafka).unwrap(), &topics, &shape).await.unwrap();
+    let kafka = shared::kafka::client(&plain.backbone.kafka).unwrap();
+    let of_devices = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+    let of_ads = TopicConfig { input: scope.ads_topic.clone(), dlq: scope.ads_dlq_topic.clone() };
+    for created in join_all([&of_devices, &of_ads].map(|topics| setup::create(&kafka, topics, &shape))).await {
+        created.unwrap();
+    }
     Store::open(&plain.backbone.postgres, "test").unwrap().migrate(&[shared::devices::queries::INDEXES]).await.unwrap();
 }
 
@@ -143,6 +148,8 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--kafka-brokers={}", scope.endpoints.kafka_brokers),
         format!("--kafka-input-topic={}", scope.input_topic),
         format!("--kafka-dlq-topic={}", scope.dlq_topic),
+        format!("--kafka-ads-topic={}", scope.ads_topic),
+        format!("--kafka-ads-dlq-topic={}", scope.ads_dlq_topic),
         format!("--database-url={}", scope.database_url),
         "--database-max-connections=4".to_owned(),
         format!("--redis-url={}", scope.endpoints.redis_url),

@@ -8,7 +8,10 @@
 )]
 
 mod access_log;
+mod ads_admission;
 mod ads_campaigns;
+mod ads_events;
+mod ads_kit;
 mod app;
 mod bad_tokens;
 mod batch;

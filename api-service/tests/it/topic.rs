@@ -11,7 +11,12 @@ use crate::app::TestApp;
 
 /// The first `count` records of the input topic, or fewer if no more come.
 pub(crate) async fn records(app: &TestApp, count: usize) -> Vec<Record> {
-    let (brokers, topic) = (app.scope.endpoints.kafka_brokers.clone(), app.scope.input_topic.clone());
+    records_of(app, &app.scope.input_topic, count).await
+}
+
+/// The same of another topic.
+pub(crate) async fn records_of(app: &TestApp, topic: &str, count: usize) -> Vec<Record> {
+    let (brokers, topic) = (app.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
     blocking(move || read_some(&brokers, &topic, count, Duration::from_secs(10), Record::of)).await
 }
 
