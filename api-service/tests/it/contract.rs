@@ -206,13 +206,29 @@ fn the_operations_at_a_glance() {
         })
         .collect();
     insta::assert_snapshot!(glance.join("\n"), @r"
+    post /ad-events token?: 202 400 401 403 404 408 409 413 415 422 429 500 503
+    post /ad-events/batch token?: 202 207 400 401 403 404 408 409 413 415 422 429 500 503
+    get /campaigns token?: 200 400 401 403 429 500 503
+    post /campaigns token?: 200 201 400 401 403 408 413 415 422 429 500 503
+    get /campaigns/ token?: 200 400 401 403 429 500 503
+    post /campaigns/ token?: 200 201 400 401 403 408 413 415 422 429 500 503
+    get /campaigns/{id} token?: 200 401 403 404 429 500 503
+    patch /campaigns/{id} token?: 200 400 401 403 404 408 409 412 413 415 422 428 429 500 503
+    get /campaigns/{id}/ token?: 200 401 403 404 429 500 503
+    patch /campaigns/{id}/ token?: 200 400 401 403 404 408 409 412 413 415 422 428 429 500 503
+    post /campaigns/{id}/end token?: 200 401 403 404 412 429 500 503
+    post /campaigns/{id}/pause token?: 200 401 403 404 409 412 429 500 503
+    post /campaigns/{id}/resume token?: 200 401 403 404 409 412 429 500 503
     get /docs: 200 304 500
     get /docs/{file}: 200 304 404 500
     post /events token: 202 400 401 403 408 413 415 422 429 500 503
+    post /events/ token?: 202 400 401 403 404 408 409 413 415 422 429 500 503
     post /events/batch token: 202 207 400 401 403 408 413 415 422 429 500 503
     get /health/live: 200 500
     get /health/ready: 200 500 503
     get /openapi.json: 200 304 500
+    get /report/campaign/{id} token?: 200 304 400 401 403 404 429 500 503
+    get /report/campaign/{id}/ token?: 200 304 400 401 403 404 429 500 503
     get /resource/{id} token: 200 304 401 403 404 429 500 503
     get /resource/{id}/events token: 200 400 401 403 404 429 500 503
     get /resources token: 200 400 401 403 429 500 503
@@ -290,7 +306,8 @@ async fn every_example_of_a_body_is_taken() {
             let request = app.request(&method.to_uppercase(), &path.replace("{id}", "1")).bearer_auth(admin());
             let request = request.header("if-match", "*").header("content-type", media_type);
             let response = request.body(body.clone()).send().await.unwrap();
-            assert!(matches!(checked(response).await.0, 200..=202), "{body}");
+            let (status, _, answer) = checked(response).await;
+            assert!(matches!(status, 200..=202), "{path} {body}: {status} {answer:?}");
             sent.push(media_type);
         }
         // Every media type of the document has an example.
