@@ -14,7 +14,6 @@ mod rights;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
 use shared::ads::REPORT;
 
 use self::admission::Admission;
@@ -54,7 +53,8 @@ const EVENTS: &str = "/ad-events";
 const EVENTS_BATCH: &str = "/ad-events/batch";
 /// Another name of [`EVENTS`]. Without the slash it is the call of devices: the path decides, never the body.
 const EVENTS_ALIAS: &str = "/events/";
-/// A record may be sent twice, with a timeout each. The worker closes a lease ten seconds after it was last spent.
+/// A record may be sent twice, with a timeout each, and the worker closes a lease ten seconds after it was last spent. So
+/// this is the most, whatever `KAFKA_MESSAGE_TIMEOUT` is.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No claim binds a token to campaigns: they have owners.
@@ -63,17 +63,13 @@ pub fn claims(_: &AdsConfig) -> Vec<(&'static str, ClaimPaths)> {
 }
 
 pub fn serve(config: &AdsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Served> {
-    let timeout = backbone.message_timeout();
-    ensure!(
-        timeout <= MESSAGE_TIMEOUT,
-        "KAFKA_MESSAGE_TIMEOUT={timeout:?} is too long for advertising, which takes {MESSAGE_TIMEOUT:?} at most: a record \
-         could be sent after its lease was closed. Shorten it, or leave ads out of API_DOMAINS"
-    );
     let anonymous = anonymous(config);
-    let producer = backbone.producer(&config.topics.input)?;
+    let producer = backbone.producer_within(MESSAGE_TIMEOUT, &config.topics.input)?;
     let sets = config.caps.open(backbone.redis())?;
     let admission = Arc::new(Admission::new(&backbone.store, sets));
-    let mut routes = commands::routes(Commands { backbone: Arc::clone(backbone), anonymous: anonymous.clone() });
+    let commands = Commands { backbone: Arc::clone(backbone), anonymous: anonymous.clone() };
+    let mut routes = campaigns::routes(&commands);
+    routes.extend(reports::routes(commands));
     let ads = Ads { admission: Arc::clone(&admission), anonymous };
     let of_events = |paths| ingest::routes(paths, ads.clone(), producer.clone(), backbone.ingest.clone());
     let [one, many] = of_events([EVENTS, EVENTS_BATCH]);

@@ -184,14 +184,17 @@ impl Backbone {
         Ok(caller)
     }
 
-    /// How long a record may wait for its acknowledgement, each time that it is sent.
-    pub fn message_timeout(&self) -> Duration {
-        self.producer.message_timeout
-    }
-
     /// A producer to this topic.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
+    }
+
+    /// The same, but no record waits longer than this for its acknowledgement.
+    pub fn producer_within(&self, most: Duration, topic: &str) -> anyhow::Result<Producer> {
+        let ProducerConfig { message_timeout, linger, .. } = self.producer;
+        // A linger must be shorter than the timeout.
+        let (message_timeout, linger) = (message_timeout.min(most), linger.min(most / 2));
+        Producer::new(&self.kafka, &ProducerConfig { message_timeout, linger, ..self.producer.clone() }, topic)
     }
 
     /// The settings of Redis, for connections other than the cache's.

@@ -62,6 +62,7 @@ figures! {
     cached: "cached bodies at last",
     /// Ad events; one that is accepted again counts again.
     ads_accepted: "ad events accepted",
+    ads_at_last: "  after all faults",
     ads_repeated: "  repeated",
     /// Tries that were refused because the user had as many impressions as the cap allows.
     ads_capped: "  refused by a cap (429)",

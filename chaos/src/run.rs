@@ -56,14 +56,14 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let happened = break_things(plan, &world, &load).await?;
 
     let counts = Arc::clone(&load.counts);
-    let accepted = || counts.accepted.load(Ordering::Relaxed);
-    let before = accepted();
+    let accepted = || [&counts.accepted, &counts.ads_accepted].map(|counter| counter.load(Ordering::Relaxed));
+    let [devices_before, ads_before] = accepted();
     if let Some(before) = plan.cut_at_last {
         cut_redis_at_last(&world, &mut load, before).await?;
     } else {
         end_sending(&mut load).await?;
     }
-    let accepted_at_last = accepted() - before;
+    let [devices, ads] = accepted();
     let reads = counts.reads.load(Ordering::Relaxed);
     say(&load, "all events are sent");
     let quiet = Arc::clone(&world);
@@ -89,7 +89,8 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let verdict = checker::check(&history, &end);
     let figures = Figures {
         refusals: faults::refusals(&world)?,
-        accepted_at_last,
+        accepted_at_last: devices - devices_before,
+        ads_at_last: ads - ads_before,
         reads_at_last: history.reads.len() - reads,
         assignments: in_logs(logs, ASSIGNED)?.len(),
         ..Figures::of(&history, &end, &verdict, &counts)
@@ -142,9 +143,12 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
 
 /// Stops the devices once some of their events were accepted after the last fault.
 async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
-    let accepted = |load: &Load| load.counts.accepted.load(Ordering::Relaxed);
+    let accepted =
+        |load: &Load| [&load.counts.accepted, &load.counts.ads_accepted].map(|it| it.load(Ordering::Relaxed));
     let (before, deadline) = (accepted(load), Instant::now() + RECOVERY);
-    while accepted(load) < before + least::AT_LAST && Instant::now() < deadline {
+    let is_enough =
+        |load: &Load| accepted(load).iter().zip(before).all(|(now, before)| *now >= before + least::AT_LAST);
+    while !is_enough(load) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     load.end_sending().await

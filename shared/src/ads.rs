@@ -7,7 +7,6 @@ pub mod event;
 pub mod money;
 pub mod patch;
 pub mod queries;
-pub mod sabotage;
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,6 +9,7 @@ pub mod ops;
 pub mod probe;
 pub(crate) mod redact;
 pub mod rfc3339;
+pub mod sabotage;
 pub mod telemetry;
 pub mod unique;
 pub(crate) mod within;

@@ -209,3 +209,11 @@ macro_rules! within_deadline {
     }};
 }
 pub(crate) use within_deadline;
+
+/// The values of a column, one for each element, for `unnest`.
+macro_rules! column {
+    ($all:expr, |$one:pat_param| $value:expr) => {
+        $all.iter().map(|$one| $value).collect::<Vec<_>>()
+    };
+}
+pub(crate) use column;

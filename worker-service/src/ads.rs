@@ -12,11 +12,11 @@ use std::time::Duration;
 use clap::Command;
 use metrics::{counter, describe_counter};
 use shared::ads::queries::{self, Outcome};
-use shared::ads::sabotage::{Sabotage, makes};
 use shared::ads::{AdDelivery, AdEvent, AdEventType, AdStream, REPORT};
 use shared::kafka::{Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
+use shared::runtime::sabotage::makes;
 use shared::store::{Failure, Tx};
 use tokio::time::Instant;
 
@@ -132,7 +132,7 @@ impl Handler for Ads {
 
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&AdDelivery], (): &()) -> Result<Applied, Failure> {
         let queries::Applied { mut events, mut fences } = queries::apply(tx, batch).await?;
-        if makes(Sabotage::NoReportFence) {
+        if makes("no-report-fence") {
             fences.clear();
             events.iter_mut().for_each(|event| event.fence = None);
         }

@@ -88,7 +88,8 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
             telemetry::start_log_aside(&command.log)?;
             dead_letters::show::run(command, &source.0, out).await
         }
-        DlqCommand::Redrive(OfHandler { command, source }) => {
+        DlqCommand::Redrive(redrive) => {
+            let OfHandler { command, source } = &**redrive;
             telemetry::start_log_aside(&command.log)?;
             let kinds = domains::registry().kinds;
             let failed = dead_letters::redrive::run(command, &source.0, &kinds, &mut Output(out)).await?.failed;

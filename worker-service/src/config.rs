@@ -65,7 +65,6 @@ pub enum Command {
 }
 
 /// What to do with dead letters.
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.
@@ -73,7 +72,7 @@ pub enum DlqCommand {
     /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
     /// Send dead letters back to the input topic, in their original order.
-    Redrive(OfHandler<DlqRedriveConfig>),
+    Redrive(Box<OfHandler<DlqRedriveConfig>>),
     /// Delete old dead letters from the beginning of each partition, up to the first one that stays.
     Purge(OfHandler<DlqPurgeConfig>),
 }

@@ -272,6 +272,11 @@ impl Charged {
     pub(super) fn lease(&self) -> Option<&str> {
         self.unit.as_ref().map(Unit::lease)
     }
+
+    /// Its money alone.
+    pub(super) fn without_entry(self) -> Self {
+        Self { entry: None, ..self }
+    }
 }
 
 impl Asks<'_> {

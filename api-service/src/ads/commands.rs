@@ -11,11 +11,9 @@ use tokio::time::Instant;
 
 use super::codes::CAMPAIGN_NOT_FOUND;
 use super::rights::MANAGERS;
-use super::{campaigns, reports};
 use crate::auth::Caller;
 use crate::backbone::Backbone;
 use crate::cached::in_path;
-use crate::http::Route;
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::{About, Subject, SubjectKind, subject_kind};
 
@@ -29,13 +27,6 @@ pub(super) struct Commands {
     pub backbone: Arc<Backbone>,
     /// The caller of a request without a token, if it may come.
     pub anonymous: Option<Arc<Caller>>,
-}
-
-/// The routes of campaigns and reports.
-pub(super) fn routes(commands: Commands) -> Vec<Route> {
-    let mut routes = campaigns::routes(&commands);
-    routes.extend(reports::routes(commands));
-    routes
 }
 
 impl Commands {

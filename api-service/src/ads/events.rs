@@ -8,6 +8,7 @@ use shared::kafka::Outgoing;
 use shared::kafka::ids::EventId;
 use shared::runtime::json::BodyError;
 use shared::runtime::rfc3339;
+use shared::runtime::sabotage::makes;
 use time::OffsetDateTime;
 
 use super::admission::{Admission, Asks, Charged, Verdict};
@@ -115,6 +116,8 @@ impl Ingest for Ads {
     fn settle(&self, admitted: Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
         if outcome.is_refusal() {
             self.admission.take_back(admitted.charged);
+        } else if outcome.verdict().is_err() && makes("reused-unit") {
+            self.admission.take_back(admitted.charged.without_entry());
         }
         outcome.verdict()
     }

@@ -12,6 +12,7 @@ mod ads_admission;
 mod ads_campaigns;
 mod ads_events;
 mod ads_kit;
+mod ads_reports;
 mod app;
 mod bad_tokens;
 mod batch;

@@ -61,8 +61,8 @@ fn a_load_that_died_makes_it_void() {
         for name in ["events accepted", "events accepted, after all faults", "reads, judged strictly"] {
             assert!(none.iter().any(|short| short.starts_with(&format!("{name}: 0 of at least "))), "{none:?}");
         }
-        let half = Figures { accepted_at_last: 0, reads_at_last: 0, ..whole };
-        assert_eq!(fell_short(&plan, &happened, &half).len(), 2, "one that died on the way, too");
+        let half = Figures { accepted_at_last: 0, ads_at_last: 0, reads_at_last: 0, ..whole };
+        assert_eq!(fell_short(&plan, &happened, &half).len(), 3, "one that died on the way, too");
     }
 }
 

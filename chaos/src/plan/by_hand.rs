@@ -13,8 +13,6 @@ use super::{Fault, Plan, Step, Target};
 /// When each begins and how long it lasts, in milliseconds.
 const STEPS: [(u64, Fault, u64, Target); 39] = [
     (1_000, Fault::RefuseDevices, 300, Target::All),
-    // Long enough for the trackers to post on both days.
-    (1_000, Fault::Midnight, 3_000, Target::All),
     (1_000, Fault::SlowPostgres, 500, Target::All),
     (1_000, Fault::SlowKafka, 500, Target::All),
     (1_200, Fault::CutRedis, 1_000, Target::Workers),
@@ -42,7 +40,6 @@ const STEPS: [(u64, Fault, u64, Target); 39] = [
     // Device events are appended after the open transactions, and consumers cannot read them yet.
     (7_000, Fault::Transactions, 1_500, Target::All),
     (7_500, Fault::StopApi, 0, Target::All),
-    (7_500, Fault::PatchBudget, 500, Target::All),
     (8_000, Fault::KillPostgres, 200, Target::All),
     (8_500, Fault::AddWorker, 0, Target::All),
     (8_500, Fault::KillRedis, 300, Target::All),
@@ -59,7 +56,9 @@ const STEPS: [(u64, Fault, u64, Target); 39] = [
     (15_500, Fault::FailoverRedis, 800, Target::All),
     (18_000, Fault::KillKafka, 200, Target::All),
     (20_000, Fault::StopWorker, 0, Target::All),
-    // PostgreSQL is back, for which capped events wait.
+    // PostgreSQL is back, without which no campaign changes and no event is accepted for long.
+    (24_000, Fault::Midnight, 2_000, Target::All),
+    (24_000, Fault::PatchBudget, 500, Target::All),
     (25_000, Fault::EvictRedis, 1_500, Target::All),
 ];
 /// PostgreSQL is back some time before this end.

@@ -1,5 +1,6 @@
 //! Tests of the command line that need no servers.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -77,4 +78,30 @@ fn what_is_no_history_is_refused_by_name() {
     assert!(text(&refused.stderr).contains("line 2 is no fact of a history"), "{refused:?}");
     let missing = chaos(&["check"]);
     assert!(!missing.status.success() && text(&missing.stderr).contains("<FILES>"), "{missing:?}");
+}
+
+/// A name that is misspelt at either place would be a mistake that nobody makes.
+#[test]
+fn each_mistake_of_the_list_is_made_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let script = std::fs::read_to_string(root.join("chaos/sabotages")).unwrap();
+    let (_, list) = script.split_once("mistakes=(\n").unwrap();
+    let (list, _) = list.split_once("\n)").unwrap();
+    let listed: BTreeSet<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    let mut sources = String::new();
+    let mut folders: Vec<_> =
+        ["shared", "api-service", "worker-service"].map(|name| root.join(name).join("src")).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let made = sources.split("makes(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    assert_eq!(made.collect::<BTreeSet<_>>(), listed);
+    assert!(listed.len() >= 11);
 }

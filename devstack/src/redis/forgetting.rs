@@ -7,8 +7,10 @@ use anyhow::{Context as _, ensure};
 
 use super::{Redis, ask};
 
-/// By how much less memory than it uses now a Redis may use while it evicts.
-const LESS_BYTES: u64 = 4 * 1024;
+/// How many keys are added before keys are evicted: otherwise it might evict all that it has, and refuse writes.
+const BALLAST: u32 = 2_000;
+/// The part of its memory that keys of the ballast take, and that has to go.
+const LESS_BYTES: u64 = 150 * 1024;
 
 impl Redis {
     /// Saves its data, for [`restore`](Redis::restore).
@@ -30,9 +32,12 @@ impl Redis {
         self.data.join("dump.rdb")
     }
 
-    /// Makes it evict any keys from now on, because it has less memory than it needs; undone by
-    /// [`keep_all`](Redis::keep_all).
+    /// Makes it evict about a third of its keys now, and one for each new one, because it has less memory than it
+    /// needs; undone by [`keep_all`](Redis::keep_all). It gets some keys first, so that it has enough to evict.
     pub fn evict(&self) -> anyhow::Result<()> {
+        let fill = format!("for i = 1, {BALLAST} do redis.call('SET', 'ballast:' .. i, string.rep('x', 100)) end");
+        let answer = ask(self.port, &format!("EVAL \"{fill} return redis.status_reply('OK')\" 0"))?;
+        ensure!(answer.starts_with("+OK"), "the ballast: {}", answer.trim());
         let most = self.number("memory", "used_memory")?.saturating_sub(LESS_BYTES);
         self.tell("CONFIG SET maxmemory-policy allkeys-random")?;
         self.tell(&format!("CONFIG SET maxmemory {most}"))

@@ -11,10 +11,10 @@ pub use self::choices::{CapUnsure, OnExhausted, Pacing, PricingModel, Status};
 pub(super) use self::members::{Change, MEMBERS, Patched, other};
 use super::AdEventType;
 use super::money::Nanos;
-use super::sabotage::{Sabotage, makes};
 use crate::runtime::json::members::Members;
 use crate::runtime::json::{self, BodyError, Fault};
 use crate::runtime::rfc3339;
+use crate::runtime::sabotage::makes;
 
 /// The terms of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Terms {
     /// What an event of this type costs. It is exact.
     pub fn cost(&self, event_type: AdEventType) -> Nanos {
         match (self.pricing_model, event_type) {
-            (PricingModel::Cpm, AdEventType::Impression) if makes(Sabotage::FloatMoney) => {
+            (PricingModel::Cpm, AdEventType::Impression) if makes("float-money") => {
                 let price = self.unit_price.get() as f64 / 1e9;
                 Nanos::new((price / 1_000.0 * 1e9) as i64)
             }

@@ -18,7 +18,7 @@ const MIGRATIONS: [(&str, &str); 6] = [
     ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
     ("0004_events_by_record.sql", include_str!("../../../migrations/0004_events_by_record.sql")),
     ("0005_events_expiry.sql", include_str!("../../../migrations/0005_events_expiry.sql")),
-    ("0006_ads.sql", include_str!("../../../migrations/0006_ads.sql")),
+    ("0006_campaigns.sql", include_str!("../../../migrations/0006_campaigns.sql")),
 ];
 
 /// Migrations that only create an index, and block writers meanwhile. The index is no longer needed, so in an existing

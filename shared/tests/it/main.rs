@@ -8,6 +8,7 @@
 
 mod ads;
 mod ads_campaigns;
+mod ads_changes;
 mod ads_reports;
 mod cache;
 mod erase;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::ads::queries::{self, OpenLeases};
-use shared::ads::sabotage::{Sabotage, makes};
+use shared::runtime::sabotage::makes;
 use shared::store::{Failure, Store};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ struct Settlement {
 impl Settlement {
     async fn settle(&mut self) -> anyhow::Result<()> {
         let mut due = self.due().await?;
-        if makes(Sabotage::EarlySettlement) {
+        if makes("early-settlement") {
             queries::close_leases(&self.store, &std::mem::take(&mut due.leases)).await?;
         }
         gauge!("ads_unproven_incarnations").set(due.incarnations.len() as f64);

@@ -62,9 +62,7 @@ impl<W: Write> List<'_, W> {
                 let outcome = known.as_ref().map(|rows| rows.get(n).and_then(Option::as_deref));
                 if self.config.json {
                     let mut letter = letter.json(outcome);
-                    if let Some(letter) = letter.as_object_mut() {
-                        letter.insert("handler".to_owned(), handler.name.into());
-                    }
+                    letter.as_object_mut().map(|letter| letter.insert("handler".to_owned(), handler.name.into()));
                     writeln!(self.out, "{letter}")?;
                 } else if self.names_handlers {
                     writeln!(self.out, "{} handler={}", letter.line(outcome), handler.name)?;

@@ -14,8 +14,10 @@ use shared::ads::caps::set_name;
 use shared::ads::queries::{self, Incarnation};
 use shared::ads::{CampaignId, UserId};
 use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
+use shared::kafka::ids::EventId;
+use shared::runtime::sabotage::makes;
 use shared::store::Store;
-use time::Date;
+use time::{Date, OffsetDateTime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -313,10 +315,11 @@ impl<'a> Impression<'a> {
     pub(super) fn new(caps: &Caps, asks: &Asks<'a>, day: Date, cap: Cap, now: Instant) -> Self {
         let &Asks { campaign, user, id, .. } = asks;
         let set = set_name(campaign, user, day);
+        let id = if makes("counted-tries") { EventId::generate() } else { id.clone() };
         let new = NewId {
-            entry: caps.sets.entry(&set, id.clone()),
+            entry: caps.sets.entry(&set, id),
             most: cap.most,
-            since: cap.day_begins,
+            since: if makes("trusted-absence") { OffsetDateTime::now_utc() } else { cap.day_begins },
             ttl: cap.day_ends.saturating_duration_since(now) + KEPT,
         };
         Self { campaign, user, day, new }

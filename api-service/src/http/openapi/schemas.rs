@@ -20,9 +20,7 @@ pub(crate) fn object(required: &[&str], properties: Value) -> Value {
 /// A problem, which may have further members (RFC 9457, section 3.2).
 fn extensible(mut problem: Value) -> Value {
     let more = json!({"type": ["string", "integer"], "description": "More about this kind of error, such as a limit."});
-    if let Some(problem) = problem.as_object_mut() {
-        problem.insert("additionalProperties".to_owned(), more);
-    }
+    problem.as_object_mut().map(|problem| problem.insert("additionalProperties".to_owned(), more));
     problem
 }
 

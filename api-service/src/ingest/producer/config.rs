@@ -12,8 +12,8 @@ const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(9
 /// How events are handed to Kafka.
 #[derive(Debug, Clone, Args)]
 pub struct ProducerConfig {
-    /// The time for Kafka to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`, and with
-    /// advertising at most 5s.
+    /// The time for Kafka to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`. Ad
+    /// events wait 5s at most.
     #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub message_timeout: Duration,
     /// How long an event waits for others of its batch: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.

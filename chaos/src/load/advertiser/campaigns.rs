@@ -17,14 +17,14 @@ fn terms(zone: &str) -> [(&'static str, Value); 8] {
             }),
         ),
         (
-            // Each of its impressions costs about a cent; its budgets have room for some hundred of them.
+            // Each of its impressions costs about a cent; its budgets have room for some thirty of them, and grow.
             "tight",
-            json!({"pricing_model": "cpm", "unit_price": "9.072", "total_budget": "2", "daily_budget": "1.5"}),
+            json!({"pricing_model": "cpm", "unit_price": "9.072", "total_budget": "0.4", "daily_budget": "0.3"}),
         ),
         (
             "tight-capped",
             json!({
-                "pricing_model": "cpm", "unit_price": "100", "total_budget": "6.05",
+                "pricing_model": "cpm", "unit_price": "100", "total_budget": "3.05",
                 "freq_cap_impressions_per_day": 3, "timezone": zone
             }),
         ),
@@ -35,7 +35,7 @@ fn terms(zone: &str) -> [(&'static str, Value); 8] {
                 "cap_unsure": "allow"
             }),
         ),
-        ("clicks", json!({"pricing_model": "cpc", "unit_price": "0.7", "total_budget": "30", "daily_budget": "30"})),
+        ("clicks", json!({"pricing_model": "cpc", "unit_price": "0.7", "total_budget": "20", "daily_budget": "18"})),
         (
             "conversions",
             json!({"pricing_model": "cpa", "unit_price": "1.1", "total_budget": "12.1", "on_exhausted": "record"}),

@@ -19,6 +19,8 @@ const BATCH: usize = 8;
 /// How many users see campaigns at a time; each second there is another one.
 const USERS: u64 = 6;
 const NEW_USERS: Duration = Duration::from_millis(700);
+/// With more events than this whose answer is not certain, a tracker makes no new ones.
+const MOST_UNCERTAIN: usize = 40;
 /// The accepted impressions that a tracker remembers, for clicks and repeats.
 const REMEMBERED: usize = 30;
 
@@ -93,6 +95,8 @@ struct Tracker {
     made: usize,
     /// Accepted events, the newest last.
     accepted: Vec<Event>,
+    /// Events without an answer, or with one after which they may be sent again.
+    uncertain: Vec<Event>,
 }
 
 impl Tracker {
@@ -124,18 +128,11 @@ impl Tracker {
 
 impl Client {
     pub(in crate::load) async fn track(self, number: usize, mut random: fastrand::Rng) {
-        let mut tracker = Tracker { number, made: 0, accepted: Vec::new() };
+        let mut tracker = Tracker { number, made: 0, accepted: Vec::new(), uncertain: Vec::new() };
         while !self.stopped() {
             if let Some(campaign) = self.campaign(&mut random) {
-                let several = random.usize(..BATCHES) == 0;
-                let events = if several { random.usize(2..=BATCH) } else { 1 };
-                let at = self.began.elapsed();
-                // A batch may have events of several campaigns.
-                let campaigns =
-                    (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(&mut random) });
-                let campaigns: Vec<_> = campaigns.flatten().collect();
-                let events = campaigns.into_iter().map(|campaign| tracker.event(campaign, at, &mut random)).collect();
-                self.until_certain(&mut tracker, events, &mut random).await;
+                let events = self.next_events(&mut tracker, campaign, &mut random);
+                self.post_next(&mut tracker, events, &mut random).await;
                 self.again(&tracker, &mut random).await;
             }
             let pause = self.pause(&mut random, 0..150);
@@ -143,31 +140,38 @@ impl Client {
         }
     }
 
-    /// Posts these events until the answer to each is certain.
-    async fn until_certain(&self, tracker: &mut Tracker, mut left: Vec<Event>, random: &mut fastrand::Rng) {
-        while !left.is_empty() {
-            let form = match (left.len(), random.bool()) {
-                (1, true) => Form::Single,
-                (1, false) => Form::Alias,
-                (_, true) => Form::Array,
-                (_, false) => Form::Lines,
-            };
-            let tries = self.post_ads(&left, form, random).await;
-            let mut uncertain = Vec::new();
-            for (event, one) in left.into_iter().zip(tries) {
-                if one.is_accepted() {
-                    count(&self.counts.ads_accepted, 1);
-                    tracker.remember(&event);
-                } else if !(400..500).contains(&one.status) || random.usize(..TRIES_AGAIN) == 0 {
-                    uncertain.push(event);
-                }
-            }
-            left = uncertain;
-            if self.stopped() {
-                return;
-            }
-            if !left.is_empty() {
-                tokio::time::sleep(Duration::from_millis(random.u64(20..300))).await;
+    /// New events, one or several, or some of those whose answer was not certain. A campaign that takes no events for a
+    /// while, because its caps are not known, does not keep others from theirs.
+    fn next_events(&self, tracker: &mut Tracker, campaign: i64, random: &mut fastrand::Rng) -> Vec<Event> {
+        let several = random.usize(..BATCHES) == 0;
+        let events = if several { random.usize(2..=BATCH) } else { 1 };
+        let has_many = tracker.uncertain.len() > MOST_UNCERTAIN;
+        if !tracker.uncertain.is_empty() && (has_many || random.bool()) {
+            random.shuffle(&mut tracker.uncertain);
+            return tracker.uncertain.split_off(tracker.uncertain.len().saturating_sub(events));
+        }
+        let at = self.began.elapsed();
+        // A batch may have events of several campaigns.
+        let campaigns = (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(random) });
+        let campaigns: Vec<_> = campaigns.flatten().collect();
+        campaigns.into_iter().map(|campaign| tracker.event(campaign, at, random)).collect()
+    }
+
+    /// Posts these events once, and keeps those whose answer is not certain.
+    async fn post_next(&self, tracker: &mut Tracker, events: Vec<Event>, random: &mut fastrand::Rng) {
+        let form = match (events.len(), random.bool()) {
+            (1, true) => Form::Single,
+            (1, false) => Form::Alias,
+            (_, true) => Form::Array,
+            (_, false) => Form::Lines,
+        };
+        let tries = self.post_ads(&events, form, random).await;
+        for (event, one) in events.into_iter().zip(tries) {
+            if one.is_accepted() {
+                count(&self.counts.ads_accepted, 1);
+                tracker.remember(&event);
+            } else if !(400..500).contains(&one.status) || random.usize(..TRIES_AGAIN) == 0 {
+                tracker.uncertain.push(event);
             }
         }
     }

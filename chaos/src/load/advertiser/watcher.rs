@@ -11,7 +11,7 @@ use super::tracker::Event;
 use super::{Advertiser, create_all};
 use crate::gather;
 use crate::history::Commit;
-use crate::history::ads::{AdKind, Books, Report, Seen, decimal, nanos};
+use crate::history::ads::{AdKind, Books, Report, Seen, Terms, decimal, nanos};
 
 /// How long a campaign is paused.
 const PAUSED: Duration = Duration::from_millis(500);
@@ -48,8 +48,9 @@ impl Client {
 
     /// Changes a campaign's budgets, its cap, or whether it runs.
     async fn change(&self, campaign: i64, random: &mut fastrand::Rng) -> anyhow::Result<()> {
-        let (what, share, cap) = (random.usize(..8), random.i64(1..=10), random.usize(2..=3));
-        let (is_capped, has_daily) = self.limits_of(campaign);
+        let (what, more, cap) = (random.usize(..8), random.i64(3..=60), random.usize(2..=3));
+        let Some(made) = self.made(campaign) else { return Ok(()) };
+        let (is_capped, has_daily) = (made.cap.is_some(), made.daily.is_some());
         let advertiser = self.advertiser();
         if what == 0 {
             advertiser.change(campaign, |_| json!({"status": "paused"})).await?;
@@ -72,16 +73,17 @@ impl Client {
             advertiser.change(campaign, least).await?;
             return Ok(());
         }
-        // Some more, so that a tight one goes on for a while.
-        advertiser.change(campaign, |seen| budgets(seen.total + raise(seen.total, share), seen.total)).await?;
+        // Enough for some events more, so that a tight one goes on for a while.
+        let more = least_budget(more * made.cost(made.pricing.billed()));
+        advertiser.change(campaign, |seen| budgets(seen.total + more, seen.total)).await?;
         Ok(())
     }
 
-    /// Whether a campaign was made with a cap, and with a daily budget.
-    fn limits_of(&self, campaign: i64) -> (bool, bool) {
+    /// The terms that a campaign was made with.
+    fn made(&self, campaign: i64) -> Option<Terms> {
         let history = lock(&self.history);
         let created = history.ads.created.iter().find(|created| created.campaign == Some(campaign));
-        created.map_or((false, false), |created| (created.terms.cap.is_some(), created.terms.daily.is_some()))
+        created.map(|created| created.terms.clone())
     }
 
     /// Reads campaigns and reports.
@@ -181,12 +183,6 @@ impl Client {
             }
         }
     }
-}
-
-/// A share of a budget, in whole millionths as the API takes them.
-fn raise(total: i64, share: i64) -> i64 {
-    const MILLIONTH: i64 = 1_000;
-    (total / 100 * share / MILLIONTH + 1) * MILLIONTH
 }
 
 /// The least budget that is not below this amount, in whole millionths.

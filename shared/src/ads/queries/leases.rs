@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::offer::{Budget, Money, Offer, Pace, Scope};
 use super::settle::release;
 use super::terms_row::{campaign_id, read_terms};
-use crate::ads::sabotage::{Sabotage, makes};
 use crate::ads::{AdEventType, CampaignId, CapUnsure, Nanos, OnExhausted, Pacing, Status, Terms};
+use crate::runtime::sabotage::makes;
 use crate::store::{Failure, Store, Tx, Work, within_deadline};
 
 /// How long a lease may be spent at most. It ends with the campaign's day, too.
@@ -236,7 +236,7 @@ impl Offered {
     fn of(row: &PgRow) -> Result<Self, Failure> {
         let terms = read_terms(row)?;
         let mut day_ends_in: f64 = row.try_get("day_ends_in")?;
-        if makes(Sabotage::MidnightLease) {
+        if makes("midnight-lease") {
             day_ends_in += USABLE_S + GUARD_S;
         }
         let ends_in: Option<f64> = row.try_get("ends_in")?;

@@ -12,7 +12,7 @@ use super::applied::{Applied, Outcome};
 use super::erase::{is_forgotten, tombstones};
 use crate::devices::DeviceDelivery;
 use crate::kafka::position::Position;
-use crate::store::{Failure, Tx};
+use crate::store::{Failure, Tx, column};
 
 /// An event with its index in the batch.
 #[derive(Clone, Copy)]
@@ -104,13 +104,6 @@ fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
         }
     }
     (first, twice)
-}
-
-/// The values of a column, one for each element.
-macro_rules! column {
-    ($all:expr, |$one:pat_param| $value:expr) => {
-        $all.iter().map(|$one| $value).collect::<Vec<_>>()
-    };
 }
 
 /// Inserts events, and returns the new ones and the states of their resources, in one round trip. The states are from

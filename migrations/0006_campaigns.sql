@@ -144,7 +144,7 @@ CREATE TABLE ad_user_days (
     minute             timestamptz,
     minute_events      integer     NOT NULL,
     PRIMARY KEY (campaign_id, user_id, day)
-);
+) WITH (fillfactor = 70);
 CREATE INDEX ad_user_days_user ON ad_user_days (user_id);
 
 CREATE TABLE ad_stats (
