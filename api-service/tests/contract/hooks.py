@@ -8,7 +8,7 @@ Changed:
 - CloudEvents in binary mode: a good event with some `ce-` headers gets those that are missing, and
   its body is the payload alone. Beside another type, or a bad body that is an object and so may be
   a good payload, the `ce-` headers are taken off.
-- `from` and `to` of a history: the earlier one is `from`.
+- `from` and `to` of a history or a report: the earlier one is `from`.
 - `prefer: handling=lenient` beside a bad body is taken off: it asks for 202 with the reasons in the answer.
 
 Left out: bad headers beside a type other than `application/json` where any is a `ce-` header: such a
@@ -62,7 +62,7 @@ def filter_case(_, case):
 
 @schemathesis.hook
 def map_case(_, case):
-    """A history ends no earlier than it begins."""
+    """A history or a report ends no earlier than it begins."""
     query = case.query or {}
     try:
         order = sorted([query["from"], query["to"]], key=datetime.datetime.fromisoformat)
