@@ -22,7 +22,7 @@ async fn two_instances_share_a_budget_exactly() {
     let campaign = ads.campaign(json!({"total_budget": "2"})).await;
     let second = Ads::of(TestApp::prepared(ads.app.scope.clone(), &[]).await).await;
     let send = async |n: usize| {
-        let ads = if n % 2 == 0 { &ads } else { &second };
+        let ads = if n.is_multiple_of(2) { &ads } else { &second };
         let event = named(impression(campaign, &format!("u{}", n % 7)), &n.to_string());
         // The other instance may hold the last units for a while.
         for _ in 0..60 {
@@ -70,12 +70,8 @@ async fn what_kafka_did_not_take_costs_nothing_and_does_not_count() {
         input: missing.split_once('=').unwrap().1.to_owned(),
         dlq: format!("{}-other", ads.app.scope.ads_dlq_topic),
     };
-    let shape = TopicShape {
-        partitions: PARTITIONS,
-        replication: 1,
-        min_insync_replicas: 1,
-        compression: Default::default(),
-    };
+    let shape =
+        TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1, compression: Default::default() };
     let kafka = shared::kafka::client(&ads.app.config.backbone.kafka).unwrap();
     setup::create(&kafka, &topics, &shape).await.unwrap();
     let taken = async || {
