@@ -4,6 +4,7 @@ mod apply;
 mod shown;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -28,17 +29,24 @@ const FIRST_OF_MANY: usize = 4;
 
 pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "ads")?;
+    let api = site.api(&[])?;
+    // The API has to know its Redis before there is a campaign with a cap, or the caps have to be proven by a worker.
+    until_known(&site)?;
     make(&site, 1, "NULL", 999_999_999)?;
     make(&site, 1, "1000000", 999_999_999)?;
     make(&site, 1, "NULL", 0)?;
     make(&site, MANY, "NULL", 999_999_999)?;
-    let api = site.api(&[])?;
     let mut rows = posts(&site, &api, scale)?;
     rows.push(leases(&site, &api, scale)?);
     rows.extend(shown::measure(&site, &api, scale)?);
     drop(api);
     rows.push(apply::measure(&site, scale)?);
     Ok(rows)
+}
+
+fn until_known(site: &Site<'_>) -> anyhow::Result<()> {
+    let known = || Ok((site.sql("SELECT count(*) FROM redis_incarnations")? != "0").then_some(()));
+    devstack::asked(Duration::from_secs(30), Duration::from_millis(100), known)?.context("no Redis was noted")
 }
 
 /// Makes campaigns at 10 for a thousand impressions, with this total budget; one of 0 is spent from the beginning.

@@ -225,7 +225,7 @@ async fn setup_with_defaults(scope: &Scope) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
+async fn all_topics_are_made_with_every_setting_that_the_promises_need() {
     let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
     let mut scope = scope("made_topics").await;
     scope.endpoints.kafka_brokers = cluster.brokers();
@@ -244,7 +244,12 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
     let asked = async |of: ResourceSpecifier<'_>| {
         admin.describe_configs([&of], &AdminOptions::new()).await.unwrap().remove(0).unwrap()
     };
-    for (topic, of_its_own) in [(&scope.input_topic, INPUT), (&scope.dlq_topic, DEAD_LETTERS)] {
+    for (topic, of_its_own) in [
+        (&scope.input_topic, INPUT),
+        (&scope.dlq_topic, DEAD_LETTERS),
+        (&scope.ads_topic, INPUT),
+        (&scope.ads_dlq_topic, DEAD_LETTERS),
+    ] {
         let metadata = consumer.fetch_metadata(Some(topic), TEST_TIMEOUT).unwrap();
         let replicas: Vec<_> =
             metadata.topics()[0].partitions().iter().map(|partition| partition.replicas().len()).collect();
@@ -273,8 +278,9 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
         told.get("log.cleanup.policy").and_then(|entry| entry.value.as_deref()) == Some("compact")
     };
     until("the topic is compacted", told).await;
-    scope.input_topic.push_str("-2");
-    scope.dlq_topic.push_str("-2");
+    for topic in [&mut scope.input_topic, &mut scope.dlq_topic, &mut scope.ads_topic, &mut scope.ads_dlq_topic] {
+        topic.push_str("-2");
+    }
     setup_with_defaults(&scope).await;
     let described = asked(ResourceSpecifier::Topic(&scope.input_topic)).await;
     for (name, value) in [("unclean.leader.election.enable", "false"), ("cleanup.policy", "delete")] {
