@@ -139,7 +139,13 @@ struct Grants<'a> {
     wants: &'a [Want],
 }
 
-const LOCK: &str = "SELECT id FROM campaigns WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+/// `$1` are those that get money. Of all in `$2`, a campaign whose day has no row yet is locked, too: the row gets its
+/// terms, which must not change meanwhile.
+const LOCK: &str = "
+SELECT id FROM campaigns AS c
+WHERE id = ANY($1) OR id = ANY($2) AND NOT EXISTS (
+  SELECT FROM campaign_days AS d WHERE d.campaign_id = c.id AND d.day = (now() AT TIME ZONE c.timezone)::date)
+ORDER BY id FOR NO KEY UPDATE";
 
 /// The campaigns with their day. A day that has no row gets one, so that it keeps its greatest cap.
 const READ: &str = "
@@ -183,11 +189,9 @@ impl Work for Grants<'_> {
             wanted.insert(campaign.get(), *amount);
         }
         let paid: Vec<i64> = wanted.iter().filter(|(_, amount)| **amount > Nanos::ZERO).map(|(id, _)| *id).collect();
-        if !paid.is_empty() {
-            sqlx::query(LOCK).bind(paid).execute(&mut *tx).await?;
-        }
-        // A statement of its own: it has to see what the others committed for whose locks the first one waited.
         let all: Vec<i64> = wanted.keys().copied().collect();
+        sqlx::query(LOCK).bind(paid).bind(&all).execute(&mut *tx).await?;
+        // A statement of its own: it has to see what the others committed for whose locks the first one waited.
         let rows = sqlx::query(READ).bind(all).fetch_all(&mut *tx).await?;
         let mut answers = HashMap::with_capacity(rows.len());
         let mut new = NewLeases::default();
