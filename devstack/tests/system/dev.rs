@@ -179,7 +179,7 @@ fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
         ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections"),
         ("Redis", "redis-server ", "eady to accept connections"),
         ("api-service", "api-service", "listening"),
-        ("worker-service", "worker-service", "the worker runs"),
+        ("worker-service", "worker-service", "ads-processor"),
     ];
     // Each case starts all servers, so run only a few at a time.
     for some in cases.chunks(2) {

@@ -171,7 +171,8 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
         (r#"http_requests_total{method="GET",route="none",status="404"}"#, 1.0),
         (r#"kafka_produce_total{outcome="accepted"}"#, 1.0),
         (r#"kafka_produce_total{outcome="queue_full"}"#, 0.0),
-        ("kafka_queue_limit_bytes", 67_108_864.0),
+        // Of two producers.
+        ("kafka_queue_limit_bytes", 134_217_728.0),
         (r#"auth_rejected_total{reason="signature"}"#, 1.0),
         (r#"dependency_up{dependency="Kafka"}"#, 1.0),
     ];
