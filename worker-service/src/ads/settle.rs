@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// given up after two of the producer's timeouts.
 const LEASE_AGE: Duration = Duration::from_secs(7);
 /// How long after an incarnation was first met its fence is taken: the same time, for events that were accepted before.
-const INCARNATION_AGE: Duration = Duration::from_secs(10);
+const INCARNATION_AGE: Duration = Duration::from_secs(12);
 /// The most leases that wait for their fences at a time, the oldest first.
 const MOST_WAITING: u32 = 5_000;
 /// Leases that are closed in one transaction.

@@ -147,7 +147,7 @@ impl Caps {
     async fn fill_one(&self, impression: &Impression<'_>) {
         let Ok(_permit) = self.fills.acquire().await else { return };
         let &Impression { campaign, user, day, ref new } = impression;
-        match queries::counted_impressions(&self.store, campaign, user, day).await {
+        match queries::accepted_impressions(&self.store, campaign, user, day).await {
             Ok(ids) => drop(self.sets.fill(new, &ids).await),
             Err(error) => tracing::debug!(%error, %campaign, "cannot read the impressions of a user"),
         }

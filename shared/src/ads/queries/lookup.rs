@@ -34,8 +34,9 @@ pub async fn counted(store: &Store, campaign: CampaignId, id: &EventId) -> Resul
     }))
 }
 
-/// The ids of a user's impressions that count in a campaign's day. Ids that cannot be read are left out.
-pub async fn counted_impressions(
+/// The ids of a user's impressions in a campaign's day. Those that do not count were accepted, too: a cap limits what is
+/// accepted. Ids that cannot be read are left out.
+pub async fn accepted_impressions(
     store: &Store,
     campaign: CampaignId,
     user: &UserId,
@@ -43,7 +44,7 @@ pub async fn counted_impressions(
 ) -> Result<Vec<EventId>, Failure> {
     let query = sqlx::query_scalar(
         "SELECT event_id FROM ad_events WHERE user_id = $1 AND campaign_id = $2 AND day = $3
-         AND type = 'impression' AND outcome = 'counted'",
+         AND type = 'impression'",
     );
     let query = query.bind(user.as_str()).bind(campaign.get()).bind(day);
     let ids: Vec<String> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
