@@ -61,6 +61,7 @@ pub struct Declared {
 
 pub struct Verifier {
     config: ClaimsConfig,
+    audience_claim: ClaimPaths,
     declared: Declared,
 }
 
@@ -77,7 +78,7 @@ impl Verifier {
                 mapping.theirs
             );
         }
-        Ok(Self { config: config.clone(), declared })
+        Ok(Self { config: config.clone(), audience_claim: config.audience_claim(), declared })
     }
 
     /// The caller of a token at `now`, in seconds since the Unix epoch.
@@ -179,7 +180,7 @@ impl Verifier {
 
     fn check_audience(&self, claims: &Claims<'_>) -> Result<(), Rejected> {
         let Some(accepted) = &self.config.jwt_audience else { return Ok(()) };
-        let places = &self.config.jwt_audience_claim;
+        let places = &self.audience_claim;
         for place in places.iter() {
             for audience in accepted.iter() {
                 if claims.equals(place, audience)? == Some(true) {
