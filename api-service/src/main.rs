@@ -15,7 +15,12 @@ fn main() -> ExitCode {
     // Before the runtime starts, which panics if it cannot create threads.
     telemetry::log_panics();
     match lifecycle::runtime() {
-        Ok(runtime) => runtime.block_on(run()),
+        Ok(runtime) => {
+            let status = runtime.block_on(run());
+            // Does not wait for threads that may hang in a call to a server that is down.
+            runtime.shutdown_background();
+            status
+        }
         Err(error) => refused(&error),
     }
 }

@@ -64,14 +64,14 @@ pub struct ClaimsConfig {
     /// set.
     #[arg(long, env, value_parser = List::<String>::parser())]
     pub jwt_audience: Option<List<String>>,
-    /// The claims with the audience, separated by commas. Each is a JSON pointer (`/a/b`), a dotted path (`a.b`), or a
-    /// name with a colon in it.
-    #[arg(long, env, default_value = AUDIENCE, value_parser = ClaimPaths::parser())]
-    pub jwt_audience_claim: ClaimPaths,
+    /// The claims with the audience, separated by commas; needs `JWT_AUDIENCE`. Each is a JSON pointer (`/a/b`), a
+    /// dotted path (`a.b`), or a name with a colon in it. If it is not set, it is `aud`.
+    #[arg(long, env, value_parser = ClaimPaths::parser())]
+    pub jwt_audience_claim: Option<ClaimPaths>,
     /// Other claims that a token must have, and their values, separated by commas: `token_use=access`.
     #[arg(long, env, value_parser = List::<RequiredClaim>::parser())]
     pub jwt_required_claims: Option<List<RequiredClaim>>,
-    /// The claims with the subject, likewise: the first that a token has counts.
+    /// The claims with the subject, in the same form: the first that a token has counts.
     #[arg(long, env, default_value = SUBJECT, value_parser = ClaimPaths::parser())]
     pub jwt_subject_claim: ClaimPaths,
     /// The claims with the roles, likewise: those of all of them count. A string is split at blanks.
@@ -83,14 +83,20 @@ pub struct ClaimsConfig {
     pub jwt_roles_map: Option<List<RoleMapping>>,
 }
 
+impl ClaimsConfig {
+    /// The claims with the audience.
+    pub(super) fn audience_claim(&self) -> ClaimPaths {
+        self.jwt_audience_claim.clone().unwrap_or_else(|| List::one(ClaimPath::named(AUDIENCE)))
+    }
+}
+
 impl Default for ClaimsConfig {
     fn default() -> Self {
-        let [jwt_audience_claim, jwt_subject_claim, jwt_roles_claim] =
-            [AUDIENCE, SUBJECT, ROLES].map(|name| List::one(ClaimPath::named(name)));
+        let [jwt_subject_claim, jwt_roles_claim] = [SUBJECT, ROLES].map(|name| List::one(ClaimPath::named(name)));
         Self {
             jwt_issuer: None,
             jwt_audience: None,
-            jwt_audience_claim,
+            jwt_audience_claim: None,
             jwt_required_claims: None,
             jwt_subject_claim,
             jwt_roles_claim,
@@ -142,6 +148,11 @@ impl JwtConfig {
             self.jwt_secret.is_some() || self.jwt_secret_previous.is_none(),
             "JWT_SECRET_PREVIOUS needs JWT_SECRET"
         );
+        // Whoever says where the audience is takes it to be checked.
+        ensure!(
+            self.claims.jwt_audience.is_some() || self.claims.jwt_audience_claim.is_none(),
+            "JWT_AUDIENCE_CLAIM is set, and JWT_AUDIENCE is not"
+        );
         let least = self.jwt_secret_algorithm.min_secret();
         for (name, secret) in [("JWT_SECRET", &self.jwt_secret), ("JWT_SECRET_PREVIOUS", &self.jwt_secret_previous)] {
             ensure!(
@@ -163,12 +174,25 @@ impl JwtConfig {
 
     /// Warns of settings that are unsafe wherever tokens protect anything. To be called at the start.
     pub fn warn(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
         if self.jwt_allow_short_secret {
-            tracing::warn!(
+            warnings.push(
                 "JWT_ALLOW_SHORT_SECRET is set, which is for development only: anyone who has a token can guess a \
-                 short JWT_SECRET, and make tokens of any role with it"
+                 short JWT_SECRET, and make tokens of any role with it",
             );
         }
+        if self.discovered().is_some() && self.claims.jwt_audience.is_none() {
+            warnings.push(
+                "JWT_AUDIENCE is not set: a token that JWT_ISSUER made for any other service is accepted here, too",
+            );
+        }
+        warnings
     }
 }
 
@@ -197,6 +221,14 @@ mod tests {
         for other in others {
             assert_eq!(checked(|config| (issuer(config), other(config)).0), Ok(None));
         }
+        let said = |change: fn(&mut JwtConfig)| {
+            let mut config = config();
+            (issuer(&mut config), change(&mut config)).0;
+            config.warnings().concat()
+        };
+        assert!(said(|_| {}).starts_with("JWT_AUDIENCE is not set: "));
+        assert_eq!(said(|config| config.claims.jwt_audience = Some(List::one("api".to_owned()))), "");
+        assert_eq!(said(|config| config.jwt_jwks_file = Some("jwks.json".into())), "", "its keys are chosen by hand");
         let nothing = checked(|config| config.claims.jwt_issuer = Some("id.example".to_owned())).unwrap_err();
         assert!(nothing.contains("or an https address as JWT_ISSUER"), "{nothing}");
     }

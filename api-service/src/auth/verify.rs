@@ -77,6 +77,7 @@ pub struct Declared {
 
 pub struct Verifier {
     config: ClaimsConfig,
+    audience_claim: ClaimPaths,
     declared: Declared,
 }
 
@@ -93,7 +94,7 @@ impl Verifier {
                 mapping.theirs
             );
         }
-        Ok(Self { config: config.clone(), declared })
+        Ok(Self { config: config.clone(), audience_claim: config.audience_claim(), declared })
     }
 
     /// The caller of a token at `now`, in seconds since the Unix epoch.
@@ -195,7 +196,7 @@ impl Verifier {
 
     fn check_audience(&self, claims: &Claims<'_>) -> Result<(), Rejected> {
         let Some(accepted) = &self.config.jwt_audience else { return Ok(()) };
-        let places = &self.config.jwt_audience_claim;
+        let places = &self.audience_claim;
         for place in places.iter() {
             for audience in accepted.iter() {
                 if claims.equals(place, audience)? == Some(true) {

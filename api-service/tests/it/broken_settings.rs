@@ -37,6 +37,7 @@ fn one_clear_line_names_the_setting() {
         (&[("JWT_ROLES_CLAIM", "a..b")], "JWT_ROLES_CLAIM>': \"a..b\" has an empty name"),
         (&[("JWT_DEVICES_CLAIM", "example.com/id")], "\"example.com/id\" has a slash"),
         (&[("JWT_AUDIENCE", "a,,b")], "JWT_AUDIENCE>': there is nothing between two commas"),
+        (&[("JWT_AUDIENCE_CLAIM", "client_id")], "JWT_AUDIENCE_CLAIM is set, and JWT_AUDIENCE is not"),
         (&[("JWT_ROLES_MAP", "Ops")], "\"Ops\" must be a role of the issuer, `=`, and a role of this service"),
         (
             &[("JWT_ROLES_MAP", "Ops=amdin")],
@@ -113,6 +114,7 @@ fn one_clear_line_names_the_setting() {
         ),
         (&[("KAFKA_PROPERTIES", "no.such=1")], r#"KAFKA_PROPERTIES: No such configuration property: "no.such""#),
         (&[("KAFKA_PROPERTIES", "acks=1")], "KAFKA_PROPERTIES: acks cannot be set here: a 202 means that all"),
+        (&[("KAFKA_PROPERTIES", "internal.termination.signal=9")], "internal.termination.signal cannot be set here: "),
         (&[("KAFKA_PROPERTIES", "debug=all,planted")], "KAFKA_PROPERTIES: entry 2 is no name=value"),
         (&[("KAFKA_PROPERTIES", "sasl.password=planted")], "it has a setting of its own, KAFKA_SASL_PASSWORD"),
         (&[("JWT_DEVICE_BINDING", "maybe")], "JWT_DEVICE_BINDING"),

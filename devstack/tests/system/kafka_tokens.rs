@@ -35,6 +35,22 @@ async fn both_services_work_with_tokens_and_renew_them_before_they_end() {
     worker.end().await;
 }
 
+/// librdkafka waits up to 20 s for a token, and the end of a client waits for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_services_end_in_time_while_the_issuer_takes_requests_and_does_not_answer() {
+    let lifetime = Duration::from_secs(15);
+    let (system, endpoint) = start("kafka-tokens-silent", lifetime).await;
+    let (worker, api) = (works(&system).await, system.another_api());
+    system.until("Kafka is up", async || api.dependency("kafka").await["status"] == "up").await;
+    endpoint.fall_silent();
+    system.until("clients wait for their next tokens", async || endpoint.unanswered() > 4).await;
+    let (of_worker, of_api) = tokio::join!(worker.end(), api.running.end());
+    // They took 18 and 23 s when they waited.
+    for took in [of_worker, of_api] {
+        assert!(took < Duration::from_secs(15), "the worker ended after {of_worker:?}, the API after {of_api:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_a_wrong_token_and_a_wrong_endpoint_are_refused_and_the_log_says_why() {
     let (system, endpoint) = start("kafka-tokens-wrong", Duration::from_secs(3600)).await;

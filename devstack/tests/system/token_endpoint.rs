@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -40,13 +41,16 @@ struct Inner {
     lifetime: Duration,
     /// When each token ends.
     issued: Mutex<Vec<u64>>,
+    is_silent: AtomicBool,
+    unanswered: AtomicUsize,
 }
 
 impl TokenEndpoint {
     pub(crate) async fn start(secured: &Secured, lifetime: Duration) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, signer) = (tcp.local_addr().unwrap().port(), secured.token_signer().unwrap());
-        let endpoint = Self(Arc::new(Inner { port, signer, lifetime, issued: Mutex::default() }));
+        let (issued, is_silent, unanswered) = Default::default();
+        let endpoint = Self(Arc::new(Inner { port, signer, lifetime, issued, is_silent, unanswered }));
         let listener = TlsListener { tcp, tls: acceptor(secured) };
         let app = Router::new().route("/token", post(issue)).with_state(endpoint.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -71,6 +75,16 @@ impl TokenEndpoint {
             ("KAFKA_SASL_OAUTHBEARER_SCOPE", SCOPE),
             ("KAFKA_PROPERTIES", &format!("https.ca.location={}", secured.authority.display())),
         ])
+    }
+
+    /// From now on it takes requests, and answers none.
+    pub(crate) fn fall_silent(&self) {
+        self.0.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests it left without an answer.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.0.unanswered.load(Ordering::Relaxed)
     }
 
     /// When each token ends that was issued until now, in seconds since the Unix epoch.
@@ -128,7 +142,11 @@ async fn issue(State(endpoint): State<TokenEndpoint>, headers: HeaderMap, form: 
     if of("grant_type").as_deref() != Some("client_credentials") {
         return (StatusCode::BAD_REQUEST, Json(json!({"error": "unsupported_grant_type"}))).into_response();
     }
-    let Inner { signer, lifetime, issued, .. } = &*endpoint.0;
+    let Inner { signer, lifetime, issued, is_silent, unanswered, .. } = &*endpoint.0;
+    if is_silent.load(Ordering::Relaxed) {
+        unanswered.fetch_add(1, Ordering::Relaxed);
+        return std::future::pending().await;
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let exp = (now + *lifetime).as_secs();
     let token = signer.sign(&json!({

@@ -15,11 +15,11 @@ use tokio::task::spawn_blocking;
 
 use super::client_log::{LogContext, log};
 use super::{client_properties, client_security};
-use crate::kafka::KafkaConfig;
+use crate::kafka::{Detached, KafkaConfig};
 use crate::runtime::lifecycle::no_result;
 
 /// A consumer that only logs: it needs no callbacks for rebalances or commits.
-pub type PlainConsumer = BaseConsumer<LogContext>;
+pub type PlainConsumer = Detached<BaseConsumer<LogContext>>;
 
 /// The common configuration of a client; the caller adds its own settings.
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
@@ -106,7 +106,7 @@ pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
 const MAX_EVENTS: usize = 1_000;
 
 fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
-    let consumer: BaseConsumer<Complaint> =
+    let consumer: Detached<BaseConsumer<Complaint>> =
         client.create_with_context(Complaint::default()).context("cannot create a Kafka client")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
         Ok(metadata) => {

@@ -48,6 +48,8 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["plugin.library.paths", "ssl.engine.location", "ssl.engine.id", "ssl.providers"],
         "it would load foreign code into the service",
     ),
+    (&["sasl.kerberos.kinit.cmd"], "it would run a command"),
+    (&["internal.termination.signal"], "such a signal would end the service"),
     (
         &["acks", "request.required.acks", "enable.idempotence", "enable.gapless.guarantee", "transactional.id"],
         "a 202 means that all in-sync replicas have the event, once",

@@ -107,7 +107,9 @@ pub fn run(
         }
     }
     consumer.context().end_all();
-    if !consumer.closed() {
+    if consumer.closed() {
+        kafka::detach(consumer);
+    } else {
         tracing::warn!(
             group = consumer.context().group(),
             "Kafka does not answer: the group waits until this worker's session times out"

@@ -38,7 +38,7 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
     let mut summary = Summary::default();
     for found in &partitions {
         if found.deletes() && !config.dry_run {
-            delete(&admin(&client)?, topic, found).await?;
+            delete(&*admin(&client)?, topic, found).await?;
         }
         summary.deleted += found.deleted();
         summary.behind += found.behind;

@@ -1,6 +1,6 @@
 //! The producer of dead letters and of redriven records.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -8,24 +8,26 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
-use shared::kafka::{self, LogContext};
+use shared::kafka::{self, Detached, LogContext};
 
 /// Limit for one record; after it the scheduler waits and sends the record again, and an operator's command reports it
 /// as failed.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Producer = Detached<FutureProducer<LogContext>>;
 
 /// A producer that reports a record as sent only when all in-sync replicas have it.
 pub(super) struct ReliableProducer {
     /// The consumer group of the records.
     group: String,
     config: ClientConfig,
-    producer: Mutex<FutureProducer<LogContext>>,
+    producer: Mutex<Arc<Producer>>,
 }
 
 impl ReliableProducer {
     pub(super) fn new(client: &ClientConfig, group: &str) -> anyhow::Result<Self> {
         let config = settings(client);
-        let producer = Mutex::new(config.create_with_context(LogContext)?);
+        let producer = Mutex::new(Arc::new(config.create_with_context(LogContext)?));
         Ok(Self { group: group.to_owned(), config, producer })
     }
 
@@ -42,7 +44,7 @@ impl ReliableProducer {
     ) -> Result<(i32, i64), KafkaError> {
         let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         (record.key, record.payload) = (key, value);
-        let producer = self.producer().clone();
+        let producer = Arc::clone(&self.producer());
         // `send` would sleep while the queue is full; the callers wait themselves.
         let sent = match producer.send_result(record) {
             Err((error, _)) => Err(error),
@@ -72,12 +74,12 @@ impl ReliableProducer {
             return;
         }
         match self.config.create_with_context(LogContext) {
-            Ok(new) => *producer = new,
+            Ok(new) => *producer = Arc::new(new),
             Err(error) => tracing::error!(group = self.group(), %error, "cannot recreate the producer"),
         }
     }
 
-    fn producer(&self) -> MutexGuard<'_, FutureProducer<LogContext>> {
+    fn producer(&self) -> MutexGuard<'_, Arc<Producer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

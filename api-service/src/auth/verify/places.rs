@@ -166,7 +166,7 @@ fn a_list_on_the_way_to_the_devices_binds_to_an_item_of_it_or_to_nothing() {
 fn an_audience_elsewhere_and_other_required_claims() {
     let checker = checker(ClaimsConfig {
         jwt_audience: Some("web,devices".parse().unwrap()),
-        jwt_audience_claim: "client_id".parse().unwrap(),
+        jwt_audience_claim: Some("client_id".parse().unwrap()),
         jwt_required_claims: Some("token_use=access,email_verified=true,org.id=7,groups=a".parse().unwrap()),
         ..ClaimsConfig::default()
     });
@@ -202,5 +202,5 @@ fn a_list_of_one_is_what_a_setting_with_one_value_gives() {
     let config = ClaimsConfig::default();
     assert_eq!(config.jwt_roles_claim, List::one("roles".parse().unwrap()));
     assert_eq!(config.jwt_subject_claim, "sub".parse().unwrap());
-    assert_eq!(config.jwt_audience_claim, "aud".parse().unwrap());
+    assert_eq!(config.audience_claim(), "aud".parse().unwrap());
 }

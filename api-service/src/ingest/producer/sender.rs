@@ -11,9 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use shared::kafka;
-use shared::kafka::Outgoing;
 use shared::kafka::topics::setup;
+use shared::kafka::{self, Detached, Outgoing};
 use shared::runtime::lifecycle::no_result;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -49,7 +48,7 @@ pub(super) struct Sender {
 /// One client. The events of one request that have to keep their order go to the same client: after it has failed at
 /// one of them, the later ones must not reach its successor.
 pub(super) struct Client {
-    producer: ThreadedProducer<Reports>,
+    producer: Detached<ThreadedProducer<Reports>>,
     batch_bytes: usize,
     /// Whether one of its batches was refused as too large.
     was_refused: Arc<AtomicBool>,

@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ConfigSource, ResourceSpecifier};
 
 use super::replicas::{self, REPLICAS, Replicas};
-use crate::kafka::{ADMIN_TIMEOUT, LogContext};
+use crate::kafka::{ADMIN_TIMEOUT, Detached, LogContext};
 
 /// The largest record of the input topic, in bytes.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -294,7 +294,7 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
 }
 
 /// A client for requests that read or change the cluster's configuration.
-pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
+pub fn admin(client: &ClientConfig) -> anyhow::Result<Detached<AdminClient<LogContext>>> {
     client.create_with_context(LogContext).context("cannot create a Kafka client")
 }
 

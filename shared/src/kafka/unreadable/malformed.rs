@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::kafka;
+use crate::kafka::{self, Detached};
 use anyhow::Context as _;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -34,7 +34,7 @@ const TELL_MILLIS: &str = "100";
 const POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Prober<'a> {
-    consumer: BaseConsumer<Counts>,
+    consumer: Detached<BaseConsumer<Counts>>,
     topic: &'a str,
     partition: i32,
 }
