@@ -15,7 +15,7 @@ use crate::load::lock;
 const BEFORE: Duration = Duration::from_secs(3);
 /// How long the load goes on after midnight.
 const AFTERWARDS: Duration = Duration::from_secs(3);
-/// How often a campaign's day may end before an event of it is accepted.
+/// How many campaigns get a midnight, until events of one are accepted before it.
 const MIDNIGHTS: usize = 6;
 /// How many campaigns get less money at once.
 const PATCHED: usize = 3;
@@ -30,22 +30,22 @@ impl Injection<'_> {
     /// A campaign whose day ends soon, while its events are posted. Its zone is made for it in PostgreSQL, because no
     /// IANA zone has a midnight in every minute.
     pub(super) fn midnight(&self) -> anyhow::Result<()> {
-        let name = format!("midnight-{}", self.began.elapsed().as_millis());
         // Without a cap in most cases: the caps may not be known while the day ends.
         let cap = (self.step.choice % 4 == 1).then_some(2);
-        let terms = json!({
-            "pricing_model": "cpm", "unit_price": "3.3", "total_budget": "0.9", "daily_budget": "0.5",
-            "freq_cap_impressions_per_day": cap, "status": "draft"
-        });
-        let campaign = Handle::current().block_on(self.advertiser()?.create(&name, terms))?;
         for _ in 0..MIDNIGHTS {
+            let name = format!("midnight-{}", self.began.elapsed().as_millis());
+            let terms = json!({
+                "pricing_model": "cpm", "unit_price": "3.3", "total_budget": "0.9", "daily_budget": "0.5",
+                "freq_cap_impressions_per_day": cap, "status": "draft"
+            });
+            let campaign = Handle::current().block_on(self.advertiser()?.create(&name, terms))?;
             self.ends_soon(campaign)?;
             std::thread::sleep(BEFORE + self.step.lasts);
             let is_accepted = |one: &Try| one.campaign == campaign && one.is_accepted();
             if lock(self.history).ads.tries.iter().any(is_accepted) {
                 break;
             }
-            // Nothing was accepted before its midnight, because of other faults. So it gets another one.
+            // Because of other faults, nothing was accepted before its midnight. So another one gets one.
         }
         std::thread::sleep(AFTERWARDS);
         Ok(())

@@ -23,7 +23,7 @@ pub use self::expire::expire;
 pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
 pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
-pub use self::lookup::{CountedEvent, counted, accepted_impressions};
+pub use self::lookup::{CountedEvent, accepted_impressions, counted};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
 pub use self::settle::{Closed, OpenLeases, close_leases, expired_leases, open_leases, violations};
