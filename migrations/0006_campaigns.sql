@@ -151,7 +151,7 @@ CREATE TABLE ad_stats (
     campaign_id bigint   NOT NULL REFERENCES campaigns ON DELETE CASCADE,
     day         date     NOT NULL,
     -- 0 to 23, in the campaign's time zone.
-    hour        smallint NOT NULL,
+    hour        integer  NOT NULL,
     impressions bigint   NOT NULL DEFAULT 0,
     clicks      bigint   NOT NULL DEFAULT 0,
     conversions bigint   NOT NULL DEFAULT 0,
