@@ -29,23 +29,20 @@ async fn run() -> ExitCode {
     let config = match config::read() {
         Cli::Serve(config) => *config,
         Cli::Health(config) => {
-            let answer = probe::health(&config).inspect_err(|error| eprintln!("error: {error:#}"));
-            return if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            let told = |error: &anyhow::Error| eprintln!("error: {error:#}");
+            return ExitCode::from(u8::from(probe::health(&config).inspect_err(told).is_err()));
         }
     };
-    // A wrong setting ends the start here, before any port is bound. Signals are handled from here on, so that a
-    // SIGTERM during the start shuts the service down in order.
+    // Before any port is bound, a wrong setting ends the start. From here on, a SIGTERM shuts the service down in order.
     let started = lifecycle::termination().context("cannot wait for signals");
     let (termination, app) = match started.and_then(|termination| Ok((termination, start(&config)?))) {
         Ok(started) => started,
         Err(error) => return refused(&error),
     };
-    let served = app.serve(&config, termination).await;
-    if let Err(error) = &served {
-        tracing::error!(error = format!("{error:#}"), "the service has failed");
-    }
+    let failed = |error: &anyhow::Error| tracing::error!(error = format!("{error:#}"), "the service has failed");
+    let served = app.serve(&config, termination).await.inspect_err(failed);
     telemetry::flush_log();
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::from(u8::from(served.is_err()))
 }
 
 fn start(config: &Config) -> anyhow::Result<App> {

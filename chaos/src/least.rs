@@ -47,6 +47,9 @@ const TWO_MINUTES: Figures = Figures {
 /// The minimum of each figure. Figures of the load are proportional to the length and pace of the run, figures of
 /// faults to the number of faults in the plan.
 pub fn figures(plan: &Plan) -> Figures {
+    // A short run has a fault of Redis or PostgreSQL all the time: campaigns take few events, and caps are proven some
+    // fifteen seconds after a fault.
+    let is_short = plan.length < Duration::from_secs(60);
     let in_time = |of_two_minutes: usize| {
         let share = of_two_minutes as u128 * plan.length.as_millis() / WHOLE.as_millis();
         usize::try_from(share).unwrap_or(usize::MAX).max(1)
@@ -80,9 +83,8 @@ pub fn figures(plan: &Plan) -> Figures {
         ads_accepted: share(TWO_MINUTES.ads_accepted),
         ads_at_last: TWO_MINUTES.ads_at_last,
         ads_repeated: share(TWO_MINUTES.ads_repeated),
-        // A short run has a fault of Redis all the time, and caps are proven some fifteen seconds after one.
-        ads_capped: if plan.length < Duration::from_secs(60) { 0 } else { share(TWO_MINUTES.ads_capped) },
-        ads_exhausted: share(TWO_MINUTES.ads_exhausted),
+        ads_capped: if is_short { 0 } else { share(TWO_MINUTES.ads_capped) },
+        ads_exhausted: if is_short { 0 } else { share(TWO_MINUTES.ads_exhausted) },
         ads_unavailable: if plan.is_part { 0 } else { share(TWO_MINUTES.ads_unavailable) },
         campaigns: TWO_MINUTES.campaigns + half(Fault::Midnight),
         midnights: half(Fault::Midnight),
