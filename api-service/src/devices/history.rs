@@ -62,8 +62,11 @@ async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Resu
     let mut room = backbone.answers.empty();
     let written = page::write(&id, &page, form, query.fields.as_ref(), &mut room).await;
     let (body, next) = written.map_err(|problem| problem.about(about.clone()))?;
+    let bytes = body.len();
     let mut response = answer(body, form, next.map(|next| query.next(&parts.uri, next)));
     drop(page);
+    // From here on only the answer is in memory.
+    room.shrink(bytes);
     response.extensions_mut().insert(about);
     Ok(within(room, response).await)
 }
