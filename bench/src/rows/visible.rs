@@ -14,7 +14,7 @@ use crate::{Scale, disk, records};
 const RATE: u32 = 1_000;
 const DEVICES: usize = 1_000;
 /// Events a second that a separate client posts and polls until they are visible, beside the load.
-const PROBES: f64 = 50.0;
+pub(crate) const PROBES: f64 = 50.0;
 const PROBED: usize = 50;
 
 pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
@@ -79,9 +79,21 @@ pub(crate) fn committed(site: &Site<'_>, condition: &str) -> anyhow::Result<Late
     Ok(Latency { p50, p99, p999 })
 }
 
-/// Posts events at a low rate and polls each until it is visible; the latency starts at its 202.
 async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency> {
     let client = reqwest::Client::new();
+    follow_each(time, |number| {
+        let (client, url, token) = (client.clone(), url.to_owned(), token.to_owned());
+        async move { follow(&client, &url, &token, number).await }
+    })
+    .await
+}
+
+/// Follows events at a low rate, beginning with number 1: `follow` posts one and polls until it is visible, and returns
+/// the time since its 202.
+pub(crate) async fn follow_each<F>(time: Duration, follow: impl Fn(usize) -> F) -> anyhow::Result<Latency>
+where
+    F: Future<Output = anyhow::Result<Duration>> + Send + 'static,
+{
     let mut every = tokio::time::interval(Duration::from_secs_f64(1.0 / PROBES));
     let mut probes = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -89,8 +101,7 @@ async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency
     while began.elapsed() < time {
         every.tick().await;
         number += 1;
-        let (client, url, token) = (client.clone(), url.to_owned(), token.to_owned());
-        probes.spawn(async move { follow(&client, &url, &token, number).await });
+        probes.spawn(follow(number));
     }
     let mut took = Vec::new();
     while let Some(probe) = probes.join_next().await {

@@ -10,13 +10,12 @@ use crate::load::{Latency, Load};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 use crate::rows::take_turns;
+use crate::rows::visible::{PROBES, follow_each};
 use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 64;
 const RATE: u32 = 1_000;
-/// Events a second that a separate client posts, and whose reports it polls.
-const PROBES: f64 = 50.0;
-/// The campaigns of these events; no other event is of one.
+/// The campaigns of the events that a separate client posts, and whose reports it polls; no other event is of one.
 const PROBED: usize = 100;
 const FIRST_PROBED: usize = FIRST_OF_MANY + LEASED;
 
@@ -76,21 +75,11 @@ fn soon(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Figure> {
 
 async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency> {
     let client = reqwest::Client::new();
-    let mut every = tokio::time::interval(Duration::from_secs_f64(1.0 / PROBES));
-    let mut probes = tokio::task::JoinSet::new();
-    let began = Instant::now();
-    let mut number = 0;
-    while began.elapsed() < time {
-        every.tick().await;
+    follow_each(time, |number| {
         let (client, url, token) = (client.clone(), url.to_owned(), token.to_owned());
-        probes.spawn(async move { follow(&client, &url, &token, number).await });
-        number += 1;
-    }
-    let mut took = Vec::new();
-    while let Some(probe) = probes.join_next().await {
-        took.push(probe??);
-    }
-    Ok(Latency::of(took))
+        async move { follow(&client, &url, &token, number - 1).await }
+    })
+    .await
 }
 
 async fn follow(client: &reqwest::Client, url: &str, token: &str, number: usize) -> anyhow::Result<Duration> {
