@@ -17,7 +17,7 @@ use super::problem::{Code, Problem};
 const SHARE: usize = 4;
 /// The share of all slow bodies is the budget divided by this, but at least [`LARGEST_BODY`].
 const SLOW_SHARE: usize = 2;
-/// Of the share of all slow bodies, what is divided by this is for small bodies only.
+/// A quarter of the memory for slow bodies is reserved for small ones.
 const RESERVE: usize = 4;
 /// The most memory of a small body: a single event, and what decompressing it needs.
 const SMALL_BODY: usize = 1024 * 1024;

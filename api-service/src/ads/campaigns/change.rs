@@ -64,7 +64,7 @@ struct Change {
 }
 
 impl Change {
-    /// Makes the change. What has begun is finished, also if the request ends before: otherwise an older report could
+    /// Makes the change. It runs to its end even if the client disconnects: without its fence, an older report could
     /// stay in the cache.
     async fn make(self) -> Result<Response, Problem> {
         let made = tokio::spawn(self.run()).await;

@@ -246,9 +246,11 @@ impl User {
     /// The rule that refuses an event.
     fn refusal(&self, rules: &Rules, delivery: &AdDelivery) -> Option<&'static str> {
         let (event, at) = (&delivery.event, delivery.envelope.accepted_at);
-        let agent = event.data.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
-        if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_ascii_lowercase())) {
-            return Some("user_agent");
+        if !rules.blocked_user_agents.is_empty() {
+            let agent = event.data.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
+            if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_ascii_lowercase())) {
+                return Some("user_agent");
+            }
         }
         if let Some(most) = rules.user_events_per_minute {
             let (_, events) = self.days.get(&event.day).copied().unwrap_or_default().with_event_at(at);
