@@ -226,8 +226,8 @@ script!(
 ///
 /// `incarnation(mark)`: the incarnation of the server that runs the script. A server has another one if it may have
 /// forgotten keys: after it was started or promoted, after it evicted keys, after its keys were deleted at once (then
-/// the key `mark` is gone, too), and in a cluster, where `mark` is nil, after it took over slots. An empty text if the
-/// server does not say so.
+/// the key `mark` is gone, too), and in a cluster, where `mark` is nil, after it took over slots: then it has other
+/// slots, but a new epoch only if its own was not the greatest. An empty text if the server does not say so.
 ///
 /// `noted(mark)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number, then
 /// incarnation, serial and time of each. If it is not in the list: nil, and its text or an error.
@@ -242,7 +242,10 @@ macro_rules! of_incarnation {
           if mark then
             last = redis.call('GET', mark)
           else
-            last = string.match(redis.call('CLUSTER', 'INFO'), 'cluster_my_epoch:(%d+)')
+            local own = 'myself%S* %S+ %d+ %d+ (%d+) %S+([^\n]*)'
+            local epoch, slots = string.match(redis.call('CLUSTER', 'NODES'), own)
+            -- Without the slots that are being moved: their keys are told by redirections.
+            last = epoch and epoch .. '-' .. redis.sha1hex((string.gsub(slots, ' %[[^%]]*%]', '')))
           end
           local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
           local term = string.match(replication, 'master_replid:(%x+)')
