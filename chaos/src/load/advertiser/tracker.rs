@@ -16,9 +16,10 @@ const TRIES_AGAIN: usize = 5;
 /// One turn in this many sends several events at once.
 const BATCHES: usize = 3;
 const BATCH: usize = 8;
-/// How many users see campaigns at a time; each second there is another one.
-const USERS: u64 = 6;
-const NEW_USERS: Duration = Duration::from_millis(700);
+/// How many users see campaigns at a time, and after how many posted events there is another one: so users reach their
+/// caps however slow the services are.
+const USERS: usize = 4;
+const NEW_USER: usize = 60;
 /// With more events than this whose answer is not certain, a tracker makes few new ones.
 const MOST_UNCERTAIN: usize = 40;
 /// The accepted impressions that a tracker remembers, for clicks and repeats.
@@ -101,11 +102,10 @@ struct Tracker {
 
 impl Tracker {
     /// The next event of a campaign: about as many clicks as impressions, and fewer conversions.
-    fn event(&mut self, campaign: i64, at: Duration, random: &mut fastrand::Rng) -> Event {
+    fn event(&mut self, campaign: i64, posted: usize, random: &mut fastrand::Rng) -> Event {
         self.made += 1;
         let id = format!("{}-{}", self.number, self.made);
-        let new_users = u64::try_from(at.as_millis() / NEW_USERS.as_millis()).unwrap_or_default();
-        let user = format!("user-{}", new_users + random.u64(..USERS));
+        let user = format!("user-{}", posted / NEW_USER + random.usize(..USERS));
         let of_campaign = self.accepted.iter().filter(|event| event.campaign == campaign);
         let impressions: Vec<_> = of_campaign.filter(|event| event.kind == AdKind::Impression).collect();
         let seen = random.choice(&impressions).filter(|_| random.usize(..2) == 0);
@@ -151,11 +151,11 @@ impl Client {
             random.shuffle(&mut tracker.uncertain);
             return tracker.uncertain.split_off(tracker.uncertain.len().saturating_sub(events));
         }
-        let at = self.began.elapsed();
+        let posted = lock(&self.history).ads.tries.len();
         // A batch may have events of several campaigns.
         let campaigns = (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(random) });
         let campaigns: Vec<_> = campaigns.flatten().collect();
-        campaigns.into_iter().map(|campaign| tracker.event(campaign, at, random)).collect()
+        campaigns.into_iter().map(|campaign| tracker.event(campaign, posted, random)).collect()
     }
 
     /// Posts these events once, and keeps those whose answer is not certain.
