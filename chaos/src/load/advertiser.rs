@@ -13,7 +13,7 @@ pub use self::watcher::least_budget;
 use super::{Client, lock};
 
 /// How many trackers post events.
-pub(super) const TRACKERS: usize = 6;
+pub(super) const TRACKERS: usize = 16;
 /// How many readers poll campaigns and reports.
 pub(super) const READERS: usize = 2;
 /// The timeout of advertisers and trackers.

@@ -1,6 +1,7 @@
 //! A tracker posts impressions, clicks and conversions, one or several at once. It repeats each until the answer is
 //! certain, and some again after that.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,8 +17,8 @@ const TRIES_AGAIN: usize = 5;
 /// One turn in this many sends several events at once.
 const BATCHES: usize = 3;
 const BATCH: usize = 8;
-/// How many users see campaigns at a time, and after how many posted events there is another one: so users reach their
-/// caps however slow the services are.
+/// How many users see campaigns at a time, and after how many accepted events there is another one: so users reach
+/// their caps however slow the services are, and however often Redis has forgotten them.
 const USERS: usize = 4;
 const NEW_USER: usize = 60;
 /// With more events than this whose answer is not certain, a tracker makes few new ones.
@@ -102,10 +103,10 @@ struct Tracker {
 
 impl Tracker {
     /// The next event of a campaign: about as many clicks as impressions, and fewer conversions.
-    fn event(&mut self, campaign: i64, posted: usize, random: &mut fastrand::Rng) -> Event {
+    fn event(&mut self, campaign: i64, accepted: usize, random: &mut fastrand::Rng) -> Event {
         self.made += 1;
         let id = format!("{}-{}", self.number, self.made);
-        let user = format!("user-{}", posted / NEW_USER + random.usize(..USERS));
+        let user = format!("user-{}", accepted / NEW_USER + random.usize(..USERS));
         let of_campaign = self.accepted.iter().filter(|event| event.campaign == campaign);
         let impressions: Vec<_> = of_campaign.filter(|event| event.kind == AdKind::Impression).collect();
         let seen = random.choice(&impressions).filter(|_| random.usize(..2) == 0);
@@ -151,11 +152,11 @@ impl Client {
             random.shuffle(&mut tracker.uncertain);
             return tracker.uncertain.split_off(tracker.uncertain.len().saturating_sub(events));
         }
-        let posted = lock(&self.history).ads.tries.len();
+        let accepted = self.counts.ads_accepted.load(Ordering::Relaxed);
         // A batch may have events of several campaigns.
         let campaigns = (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(random) });
         let campaigns: Vec<_> = campaigns.flatten().collect();
-        campaigns.into_iter().map(|campaign| tracker.event(campaign, posted, random)).collect()
+        campaigns.into_iter().map(|campaign| tracker.event(campaign, accepted, random)).collect()
     }
 
     /// Posts these events once, and keeps those whose answer is not certain.
