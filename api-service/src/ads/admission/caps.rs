@@ -13,7 +13,7 @@ use metrics::counter;
 use shared::ads::caps::set_name;
 use shared::ads::queries::{self, Incarnation};
 use shared::ads::{CampaignId, UserId};
-use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
+use shared::cache::{self, Added, Entry, Found, IdSets, MetIncarnation, NewId};
 use shared::kafka::ids::EventId;
 use shared::runtime::sabotage::makes;
 use shared::store::Store;
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Asks;
-use super::book::Cap;
+use super::book::{Cap, DayBefore};
 use super::outage::Outage;
 use super::releases::Releases;
 
@@ -106,20 +106,11 @@ impl Caps {
 
     /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
     pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
-        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
-        let mut answers = self.sets.add(&ids).await;
-        let unknown: Vec<usize> =
-            answers.iter().enumerate().filter(|(_, answer)| self.can_be_known(**answer)).map(|(at, _)| at).collect();
-        if !unknown.is_empty() {
-            let unknown: Vec<_> = unknown.into_iter().filter_map(|at| Some((at, impressions.get(at)?))).collect();
-            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
-            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
-            for ((at, _), answer) in unknown.into_iter().zip(self.sets.add(&ids).await) {
-                if let Some(of_id) = answers.get_mut(at) {
-                    *of_id = answer;
-                }
-            }
-        }
+        let serial = |answer: &Added| match answer {
+            Added::Unknown(serial) => Some(*serial),
+            Added::There | Added::New | Added::Full | Added::Unsure => None,
+        };
+        let answers = self.ask(impressions, async |ids| self.sets.add(ids).await, serial).await;
         let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
         let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
         if unsure > 0 {
@@ -128,9 +119,45 @@ impl Caps {
         answers
     }
 
-    /// Whether PostgreSQL has all ids of a set that Redis does not know.
-    fn can_be_known(&self, answer: Added) -> bool {
-        matches!(answer, Added::Unknown(serial) if self.met().proven.contains(&serial))
+    /// Whether the ids of impressions are in the sets of their users: one answer for each, in order. `None`: nobody can
+    /// tell.
+    pub(super) async fn find(&self, impressions: &[Impression<'_>]) -> Vec<Option<bool>> {
+        let serial = |answer: &Found| match answer {
+            Found::Unknown(serial) => Some(*serial),
+            Found::There | Found::Absent | Found::Unsure => None,
+        };
+        let answers = self.ask(impressions, async |ids| self.sets.find(ids).await, serial).await;
+        let is_there = |answer| match answer {
+            Found::There => Some(true),
+            Found::Absent => Some(false),
+            Found::Unknown(_) | Found::Unsure => None,
+        };
+        answers.into_iter().map(is_there).collect()
+    }
+
+    /// Asks Redis, and once more for sets that the incarnation with this serial does not know, if PostgreSQL has all of
+    /// their ids: then it is filled with them.
+    async fn ask<A>(
+        &self,
+        impressions: &[Impression<'_>],
+        ask: impl AsyncFn(&[NewId]) -> Vec<A>,
+        serial: impl Fn(&A) -> Option<i64>,
+    ) -> Vec<A> {
+        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
+        let mut answers = ask(&ids).await;
+        let can_be_known = |answer| serial(answer).is_some_and(|serial| self.met().proven.contains(&serial));
+        let all = answers.iter().zip(impressions).enumerate();
+        let unknown: Vec<_> = all.filter(|(_, (answer, _))| can_be_known(answer)).map(|(at, (_, it))| (at, it)).collect();
+        if !unknown.is_empty() {
+            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
+            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
+            for ((at, _), answer) in unknown.into_iter().zip(ask(&ids).await) {
+                if let Some(of_id) = answers.get_mut(at) {
+                    *of_id = answer;
+                }
+            }
+        }
+        answers
     }
 
     /// Fills the sets of these impressions with the ids that PostgreSQL has, as far as there is time.
@@ -323,6 +350,14 @@ impl<'a> Impression<'a> {
             ttl: cap.day_ends.saturating_duration_since(now) + KEPT,
         };
         Self { campaign, user, day, new }
+    }
+
+    /// The same impression, if it was admitted on the day before.
+    pub(super) fn of_day_before(caps: &Caps, asks: &Asks<'a>, cap: &Cap, before: DayBefore, now: Instant) -> Self {
+        let &Asks { campaign, user, id, .. } = asks;
+        let entry = caps.sets.entry(&set_name(campaign, user, before.day), id.clone());
+        let ttl = cap.day_ends.saturating_duration_since(now);
+        Self { campaign, user, day: before.day, new: NewId { entry, most: cap.most, since: before.begins, ttl } }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn facts() -> Facts {
         state: State::Running,
         day: date!(2026 - 11 - 30),
         day_begins: datetime!(2026-11-30 00:00 UTC),
+        day_before: None,
         day_ends_in: secs(3_600),
         usable_for: secs(7),
     }
