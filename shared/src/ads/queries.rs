@@ -23,12 +23,14 @@ pub use self::erase::{Erased, erase_user};
 pub use self::expire::expire;
 pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
 pub use self::leases::{DayBefore, Facts, Granted, Grants, Lease, Room, State, Want, grant, revisions};
-pub use self::locked::IfLocked;
 pub use self::ledger::{Applied, Outcome, Processed};
+pub use self::locked::IfLocked;
 pub use self::lookup::{StoredEvent, accepted_impressions, stored_events};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
-pub use self::settle::{Closed, OpenLeases, Released, close_leases, expired_leases, give_back, open_leases, violations};
+pub use self::settle::{
+    Closed, OpenLeases, Released, close_leases, expired_leases, give_back, open_leases, violations,
+};
 
 use crate::store::Journal;
 

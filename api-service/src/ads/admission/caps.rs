@@ -147,7 +147,8 @@ impl Caps {
         let mut answers = ask(&ids).await;
         let can_be_known = |answer| serial(answer).is_some_and(|serial| self.met().proven.contains(&serial));
         let all = answers.iter().zip(impressions).enumerate();
-        let unknown: Vec<_> = all.filter(|(_, (answer, _))| can_be_known(answer)).map(|(at, (_, it))| (at, it)).collect();
+        let unknown: Vec<_> =
+            all.filter(|(_, (answer, _))| can_be_known(answer)).map(|(at, (_, it))| (at, it)).collect();
         if !unknown.is_empty() {
             self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
             let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();

@@ -119,7 +119,13 @@ impl Refill {
 
     /// Asks for these, and returns the campaigns that are locked. They get no answer. `asked_at` is before the question:
     /// then a slow answer shortens leases.
-    async fn ask_for(&self, book: &Book, wants: &[Want], asked_at: Instant, if_locked: IfLocked) -> HashSet<CampaignId> {
+    async fn ask_for(
+        &self,
+        book: &Book,
+        wants: &[Want],
+        asked_at: Instant,
+        if_locked: IfLocked,
+    ) -> HashSet<CampaignId> {
         let asked = queries::grant(&self.store, &self.instance, wants, if_locked).await;
         let (outcome, locked) = match asked {
             Ok(mut answers) => {
@@ -130,7 +136,13 @@ impl Refill {
                     book.granted(want.campaign, answers.granted.remove(&want.campaign), asked_at, now);
                 }
                 let is_in_vain = if_locked == IfLocked::Wait && !answers.locked.is_empty();
-                let outcome = if has_lease { GRANTED } else if is_in_vain { FAILED } else { EMPTY };
+                let outcome = if has_lease {
+                    GRANTED
+                } else if is_in_vain {
+                    FAILED
+                } else {
+                    EMPTY
+                };
                 (outcome, answers.locked)
             }
             Err(error) => {
@@ -178,7 +190,11 @@ impl Refill {
     }
 
     /// Returns these, and what it could not return, because the campaigns are locked.
-    async fn send_back(&self, returns: &[(String, Nanos)], if_locked: IfLocked) -> HashMap<CampaignId, Vec<(String, Nanos)>> {
+    async fn send_back(
+        &self,
+        returns: &[(String, Nanos)],
+        if_locked: IfLocked,
+    ) -> HashMap<CampaignId, Vec<(String, Nanos)>> {
         if returns.is_empty() {
             return HashMap::new();
         }
