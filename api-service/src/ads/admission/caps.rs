@@ -106,11 +106,16 @@ impl Caps {
 
     /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
     pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
-        let serial = |answer: &Added| match answer {
+        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
+        let mut answers = self.sets.add(&ids).await;
+        let unknown = answers.iter().map(|answer| match answer {
             Added::Unknown(serial) => Some(*serial),
             Added::There | Added::New | Added::Full | Added::Unsure => None,
-        };
-        let answers = self.ask(impressions, async |ids| self.sets.add(ids).await, serial).await;
+        });
+        let again = self.fill_unknown(impressions, unknown.collect()).await;
+        if !again.is_empty() {
+            put(&mut answers, &again, self.sets.add(&picked(&ids, &again)).await);
+        }
         let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
         let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
         if unsure > 0 {
@@ -122,11 +127,16 @@ impl Caps {
     /// Whether the ids of impressions are in the sets of their users: one answer for each, in order. `None`: nobody can
     /// tell.
     pub(super) async fn find(&self, impressions: &[Impression<'_>]) -> Vec<Option<bool>> {
-        let serial = |answer: &Found| match answer {
+        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
+        let mut answers = self.sets.find(&ids).await;
+        let unknown = answers.iter().map(|answer| match answer {
             Found::Unknown(serial) => Some(*serial),
             Found::There | Found::Absent | Found::Unsure => None,
-        };
-        let answers = self.ask(impressions, async |ids| self.sets.find(ids).await, serial).await;
+        });
+        let again = self.fill_unknown(impressions, unknown.collect()).await;
+        if !again.is_empty() {
+            put(&mut answers, &again, self.sets.find(&picked(&ids, &again)).await);
+        }
         let is_there = |answer| match answer {
             Found::There => Some(true),
             Found::Absent => Some(false),
@@ -135,30 +145,16 @@ impl Caps {
         answers.into_iter().map(is_there).collect()
     }
 
-    /// Asks Redis, and once more for sets that the incarnation with this serial does not know, if PostgreSQL has all of
-    /// their ids: then it is filled with them.
-    async fn ask<A>(
-        &self,
-        impressions: &[Impression<'_>],
-        ask: impl AsyncFn(&[NewId]) -> Vec<A>,
-        serial: impl Fn(&A) -> Option<i64>,
-    ) -> Vec<A> {
-        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
-        let mut answers = ask(&ids).await;
-        let can_be_known = |answer| serial(answer).is_some_and(|serial| self.met().proven.contains(&serial));
-        let all = answers.iter().zip(impressions).enumerate();
-        let unknown: Vec<_> =
-            all.filter(|(_, (answer, _))| can_be_known(answer)).map(|(at, (_, it))| (at, it)).collect();
-        if !unknown.is_empty() {
-            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
-            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
-            for ((at, _), answer) in unknown.into_iter().zip(ask(&ids).await) {
-                if let Some(of_id) = answers.get_mut(at) {
-                    *of_id = answer;
-                }
-            }
+    /// Fills the sets that the incarnations with these serials do not know, if PostgreSQL has all of their ids. Returns
+    /// the impressions to ask for again.
+    async fn fill_unknown(&self, impressions: &[Impression<'_>], serials: Vec<Option<i64>>) -> Vec<usize> {
+        let can_be_known = |serial: Option<i64>| serial.is_some_and(|serial| self.met().proven.contains(&serial));
+        let again: Vec<_> =
+            serials.into_iter().enumerate().filter(|(_, serial)| can_be_known(*serial)).map(|(at, _)| at).collect();
+        if !again.is_empty() {
+            self.fill(again.iter().filter_map(|at| impressions.get(*at))).await;
         }
-        answers
+        again
     }
 
     /// Fills the sets of these impressions with the ids that PostgreSQL has, as far as there is time.
@@ -318,6 +314,19 @@ impl Met {
         let noted = &self.noted;
         self.proven.retain(|serial| noted.values().any(|known| known.serial == *serial));
         self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
+    }
+}
+
+fn picked(ids: &[NewId], places: &[usize]) -> Vec<NewId> {
+    places.iter().filter_map(|at| ids.get(*at).cloned()).collect()
+}
+
+/// Replaces the answers at these places.
+fn put<A>(answers: &mut [A], places: &[usize], new: Vec<A>) {
+    for (at, new) in places.iter().zip(new) {
+        if let Some(answer) = answers.get_mut(*at) {
+            *answer = new;
+        }
     }
 }
 

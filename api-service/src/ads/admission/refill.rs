@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
+use metrics::counter;
 use shared::ads::queries::{self, IfLocked, Room, Want};
 use shared::ads::{CampaignId, Nanos};
 use shared::store::Store;

@@ -23,6 +23,8 @@ pub(super) struct MayRepeat {
 enum Looked {
     Stored(StoredEvent),
     Nothing,
+    /// Another event has its id.
+    Another,
     /// It was not asked: there were too many questions.
     NotAsked,
     Failed,
@@ -45,7 +47,7 @@ impl Admission {
             let Some(slot) = slots.get_mut(place) else { continue };
             match looked {
                 Looked::Stored(event) if event.counts => *slot = Slot::Stored(event),
-                Looked::Stored(_) | Looked::Nothing => {}
+                Looked::Stored(_) | Looked::Nothing | Looked::Another => {}
                 Looked::NotAsked => *slot = Slot::Refused(Refused::Unchecked(refusal)),
                 Looked::Failed => *slot = Slot::Refused(Refused::Unavailable),
             }
@@ -112,12 +114,12 @@ impl Admission {
                 Looked::NotAsked | Looked::Failed if is_refused || is_there => {
                     *slot = Slot::Refused(Refused::Unavailable);
                 }
-                Looked::Nothing | Looked::NotAsked | Looked::Failed => {}
+                Looked::Nothing | Looked::Another | Looked::NotAsked | Looked::Failed => {}
             }
         }
     }
 
-    /// Looks for these events of a request in PostgreSQL. One whose id another event has is not there.
+    /// Looks for these events of a request in PostgreSQL.
     async fn look_up(&self, asks: &[Asks<'_>], places: impl Iterator<Item = usize>) -> Vec<Looked> {
         let now = Instant::now();
         let all: Vec<_> = places.map(|place| asks.get(place).filter(|_| self.lookups.allows(now))).collect();
@@ -131,7 +133,8 @@ impl Admission {
             (Some(_), Err(_)) => Looked::Failed,
             (Some(asks), Ok(stored)) => match stored.get(&(asks.campaign, asks.id.as_str().to_owned())) {
                 Some(event) if asks.is(event) => Looked::Stored(event.clone()),
-                Some(_) | None => Looked::Nothing,
+                Some(_) => Looked::Another,
+                None => Looked::Nothing,
             },
         });
         looked.collect()
