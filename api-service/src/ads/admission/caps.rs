@@ -4,6 +4,8 @@
 //! in PostgreSQL when it is first met. One that is younger than a set knows it once it is filled with the ids that
 //! PostgreSQL has; and PostgreSQL has all of them once the incarnation is proven.
 
+mod day_before;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use metrics::counter;
 use shared::ads::caps::set_name;
 use shared::ads::queries::{self, Incarnation};
 use shared::ads::{CampaignId, UserId};
-use shared::cache::{self, Added, Entry, Found, IdSets, MetIncarnation, NewId};
+use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
 use shared::kafka::ids::EventId;
 use shared::runtime::sabotage::makes;
 use shared::store::Store;
@@ -22,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Asks;
-use super::book::{Cap, DayBefore};
+use super::book::Cap;
 use super::outage::Outage;
 use super::releases::Releases;
 
@@ -122,27 +124,6 @@ impl Caps {
             counter!("ads_caps_unsure_total").increment(unsure as u64);
         }
         answers
-    }
-
-    /// Whether the ids of impressions are in the sets of their users: one answer for each, in order. `None`: nobody can
-    /// tell.
-    pub(super) async fn find(&self, impressions: &[Impression<'_>]) -> Vec<Option<bool>> {
-        let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
-        let mut answers = self.sets.find(&ids).await;
-        let unknown = answers.iter().map(|answer| match answer {
-            Found::Unknown(serial) => Some(*serial),
-            Found::There | Found::Absent | Found::Unsure => None,
-        });
-        let again = self.fill_unknown(impressions, unknown.collect()).await;
-        if !again.is_empty() {
-            put(&mut answers, &again, self.sets.find(&picked(&ids, &again)).await);
-        }
-        let is_there = |answer| match answer {
-            Found::There => Some(true),
-            Found::Absent => Some(false),
-            Found::Unknown(_) | Found::Unsure => None,
-        };
-        answers.into_iter().map(is_there).collect()
     }
 
     /// Fills the sets that the incarnations with these serials do not know, if PostgreSQL has all of their ids. Returns
@@ -360,14 +341,6 @@ impl<'a> Impression<'a> {
             ttl: cap.day_ends.saturating_duration_since(now) + KEPT,
         };
         Self { campaign, user, day, new }
-    }
-
-    /// The same impression, if it was admitted on the day before.
-    pub(super) fn of_day_before(caps: &Caps, asks: &Asks<'a>, cap: &Cap, before: DayBefore, now: Instant) -> Self {
-        let &Asks { campaign, user, id, .. } = asks;
-        let entry = caps.sets.entry(&set_name(campaign, user, before.day), id.clone());
-        let ttl = cap.day_ends.saturating_duration_since(now);
-        Self { campaign, user, day: before.day, new: NewId { entry, most: cap.most, since: before.begins, ttl } }
     }
 }
 
