@@ -12,7 +12,7 @@ use super::{Caps, Impression, picked, put};
 impl Caps {
     /// Whether the ids of impressions are in the sets of their users: one answer for each, in order. `None`: nobody can
     /// tell.
-    pub(super) async fn find(&self, impressions: &[Impression<'_>]) -> Vec<Option<bool>> {
+    pub(in super::super) async fn find(&self, impressions: &[Impression<'_>]) -> Vec<Option<bool>> {
         let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
         let mut answers = self.sets.find(&ids).await;
         let unknown = answers.iter().map(|answer| match answer {
@@ -34,7 +34,13 @@ impl Caps {
 
 impl<'a> Impression<'a> {
     /// The same impression, if it was admitted on the day before.
-    pub(super) fn of_day_before(caps: &Caps, asks: &Asks<'a>, cap: &Cap, before: DayBefore, now: Instant) -> Self {
+    pub(in super::super) fn of_day_before(
+        caps: &Caps,
+        asks: &Asks<'a>,
+        cap: &Cap,
+        before: DayBefore,
+        now: Instant,
+    ) -> Self {
         let &Asks { campaign, user, id, .. } = asks;
         let entry = caps.sets.entry(&set_name(campaign, user, before.day), id.clone());
         let ttl = cap.day_ends.saturating_duration_since(now);
