@@ -7,7 +7,7 @@ use crate::prelude::*;
 
 const WAITING: &str = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()";
 
-async fn lock<'a>(ads: &Ads, campaign: i64) -> Transaction<'a, Postgres> {
+async fn lock(ads: &Ads, campaign: i64) -> Transaction<'static, Postgres> {
     let mut held = ads.pool.begin().await.unwrap();
     let locking = sqlx::query("SELECT FROM campaigns WHERE id = $1 FOR UPDATE").bind(campaign);
     locking.execute(&mut *held).await.unwrap();

@@ -26,7 +26,7 @@ impl Midnight {
         let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
         ads.sql("UPDATE redis_incarnations SET seen_at = now() - interval '9 days'").await;
         let of_day = OffsetDateTime::now_utc().unix_timestamp().rem_euclid(24 * HOUR);
-        let midnight = Self { ads, campaign, behind: Cell::new(of_day + 25 * HOUR), sent: Cell::new(0) };
+        let midnight = Self { ads, campaign, behind: Cell::new(of_day + HOUR), sent: Cell::new(0) };
         midnight.forward(0).await;
         midnight
     }
@@ -34,8 +34,9 @@ impl Midnight {
     /// Moves its clock, and returns its day.
     async fn forward(&self, seconds: i64) -> String {
         self.behind.set(self.behind.get() - seconds);
-        let (hours, minutes, rest) = (self.behind.get() / HOUR, self.behind.get() / 60 % 60, self.behind.get() % 60);
-        let zone = format!("<M>{hours}:{minutes:02}:{rest:02}");
+        let behind = self.behind.get().abs();
+        let sign = if self.behind.get() < 0 { "-" } else { "" };
+        let zone = format!("<M>{sign}{}:{:02}:{:02}", behind / HOUR, behind / 60 % 60, behind % 60);
         let moved = sqlx::query(
             "UPDATE campaigns SET timezone = $2, revision = revision + 1, created_at = now() - interval '9 days'
              WHERE id = $1",
@@ -134,10 +135,12 @@ async fn a_repeat_after_midnight_counts_on_its_own_day_alone() {
 async fn what_redis_has_forgotten_of_the_day_before_postgresql_knows() {
     let midnight = Midnight::start("ads_midnight_forgotten").await;
     let first = midnight.forward(0).await;
-    midnight.new("a", "a1", &first).await;
+    for (user, id) in [("a", "a1"), ("b", "b1")] {
+        midnight.new(user, id, &first).await;
+    }
     midnight.work().await;
     let second = midnight.forward(HOUR + 5).await;
-    // It is younger than the day before, and older than this one. Of that day PostgreSQL has everything.
+    // It is younger than the days, of which PostgreSQL has everything.
     midnight.ads.sql("UPDATE redis_incarnations SET seen_at = now() - interval '5 s', proven_at = now()").await;
     let mut redis = crate::app::redis_at(&midnight.ads.app.scope.endpoints.redis_url).await;
     let keys = format!("{}ad:cap:*", midnight.ads.app.scope.cache_prefix);
@@ -145,6 +148,11 @@ async fn what_redis_has_forgotten_of_the_day_before_postgresql_knows() {
     let keys: Vec<_> = keys.into_iter().filter(|key| key.ends_with(&first)).collect();
     assert!(!keys.is_empty());
     let () = redis::cmd("DEL").arg(keys).query_async(&mut redis).await.unwrap();
+    let noted = async || {
+        let day = midnight.ads.accepted(&midnight.event("b", "b1")).await["day"].clone();
+        if day == first.as_str() { Ok(()) } else { Err(day) }
+    };
+    found("it is noted anew", noted).await;
     midnight.again("a", "a1", &first).await;
     midnight.new("a", "a2", &second).await;
     midnight.new("a", "a3", &second).await;

@@ -9,7 +9,7 @@ use crate::prelude::*;
 
 const CENT: i64 = 10_000_000;
 
-async fn lock<'a>(kit: &Kit, locking: &'static str) -> Transaction<'a, Postgres> {
+async fn lock(kit: &Kit, locking: &'static str) -> Transaction<'static, Postgres> {
     let mut held = kit.pool.begin().await.unwrap();
     sqlx::query(locking).execute(&mut *held).await.unwrap();
     held
