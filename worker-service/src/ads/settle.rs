@@ -105,15 +105,16 @@ impl Settlement {
         let now = self.fences.offsets().await?;
         self.waiting.fence(new, &now);
         let Due { leases, incarnations } = self.waiting.passed(&now);
-        // If this fails, they are due again, and get another fence.
+        // If this fails, they are due again, and get another fence. First what waits for no campaign's lock: capped
+        // campaigns take nothing until then.
+        if !incarnations.is_empty() {
+            queries::prove(&self.store, &incarnations).await?;
+            tracing::info!(task = TASK, ?incarnations, "PostgreSQL has all events that a Redis may have forgotten");
+        }
         for piece in leases.chunks(PIECE) {
             let closed = queries::close_leases(&self.store, piece).await?;
             counter!("ads_leases_closed_total").increment(closed.leases);
             tracing::debug!(task = TASK, leases = closed.leases, freed = %closed.freed, "closed leases of ad budgets");
-        }
-        if !incarnations.is_empty() {
-            queries::prove(&self.store, &incarnations).await?;
-            tracing::info!(task = TASK, ?incarnations, "PostgreSQL has all events that a Redis may have forgotten");
         }
         Ok(())
     }

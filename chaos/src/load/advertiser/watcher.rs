@@ -18,6 +18,8 @@ const PAUSED: Duration = Duration::from_millis(500);
 /// How often the books are read.
 const BOOKS_READ: Duration = Duration::from_millis(700);
 const COMMITS: Duration = Duration::from_millis(200);
+/// No campaign has a greater cap.
+const GREATEST_CAP: usize = 3;
 /// The most attempts of a probe, a second apart.
 const ATTEMPTS: usize = 20;
 
@@ -67,8 +69,12 @@ impl Client {
             json!({"total_budget": decimal(total), "daily_budget": daily})
         };
         // The least, and refused if more was spent meanwhile.
-        let least =
-            |seen: &Seen| budgets(least_budget(seen.spent + seen.reserved), least_budget(seen.spent + seen.reserved));
+        // None is below the price of one event.
+        let price = made.cost(made.pricing.billed());
+        let least = |seen: &Seen| {
+            let least = least_budget((seen.spent + seen.reserved).max(price));
+            budgets(least, least)
+        };
         if what == 2 {
             advertiser.change(campaign, least).await?;
             return Ok(());
@@ -164,6 +170,16 @@ impl Client {
         }
     }
 
+    /// Shows one user a campaign until it is refused: a cap has to hold, and to be reached, after all that happened.
+    async fn reach_cap(&self, campaign: i64, random: &mut fastrand::Rng) {
+        for n in 0..=GREATEST_CAP {
+            let tried = self.try_until_certain(&Event::of_one_user(campaign, n), ATTEMPTS, random).await;
+            if tried.is_none_or(|tried| !tried.is_accepted()) {
+                return;
+            }
+        }
+    }
+
     /// Posts one event more for each campaign, of the kind that is billed.
     pub(in crate::load) async fn probe_all(&self, mut random: fastrand::Rng) {
         let mut campaigns: Vec<_> = {
@@ -174,6 +190,9 @@ impl Client {
         campaigns.sort_by_key(|(campaign, _)| *campaign);
         campaigns.dedup_by_key(|(campaign, _)| *campaign);
         for (campaign, terms) in campaigns {
+            if terms.cap.is_some() {
+                self.reach_cap(campaign, &mut random).await;
+            }
             // A campaign may demand an impression before a click.
             let impression = Event::probe(campaign, AdKind::Impression, None);
             self.probe(&impression, ATTEMPTS, &mut random).await;

@@ -247,8 +247,8 @@ impl User {
     fn refusal(&self, rules: &Rules, delivery: &AdDelivery) -> Option<&'static str> {
         let (event, at) = (&delivery.event, delivery.envelope.accepted_at);
         if !rules.blocked_user_agents.is_empty() {
-            let agent = event.data.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
-            if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_ascii_lowercase())) {
+            let agent = event.data.user_agent.as_deref().unwrap_or_default().to_lowercase();
+            if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_lowercase())) {
                 return Some("user_agent");
             }
         }
