@@ -143,7 +143,8 @@ impl IdSets {
 
     /// An entry for a set.
     pub fn entry(&self, set: &str, id: EventId) -> Arc<Entry> {
-        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) };
+        // Redis keeps what fits into an i64 in 8 bytes, and other numbers as text.
+        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) >> 1 };
         Arc::new(Entry { key: self.key(set), id, nonce })
     }
 
