@@ -67,8 +67,9 @@ fn impression(campaign: usize, user: usize) -> String {
 /// Posts of ad events, in turns with those of devices.
 fn posts(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let folder = &site.bed.folder;
+    // Each line has a user of its own: fewer users would have more impressions in a day than a cap allows anywhere.
     let file = |name: &str, campaign: fn(usize) -> usize| {
-        records::lines(folder, name, (0..MANY).map(|n| impression(campaign(n), n % USERS)))
+        records::lines(folder, name, (0..MANY).map(|n| impression(campaign(n), n)))
     };
     let files: [PathBuf; 4] = [
         file("ads-hot", |_| HOT)?,
