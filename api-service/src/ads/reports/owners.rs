@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::ads::commands::{about, failed, not_found};
 use crate::http::problem::Problem;
+use crate::http::response_budget::in_time;
 
 /// The most owners that are remembered.
 const MOST: usize = 10_000;
@@ -33,8 +34,12 @@ impl Owners {
     }
 
     /// Refuses a campaign that does not exist, or that the viewer does not see: 404.
-    pub(super) async fn allow(&self, id: CampaignId, viewer: Viewer<'_>) -> Result<(), Problem> {
-        let owner = self.owner(id).await?;
+    pub(super) async fn allow(&self, id: CampaignId, viewer: Viewer<'_>, deadline: Instant) -> Result<(), Problem> {
+        let owner = match self.known.get(&id).filter(|(_, read_at)| read_at.elapsed() < AGE) {
+            Some((owner, _)) => owner,
+            // Boxed: the future is large, and every hit would carry it along.
+            None => in_time(deadline, Box::pin(self.read(id))).await??,
+        };
         match viewer {
             Viewer::All => Ok(()),
             Viewer::Owner(own) if own == owner.as_deref() => Ok(()),
@@ -42,10 +47,7 @@ impl Owners {
         }
     }
 
-    async fn owner(&self, id: CampaignId) -> Result<Option<Arc<str>>, Problem> {
-        if let Some((owner, _)) = self.known.get(&id).filter(|(_, read_at)| read_at.elapsed() < AGE) {
-            return Ok(owner);
-        }
+    async fn read(&self, id: CampaignId) -> Result<Option<Arc<str>>, Problem> {
         let read_at = Instant::now();
         let found = campaigns::owner(&self.store, id).await;
         let found =
