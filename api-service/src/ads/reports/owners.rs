@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::ads::commands::{about, failed, not_found};
 use crate::http::problem::Problem;
+use crate::http::response_budget::in_time;
 
 /// The most owners that are remembered.
 const MOST: usize = 10_000;
@@ -40,8 +41,13 @@ impl Owners {
     }
 
     /// Refuses a campaign that does not exist, or that the viewer does not see: 404.
-    pub(super) async fn allow(&self, id: CampaignId, viewer: Viewer<'_>) -> Result<(), Problem> {
-        let owner = self.owner(id).await?;
+    pub(super) async fn allow(&self, id: CampaignId, viewer: Viewer<'_>, deadline: Instant) -> Result<(), Problem> {
+        let known = self.known.get(&id);
+        let owner = match known {
+            Some((owner, until)) if Instant::now() < until => owner,
+            // Boxed: the future is large, and every hit would carry it along.
+            known => in_time(deadline, Box::pin(self.read(id, known))).await??,
+        };
         match viewer {
             Viewer::All => Ok(()),
             Viewer::Owner(own) if own == owner.as_deref() => Ok(()),
@@ -49,10 +55,10 @@ impl Owners {
         }
     }
 
-    async fn owner(&self, id: CampaignId) -> Result<Owner, Problem> {
+    async fn read(&self, id: CampaignId, known: Option<Known>) -> Result<Owner, Problem> {
+        let read_at = Instant::now();
         let reading = campaigns::owner(&self.store, id);
-        let found = match self.known.get(&id) {
-            Some((owner, until)) if Instant::now() < until => return Ok(owner),
+        let found = match known {
             Some((owner, _)) => match timeout(READ_AGAIN, reading).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(_)) | Err(_) => {
@@ -66,7 +72,7 @@ impl Owners {
         };
         // One that does not exist may be made at any time.
         let owner: Owner = found.ok_or_else(|| not_found().logged_about(about(id)))?.map(Into::into);
-        self.known.insert(id, (owner.clone(), Instant::now() + AGE));
+        self.known.insert(id, (owner.clone(), read_at + AGE));
         Ok(owner)
     }
 }
@@ -91,10 +97,11 @@ mod tests {
         let owners = Owners::new(Store::open(&settings.postgres, "test").unwrap());
         let [known, unknown] = [1, 2].map(|id| CampaignId::try_from(id).unwrap());
         owners.known.insert(known, (Some("alice".into()), Instant::now() - AGE));
-        owners.allow(known, Viewer::Owner(Some("alice"))).await.unwrap();
-        let other = owners.allow(known, Viewer::Owner(Some("bob"))).await.unwrap_err();
+        let until = Instant::now() + Duration::from_secs(60);
+        owners.allow(known, Viewer::Owner(Some("alice")), until).await.unwrap();
+        let other = owners.allow(known, Viewer::Owner(Some("bob")), until).await.unwrap_err();
         assert_eq!(other.into_response().status(), 404);
-        let away = owners.allow(unknown, Viewer::Owner(Some("alice"))).await.unwrap_err();
+        let away = owners.allow(unknown, Viewer::Owner(Some("alice")), until).await.unwrap_err();
         assert_eq!(away.into_response().status(), 503);
     }
 }
