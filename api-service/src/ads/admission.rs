@@ -10,6 +10,8 @@ mod outage;
 mod refill;
 mod releases;
 mod repeats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -29,7 +29,7 @@ pub use self::lookup::{StoredEvent, accepted_impressions, stored_events};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
 pub use self::settle::{
-    Closed, OpenLeases, Released, close_leases, expired_leases, give_back, open_leases, violations,
+    Audit, Closed, OpenLeases, Released, audit, close_leases, expired_leases, give_back, open_leases,
 };
 
 use crate::store::Journal;

@@ -345,6 +345,16 @@ impl<'a> Impression<'a> {
 }
 
 #[cfg(test)]
+impl Caps {
+    /// As if this incarnation were noted, and proven.
+    pub(super) fn prove(&self, id: &str, seen_at: OffsetDateTime) {
+        let serial = 1;
+        self.noted(id, Incarnation { serial, seen_at, is_proven: true });
+        self.sets.note(vec![(id.to_owned(), cache::Incarnation { serial, seen_at })]);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -4,6 +4,7 @@
 //! stops another.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use metrics::counter;
 use shared::ads::queries::{self, IfLocked, Room, Want};
 use shared::ads::{CampaignId, Nanos};
 use shared::store::Store;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{self, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -46,6 +47,8 @@ pub(super) struct Refill {
     waits: Arc<Semaphore>,
     /// The campaigns that are waited for.
     waited: Mutex<HashSet<CampaignId>>,
+    /// Locked while money is on its way between PostgreSQL and the book.
+    moving: sync::Mutex<()>,
     asking: Outage,
     locking: Outage,
     returning: Outage,
@@ -71,6 +74,7 @@ impl Refill {
             round: watch::Sender::new(0),
             waits: Arc::new(Semaphore::new(WAITS as usize)),
             waited: Mutex::default(),
+            moving: Mutex::default(),
             asking: Outage::of("ask for leases of ad budgets"),
             locking: Outage::of("lease the budget of each campaign"),
             returning: Outage::of("return leases of ad budgets: they are closed after their end"),
@@ -92,7 +96,17 @@ impl Refill {
     pub(super) async fn run(self: &Arc<Self>, book: &Arc<Book>) {
         loop {
             let began = Instant::now();
-            tokio::join!(self.ask(book), self.give_back(book));
+            let (refill, book) = (Arc::clone(self), Arc::clone(book));
+            // It goes on if this is given up: money that is on its way would be nowhere until its lease is closed.
+            let moving = tokio::spawn(async move {
+                let _moving = refill.moving.lock().await;
+                tokio::join!(refill.ask(&book), refill.give_back(&book));
+            });
+            if let Err(error) = moving.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                resume_unwind(panic);
+            }
             sleep_until((began + EVERY).into()).await;
             // It also comes by itself, before leases are used up or end.
             let _ = timeout(EVERY, self.wanted.notified()).await;
@@ -168,8 +182,9 @@ impl Refill {
         }
     }
 
-    /// At the end: returns all leases.
+    /// At the end: returns all leases, and those that are on their way.
     pub(super) async fn end(&self, book: &Book) {
+        let _moving = self.moving.lock().await;
         // Nobody waits any more, so the book has all that was leased.
         let _all = self.waits.acquire_many(WAITS).await;
         book.close();
