@@ -189,7 +189,7 @@ impl Refill {
         let _all = self.waits.acquire_many(WAITS).await;
         book.close();
         let locked = self.send_back(&book.returns(), IfLocked::Skip).await;
-        let alone = locked.values().map(|leases| self.send_back(leases, IfLocked::Wait));
+        let alone: Vec<_> = locked.values().map(|leases| self.send_back(leases, IfLocked::Wait)).collect();
         let all = stream::iter(alone).buffer_unordered(WAITS as usize).for_each(async |_| ());
         let _ = timeout(END, all).await;
     }
