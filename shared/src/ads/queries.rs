@@ -9,6 +9,7 @@ mod incarnations;
 mod json;
 mod leases;
 mod ledger;
+mod locked;
 mod lookup;
 mod offer;
 mod report;
@@ -21,12 +22,15 @@ pub use self::apply::{BEGIN, apply};
 pub use self::erase::{Erased, erase_user};
 pub use self::expire::expire;
 pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
-pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, grant, revisions};
+pub use self::leases::{DayBefore, Facts, Granted, Grants, Lease, Room, State, Want, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
-pub use self::lookup::{CountedEvent, accepted_impressions, counted};
+pub use self::locked::IfLocked;
+pub use self::lookup::{StoredEvent, accepted_impressions, stored_events};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
-pub use self::settle::{Audit, Closed, OpenLeases, audit, close_leases, expired_leases, open_leases};
+pub use self::settle::{
+    Audit, Closed, OpenLeases, Released, audit, close_leases, expired_leases, give_back, open_leases,
+};
 
 use crate::store::Journal;
 

@@ -11,6 +11,7 @@
 //!
 //! What this cannot see: commands that delete single keys, and in a cluster also those that delete all keys of a node.
 
+mod find;
 mod queue;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::find::Found;
 use self::queue::Queue;
 use super::effects::ID_SETS;
 use super::node::Node;

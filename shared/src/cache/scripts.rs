@@ -348,6 +348,31 @@ script!(
 );
 
 script!(
+    /// Looks for ids in sets that [`admit_ids`] fills, and changes nothing.
+    ///
+    /// KEYS: a set for each id, and the mark, if there is one. ARGV: the noted incarnations, then for each id: the id,
+    /// and since when its set may have ids. Answers as [`admit_ids`] does, with other letters.
+    find_ids = of_incarnation!(
+        r"
+        local at = 2 + 3 * tonumber(ARGV[1])
+        local count = (#ARGV + 1 - at) / 2
+        local serial, seen = noted(KEYS[count + 1])
+        if not serial then return seen end
+        local codes = {}
+        for i = 1, count do
+          local there = redis.call('HMGET', KEYS[i], '#', ARGV[at])
+          if there[1] == serial then
+            codes[i] = there[2] and 't' or 'n'
+          else
+            codes[i] = (there[1] or seen >= tonumber(ARGV[at + 1])) and 'u' or 'n'
+          end
+          at = at + 2
+        end
+        return {serial, table.concat(codes)}"
+    )
+);
+
+script!(
     /// KEYS: sets. ARGV: for each set an id and its nonce. Removes the id if it still has this nonce.
     release_ids = r"
         for i = 1, #KEYS do

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devstack::kit::{found, scope};
 use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Added, Entry, IdSets, Incarnation, NewId};
+use shared::cache::{Added, Entry, Found, IdSets, Incarnation, NewId};
 use shared::kafka::ids::EventId;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -107,6 +107,35 @@ async fn an_id_counts_once_and_who_added_it_may_release_it() {
     ids_count_once(&sets, "s", &mut redis).await;
     let ttl: i64 = redis.ttl(format!("{}s", sets.prefix)).await.unwrap();
     assert!((50..=60).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn looking_for_ids_changes_nothing() {
+    let (mut sets, mut redis) = sets("id_sets_found").await;
+    let (_, a) = sets.add("s", "a").await;
+    let ids = [("s", "a"), ("s", "b"), ("t", "a")].map(|(set, id)| sets.new_id(set, id, 0));
+    let found = async |sets: &Sets| sets.sets.find(&ids).await;
+    assert_eq!(found(&sets).await, [Found::There, Found::Absent, Found::Absent]);
+    assert!(sets.sets.find(&[]).await.is_empty());
+    assert!(sets.ids(&mut redis, "t").await.is_empty());
+    assert!(sets.sets.release(&[a]).await);
+    assert_eq!(found(&sets).await, [Found::Absent; 3], "it was not pinned");
+    let many: Vec<_> = (0..600).map(|n| sets.new_id("s", &n.to_string(), 0)).collect();
+    assert_eq!(sets.sets.find(&many).await, vec![Found::Absent; 600]);
+
+    // A younger incarnation does not know what it may have forgotten.
+    for (_, noted) in &mut sets.noted {
+        (noted.serial, noted.seen_at) = (noted.serial + 100, LATER);
+    }
+    let serial = sets.noted[0].1.serial;
+    sets.sets.note(sets.noted.clone());
+    assert_eq!(found(&sets).await, [Found::Unknown(serial); 3]);
+    assert!(sets.fill("s", &["b"]).await);
+    assert_eq!(found(&sets).await, [Found::Absent, Found::There, Found::Unknown(serial)]);
+    sets.sets.note(vec![("another".to_owned(), sets.noted[0].1)]);
+    assert_eq!(found(&sets).await, [Found::Unsure; 3]);
+    sets.sets.note(Vec::new());
+    assert_eq!(found(&sets).await, [Found::Unsure; 3]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod ads;
 mod ads_campaigns;
 mod ads_changes;
+mod ads_locks;
 mod ads_reports;
 mod cache;
 mod erase;

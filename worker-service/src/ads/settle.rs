@@ -11,11 +11,12 @@
 mod audit;
 mod waiting;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use shared::ads::queries::{self, OpenLeases};
+use shared::ads::queries::{self, Closed, IfLocked, OpenLeases};
 use shared::runtime::sabotage::makes;
 use shared::store::{Failure, Store};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -38,6 +39,8 @@ const INCARNATION_AGE: Duration = Duration::from_secs(12);
 const MOST_WAITING: u32 = 5_000;
 /// Leases that are closed in one transaction.
 const PIECE: usize = 500;
+/// Locked campaigns that are waited for at a time, one after the other. The others come later.
+const MOST_WAITS: usize = 3;
 /// How long after its end, in seconds, an open lease is an error: the group is far behind, or this task fails.
 const LONG_OPEN_S: f64 = 300.0;
 /// How often open leases are counted.
@@ -101,7 +104,7 @@ impl Settlement {
     async fn settle(&mut self) -> anyhow::Result<()> {
         let mut due = self.due().await?;
         if makes("early-settlement") {
-            queries::close_leases(&self.store, &std::mem::take(&mut due.leases)).await?;
+            queries::close_leases(&self.store, &std::mem::take(&mut due.leases), IfLocked::Skip).await?;
         }
         gauge!("ads_unproven_incarnations").set(due.incarnations.len() as f64);
         let is_all = due.leases.len() < MOST_WAITING as usize;
@@ -119,10 +122,19 @@ impl Settlement {
             queries::prove(&self.store, &incarnations).await?;
             tracing::info!(task = TASK, ?incarnations, "PostgreSQL has all events that a Redis may have forgotten");
         }
+        let mut locked = HashMap::new();
         for piece in leases.chunks(PIECE) {
-            let closed = queries::close_leases(&self.store, piece).await?;
-            counter!("ads_leases_closed_total").increment(closed.leases);
-            tracing::debug!(task = TASK, leases = closed.leases, freed = %closed.freed, "closed leases of ad budgets");
+            let released = queries::close_leases(&self.store, piece, IfLocked::Skip).await?;
+            count(released.closed);
+            locked.extend(released.locked);
+        }
+        // The order of a map is random, so each gets its turn.
+        for (campaign, leases) in locked.into_iter().take(MOST_WAITS) {
+            let released = queries::close_leases(&self.store, &leases, IfLocked::Wait).await?;
+            count(released.closed);
+            if !released.locked.is_empty() {
+                tracing::warn!(task = TASK, %campaign, "another transaction has locked a campaign: its leases stay open");
+            }
         }
         Ok(())
     }
@@ -148,6 +160,11 @@ impl Settlement {
         }
         Ok(())
     }
+}
+
+fn count(Closed { leases, freed }: Closed) {
+    counter!("ads_leases_closed_total").increment(leases);
+    tracing::debug!(task = TASK, leases, %freed, "closed leases of ad budgets");
 }
 
 /// Whether this long has passed since the last time, which is noted.

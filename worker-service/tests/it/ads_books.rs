@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::ads::AdDelivery;
 use shared::ads::Nanos;
-use shared::ads::queries::{BEGIN, audit, close_leases, give_back};
+use shared::ads::queries::{BEGIN, IfLocked, audit, close_leases, give_back};
 use shared::store::{Class, Store, Tx, Work};
 use worker_service::ads::{AdEventsConfig, Ads as Handles};
 use worker_service::consumer::handler::Applied;
@@ -192,11 +192,11 @@ async fn change(kit: &Kit, op: &Op, leases: &mut usize) {
         }
         Op::GiveBack { lease, cents } => {
             let back = [(lease_id(*lease), Nanos::new(cents * CENT))];
-            again(async || give_back(&kit.store, &back).await).await;
+            again(async || give_back(&kit.store, &back, IfLocked::Wait).await).await;
         }
         Op::Close { lease } => {
             let ids = [lease_id(*lease)];
-            again(async || close_leases(&kit.store, &ids).await).await;
+            again(async || close_leases(&kit.store, &ids, IfLocked::Wait).await).await;
         }
         Op::Event(_) | Op::Redeliver { .. } | Op::Retry { .. } => {}
     }

@@ -4,6 +4,8 @@
 //! in PostgreSQL when it is first met. One that is younger than a set knows it once it is filled with the ids that
 //! PostgreSQL has; and PostgreSQL has all of them once the incarnation is proven.
 
+mod day_before;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,17 +110,13 @@ impl Caps {
     pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
         let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
         let mut answers = self.sets.add(&ids).await;
-        let unknown: Vec<usize> =
-            answers.iter().enumerate().filter(|(_, answer)| self.can_be_known(**answer)).map(|(at, _)| at).collect();
-        if !unknown.is_empty() {
-            let unknown: Vec<_> = unknown.into_iter().filter_map(|at| Some((at, impressions.get(at)?))).collect();
-            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
-            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
-            for ((at, _), answer) in unknown.into_iter().zip(self.sets.add(&ids).await) {
-                if let Some(of_id) = answers.get_mut(at) {
-                    *of_id = answer;
-                }
-            }
+        let unknown = answers.iter().map(|answer| match answer {
+            Added::Unknown(serial) => Some(*serial),
+            Added::There | Added::New | Added::Full | Added::Unsure => None,
+        });
+        let again = self.fill_unknown(impressions, unknown.collect()).await;
+        if !again.is_empty() {
+            put(&mut answers, &again, self.sets.add(&picked(&ids, &again)).await);
         }
         let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
         let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
@@ -128,9 +126,16 @@ impl Caps {
         answers
     }
 
-    /// Whether PostgreSQL has all ids of a set that Redis does not know.
-    fn can_be_known(&self, answer: Added) -> bool {
-        matches!(answer, Added::Unknown(serial) if self.met().proven.contains(&serial))
+    /// Fills the sets that the incarnations with these serials do not know, if PostgreSQL has all of their ids. Returns
+    /// the impressions to ask for again.
+    async fn fill_unknown(&self, impressions: &[Impression<'_>], serials: Vec<Option<i64>>) -> Vec<usize> {
+        let can_be_known = |serial: Option<i64>| serial.is_some_and(|serial| self.met().proven.contains(&serial));
+        let again: Vec<_> =
+            serials.into_iter().enumerate().filter(|(_, serial)| can_be_known(*serial)).map(|(at, _)| at).collect();
+        if !again.is_empty() {
+            self.fill(again.iter().filter_map(|at| impressions.get(*at))).await;
+        }
+        again
     }
 
     /// Fills the sets of these impressions with the ids that PostgreSQL has, as far as there is time.
@@ -290,6 +295,19 @@ impl Met {
         let noted = &self.noted;
         self.proven.retain(|serial| noted.values().any(|known| known.serial == *serial));
         self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
+    }
+}
+
+fn picked(ids: &[NewId], places: &[usize]) -> Vec<NewId> {
+    places.iter().filter_map(|at| ids.get(*at).cloned()).collect()
+}
+
+/// Replaces the answers at these places.
+fn put<A>(answers: &mut [A], places: &[usize], new: Vec<A>) {
+    for (at, new) in places.iter().zip(new) {
+        if let Some(answer) = answers.get_mut(*at) {
+            *answer = new;
+        }
     }
 }
 

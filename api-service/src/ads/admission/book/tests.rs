@@ -4,7 +4,7 @@ mod model;
 
 use std::time::Duration;
 
-use shared::ads::queries::{Facts, Lease, Room};
+use shared::ads::queries::{self, Facts, Lease, Room};
 use time::macros::{date, datetime};
 
 use super::*;
@@ -34,6 +34,7 @@ pub(in crate::ads::admission) fn facts() -> Facts {
         state: State::Running,
         day: date!(2026 - 11 - 30),
         day_begins: datetime!(2026-11-30 00:00 UTC),
+        day_before: None,
         day_ends_in: secs(3_600),
         usable_for: secs(7),
     }
@@ -106,6 +107,22 @@ impl Desk {
 }
 
 use AdEventType::{Click, Conversion, Impression};
+
+#[test]
+fn repeats_of_the_day_before_are_looked_for_during_an_hour() {
+    let before = |ended_ago| {
+        let day_before =
+            queries::DayBefore { day: date!(2026 - 11 - 29), begins: datetime!(2026-11-29 00:00 UTC), ended_ago };
+        let desk = Desk::with(Facts { cap: Some(2), day_before: Some(day_before), ..facts() }, lease("a", 20));
+        let ticket = desk.ticket(AdEventType::Impression, 0);
+        let before = ticket.cap.unwrap().day_before.unwrap();
+        assert_eq!((before.day, before.begins), (day_before.day, day_before.begins));
+        [before.repeated_until, before.applied_by].map(|until| until - desk.start)
+    };
+    assert_eq!(before(Duration::ZERO), [secs(3_600), secs(60)]);
+    assert_eq!(before(secs(59)), [secs(3_541), secs(1)]);
+    assert_eq!(before(secs(80_000)), [Duration::ZERO; 2]);
+}
 
 #[test]
 fn an_unknown_campaign_is_asked_for_once_and_its_absence_is_remembered_for_a_second() {
