@@ -3,6 +3,7 @@
 
 mod apply;
 pub mod campaigns;
+mod days;
 mod erase;
 mod expire;
 mod incarnations;
@@ -20,7 +21,7 @@ mod terms_row;
 pub use self::apply::{BEGIN, apply};
 pub use self::erase::{Erased, erase_user};
 pub use self::expire::expire;
-pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
+pub use self::incarnations::{Incarnation, note_incarnation, prove, server_and_term, unproven};
 pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
 pub use self::lookup::{CountedEvent, accepted_impressions, counted};

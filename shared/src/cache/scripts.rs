@@ -224,13 +224,14 @@ script!(
 
 /// Puts two functions before a script of [`IdSets`](super::IdSets).
 ///
-/// `incarnation(mark)`: the incarnation of the server that runs the script. A server has another one if it may have
+/// `incarnation(mark)`: the incarnation of the server that runs the script, and how many commands it has processed. A server has another one if it may have
 /// forgotten keys: after it was started or promoted, after it evicted keys, after its keys were deleted at once (then
 /// the key `mark` is gone, too), and in a cluster, where `mark` is nil, after it took over slots: then it has other
 /// slots, but a new epoch only if its own was not the greatest. An empty text if the server does not say so.
 ///
 /// `noted(mark)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number, then
-/// incarnation, serial and time of each. If it is not in the list: nil, and its text or an error.
+/// incarnation, serial, and time and commands of each. If it is not in the list, or the server has processed fewer
+/// commands than are noted (`CONFIG RESETSTAT` sets both these and the evicted keys to 0): nil, and its text or an error.
 macro_rules! of_incarnation {
     ($source:literal) => {
         concat!(
@@ -249,15 +250,20 @@ macro_rules! of_incarnation {
           end
           local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
           local term = string.match(replication, 'master_replid:(%x+)')
-          local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
-          if not (run and term and evicted and last) then return '' end
-          return table.concat({run, term, evicted, last}, ':')
+          local stats = redis.call('INFO', 'stats')
+          local evicted = string.match(stats, 'evicted_keys:(%d+)')
+          local commands = string.match(stats, 'total_commands_processed:(%d+)')
+          if not (run and term and evicted and commands and last) then return '', '0' end
+          return table.concat({run, term, evicted, last}, ':'), commands
         end
         local function noted(mark)
-          local found = incarnation(mark)
+          local found, commands = incarnation(mark)
           if not found then return nil, redis.error_reply('READONLY a replica has no incarnation') end
           for at = 2, 3 * tonumber(ARGV[1]), 3 do
-            if ARGV[at] == found then return ARGV[at + 1], tonumber(ARGV[at + 2]) end
+            local seen, least = string.match(ARGV[at + 2], '^(%S+) (%d+)$')
+            if ARGV[at] == found and tonumber(commands) >= tonumber(least) then
+              return ARGV[at + 1], tonumber(seen)
+            end
           end
           return nil, found
         end",
@@ -268,18 +274,18 @@ macro_rules! of_incarnation {
 
 script!(
     /// KEYS: the mark, if there is one. ARGV: a random text. Sets the mark if it is not there, and answers with the
-    /// server's incarnation and its `maxmemory_policy`.
+    /// server's incarnation, its `maxmemory_policy`, and how many commands it has processed.
     incarnation = of_incarnation!(
         r"
         local mark = KEYS[1]
-        local found = incarnation(mark)
+        local found, commands = incarnation(mark)
         if found == '' and mark and not redis.call('GET', mark) then
           redis.call('SET', mark, ARGV[1])
-          found = incarnation(mark)
+          found, commands = incarnation(mark)
         end
         if not found then return redis.error_reply('READONLY a replica has no incarnation') end
         local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:(%S+)')
-        return {found, policy or ''}"
+        return {found, policy or '', commands}"
     )
 );
 
