@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A server that evicts keys again and again gets no new incarnation more often than this.
 const APART: Duration = Duration::from_secs(5);
-/// The most incarnations that are remembered of servers that do not answer.
+/// The most incarnations that are remembered besides those that answer.
 const MOST_AWAY: usize = 64;
 /// The most sets that are filled at the same time: each needs a connection to PostgreSQL.
 const FILLS: usize = 4;
@@ -70,7 +70,7 @@ struct Noted {
     incarnation: Incarnation,
     /// How many commands its server had processed then.
     commands: u64,
-    /// Its server's counters began anew: what has its id now is another incarnation.
+    /// Its server has had another one since, or its counters began anew: what has its id now is another incarnation.
     is_over: bool,
 }
 
@@ -302,16 +302,18 @@ impl Met {
         at.is_none_or(|at| now.saturating_duration_since(*at) >= APART).then_some(None)
     }
 
-    /// Forgets incarnations whose server has another one now. A server that does not answer may come back.
+    /// Incarnations whose server has another one now are over. A server that does not answer may come back.
     fn forget(&mut self, answering: &[MetIncarnation]) {
         let is_current = |id: &str| answering.iter().any(|one| one.id == id);
         let servers: HashSet<_> = answering.iter().map(|one| server_and_term(&one.id)).collect();
-        self.noted.retain(|id, _| is_current(id) || !servers.contains(server_and_term(id)));
+        for (id, noted) in &mut self.noted {
+            noted.is_over |= !is_current(id) && servers.contains(server_and_term(id));
+        }
         if self.noted.len() > answering.len() + MOST_AWAY {
             self.noted.retain(|id, _| is_current(id));
         }
         let noted = &self.noted;
-        self.proven.retain(|serial| noted.values().any(|known| known.incarnation.serial == *serial));
+        self.proven.retain(|serial| noted.values().any(|known| !known.is_over && known.incarnation.serial == *serial));
         self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
     }
 }
@@ -377,9 +379,11 @@ mod tests {
             all.proven.insert(serial as i64);
         }
         all.forget(&["a:1:1:x", "b:2:0:x"].map(|id| met(id, 1)));
-        let mut known: Vec<_> = all.noted.keys().map(String::as_str).collect();
+        let trusted = all.noted.iter().filter(|(_, noted)| !noted.is_over);
+        let mut known: Vec<_> = trusted.map(|(id, _)| id.as_str()).collect();
         known.sort_unstable();
         assert_eq!(known, ["a:1:1:x", "b:1:0:x", "c:1:0:x"], "b is another term, and c is away");
         assert_eq!(all.proven, HashSet::from([1, 2, 3]));
+        assert_eq!(all.to_note(&met("a:1:0:x", 500), Instant::now()), Some(Some(0)), "it never comes back");
     }
 }
