@@ -13,9 +13,12 @@ pub(super) fn campaign() -> Terms {
     Terms::parse(&body.into()).unwrap()
 }
 
+/// A member and its value, and the pointer of its fault.
+pub(super) type Wrong = ((&'static str, &'static str), &'static str);
+
 /// Members that make a campaign invalid, each with the pointer of its fault: by their own value, or with the other members
 /// of [`campaign`].
-pub(super) const FAULTS: [((&str, &str), &str); 12] = [
+pub(super) const FAULTS: [Wrong; 12] = [
     (("name", r#""""#), "/name"),
     (("unit_price", r#""1e2""#), "/unit_price"),
     (("total_budget", "-1"), "/total_budget"),
@@ -30,16 +33,13 @@ pub(super) const FAULTS: [((&str, &str), &str); 12] = [
     (("spent", r#""1""#), "/spent"),
 ];
 
-/// The pairs of [`FAULTS`], and of more of them, that are about different members: the members and the pointers of both.
-/// A total that could not be read says nothing about a daily budget.
-pub(super) fn pairs_of_faults(
-    more: &[((&'static str, &'static str), &'static str)],
-) -> Vec<[((&'static str, &'static str), &'static str); 2]> {
+/// The pairs of [`FAULTS`], and of more of them, that are about different members. A total that could not be read says
+/// nothing about a daily budget.
+pub(super) fn pairs_of_faults(more: &[Wrong]) -> Vec<[Wrong; 2]> {
     let all = [&FAULTS, more].concat();
-    let pairs = all.iter().enumerate().flat_map(|(at, one)| all[at + 1..].iter().map(|other| [*one, *other]));
-    let differ = |[(one, _), (other, _)]: &[((&str, &str), &str); 2]| {
-        one.0 != other.0 && (one.0, other.1) != ("total_budget", r#""100""#)
-    };
+    let pairs = all.iter().enumerate().flat_map(|(at, one)| all.iter().skip(at + 1).map(|other| [*one, *other]));
+    let differ =
+        |[(one, _), (other, _)]: &[Wrong; 2]| one.0 != other.0 && (one.0, other.1) != ("total_budget", r#""100""#);
     pairs.filter(differ).collect()
 }
 

@@ -226,7 +226,7 @@ impl Caps {
     /// The incarnations that may answer from now on.
     fn trust(&self, answering: &[MetIncarnation]) {
         let mut met = self.met();
-        met.forget(answering);
+        met.compare(answering);
         let trusted = met.noted.iter().filter(|(_, noted)| !noted.is_over).map(|(id, noted)| {
             let &Noted { incarnation: Incarnation { serial, seen_at, .. }, commands, .. } = noted;
             (id.clone(), cache::Incarnation { serial, seen_at, commands })
@@ -303,7 +303,7 @@ impl Met {
     }
 
     /// Incarnations whose server has another one now are over. A server that does not answer may come back.
-    fn forget(&mut self, answering: &[MetIncarnation]) {
+    fn compare(&mut self, answering: &[MetIncarnation]) {
         let is_current = |id: &str| answering.iter().any(|one| one.id == id);
         let servers: HashSet<_> = answering.iter().map(|one| server_and_term(&one.id)).collect();
         for (id, noted) in &mut self.noted {
@@ -378,7 +378,7 @@ mod tests {
             all.noted.insert(id.to_owned(), noted(serial as i64));
             all.proven.insert(serial as i64);
         }
-        all.forget(&["a:1:1:x", "b:2:0:x"].map(|id| met(id, 1)));
+        all.compare(&["a:1:1:x", "b:2:0:x"].map(|id| met(id, 1)));
         let trusted = all.noted.iter().filter(|(_, noted)| !noted.is_over);
         let mut known: Vec<_> = trusted.map(|(id, _)| id.as_str()).collect();
         known.sort_unstable();
