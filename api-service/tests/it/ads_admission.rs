@@ -1,12 +1,14 @@
 //! Admission under faults: what was not sent costs nothing, and what nobody can tell is not guessed.
 
 use devstack::Redis;
+use devstack::kit::midnight_twice;
 use shared::ads::queries;
 use shared::kafka::TopicConfig;
 use shared::kafka::topics::setup::{self, TopicShape};
+use time::OffsetDateTime;
 
 use crate::ads_kit::{Ads, event, flush, impression, named};
-use crate::app::prepare;
+use crate::app::{prepare, redis_at};
 use crate::prelude::*;
 
 /// With a Redis of its own for the caps.
@@ -151,6 +153,60 @@ async fn caps_that_redis_has_forgotten_are_filled_once_postgresql_has_all_of_the
     until("it is taken", async || ads.status(&named(impression(younger, "u"), "a")).await == 202).await;
     ads.refused(&impression(younger, "u"), 429, "frequency_capped").await;
     ads.refused(&impression(campaign, "u"), 503, "admission_unavailable").await;
+}
+
+/// What Redis forgot after the first midnight, it forgot in this day.
+#[tokio::test]
+async fn caps_of_a_day_that_begins_twice_are_not_forgotten_in_its_first_hour() {
+    let (ads, redis) = with_own_redis("ads_two_midnights").await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
+    let midnight = OffsetDateTime::now_utc() - Duration::from_secs(1_800);
+    let moved = sqlx::query("UPDATE campaigns SET timezone = $1, created_at = now() - interval '9 days'");
+    moved.bind(midnight_twice(midnight)).execute(&ads.pool).await.unwrap();
+    ads.sql("UPDATE redis_incarnations SET proven_at = now()").await;
+    until("it is proven", async || ads.status(&named(impression(campaign, "u"), "a")).await == 202).await;
+    ads.accepted(&named(impression(campaign, "u"), "b")).await;
+    ads.refused(&named(impression(campaign, "u"), "c"), 429, "frequency_capped").await;
+    flush(&redis.url()).await;
+    until("it is noted", async || ads.number("SELECT count(*) FROM redis_incarnations").await == 2).await;
+    for id in ["d", "e"] {
+        ads.refused(&named(impression(campaign, "u"), id), 503, "admission_unavailable").await;
+    }
+}
+
+/// It evicted a user's ids; then its counter begins anew, and its incarnation looks like the one before that.
+#[tokio::test]
+async fn caps_that_redis_evicted_stay_forgotten_when_its_counters_begin_anew() {
+    let (ads, redis) = with_own_redis("ads_counters").await;
+    let mut direct = redis_at(&redis.url()).await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
+    for id in ["a", "b"] {
+        ads.accepted(&named(impression(campaign, "u"), id)).await;
+    }
+    let mut set = async |name: &str, value: &str| {
+        let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(&mut direct).await.unwrap();
+    };
+    // Of the keys with a TTL, which the caps have.
+    set("maxmemory-policy", "volatile-ttl").await;
+    set("maxmemory", "1").await;
+    set("maxmemory-policy", "noeviction").await;
+    set("maxmemory", "0").await;
+    let noted = async |count| {
+        until("it is noted", async || ads.number("SELECT count(*) FROM redis_incarnations").await == count).await;
+    };
+    noted(2).await;
+    ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+    for serial in [3, 4] {
+        for _ in 0..500 {
+            let () = redis::cmd("PING").query_async(&mut direct).await.unwrap();
+        }
+        // It is asked each second.
+        sleep(Duration::from_millis(1_500)).await;
+        let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut direct).await.unwrap();
+        ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+        noted(serial).await;
+        ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,11 @@
 //! earlier one that ended only because other keys were evicted; or if it is absent and cannot have had ids before this
 //! incarnation was first seen. Any other set is unknown, until it is filled with the ids that are known from elsewhere.
 //!
-//! What this cannot see: commands that delete single keys, and in a cluster also those that delete all keys of a node.
+//! An incarnation that is over never comes back, even if its text does: `CONFIG RESETSTAT` sets the number of evicted keys
+//! to 0, which shows in the number of processed commands.
+//!
+//! What this cannot see: commands that delete single keys, in a cluster also those that delete all keys of a node, and
+//! evictions before a `CONFIG RESETSTAT` if nobody asks until as many commands have been processed as before it.
 
 mod find;
 mod queue;
@@ -70,6 +74,9 @@ pub struct Incarnation {
     pub serial: i64,
     /// When it was first seen. No id was added in it before.
     pub seen_at: OffsetDateTime,
+    /// How many commands its server had processed when it was met last. If there were fewer, its counters would have
+    /// begun anew, and it would be another incarnation.
+    pub commands: u64,
 }
 
 /// An incarnation of a server.
@@ -79,6 +86,8 @@ pub struct MetIncarnation {
     pub id: String,
     /// The server's `maxmemory-policy`.
     pub policy: String,
+    /// How many commands the server has processed, since it started or its counters were reset.
+    pub commands: u64,
 }
 
 impl MetIncarnation {
@@ -169,14 +178,17 @@ impl IdSets {
         }
         call.arg(format!("{:032x}", fastrand::u128(..)));
         let met = match node.ask(&call.in_full(), until).await {
-            Ok(answer) => <(String, String)>::from_redis_value(answer).map_err(|error| error.to_string()),
+            Ok(answer) => <(String, String, u64)>::from_redis_value(answer).map_err(|error| error.to_string()),
             Err(failure) => Err(failure.to_string()),
         };
-        let (id, policy) = met.map_err(|why| format!("Redis at {}: {why}", node.name()))?;
+        let (id, policy, commands) = met.map_err(|why| format!("Redis at {}: {why}", node.name()))?;
         if id.is_empty() {
-            return Err(format!("Redis at {}: INFO does not tell run_id, master_replid or evicted_keys", node.name()));
+            return Err(format!(
+                "Redis at {}: INFO lacks run_id, master_replid, evicted_keys or total_commands_processed",
+                node.name()
+            ));
         }
-        Ok(MetIncarnation { id, policy })
+        Ok(MetIncarnation { id, policy, commands })
     }
 
     /// Replaces the list of the incarnations that may answer.
@@ -309,8 +321,8 @@ impl IdSets {
         }
         let noted = self.0.noted.load();
         call.arg(noted.len());
-        for (id, Incarnation { serial, seen_at }) in noted.iter() {
-            call.arg(id).arg(*serial).arg(micros(*seen_at));
+        for (id, Incarnation { serial, seen_at, commands }) in noted.iter() {
+            call.arg(id).arg(*serial).arg(format!("{} {commands}", micros(*seen_at)));
         }
     }
 

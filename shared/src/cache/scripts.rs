@@ -229,12 +229,13 @@ script!(
 /// key `mark` is gone) or, in a cluster, where `mark` is nil, since it took over slots: then it has other slots, but a
 /// new epoch only if its own was not the greatest. Nil if it is a replica.
 ///
-/// `incarnation(term, last)`: the whole incarnation. A server has another one if it may have forgotten keys: after it
-/// was started or promoted, after it evicted keys, and if another `last` is there. An empty text if the server does not
-/// say so. `INFO stats` takes longer than all the rest.
+/// `incarnation(term, last)`: the whole incarnation, and how many commands the server has processed. A server has
+/// another one if it may have forgotten keys: after it was started or promoted, after it evicted keys, and if another
+/// `last` is there. An empty text if the server does not say so. `INFO stats` takes longer than all the rest.
 ///
 /// `noted(term, last)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number,
-/// then incarnation, serial and time of each. If it is not in the list: nil, and its text or an error.
+/// then incarnation, serial, and time and commands of each. If it is not in the list, or the server has processed fewer
+/// commands than are noted (`CONFIG RESETSTAT` sets both these and the evicted keys to 0): nil, and its text or an error.
 macro_rules! of_incarnation {
     ($source:literal) => {
         concat!(
@@ -255,16 +256,21 @@ macro_rules! of_incarnation {
         end
         local function incarnation(term, last)
           local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-          local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
-          if not (run and term ~= '' and evicted and last) then return '' end
-          return table.concat({run, term, evicted, last}, ':')
+          local stats = redis.call('INFO', 'stats')
+          local evicted = string.match(stats, 'evicted_keys:(%d+)')
+          local commands = string.match(stats, 'total_commands_processed:(%d+)')
+          if not (run and term ~= '' and evicted and commands and last) then return '', '0' end
+          return table.concat({run, term, evicted, last}, ':'), commands
         end
         local replica = redis.error_reply('READONLY a replica has no incarnation')
         local function noted(term, last)
           if not term then return nil, replica end
-          local found = incarnation(term, last)
+          local found, commands = incarnation(term, last)
           for at = 2, 3 * tonumber(ARGV[1]), 3 do
-            if ARGV[at] == found then return ARGV[at + 1], tonumber(ARGV[at + 2]) end
+            local seen, least = string.match(ARGV[at + 2], '^(%S+) (%d+)$')
+            if ARGV[at] == found and tonumber(commands) >= tonumber(least) then
+              return ARGV[at + 1], tonumber(seen)
+            end
           end
           return nil, found
         end",
@@ -275,7 +281,7 @@ macro_rules! of_incarnation {
 
 script!(
     /// KEYS: the mark, if there is one. ARGV: a random text. Sets the mark if it is not there, and answers with the
-    /// server's incarnation and its `maxmemory_policy`.
+    /// server's incarnation, its `maxmemory_policy`, and how many commands it has processed.
     incarnation = of_incarnation!(
         r"
         local mark = KEYS[1]
@@ -286,7 +292,8 @@ script!(
           last = ARGV[1]
         end
         local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:(%S+)')
-        return {incarnation(term, last), policy or ''}"
+        local found, commands = incarnation(term, last)
+        return {found, policy or '', commands}"
     )
 );
 

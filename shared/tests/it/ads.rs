@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use devstack::kit::TEST_TIMEOUT;
 use shared::ads::queries::{
-    Applied, BEGIN, Closed, Facts, Granted, Grants, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want,
-    apply, audit, close_leases, erase_user, expire, expired_leases, give_back, grant, note_incarnation, open_leases,
-    prove, unproven,
+    Applied, BEGIN, Closed, Facts, Granted, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want, apply, audit,
+    close_leases, erase_user, expire, expired_leases, give_back, grant, open_leases,
 };
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::store::{Failure, Tx, Work};
@@ -52,7 +51,7 @@ pub(crate) async fn campaign(kit: &Kit, changed: &[(&str, &str)]) -> CampaignId 
     id.try_into().unwrap()
 }
 
-async fn granted(store: &Store, campaign: CampaignId, amount: i64) -> Granted {
+pub(crate) async fn granted(store: &Store, campaign: CampaignId, amount: i64) -> Granted {
     let wants = [Want { campaign, amount: Nanos::new(amount) }];
     grant(store, "test", &wants, IfLocked::Wait).await.unwrap().granted.remove(&campaign).unwrap()
 }
@@ -292,20 +291,6 @@ async fn an_erased_user_and_expired_events_leave_their_sums() {
     assert_eq!(expire(&kit.store, Duration::from_secs(60), 100).await.unwrap(), Some(1));
     assert_eq!(kit.number("SELECT booked_out / 10000000 FROM campaigns").await, 3, "all of what was spent");
     assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
-}
-
-#[tokio::test]
-async fn an_incarnation_is_noted_once_and_proven_later() {
-    let kit = Kit::new("ads_incarnations").await;
-    let first = note_incarnation(&kit.store, "run:repl:0").await.unwrap();
-    assert_eq!((first.serial, first.is_proven), (1, false));
-    assert_eq!(note_incarnation(&kit.store, "run:repl:0").await.unwrap(), first);
-    assert_eq!(note_incarnation(&kit.store, "run:repl:1").await.unwrap().serial, 2);
-    assert_eq!(unproven(&kit.store, Duration::from_secs(60)).await.unwrap(), [0; 0]);
-    assert_eq!(unproven(&kit.store, Duration::ZERO).await.unwrap(), [1, 2]);
-    prove(&kit.store, &[1]).await.unwrap();
-    assert_eq!(unproven(&kit.store, Duration::ZERO).await.unwrap(), [2]);
-    assert!(note_incarnation(&kit.store, "run:repl:0").await.unwrap().is_proven);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devstack::kit::{found, scope};
 use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Added, Entry, Found, IdSets, Incarnation, NewId};
+use shared::cache::{Added, Entry, Found, IdSets, Incarnation, MetIncarnation, NewId};
 use shared::kafka::ids::EventId;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -42,10 +42,10 @@ impl Sets {
     pub(crate) async fn note(&mut self, seen_at: OffsetDateTime) -> usize {
         let met = found("an answer of Redis", async || self.sets.incarnations().await).await;
         let known = self.noted.len();
-        for one in met {
-            if self.noted.iter().all(|(id, _)| *id != one.id) {
+        for MetIncarnation { id, commands, .. } in met {
+            if self.noted.iter().all(|(noted, _)| *noted != id) {
                 let serial = i64::try_from(self.noted.len()).unwrap() + 1;
-                self.noted.push((one.id, Incarnation { serial, seen_at }));
+                self.noted.push((id, Incarnation { serial, seen_at, commands }));
             }
         }
         self.sets.note(self.noted.clone());
@@ -329,6 +329,29 @@ async fn one_that_evicted_keys_is_another_incarnation() {
     assert_eq!((sets.added("s", "a").await, sets.added("evicted", "a").await), (Unknown(2), There));
     let neither = start(&[]).await;
     assert!(!Sets::at(&neither.url(), "p:").sets.incarnations().await.unwrap()[0].evicts());
+}
+
+/// Its text is that of the one before: nothing else shows that it may have evicted keys in between.
+#[tokio::test]
+async fn one_whose_counters_began_anew_is_another_incarnation() {
+    let redis = start(&[]).await;
+    let mut direct = connection(&redis).await;
+    for _ in 0..500 {
+        let () = redis::cmd("PING").query_async(&mut direct).await.unwrap();
+    }
+    let mut sets = Sets::of(&redis).await;
+    assert_eq!(sets.added("s", "a").await, Added::New);
+    let before = sets.sets.incarnations().await.unwrap();
+    let () = direct.del("p:set:s").await.unwrap();
+    let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut direct).await.unwrap();
+    sets.assert_is_another().await;
+    let after = sets.sets.incarnations().await.unwrap();
+    assert!(after[0].id == before[0].id && after[0].commands < before[0].commands, "{after:?} {before:?}");
+    assert!(!sets.fill("s", &[]).await, "nor is it filled");
+    // As who asks it notes it.
+    sets.noted.clear();
+    assert_eq!(sets.note(LATER).await, 1);
+    assert_eq!(sets.added("s", "a").await, Added::Unknown(1));
 }
 
 #[tokio::test]

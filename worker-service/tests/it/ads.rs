@@ -193,7 +193,7 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
 async fn a_redis_is_proven_only_when_all_earlier_events_are_applied() {
     let ads = Ads::new("ads_proven", 1).await;
     ads.campaign(&[]).await;
-    let first = note_incarnation(&ads.store, "run-1").await.unwrap();
+    let first = note_incarnation(&ads.store, "run-1", None).await.unwrap();
     ads.sql("UPDATE redis_incarnations SET seen_at = seen_at - interval '9 s'").await;
     ads.put_ad(&ad("e1")).await;
     let worker = ads.worker_of(&["ads-settle"]);
@@ -202,8 +202,8 @@ async fn a_redis_is_proven_only_when_all_earlier_events_are_applied() {
     assert_eq!(waiting().await, [first.serial]);
     let applies = ads.worker_of(&["ads"]);
     until("it is proven", async || waiting().await.is_empty()).await;
-    assert!(note_incarnation(&ads.store, "run-1").await.unwrap().is_proven);
-    let second = note_incarnation(&ads.store, "run-2").await.unwrap();
+    assert!(note_incarnation(&ads.store, "run-1", None).await.unwrap().is_proven);
+    let second = note_incarnation(&ads.store, "run-2", None).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(waiting().await, [second.serial], "it was met just now: events may be on their way");
     applies.stop().await.unwrap();
@@ -270,7 +270,9 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     let why = ads.fails(&["erase-user", "alice", &format!("--ad-redis-url=redis://{away}")]).await;
     assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
     assert_eq!(ads.count("SELECT count(*) FROM ad_events").await, 3);
+    let version = ads.count("SELECT report_version FROM campaigns").await;
     let said = ads.succeeds(&["erase-user", "alice"]).await;
+    assert_eq!(ads.count("SELECT report_version FROM campaigns").await, version + 1, "its report has a new version");
     assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
     let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
     assert_eq!(counted, [false, true]);

@@ -13,7 +13,7 @@ use metrics::counter;
 use shared::ads::queries::{self, IfLocked, Room, Want};
 use shared::ads::{CampaignId, Nanos};
 use shared::store::Store;
-use tokio::sync::{self, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -44,11 +44,11 @@ pub(super) struct Refill {
     wanted: Notify,
     /// The number of questions that have ended.
     round: watch::Sender<u64>,
+    /// Locked while money is on its way between PostgreSQL and the book.
+    moving: tokio::sync::Mutex<()>,
     waits: Arc<Semaphore>,
     /// The campaigns that are waited for.
     waited: Mutex<HashSet<CampaignId>>,
-    /// Locked while money is on its way between PostgreSQL and the book.
-    moving: sync::Mutex<()>,
     asking: Outage,
     locking: Outage,
     returning: Outage,
@@ -72,9 +72,9 @@ impl Refill {
             instance: Uuid::new_v4().to_string(),
             wanted: Notify::new(),
             round: watch::Sender::new(0),
+            moving: tokio::sync::Mutex::default(),
             waits: Arc::new(Semaphore::new(WAITS as usize)),
             waited: Mutex::default(),
-            moving: Mutex::default(),
             asking: Outage::of("ask for leases of ad budgets"),
             locking: Outage::of("lease the budget of each campaign"),
             returning: Outage::of("return leases of ad budgets: they are closed after their end"),

@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
+use super::days::first_instant;
 use super::locked::{IfLocked, Locking, lock, locking};
 use super::offer::{Budget, Money, Offer, Pace, Scope};
 use super::terms_row::{campaign_id, read_terms};
@@ -158,13 +159,19 @@ const LOCK: Locking = locking!(
 );
 
 /// The campaigns with their day. A day that has no row gets one, so that it keeps its greatest cap, if its campaign is
-/// locked: `$2`.
-const READ: &str = "
+/// locked: `$2`. It ends with the next midnight that is still to come.
+const READ: &str = concat!(
+    "
 WITH asked AS (
   SELECT c.*, (now() AT TIME ZONE timezone)::date AS day FROM campaigns AS c WHERE id = ANY($1)
 ), timed AS (
-  SELECT asked.*, day::timestamp AT TIME ZONE timezone AS day_begins,
-         (day + 1)::timestamp AT TIME ZONE timezone AS day_ends FROM asked
+  SELECT zoned.*, CASE WHEN next_begins > now() THEN next_begins
+                       ELSE (day + 1)::timestamp AT TIME ZONE timezone END AS day_ends
+  FROM (SELECT asked.*, ",
+    first_instant!("day"),
+    " AS day_begins, ",
+    first_instant!("day + 1"),
+    " AS next_begins FROM asked) AS zoned
 ), made AS (
   INSERT INTO campaign_days (campaign_id, day, budget, cap) SELECT id, day, daily_budget, cap FROM asked
   WHERE id = ANY($2)
@@ -178,7 +185,8 @@ SELECT timed.*, greatest(day_begins, created_at) AS begins,
        extract(epoch FROM ends_at - now())::float8 AS ends_in,
        coalesce(d.spent, 0) AS day_spent, coalesce(d.reserved, 0) AS day_reserved,
        d.campaign_id IS NOT NULL AS has_day
-FROM timed LEFT JOIN campaign_days AS d ON d.campaign_id = timed.id AND d.day = timed.day";
+FROM timed LEFT JOIN campaign_days AS d ON d.campaign_id = timed.id AND d.day = timed.day"
+);
 
 const WRITE: &str = "
 WITH new AS (
