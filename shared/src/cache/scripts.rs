@@ -1,9 +1,12 @@
 //! All Lua scripts. Each script does one thing to each of its keys, atomically.
 
-use std::io;
+mod args;
+
 use std::sync::LazyLock;
 
-use redis::{Cmd, RedisWrite, Script, ToRedisArgs};
+use redis::{Cmd, RedisWrite as _, Script, ToRedisArgs};
+
+use self::args::Args;
 
 pub(super) struct Lua {
     source: &'static str,
@@ -63,61 +66,13 @@ impl Call {
 
     fn command(&self, name: &str, script: &str) -> Cmd {
         let (keys, args) = (&self.keys, &self.args);
-        let bytes = name.len() + script.len() + keys.data.len() + args.data.len();
-        let mut command = Cmd::with_capacity(3 + keys.ends.len() + args.ends.len(), bytes + usize::BITS as usize);
-        command.arg(name).arg(script).arg(keys.ends.len());
+        let bytes = name.len() + script.len() + keys.bytes() + args.bytes();
+        let mut command = Cmd::with_capacity(3 + keys.count() + args.count(), bytes + usize::BITS as usize);
+        command.arg(name).arg(script).arg(keys.count());
         for arg in keys.iter().chain(args.iter()) {
             command.arg(arg);
         }
         command
-    }
-}
-
-/// Arguments of a command, in one allocation: a call may have hundreds.
-struct Args {
-    data: Vec<u8>,
-    /// Where each argument ends.
-    ends: Vec<usize>,
-}
-
-impl Args {
-    const fn new() -> Self {
-        Self { data: Vec::new(), ends: Vec::new() }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| self.data.get(begin..*end).unwrap_or_default())
-    }
-}
-
-impl RedisWrite for Args {
-    fn write_arg(&mut self, arg: &[u8]) {
-        self.data.extend_from_slice(arg);
-        self.ends.push(self.data.len());
-    }
-
-    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
-        self.ends.push(self.data.len());
-        LastArg(self)
-    }
-}
-
-/// Writes the last argument.
-struct LastArg<'a>(&'a mut Args);
-
-impl io::Write for LastArg<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self(Args { data, ends }) = self;
-        data.extend_from_slice(bytes);
-        if let Some(end) = ends.last_mut() {
-            *end = data.len();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

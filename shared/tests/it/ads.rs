@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use devstack::kit::TEST_TIMEOUT;
 use shared::ads::queries::{
-    Applied, BEGIN, Closed, Facts, Granted, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want, apply, audit,
-    close_leases, erase_user, expire, expired_leases, give_back, grant, open_leases,
+    Applied, BEGIN, Closed, Facts, Granted, Grants, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want,
+    apply, audit, close_leases, erase_user, expire, expired_leases, give_back, grant, open_leases,
 };
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::store::{Failure, Tx, Work};
