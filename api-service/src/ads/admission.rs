@@ -9,6 +9,8 @@ mod lookups;
 mod outage;
 mod refill;
 mod releases;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const CONCURRENCY: usize = 4;
 
 pub(super) struct Admission {
-    book: Book,
-    refill: Refill,
+    book: Arc<Book>,
+    refill: Arc<Refill>,
     caps: Caps,
     lookups: Lookups,
     store: Store,
@@ -100,8 +102,8 @@ enum Slot<'a> {
 impl Admission {
     pub(super) fn new(store: &Store, sets: IdSets) -> Self {
         Self {
-            book: Book::default(),
-            refill: Refill::new(store.clone()),
+            book: Arc::default(),
+            refill: Arc::new(Refill::new(store.clone())),
             caps: Caps::new(sets, store.clone()),
             lookups: Lookups::new(Instant::now()),
             store: store.clone(),
@@ -262,8 +264,7 @@ impl Admission {
 
     /// At the end, when no event is on its way any more: returns the leases, and releases ids.
     pub(super) async fn end(&self) {
-        self.book.close();
-        tokio::join!(self.refill.give_back(&self.book), self.caps.end());
+        tokio::join!(self.refill.end(&self.book), self.caps.end());
     }
 }
 

@@ -50,7 +50,7 @@ async fn two_instances_share_a_budget_exactly() {
     ads.work(200).await;
     assert_eq!(ads.number("SELECT spent FROM campaigns").await, 2_000_000_000);
     assert_eq!(ads.number("SELECT reserved FROM campaigns").await, 0);
-    assert_eq!(queries::violations(&ads.app.store()).await.unwrap(), 0);
+    assert_eq!(queries::audit(&ads.app.store(), 0, 10_000).await.unwrap().violations, 0);
 }
 
 #[tokio::test]
@@ -222,20 +222,65 @@ async fn caps_in_a_redis_that_evicts_rest_on_the_worker() {
     assert_eq!(ads.number("SELECT void FROM campaigns").await, 1);
 }
 
+/// Sends fifty events; more is leased than they cost.
+async fn send_fifty(ads: &Ads, campaign: i64) {
+    join_all((0..50).map(async |n| ads.accepted(&impression(campaign, &n.to_string())).await)).await;
+    let reserved = ads.number("SELECT reserved FROM campaigns").await;
+    assert!(reserved > 500_000_000, "{reserved}");
+}
+
 #[tokio::test]
 async fn an_instance_that_ends_gives_back_what_it_did_not_use() {
     let ads = Ads::start("ads_end").await;
     let campaign = ads.campaign(json!({"total_budget": "100"})).await;
-    let sent = join_all((0..50).map(|n| {
-        let ads = &ads;
-        async move { ads.accepted(&impression(campaign, &n.to_string())).await }
-    }));
-    sent.await;
-    let reserved = ads.number("SELECT reserved FROM campaigns").await;
-    assert!(reserved > 500_000_000, "{reserved}");
+    send_fifty(&ads, campaign).await;
     let Ads { mut app, pool, .. } = ads;
     app.stop();
     app.ended().await;
     let reserved: i64 = sqlx::query_scalar("SELECT reserved FROM campaigns").fetch_one(&pool).await.unwrap();
     assert_eq!(reserved, 500_000_000, "what its events cost");
+}
+
+#[tokio::test]
+async fn an_instance_that_ends_while_it_gives_money_back_still_does() {
+    // The return waits for a lock, for as long as it may.
+    let ads = Ads::with("ads_end_returning", &["--database-timeout=60s"]).await;
+    let campaign = ads.campaign(json!({"total_budget": "100"})).await;
+    send_fifty(&ads, campaign).await;
+    let mut held = ads.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM ad_leases FOR UPDATE").execute(&mut *held).await.unwrap();
+    assert_eq!(ads.post("/campaigns/1/pause", &Value::Null).send().await.unwrap().status(), 200);
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted
+        AND datname = current_database()";
+    until("its lease is on its way back", async || ads.number(waiting).await > 0).await;
+    let Ads { mut app, pool, .. } = ads;
+    app.stop();
+    let ended = tokio::spawn(app.ended());
+    // Its tasks are given up meanwhile.
+    sleep(Duration::from_millis(500)).await;
+    held.rollback().await.unwrap();
+    ended.await.unwrap();
+    let reserved: i64 = sqlx::query_scalar("SELECT reserved FROM campaigns").fetch_one(&pool).await.unwrap();
+    assert_eq!(reserved, 500_000_000, "what its events cost");
+}
+
+#[tokio::test]
+async fn a_strict_batch_that_is_refused_costs_nothing_and_does_not_count() {
+    let ads = Ads::start("ads_strict").await;
+    let members = json!({"total_budget": "0.02", "freq_cap_impressions_per_day": 2});
+    let campaign = ads.campaign(members).await;
+    let of_user = |id: &str| named(impression(campaign, "u"), id);
+    let batch = json!([of_user("1"), of_user("2"), of_user("3")]);
+    let refused = ads.post("/ad-events/batch", &batch).header("prefer", "handling=strict").send().await.unwrap();
+    assert_eq!(problem(refused).await["code"], "budget_exhausted");
+    for id in ["4", "5"] {
+        let taken = async || {
+            let answer = ads.send(&of_user(id)).await;
+            if answer.status() == 202 { Ok(()) } else { Err(problem(answer).await) }
+        };
+        found("there is room for two", taken).await;
+    }
+    ads.refused(&of_user("6"), 409, "budget_exhausted").await;
+    ads.work(2).await;
+    assert_eq!(ads.number("SELECT count(*) FROM ad_events WHERE outcome = 'counted'").await, 2);
 }

@@ -27,7 +27,7 @@ pub use self::ledger::{Applied, Outcome, Processed};
 pub use self::lookup::{CountedEvent, accepted_impressions, counted};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
-pub use self::settle::{Closed, OpenLeases, close_leases, expired_leases, open_leases, violations};
+pub use self::settle::{Audit, Closed, OpenLeases, audit, close_leases, expired_leases, open_leases};
 
 use crate::store::Journal;
 

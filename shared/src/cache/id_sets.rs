@@ -5,9 +5,9 @@
 //! Between two of these it has one **incarnation**. Every incarnation that may answer is noted beforehand, in a place
 //! that forgets nothing, with a serial and the time when it was first seen. Each script compares the incarnation that
 //! runs it with the noted ones, in the same atomic step in which it reads and changes sets, so no answer comes from an
-//! incarnation that nobody has compared. A set is known if it has the serial of the incarnation that answers, or if it
-//! is absent and cannot have had ids before this incarnation was first seen. Any other set is unknown, until it is
-//! filled with the ids that are known from elsewhere.
+//! incarnation that nobody has compared. A set is known if it has the serial of the incarnation that answers, or of an
+//! earlier one that ended only because other keys were evicted; or if it is absent and cannot have had ids before this
+//! incarnation was first seen. Any other set is unknown, until it is filled with the ids that are known from elsewhere.
 //!
 //! An incarnation that is over never comes back, even if its text does: `CONFIG RESETSTAT` sets the number of evicted keys
 //! to 0, which shows in the number of processed commands.
@@ -152,7 +152,8 @@ impl IdSets {
 
     /// An entry for a set.
     pub fn entry(&self, set: &str, id: EventId) -> Arc<Entry> {
-        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) };
+        // Redis keeps what fits into an i64 in 8 bytes, and other numbers as text.
+        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) >> 1 };
         Arc::new(Entry { key: self.key(set), id, nonce })
     }
 

@@ -263,25 +263,41 @@ async fn one_whose_keys_were_deleted_is_another_incarnation() {
 
 #[tokio::test]
 async fn one_that_evicted_keys_is_another_incarnation() {
-    let redis = start(&["--maxmemory-policy", "allkeys-lru"]).await;
+    use Added::{Full, New, There, Unknown, Unsure};
+
+    // The keys that end soon are evicted first.
+    let redis = start(&["--maxmemory-policy", "volatile-ttl"]).await;
     let mut direct = connection(&redis).await;
     let mut sets = Sets::of(&redis).await;
     let met = sets.sets.incarnations().await.unwrap();
     assert!(met[0].evicts(), "{met:?}");
-    assert_eq!(sets.added("s", "a").await, Added::New);
+    assert_eq!((sets.added("s", "a").await, sets.added("evicted", "a").await), (New, New));
     config_set(&mut direct, "maxmemory", "4mb").await;
     let mut stats = "evicted_keys:0\r\n".to_owned();
     for n in 0.. {
         if !stats.contains("evicted_keys:0\r\n") {
             break;
         }
-        let () = direct.set(format!("other:{n}"), "x".repeat(100_000)).await.unwrap();
+        let () = direct.set_ex(format!("other:{n}"), "x".repeat(100_000), 20).await.unwrap();
         stats = redis::cmd("INFO").arg("stats").query_async(&mut direct).await.unwrap();
     }
-    sets.assert_is_another().await;
     config_set(&mut direct, "maxmemory", "0").await;
+    let () = direct.del("p:set:evicted").await.unwrap();
+    // A set that is absent may have been evicted. One that is there was not: it is whole.
+    assert_eq!(sets.added("s", "b").await, New);
+    let woken = sets.sets.met_another();
+    assert_eq!((sets.added("evicted", "a").await, sets.added("t", "a").await), (Unsure, Unsure));
+    assert!(woken.now_or_never().is_some(), "it is told");
+    assert_eq!((sets.added("s", "a").await, sets.added("s", "c").await), (There, Full));
+
     assert_eq!(sets.note(LATER).await, 1);
-    assert_eq!(sets.added("new", "a").await, Added::Unknown(2));
+    assert_eq!((sets.added("evicted", "a").await, sets.added("s", "a").await), (Unknown(2), There));
+    assert!(sets.fill("evicted", &["a", "b"]).await);
+    assert_eq!((sets.added("evicted", "a").await, sets.added("evicted", "c").await), (There, Full));
+    // Without the incarnation in which it was whole, a set has to be filled, too.
+    sets.noted.remove(0);
+    sets.sets.note(sets.noted.clone());
+    assert_eq!((sets.added("s", "a").await, sets.added("evicted", "a").await), (Unknown(2), There));
     let neither = start(&[]).await;
     assert!(!Sets::at(&neither.url(), "p:").sets.incarnations().await.unwrap()[0].evicts());
 }

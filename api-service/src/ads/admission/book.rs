@@ -7,7 +7,7 @@
 mod account;
 mod demand;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -346,6 +346,16 @@ impl<'a> Impression<'a> {
 }
 
 #[cfg(test)]
+impl Caps {
+    /// As if this incarnation were noted, and proven.
+    pub(super) fn prove(&self, id: &str, seen_at: OffsetDateTime) {
+        let met = MetIncarnation { id: id.to_owned(), policy: String::new(), commands: 0 };
+        self.noted(&met, Incarnation { serial: 1, seen_at, is_proven: true });
+        self.trust(&[met]);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

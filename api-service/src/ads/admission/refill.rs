@@ -1,11 +1,13 @@
 //! Asks PostgreSQL for the facts and leases that the book needs, and returns what the book needs no more.
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::counter;
 use shared::ads::queries::{self, Room};
 use shared::store::Store;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -31,6 +33,8 @@ pub(super) struct Refill {
     wanted: Notify,
     /// The number of questions that have ended.
     round: watch::Sender<u64>,
+    /// Locked while money is on its way between PostgreSQL and the book.
+    moving: Mutex<()>,
     asking: Outage,
     returning: Outage,
     comparing: Outage,
@@ -53,6 +57,7 @@ impl Refill {
             instance: Uuid::new_v4().to_string(),
             wanted: Notify::new(),
             round: watch::Sender::new(0),
+            moving: Mutex::default(),
             asking: Outage::of("ask for leases of ad budgets"),
             returning: Outage::of("return leases of ad budgets: they are closed after their end"),
             comparing: Outage::of("compare campaigns with their revisions"),
@@ -70,10 +75,20 @@ impl Refill {
     }
 
     /// Refills the book, forever.
-    pub(super) async fn run(&self, book: &Book) {
+    pub(super) async fn run(self: &Arc<Self>, book: &Arc<Book>) {
         loop {
             let began = Instant::now();
-            tokio::join!(self.ask(book), self.give_back(book));
+            let (refill, book) = (Arc::clone(self), Arc::clone(book));
+            // It goes on if this is given up: money that is on its way would be nowhere until its lease is closed.
+            let moving = tokio::spawn(async move {
+                let _moving = refill.moving.lock().await;
+                tokio::join!(refill.ask(&book), refill.give_back(&book));
+            });
+            if let Err(error) = moving.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                resume_unwind(panic);
+            }
             sleep_until((began + EVERY).into()).await;
             // It also comes by itself, before leases are used up or end.
             let _ = timeout(EVERY, self.wanted.notified()).await;
@@ -106,8 +121,15 @@ impl Refill {
         self.round.send_modify(|round| *round += 1);
     }
 
+    /// At the end: returns all leases, and those that are on their way.
+    pub(super) async fn end(&self, book: &Book) {
+        let _moving = self.moving.lock().await;
+        book.close();
+        self.give_back(book).await;
+    }
+
     /// Returns what was not used of leases that have ended.
-    pub(super) async fn give_back(&self, book: &Book) {
+    async fn give_back(&self, book: &Book) {
         let returns = book.returns();
         if returns.is_empty() {
             return;

@@ -54,6 +54,12 @@ impl Event {
         Self { campaign, user, kind, id, impression, click: None }
     }
 
+    /// An impression by the one user who reaches the cap at the end.
+    pub(super) fn of_one_user(campaign: i64, number: usize) -> Self {
+        let (user, id) = (format!("last-{campaign}"), format!("last-{number}"));
+        Self { campaign, user, kind: AdKind::Impression, id, impression: None, click: None }
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -190,9 +196,29 @@ impl Client {
 
     /// Posts a probe until the answer is certain, or for some time.
     pub(super) async fn probe(&self, event: &Event, attempts: usize, random: &mut fastrand::Rng) -> Option<Try> {
+        self.until_certain(event, attempts, true, random).await
+    }
+
+    /// The same for an event that proves nothing by itself.
+    pub(super) async fn try_until_certain(
+        &self,
+        event: &Event,
+        attempts: usize,
+        random: &mut fastrand::Rng,
+    ) -> Option<Try> {
+        self.until_certain(event, attempts, false, random).await
+    }
+
+    async fn until_certain(
+        &self,
+        event: &Event,
+        attempts: usize,
+        is_probe: bool,
+        random: &mut fastrand::Rng,
+    ) -> Option<Try> {
         let mut last = None;
         for _ in 0..attempts {
-            let tries = self.try_events(std::slice::from_ref(event), Form::Single, true, random).await;
+            let tries = self.try_events(std::slice::from_ref(event), Form::Single, is_probe, random).await;
             last = tries.into_iter().next();
             if last.as_ref().is_some_and(|one| one.status > 0 && one.status < 500) {
                 break;

@@ -58,25 +58,42 @@ pub async fn open_leases(store: &Store) -> Result<OpenLeases, Failure> {
     Ok(OpenLeases { count, oldest_s })
 }
 
-/// How many campaigns and days break an invariant of money. CHECK constraints refuse what goes over a budget; this also
-/// finds money that is reserved for no lease, and spending that no event explains.
-pub async fn violations(store: &Store) -> Result<u64, Failure> {
+/// The result of checking the books of some campaigns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// How many of them break an invariant of money.
+    pub violations: u64,
+    /// Where the next check begins; 0 after the last campaign.
+    pub next: i64,
+}
+
+/// Checks the books of at most `most` campaigns whose ids are greater than `after`. CHECK constraints refuse what goes
+/// over a budget; this also finds money that is reserved for no lease, and spending that no event explains.
+pub async fn audit(store: &Store, after: i64, most: u32) -> Result<Audit, Failure> {
     const SQL: &str = "
-    WITH open AS (SELECT campaign_id, day, sum(amount - settled) AS reserved FROM ad_leases GROUP BY campaign_id, day),
-    days AS (
+    WITH asked AS (
+      SELECT id, total_budget, spent, reserved FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2
+    ), open AS (
+      SELECT campaign_id, day, sum(amount - settled) AS reserved FROM ad_leases
+      WHERE campaign_id IN (SELECT id FROM asked) GROUP BY campaign_id, day
+    ), days AS (
       SELECT d.campaign_id, sum(d.spent) AS spent, sum(d.reserved) AS reserved,
              bool_or(d.spent + d.reserved > d.budget OR d.reserved <> coalesce(open.reserved, 0)) AS broken
-      FROM campaign_days AS d LEFT JOIN open USING (campaign_id, day) GROUP BY d.campaign_id
-    ),
-    hours AS (SELECT campaign_id, sum(spend) AS spent FROM ad_stats GROUP BY campaign_id)
-    SELECT count(*) FROM campaigns AS c
-    LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id
-    WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
-       OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
-       OR c.spent <> coalesce(hours.spent, 0)";
-    let query = sqlx::query_scalar(SQL);
-    let broken: i64 = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
-    Ok(u64::try_from(broken).unwrap_or_default())
+      FROM campaign_days AS d LEFT JOIN open USING (campaign_id, day)
+      WHERE d.campaign_id IN (SELECT id FROM asked) GROUP BY d.campaign_id
+    ), hours AS (
+      SELECT campaign_id, sum(spend) AS spent FROM ad_stats
+      WHERE campaign_id IN (SELECT id FROM asked) GROUP BY campaign_id
+    )
+    SELECT count(*) FILTER (
+        WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
+           OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
+           OR c.spent <> coalesce(hours.spent, 0)),
+      CASE WHEN count(*) = $2 THEN max(c.id) ELSE 0 END
+    FROM asked AS c LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id";
+    let query = sqlx::query_as(SQL).bind(after).bind(i64::from(most));
+    let (broken, next): (i64, i64) = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
+    Ok(Audit { violations: u64::try_from(broken).unwrap_or_default(), next })
 }
 
 const CAMPAIGNS: &str = "

@@ -11,7 +11,7 @@ use super::*;
 
 pub(super) const CAMPAIGN: i64 = 7;
 
-pub(super) fn campaign(id: i64) -> CampaignId {
+pub(in crate::ads::admission) fn campaign(id: i64) -> CampaignId {
     CampaignId::try_from(id).unwrap()
 }
 
@@ -24,7 +24,7 @@ pub(super) const fn millis(millis: u64) -> Duration {
 }
 
 /// Of a running campaign whose impressions cost 10.
-pub(super) fn facts() -> Facts {
+pub(in crate::ads::admission) fn facts() -> Facts {
     Facts {
         revision: 1,
         costs: [10, 0, 0].map(Nanos::new),
@@ -39,11 +39,11 @@ pub(super) fn facts() -> Facts {
     }
 }
 
-pub(super) fn lease(id: &str, amount: i64) -> Room {
+pub(in crate::ads::admission) fn lease(id: &str, amount: i64) -> Room {
     Room::Lease(Lease { id: id.to_owned(), amount: Nanos::new(amount) })
 }
 
-const NO_ROOM: Room = Room::Exhausted { scope: Scope::Total, retry_after: Some(1) };
+pub(in crate::ads::admission) const NO_ROOM: Room = Room::Exhausted { scope: Scope::Total, retry_after: Some(1) };
 const EXHAUSTED: Refusal = Refusal::Exhausted { scope: Scope::Total, retry_after: Some(1) };
 
 struct Desk {
