@@ -367,9 +367,9 @@ impl<'a> Impression<'a> {
 impl Caps {
     /// As if this incarnation were noted, and proven.
     pub(super) fn prove(&self, id: &str, seen_at: OffsetDateTime) {
-        let serial = 1;
-        self.noted(id, Incarnation { serial, seen_at, is_proven: true });
-        self.sets.note(vec![(id.to_owned(), cache::Incarnation { serial, seen_at })]);
+        let met = MetIncarnation { id: id.to_owned(), policy: String::new(), commands: 0 };
+        self.noted(&met, Incarnation { serial: 1, seen_at, is_proven: true });
+        self.trust(&[met]);
     }
 }
 
