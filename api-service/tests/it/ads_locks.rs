@@ -41,7 +41,8 @@ async fn a_campaign_that_is_locked_again_and_again_gets_its_lease() {
     let ads = Ads::start("ads_locked_often").await;
     let campaign = ads.campaign(json!({})).await;
     let held = lock(&ads, campaign).await;
-    let accepted = ads.accepted(&impression(campaign, "u"));
+    let impression = impression(campaign, "u");
+    let accepted = ads.accepted(&impression);
     // Whenever it is asked without a wait, it is locked.
     let often = async {
         until("its lock is waited for", async || ads.number(WAITING).await > 0).await;

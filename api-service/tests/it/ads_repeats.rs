@@ -64,7 +64,7 @@ impl Midnight {
     }
 
     /// Sends a new event, which belongs to this day.
-    async fn new(&self, user: &str, id: &str, day: &str) {
+    async fn sends_new(&self, user: &str, id: &str, day: &str) {
         assert_eq!(self.ads.accepted(&self.event(user, id)).await["day"], day, "{id}");
         self.sent.set(self.sent.get() + 1);
     }
@@ -89,24 +89,24 @@ async fn a_repeat_after_midnight_counts_on_its_own_day_alone() {
     let midnight = Midnight::start("ads_midnight").await;
     let first = midnight.forward(0).await;
     for (user, id) in [("a", "a1"), ("b", "b1"), ("c", "c1"), ("d", "d1")] {
-        midnight.new(user, id, &first).await;
+        midnight.sends_new(user, id, &first).await;
     }
     midnight.work().await;
-    midnight.new("e", "e1", &first).await;
+    midnight.sends_new("e", "e1", &first).await;
     let second = midnight.forward(HOUR + 5).await;
     assert_ne!(first, second);
 
     for _ in 0..2 {
         midnight.again("a", "a1", &first).await;
     }
-    midnight.new("a", "a2", &second).await;
-    midnight.new("a", "a3", &second).await;
+    midnight.sends_new("a", "a2", &second).await;
+    midnight.sends_new("a", "a3", &second).await;
     midnight.capped("a", "a4").await;
     midnight.again("a", "a1", &first).await;
 
     // The cap is reached before the repeat comes.
-    midnight.new("b", "b2", &second).await;
-    midnight.new("b", "b3", &second).await;
+    midnight.sends_new("b", "b2", &second).await;
+    midnight.sends_new("b", "b3", &second).await;
     midnight.again("b", "b1", &first).await;
     midnight.capped("b", "b4").await;
 
@@ -118,8 +118,8 @@ async fn a_repeat_after_midnight_counts_on_its_own_day_alone() {
 
     // Two hours later it is looked for only before a refusal.
     assert_eq!(midnight.forward(2 * HOUR).await, second);
-    midnight.new("c", "c2", &second).await;
-    midnight.new("c", "c3", &second).await;
+    midnight.sends_new("c", "c2", &second).await;
+    midnight.sends_new("c", "c3", &second).await;
     midnight.again("c", "c1", &first).await;
     midnight.capped("c", "c4").await;
     assert_eq!(midnight.ads.accepted(&midnight.event("d", "d1")).await["day"], second.as_str());
@@ -136,7 +136,7 @@ async fn what_redis_has_forgotten_of_the_day_before_postgresql_knows() {
     let midnight = Midnight::start("ads_midnight_forgotten").await;
     let first = midnight.forward(0).await;
     for (user, id) in [("a", "a1"), ("b", "b1")] {
-        midnight.new(user, id, &first).await;
+        midnight.sends_new(user, id, &first).await;
     }
     midnight.work().await;
     let second = midnight.forward(HOUR + 5).await;
@@ -154,8 +154,8 @@ async fn what_redis_has_forgotten_of_the_day_before_postgresql_knows() {
     };
     found("it is noted anew", noted).await;
     midnight.again("a", "a1", &first).await;
-    midnight.new("a", "a2", &second).await;
-    midnight.new("a", "a3", &second).await;
+    midnight.sends_new("a", "a2", &second).await;
+    midnight.sends_new("a", "a3", &second).await;
     midnight.capped("a", "a4").await;
 }
 

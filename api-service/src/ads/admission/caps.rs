@@ -208,7 +208,7 @@ impl Caps {
         let all_to_note: Vec<_> = {
             let mut met = self.met();
             let now = Instant::now();
-            all.iter().filter_map(|one| Some((one, met.to_note(one, now)?))).collect()
+            all.iter().filter_map(|one| Some((one, met.must_note(one, now)?))).collect()
         };
         // What is over must not answer meanwhile.
         self.trust(&all);
@@ -297,7 +297,7 @@ impl Caps {
 impl Met {
     /// Whether to note an incarnation, and the serial that it had before it was over. One that is known is looked up again
     /// and again: another instance may have met one after it.
-    fn to_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
+    fn must_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
         if let Some(known) = self.noted.get_mut(&one.id) {
             known.is_over |= one.commands < known.commands;
             known.commands = one.commands;
@@ -389,14 +389,14 @@ mod tests {
     #[test]
     fn one_whose_counters_began_anew_is_over_until_it_is_noted_again() {
         let (mut all, now) = (Met::default(), Instant::now());
-        assert_eq!(all.to_note(&met("a:1:0:x", 100), now), Some(None));
+        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None));
         all.noted.insert("a:1:0:x".to_owned(), noted(3));
-        assert_eq!(all.to_note(&met("a:1:0:x", 100), now), Some(None), "another instance may have met a later one");
-        assert_eq!(all.to_note(&met("a:1:0:x", 99), now), Some(Some(3)));
-        assert_eq!(all.to_note(&met("a:1:0:x", 500), now), Some(Some(3)), "PostgreSQL did not answer then");
+        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None), "another instance may have met a later one");
+        assert_eq!(all.must_note(&met("a:1:0:x", 99), now), Some(Some(3)));
+        assert_eq!(all.must_note(&met("a:1:0:x", 500), now), Some(Some(3)), "PostgreSQL did not answer then");
         all.noted_at.insert("a:1".to_owned(), now);
-        assert_eq!(all.to_note(&met("a:1:7:x", 600), now + APART / 2), None, "it evicts again and again");
-        assert_eq!(all.to_note(&met("a:1:7:x", 600), now + APART), Some(None));
+        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART / 2), None, "it evicts again and again");
+        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART), Some(None));
     }
 
     #[test]
@@ -412,6 +412,6 @@ mod tests {
         known.sort_unstable();
         assert_eq!(known, ["a:1:1:x", "b:1:0:x", "c:1:0:x"], "b is another term, and c is away");
         assert_eq!(all.proven, HashSet::from([1, 2, 3]));
-        assert_eq!(all.to_note(&met("a:1:0:x", 500), Instant::now()), Some(Some(0)), "it never comes back");
+        assert_eq!(all.must_note(&met("a:1:0:x", 500), Instant::now()), Some(Some(0)), "it never comes back");
     }
 }

@@ -6,7 +6,7 @@ use devstack::{Proxy, Redis};
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use shared::ads::caps::CapsConfig;
-use shared::ads::queries::Facts;
+use shared::ads::queries::{self, Facts};
 use shared::cache::RedisConfig;
 use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig};
