@@ -161,8 +161,10 @@ impl Account {
 
     /// Whether at least half of the last lease is left, and one price in one piece, for a while.
     fn has_enough(&self, facts: &Facts, now: Instant) -> bool {
-        let Some(last) = self.leases.back().filter(|last| now < last.renewed_at) else { return false };
-        let usable = || self.leases.iter().filter(|lease| now < lease.until);
+        let is_of_today = |lease: &&Lent| lease.day == facts.day;
+        let last = self.leases.back().filter(is_of_today);
+        let Some(last) = last.filter(|last| now < last.renewed_at) else { return false };
+        let usable = || self.leases.iter().filter(is_of_today).filter(|lease| now < lease.until);
         let left = usable().map(|lease| lease.left.get()).fold(0_i64, i64::saturating_add);
         left >= last.amount.get() / 2 && usable().any(|lease| lease.left >= price(facts))
     }

@@ -108,6 +108,18 @@ impl Desk {
 
 use AdEventType::{Click, Conversion, Impression};
 
+/// The time zone of a campaign that has spent nothing may change.
+#[test]
+fn a_lease_of_another_day_is_not_enough() {
+    let desk = Desk::with(facts(), lease("a", 1_000));
+    drop(desk.ticket(Impression, 0));
+    desk.granted(10, Facts { day: date!(2026 - 12 - 01), ..facts() }, Room::NotAsked);
+    assert!(desk.waits(Impression, 20));
+    assert!(desk.wants(20).first().is_some_and(|amount| *amount > 0), "it is asked for");
+    desk.granted(30, Facts { day: date!(2026 - 12 - 01), ..facts() }, lease("b", 1_000));
+    assert_eq!(desk.ticket(Impression, 40).day, date!(2026 - 12 - 01));
+}
+
 #[test]
 fn repeats_of_the_day_before_are_looked_for_during_an_hour() {
     let before = |ended_ago| {
