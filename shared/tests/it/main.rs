@@ -19,6 +19,7 @@ mod expire;
 mod fences;
 mod id_sets;
 mod id_sets_cluster;
+mod id_sets_replicas;
 mod kit;
 mod list;
 mod migrations;
