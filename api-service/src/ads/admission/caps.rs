@@ -8,7 +8,7 @@ mod day_before;
 mod met;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
@@ -49,8 +49,6 @@ pub(super) struct Caps {
     sets: IdSets,
     store: Store,
     met: Mutex<Met>,
-    /// Whether Redis evicted keys if it had no memory, when this instance started.
-    evicts: OnceLock<bool>,
     fills: Semaphore,
     releases: Releases,
     asking: Outage,
@@ -82,7 +80,6 @@ impl Caps {
             sets,
             store,
             met: Mutex::default(),
-            evicts: OnceLock::new(),
             fills: Semaphore::new(FILLS),
             releases: Releases::default(),
             asking: Outage::of("ask the Redis of the caps for its incarnation: capped campaigns get no impressions"),
@@ -92,7 +89,7 @@ impl Caps {
 
     /// Whether Redis evicts keys: then it proves nothing for long, and the worker alone keeps the caps.
     pub(super) fn are_evicted(&self) -> bool {
-        self.evicts.get().is_some_and(|evicts| *evicts)
+        self.met().evicts.unwrap_or_default()
     }
 
     /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
@@ -169,12 +166,8 @@ impl Caps {
 
     /// Says once if this Redis evicts keys.
     fn warn(&self, met: &[MetIncarnation]) {
-        if self.evicts.get().is_some() {
-            return;
-        }
-        let evicting = met.iter().find(|one| one.evicts());
-        let _ = self.evicts.set(evicting.is_some());
-        if let Some(MetIncarnation { policy, .. }) = evicting {
+        let is_new = self.met().learn_policy(met);
+        if let Some(MetIncarnation { policy, .. }) = met.iter().find(|one| one.evicts()).filter(|_| is_new) {
             tracing::warn!(
                 policy,
                 "the Redis of the caps evicts keys if it has no memory: caps then rest on the worker alone. Set \

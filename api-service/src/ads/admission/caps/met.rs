@@ -18,17 +18,32 @@ pub(super) struct Met {
     pub(super) proven: HashSet<i64>,
     /// By server and term: when an incarnation was noted last.
     pub(super) noted_at: HashMap<String, Instant>,
+    /// Whether Redis evicts keys if it has no memory. Once it does not, that stays: what it evicts later makes another
+    /// incarnation of it.
+    pub(super) evicts: Option<bool>,
 }
 
 pub(super) struct Noted {
     pub(super) incarnation: Incarnation,
     /// How many commands its server had processed then.
     pub(super) commands: u64,
-    /// Its server has had another one since, or its counters began anew: what has its id now is another incarnation.
+    /// The server has had another incarnation since then, or its counters were reset. If the same id comes back, it is
+    /// a new incarnation.
     pub(super) is_over: bool,
 }
 
 impl Met {
+    /// Learns from what answers whether Redis evicts keys. True the first time.
+    pub(super) fn learn_policy(&mut self, answering: &[MetIncarnation]) -> bool {
+        if answering.is_empty() {
+            return false;
+        }
+        let is_first = self.evicts.is_none();
+        let evicts = answering.iter().any(MetIncarnation::evicts);
+        self.evicts = Some(evicts && self.evicts != Some(false));
+        is_first
+    }
+
     /// Whether to note an incarnation, and the serial that it had before it was over. One that is known is looked up again
     /// and again: another instance may have met one after it.
     pub(super) fn must_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
@@ -81,6 +96,18 @@ mod tests {
         all.noted_at.insert("a:1".to_owned(), now);
         assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART / 2), None, "it evicts again and again");
         assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART), Some(None));
+    }
+
+    /// An operator, or a fault, may change the policy while an instance starts.
+    #[test]
+    fn caps_rest_on_the_worker_only_until_redis_evicts_no_more() {
+        let with = |policy: &str| [MetIncarnation { policy: policy.to_owned(), ..met("a:1:0:x", 1) }];
+        let mut all = Met::default();
+        assert!(!all.learn_policy(&[]) && all.evicts.is_none());
+        assert!(all.learn_policy(&with("allkeys-lru")));
+        assert!(!all.learn_policy(&with("allkeys-lru")) && all.evicts == Some(true));
+        assert!(!all.learn_policy(&with("noeviction")) && all.evicts == Some(false));
+        assert!(!all.learn_policy(&with("allkeys-lru")) && all.evicts == Some(false), "each eviction is seen");
     }
 
     #[test]
