@@ -44,8 +44,8 @@ impl Met {
         is_first
     }
 
-    /// Whether to note an incarnation, and the serial that it had before it was over. One that is known is looked up again
-    /// and again: another instance may have met one after it.
+    /// Whether to note an incarnation, and the serial that it had before it was over. A known one is looked up at each
+    /// poll, because another instance may have met a later one.
     pub(super) fn must_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
         if let Some(known) = self.noted.get_mut(&one.id) {
             known.is_over |= one.commands < known.commands;
