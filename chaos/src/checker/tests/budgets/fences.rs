@@ -61,7 +61,7 @@ fn a_change_whose_fence_may_have_been_put_off() {
     assert_eq!(with(vec![after(11, 100)], bypassed(8)), ["6h"], "it had Redis again");
     assert_eq!(with(vec![after(31, 100)], bypassed(9)), [""; 0]);
     assert_eq!(with(vec![after(33, 100)], bypassed(9)), ["6h"]);
-    let of_a_device = |history: &mut History| history.reads.push(Read { bypass: true, ..read(9, 1) });
+    let of_a_device = |history: &mut History| history.reads.push(Read { bypass: true, ..read(9, 3) });
     assert_eq!(with(vec![after(11, 100)], of_a_device), [""; 0]);
     let frozen = |history: &mut History| history.ads.frozen.push(FrozenApi { api: 0, span: span(9, 12) });
     assert_eq!(with(vec![after(13, 100)], frozen), [""; 0]);
