@@ -13,7 +13,11 @@ impl Found {
             last.insert(&one.id, one);
         }
         let Some(books) = campaign.books.iter().find(|books| books.quiet) else { return };
-        let mut left = room(books);
+        let accepted = campaign.tries.iter().filter(|one| !one.probe && one.is_accepted());
+        let (later, before): (Vec<&&Try>, Vec<&&Try>) = accepted.partition(|one| one.from >= books.at);
+        let mut later: BTreeMap<_, _> = later.iter().map(|one| (&one.id, books.terms.cost(one.kind))).collect();
+        later.retain(|id, _| !before.iter().any(|one| one.id == **id));
+        let mut left = room(books).map(|left| left - later.into_values().sum::<i64>());
         for one in last.into_values() {
             let cost = books.terms.cost(one.kind);
             if left.is_some_and(|left| left < cost.max(price_of_one(books))) {

@@ -31,6 +31,19 @@ fn a_campaign_with_room_that_takes_no_more() {
 }
 
 #[test]
+fn what_was_taken_after_the_books_were_read_is_not_left() {
+    let taken = |ads: &mut Ads, _: &mut AdsEnd, total: i64| {
+        ads.books[1].terms.total = total;
+        let first = ads.tries.iter_mut().find(|one| one.probe).unwrap();
+        first.probe = false;
+        let probe = Try { probe: true, id: "second".into(), status: 409, day: None, cost: None, ..first.clone() };
+        ads.tries.push(Try { code: Some("budget_exhausted".into()), ..probe });
+    };
+    assert_eq!(parts(|ads, end| taken(ads, end, 40)), "");
+    assert_eq!(parts(|ads, end| taken(ads, end, 50)), "g");
+}
+
+#[test]
 fn a_campaign_without_room() {
     let spent = |ads: &mut Ads, end: &mut AdsEnd, room: i64| {
         refused_probe(ads, end, 409);
