@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka;
 use shared::runtime::lifecycle::no_result;
 use tokio::runtime::Handle;
@@ -71,13 +71,15 @@ pub struct Signals {
     pub restart: Notify,
     /// How often it restarted.
     pub restarts: AtomicU64,
+    /// The client does not fetch the partition: it is to be assigned anew, at this offset.
+    pub assign_anew: Mutex<Option<Offset>>,
 }
 
 impl Default for Signals {
     fn default() -> Self {
         let [committed, stored, stable_end, skipped_to] = [(); 4].map(|()| AtomicI64::new(-1));
         let (restart, restarts) = (Notify::new(), AtomicU64::new(0));
-        Self { committed, stored, stable_end, skipped_to, restart, restarts }
+        Self { committed, stored, stable_end, skipped_to, restart, restarts, assign_anew: Mutex::default() }
     }
 }
 
@@ -96,6 +98,7 @@ pub struct Group {
 }
 
 struct PartitionHandle {
+    topic: String,
     stop: CancellationToken,
     signals: Arc<Signals>,
     /// How often the runner had restarted at the last request.
@@ -154,7 +157,7 @@ impl Group {
             let signals = Arc::new(Signals::default());
             let assigned = Assigned {
                 group: self.health.group().into(),
-                topic,
+                topic: topic.clone(),
                 partition,
                 queue,
                 wake,
@@ -163,7 +166,7 @@ impl Group {
                 stop: stop.clone(),
             };
             let task = self.runtime.spawn((self.run)(assigned));
-            self.runners().insert(partition, PartitionHandle { stop, signals, asked_to_restart: None, task });
+            self.runners().insert(partition, PartitionHandle { topic, stop, signals, asked_to_restart: None, task });
             tracing::info!(group = self.group(), partition, "assigned");
         }
     }
@@ -269,6 +272,29 @@ impl Group {
             self.hangs.store(true, Ordering::Relaxed);
         } else {
             handle.signals.restart.notify_one();
+        }
+    }
+
+    /// Takes partitions from the client, and gives them back, where their runners asked for it. The group does not
+    /// notice. Call it between polls, because rebalances run inside `poll`.
+    ///
+    /// If the client's question for committed offsets fails during a rebalance, it may never ask again, and never fetch
+    /// these partitions, nor those that are assigned later (`rd_kafka_assignment_handle_OffsetFetch` of librdkafka
+    /// 2.12). It does not ask for partitions that are assigned with an offset.
+    pub(super) fn assign_anew(&self, consumer: &BaseConsumer<Self>) {
+        for (&partition, handle) in &*self.runners() {
+            let asked = handle.signals.assign_anew.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(offset) = asked else { continue };
+            let mut list = TopicPartitionList::with_capacity(1);
+            let assigned = list.add_partition_offset(&handle.topic, partition, offset).and_then(|()| {
+                consumer.incremental_unassign(&list)?;
+                consumer.incremental_assign(&list)
+            });
+            let group = self.group();
+            match assigned {
+                Ok(()) => tracing::warn!(group, partition, "assigned anew: the client did not fetch the partition"),
+                Err(error) => tracing::warn!(group, partition, %error, "the partition cannot be assigned anew yet"),
+            }
         }
     }
 

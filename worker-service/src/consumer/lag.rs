@@ -36,6 +36,9 @@ const HELD_LATE: Duration = Duration::from_secs(10);
 /// Kafka counts as away after this many unanswered requests in a row: a single one may be due to a restarting broker.
 const SILENCES: u32 = 2;
 
+/// How long a partition may be stuck if no record came in since it was assigned: perhaps the client does not fetch it.
+const FIRST_RECORD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The measurement of a group's lag.
 pub struct Lag {
     /// Until the consumer exists, there are no partitions.
@@ -238,7 +241,8 @@ fn measure(
             lag,
             has_reason: has_reason(state, ends, seen),
         };
-        let stall = known.watchdog.look(*stall_timeout, *elapsed, observed);
+        let after = if state.read_to.is_some() { *stall_timeout } else { FIRST_RECORD_TIMEOUT.min(*stall_timeout) };
+        let stall = known.watchdog.look(after, *elapsed, observed);
         anew.extend(stall.filter(|stall| stall.restart).map(|_| partition));
         let measured = PartitionLag {
             lag: last,

@@ -98,6 +98,9 @@ pub fn run(
             Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             Some(Err(error)) => kafka::log_error(&error, "polling"),
         }
+        if leaving.is_none() {
+            consumer.context().assign_anew(&consumer);
+        }
         let trouble = if leaving.is_none() { consumer.context().trouble() } else { None };
         let fatal =
             || consumer.client().fatal_error().map(|(code, why)| format!("the Kafka client has failed: {code}: {why}"));

@@ -30,6 +30,21 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(2), 2));
 }
 
+/// The client asks for the committed offsets once, is refused, and never fetches the partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_the_client_does_not_fetch_are_assigned_anew() {
+    let (kit, mock) = Kit::on_mock("unfetched").await;
+    kit.event("a", "1", "{}").await;
+    mock.request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 4]);
+    let worker = start(&kit, Parts::default());
+    kit.until("SELECT count(*) FROM events", 1).await;
+    assert!(kit.sample("partition_stalls_total") >= Some(1.0), "the client has recovered by itself");
+    until("it is ready", async || worker.health.report().0).await;
+    kit.event("a", "2", "{}").await;
+    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.end_at(worker, 2).await;
+}
+
 /// A held device does not explain why all others stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {

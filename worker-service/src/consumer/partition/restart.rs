@@ -1,8 +1,8 @@
 //! Restarts the runner of a partition that panicked outside of a record's code or that is stuck, without ending the
 //! process or another partition. If it panics repeatedly at the same place, health reports that, and the waits grow.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::topic_partition_list::Offset;
@@ -63,14 +63,17 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Seeks to the first unfinished record; fetched records are dropped. `None` if the runner was told to stop.
+    /// Seeks to the first unfinished record; fetched records are dropped. If the client cannot, because it does not
+    /// fetch the partition, the partition is assigned anew. `None` if the runner was told to stop.
     async fn go_back(&self) -> Option<Option<i64>> {
         while !self.stop.is_cancelled() {
             let stored = self.signals.stored.load(Ordering::Relaxed);
             let from = if stored < 0 { self.ask_committed().await } else { Some(stored) };
-            match self.seek(from.map_or(Offset::Beginning, Offset::Offset)).await {
+            let to = from.map_or(Offset::Beginning, Offset::Offset);
+            match self.seek(to).await {
                 Ok(()) => return Some(from),
                 Err(error) => {
+                    *self.signals.assign_anew.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
                     let why = format!("cannot go back to the stored offset: {error}");
                     self.dependencies.health.waits_to_begin(self.partition, why);
                 }
