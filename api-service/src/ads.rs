@@ -42,6 +42,7 @@ pub const DOMAIN: Domain = Domain {
     roles: rights::ROLES,
     codes: ALL_CODES,
     kinds: &[&REPORT],
+    published: &[],
     openapi: openapi::parts,
     describe: || {
         admission::describe();

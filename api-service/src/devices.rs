@@ -33,6 +33,7 @@ pub const DOMAIN: Domain = Domain {
     roles: rights::ROLES,
     codes: &[DEVICE_NOT_ALLOWED],
     kinds: &[&devices::RESOURCE],
+    published: &[],
     openapi: openapi::parts,
     describe: || {},
 };

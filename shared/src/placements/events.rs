@@ -84,7 +84,7 @@ pub static VALIDATION_COMPLETED: EventSchema = event_schema!("com.nedlia.video.v
 pub static FILES_GENERATED: EventSchema = event_schema!("com.nedlia.video.files_generated", 1);
 
 /// What this domain publishes.
-pub const PUBLISHED: Published = Published {
+pub static PUBLISHED: Published = Published {
     domain: "placements",
     stream: DomainStream::SPEC.name,
     schemas: &[

@@ -7,14 +7,20 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cache::CacheKey;
-use crate::kafka::ids::{Key, id, token};
+use crate::kafka::ids::{IdError, Key, id, token};
 
 id!(
-    /// The id of a product, which its owner chooses: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+    /// The id of a product, which its owner chooses: 1 to 128 of `A-Z a-z 0-9 . _ : -`, and neither `.` nor `..`.
     pub ProductId,
     128,
-    token
+    product
 );
+
+/// A client would remove a dot segment from the path of the product.
+fn product(text: &str, max: usize) -> Result<(), IdError> {
+    token(text, max)?;
+    if matches!(text, "." | "..") { Err(IdError::DotSegment) } else { Ok(()) }
+}
 
 /// A text is not a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +139,16 @@ mod tests {
         let id = ValidationId::generate();
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.cache_key().to_string(), format!("validation:{id}"));
+    }
+
+    #[test]
+    fn the_id_of_a_product_can_stand_in_a_path() {
+        for good in ["mug", "...", "a.b_c:D-1"] {
+            assert_eq!(good.parse::<ProductId>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "\u{fc}", &"x".repeat(129)] {
+            assert!(bad.parse::<ProductId>().is_err(), "{bad}");
+        }
     }
 
     proptest! {
