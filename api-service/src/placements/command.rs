@@ -9,7 +9,6 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
-use shared::kafka::Cause;
 use shared::placements::queries::commands::{self, Call, Done, Outcome, Render};
 use shared::placements::{NewPlacement, NewVideo, PlacementId, PlacementPatch, VideoId, VideoPatch};
 use shared::store::idempotency::StoredAnswer;
@@ -26,7 +25,6 @@ use crate::backbone::tail::Tail;
 use crate::http::idempotency::RequestKey;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
-use crate::http::trace::Passed;
 use crate::http::{IfMatch, correlation, request_id};
 
 /// Longer than the longest body, with escapes.
@@ -131,7 +129,7 @@ impl Command {
         let Self { backbone, parts, caller, key, action } = self;
         let call = Call {
             key: key.as_ref().map(|key| key.of_caller(&caller.subject)),
-            cause: cause(&parts, &caller),
+            cause: correlation::cause(&parts, Some(&caller.subject)),
             now: now(),
         };
         let request_id = request_id::text(parts.extensions.get());
@@ -232,17 +230,6 @@ fn version_of(tag: &[u8]) -> Option<i64> {
     let digits = tag.split(|byte| *byte == b'-').next()?;
     let version: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (version.to_string().as_bytes() == digits).then_some(version)
-}
-
-/// What the events of this request say of their cause.
-fn cause(parts: &Parts, caller: &Caller) -> Cause {
-    Cause {
-        correlation_id: Some(correlation::of(parts)),
-        causation_id: None,
-        request_id: Some(request_id::text(parts.extensions.get()).to_owned()),
-        user_id: Some(caller.subject.clone()),
-        traceparent: parts.extensions.get::<Passed>().and_then(|passed| passed.header.clone()),
-    }
 }
 
 /// The time, in microseconds as PostgreSQL has it.

@@ -77,7 +77,7 @@ fn create() -> Value {
             "{EDITORS} Optional members may be null. {CHECKED} A video may have up to {MAX_OF_VIDEO} placements. \
              {COMMITTED} The video's files are generated after that: `files` says how far they are."
         ),
-        parameters: parameters(["Idempotency-Key", "Content-Encoding", "X-Request-Id"]),
+        parameters: parameters(["Idempotency-Key", "X-Correlation-Id", "Content-Encoding", "X-Request-Id"]),
     }
     .with(Some(body(&BODY_TYPES, &schema("NewPlacement"), &examples)), answers(good, &codes, &refused(&codes)))
 }
@@ -104,7 +104,7 @@ fn create_many() -> Value {
              bytes. The pointers of faults begin with the index of a placement. Each placement counts once in the rate \
              limit. {CHECKED} {COMMITTED}"
         ),
-        parameters: parameters(["VideoId", "Idempotency-Key", "Content-Encoding", "X-Request-Id"]),
+        parameters: parameters(["VideoId", "Idempotency-Key", "X-Correlation-Id", "Content-Encoding", "X-Request-Id"]),
     }
     .with(Some(body(&BODY_TYPES, &schema("NewPlacements"), &examples)), answers(good, &codes, &refused(&codes)))
 }
@@ -128,6 +128,7 @@ fn change() -> Value {
             "PlacementId",
             "State-If-Match",
             "Idempotency-Key",
+            "X-Correlation-Id",
             "Content-Encoding",
             "X-Request-Id",
         ]),
@@ -143,7 +144,13 @@ fn delete() -> Value {
         tag: "placements",
         summary: "Deletes a placement",
         description: format!("{EDITORS} {COMMITTED}"),
-        parameters: parameters(["PlacementId", "State-If-Match", "Idempotency-Key", "X-Request-Id"]),
+        parameters: parameters([
+            "PlacementId",
+            "State-If-Match",
+            "Idempotency-Key",
+            "X-Correlation-Id",
+            "X-Request-Id",
+        ]),
     }
     .with(None, answers(good, &codes, &refused(&codes)))
 }

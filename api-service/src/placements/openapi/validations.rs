@@ -62,7 +62,7 @@ fn request() -> Value {
         tag: "validations",
         summary: "Asks for a validation of a video",
         description: format!("{EDITORS} The answer is always 202: read its `Location` until it is done. {COMMITTED}"),
-        parameters: parameters(["VideoId", "Idempotency-Key", "X-Request-Id"]),
+        parameters: parameters(["VideoId", "Idempotency-Key", "X-Correlation-Id", "X-Request-Id"]),
     }
     .with(None, answers(good, &codes, &refused(&codes)))
 }

@@ -53,7 +53,7 @@ fn create() -> Value {
         description: format!(
             "{EDITORS} The body may have up to {MAX_BODY} bytes; optional members may be null. {COMMITTED}"
         ),
-        parameters: parameters(["Idempotency-Key", "Content-Encoding", "X-Request-Id"]),
+        parameters: parameters(["Idempotency-Key", "X-Correlation-Id", "Content-Encoding", "X-Request-Id"]),
     }
     .with(Some(body(&BODY_TYPES, &schema("NewVideo"), &examples)), answers(good, &codes, &refused(&codes)))
 }
@@ -72,7 +72,14 @@ fn change() -> Value {
              or of its placements: that its files got ready meanwhile does not matter. Placements that end behind a \
              shorter video stay; a validation finds them. {COMMITTED}"
         ),
-        parameters: parameters(["VideoId", "State-If-Match", "Idempotency-Key", "Content-Encoding", "X-Request-Id"]),
+        parameters: parameters([
+            "VideoId",
+            "State-If-Match",
+            "Idempotency-Key",
+            "X-Correlation-Id",
+            "Content-Encoding",
+            "X-Request-Id",
+        ]),
     }
     .with(Some(body(&PATCH_TYPES, &schema("VideoPatch"), &examples)), answers(good, &codes, &refused(&codes)))
 }
