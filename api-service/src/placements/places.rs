@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{self, get, post};
 use shared::placements::queries::reads::{self, Asked};
 use shared::placements::values::MAX_MS;
 use shared::placements::{NewPlacement, PlacementId, PlacementPatch};
@@ -32,7 +32,7 @@ pub(super) const MAX_LIMIT: u16 = 1_000;
 
 pub(super) fn routes(commands: &Commands) -> Vec<Route> {
     let new = post(create).with_state(commands.clone());
-    let one = get(show).patch(change).delete(delete).with_state(commands.clone());
+    let one = routing::delete(delete).get(show).patch(change).with_state(commands.clone());
     let listed = compressed(get(list).with_state(commands.clone()), &commands.backbone.answers);
     let of_video = listed.merge(post(create_many).with_state(commands.clone()));
     vec![(PLACEMENTS, new), (PLACEMENT, one), (PLACEMENTS_OF_VIDEO, of_video)]
