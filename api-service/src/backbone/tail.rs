@@ -30,7 +30,6 @@ pub struct Interest {
 }
 
 /// Holds requests until events of a topic come.
-#[derive(Debug)]
 pub struct Tail {
     waiters: Arc<Mutex<Waiters>>,
     client: ClientConfig,

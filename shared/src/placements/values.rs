@@ -55,7 +55,7 @@ pub(super) fn scaled(raw: &RawValue, scale: f64, most: f64) -> Option<u32> {
     let number: f64 = raw.get().parse().ok()?;
     let scaled = number * scale;
     // A value that is rounded to the bound is not beyond it only if it was not before.
-    ((0.0..=most).contains(&scaled)).then(|| scaled.round() as u32)
+    (0.0..=most).contains(&scaled).then(|| scaled.round() as u32)
 }
 
 /// A number of thousandths, or of another fraction of a power of ten, as JSON has it: without zeros at the end.
