@@ -1,5 +1,5 @@
-//! What schemas take, which ones load, and which versions get along: decided by the library of JSON Schema for generated
-//! documents.
+//! What schemas take, which ones load, and which versions get along: decided by the library of JSON Schema for
+//! generated documents.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
