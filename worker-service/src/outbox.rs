@@ -4,7 +4,7 @@
 mod backlog;
 mod end;
 pub mod expire;
-mod producer;
+pub mod producer;
 mod reconcile;
 mod record;
 pub mod relay;
@@ -13,12 +13,14 @@ mod term;
 mod window;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::value_parser;
 use futures_util::FutureExt as _;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 use shared::runtime::config::{duration_in, trimmed};
+use shared::runtime::sabotage::makes;
 use shared::store::outbox::relay::forget_offsets;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
@@ -38,7 +40,7 @@ pub fn register(worker: &mut Registry) {
     worker
         .settings::<OutboxConfig>()
         .task(relay::TASK, |given| {
-            let relay = relay(given, || {})?;
+            let relay = relay(given)?;
             Ok(move |stop| {
                 let relay = relay.clone();
                 async move { tokio::join!(relay.run(stop.clone()), backlog::run(&relay.store, stop)).0 }
@@ -58,20 +60,31 @@ pub fn register(worker: &mut Registry) {
         .describe(backlog::describe)
         .describe(expire::describe)
         .topics_made(|store, made| {
-            async move { Ok(if !made.is_empty() { forget_offsets(store).await? }) }.boxed()
+            async move {
+                if !made.is_empty() {
+                    forget_offsets(store).await?;
+                }
+                Ok(())
+            }
+            .boxed()
         })
         .after_restore(|restored| async move { restore::after_restore(restored).await.map(drop) }.boxed());
 }
 
-/// The relay of this worker. `published` is called between a commit in Kafka and the deletion of its rows.
-pub fn relay(given: &Dependencies, published: fn()) -> anyhow::Result<Relay> {
+/// The relay of this worker.
+fn relay(given: &Dependencies) -> anyhow::Result<Relay> {
     let postgres = PostgresConfig { max_connections: CONNECTIONS, ..given.postgres.clone() };
     Ok(Relay {
         store: Store::open(&postgres, "worker-service outbox-relay")?,
         client: given.client.clone(),
         source: given.outbox_source()?.clone(),
         batch_rows: given.settings.of::<OutboxConfig>()?.outbox_batch_rows,
-        published,
+        published: Arc::new(|| {
+            // One of the mistakes on purpose: such a process ends where it is most likely to repeat itself.
+            if makes("dies-after-publish") && fastrand::u8(..20) == 0 {
+                std::process::abort();
+            }
+        }),
     })
 }
 

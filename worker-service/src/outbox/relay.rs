@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
+pub use super::term::Published;
 use super::term::{Shared, Term};
 use crate::observe::panics;
 use crate::source::Source;
@@ -43,8 +44,7 @@ pub struct Relay {
     /// The stream whose records come from the outbox.
     pub source: Source,
     pub batch_rows: u32,
-    /// Called between the commit in Kafka and the deletion.
-    pub published: fn(),
+    pub published: Published,
 }
 
 /// A name of a holder: the host, the process, and something that no other term has.
@@ -103,7 +103,7 @@ impl Relay {
             row,
             batch_rows: self.batch_rows,
             shared: Arc::clone(&shared),
-            published: self.published,
+            published: Arc::clone(&self.published),
             stop: stop_term.clone(),
         };
         let thread = std::thread::Builder::new().name(TASK.into()).spawn(move || {

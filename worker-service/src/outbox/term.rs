@@ -56,6 +56,9 @@ impl Default for Shared {
     }
 }
 
+/// Called between a commit in Kafka and the deletion of its rows.
+pub type Published = Arc<dyn Fn() + Send + Sync>;
+
 /// A term, and what it needs.
 pub struct Term {
     pub runtime: Handle,
@@ -66,8 +69,7 @@ pub struct Term {
     pub row: RelayRow,
     pub batch_rows: u32,
     pub shared: Arc<Shared>,
-    /// Called between the commit in Kafka and the deletion.
-    pub published: fn(),
+    pub published: Published,
     pub stop: CancellationToken,
 }
 
