@@ -68,7 +68,7 @@ pub fn register(worker: &mut Registry) {
             }
             .boxed()
         })
-        .after_restore(|restored| async move { restore::after_restore(restored).await.map(drop) }.boxed());
+        .after_restore(|restored| restore::after_restore(restored).boxed());
 }
 
 /// The relay of this worker.

@@ -13,8 +13,12 @@ use super::reconcile::Reconciliation;
 use super::relay::{LEASE, holder};
 use crate::consumer::seek::Restored;
 
-/// Removes what the topic has from an outbox that was restored to an earlier time, whose relay does not run.
-pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) -> anyhow::Result<u64> {
+/// Removes what the topic has from an outbox that was restored to an earlier time, and whose relay does not run. Does
+/// nothing for a group that reads another topic.
+pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) -> anyhow::Result<()> {
+    if !source.handler.stream.transactional {
+        return Ok(());
+    }
     let holder = holder();
     let began = Instant::now();
     let row = loop {
@@ -46,5 +50,7 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
     });
     let reconciled = reconciled.await.map_err(no_result)?;
     relay::release(store, &holder).await?;
-    reconciled.context("the outbox could not be compared with its topic")
+    let rows = reconciled.context("the outbox could not be compared with its topic")?;
+    tracing::info!(topic = source.topics.input, rows, "the topic has these rows of the outbox: they are deleted");
+    Ok(())
 }
