@@ -68,7 +68,14 @@ mod tests {
 
     fn handler(name: &'static str, stream: &'static str, owner: bool) -> HandlerSpec {
         let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: stream, topic: setting, dead_letters: setting, types: &[], extensions: &[] };
+        let stream = StreamSpec {
+            name: stream,
+            topic: setting,
+            dead_letters: setting,
+            types: &[],
+            extensions: &[],
+            transactional: false,
+        };
         let once = Once::Inbox { subscriber: "" };
         HandlerSpec { name, group: setting, stream, owner, types: &[], once }
     }

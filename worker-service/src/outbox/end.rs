@@ -25,8 +25,7 @@ pub enum End {
 
 impl End {
     /// All values of [`Self::reason`].
-    pub const REASONS: [&'static str; 7] =
-        ["stopped", "lease_lost", "fenced", "kafka", "postgres", "hung", "panicked"];
+    pub const REASONS: [&'static str; 7] = ["stopped", "lease_lost", "fenced", "kafka", "postgres", "hung", "panicked"];
 
     /// Its label in metrics.
     pub fn reason(&self) -> &'static str {

@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::record::SEQUENCE;
 use crate::dead_letters::read::{Reader, Span};
 use crate::source::Source;
 
@@ -31,7 +30,7 @@ pub struct Reconciliation<'a> {
     pub source: &'a Source,
     pub holder: &'a str,
     /// Called while it goes on.
-    pub progress: &'a (dyn Fn() + Sync),
+    pub progress: &'a dyn Fn(),
     pub stop: &'a CancellationToken,
 }
 
@@ -102,6 +101,6 @@ impl Reconciliation<'_> {
 fn of_outbox(record: &Record) -> Option<Found> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
     let event_id = text(record.header(header::ID)?).filter(|id| uuid::Uuid::try_parse(id).is_ok())?;
-    let sequence = text(record.header(SEQUENCE)?)?.parse().ok()?;
-    Some(Found { event_id, aggregate: text(&record.key()?)?, sequence })
+    let sequence = text(record.header(header::SEQUENCE)?)?.parse().ok()?;
+    Some(Found { event_id, aggregate: text(record.key()?)?, sequence })
 }

@@ -19,7 +19,7 @@ pub fn record<'a>(topic: &'a str, row: &'a OutboxRow) -> BaseRecord<'a, str, str
         (header::TYPE, &row.event_type),
         (header::ID, &row.event_id),
         (PARTITION_KEY, &row.aggregate),
-        (SEQUENCE, &sequence),
+        (header::SEQUENCE, &sequence),
         (header::CONTENT_TYPE, "application/json"),
     ];
     let mut headers = OwnedHeaders::new_with_capacity(of_columns.len() + row.attributes.len());
@@ -40,15 +40,13 @@ pub fn record<'a>(topic: &'a str, row: &'a OutboxRow) -> BaseRecord<'a, str, str
 
 /// The header of the aggregate, which is the record's key too.
 const PARTITION_KEY: &str = "ce_partitionkey";
-/// The header of the number within the aggregate.
-pub const SEQUENCE: &str = "ce_sequence";
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use rdkafka::message::Headers as _;
-    use shared::kafka::{Record, StreamSpec};
+    use shared::kafka::{Record, Setting, StreamSpec};
     use time::OffsetDateTime;
 
     use super::*;
@@ -106,9 +104,18 @@ mod tests {
 
         let headers: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice()))).collect();
         let record = Record::new(Some(b"v"), Some(row.data.as_bytes()), &headers);
-        let spec = StreamSpec { types: &["t.v1"], ..SPEC };
+        let setting = Setting::new("", "", "", "");
+        let spec = StreamSpec {
+            name: "t",
+            topic: setting,
+            dead_letters: setting,
+            types: &["t.v1"],
+            extensions: &[],
+            transactional: true,
+        };
         let (envelope, _) = shared::kafka::decode(&record, &spec).unwrap();
         assert_eq!((envelope.event_type, envelope.key.as_str(), envelope.subject.as_str()), ("t.v1", "v", "0190-a"));
+        assert_eq!((envelope.sequence, envelope.correlation_id.as_deref()), (Some(12), Some("c")));
         assert_eq!(&envelope.data[..], row.data.as_bytes());
     }
 }

@@ -31,7 +31,8 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    let (client, source, given) = ((*client).clone(), (*source).clone(), ((*store).clone(), holder.clone(), Handle::current()));
+    let (client, source, given) =
+        ((*client).clone(), (*source).clone(), ((*store).clone(), holder.clone(), Handle::current()));
     let reconciled = tokio::task::spawn_blocking(move || {
         let (store, holder, runtime) = given;
         // It shuts out the relay of the database as it was before the restore.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use worker_service::consumer::seek::Restored;
+use worker_service::source::Source;
 
 use crate::prelude::*;
 
@@ -56,7 +57,7 @@ async fn seek_compares_the_outbox_with_the_topic_before_commands_are_let_in() {
     let all = restored(&kit).await;
     let (client, published) = (client(&kit.scope), kit.published());
     let hooks = worker_service::domains::registry().after_restore;
-    let run = async |source| {
+    let run = async |source: &Source| {
         for hook in &hooks {
             hook(&Restored { client: &client, store: &kit.store, source }).await?;
         }

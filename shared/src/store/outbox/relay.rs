@@ -111,7 +111,7 @@ pub async fn read(store: &Store, after: i64, rows: u32, bytes: usize) -> Result<
 
 const READ: &str = "SELECT id, event_id::text, aggregate, sequence, type, attributes::text, data, written_at
     FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY id) - octet_length(data) AS before
-          FROM (SELECT * FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) AS first) AS some
+          FROM (SELECT * FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) AS some_rows) AS sized
     WHERE before < $3 ORDER BY id";
 /// A mistake on purpose: several relays take rows from each other.
 const CLAIM: &str = "WITH taken AS (DELETE FROM outbox WHERE id IN
@@ -179,7 +179,7 @@ pub async fn forget_offsets(store: &Store) -> Result<(), Failure> {
 /// How many rows wait, counted up to `most`, and since when the first one does.
 pub async fn backlog(store: &Store, most: i64) -> Result<(i64, Option<OffsetDateTime>), Failure> {
     let query = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS some),
+        "SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS counted),
                 (SELECT written_at FROM outbox ORDER BY id LIMIT 1)",
     );
     let query = query.bind(most);

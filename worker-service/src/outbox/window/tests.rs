@@ -56,7 +56,8 @@ fn publish(all: &[(u64, Numbered<'static>)], most: usize) -> (Vec<Numbered<'stat
     for second in 0..end {
         let now = Duration::from_secs(second);
         let read = |after: i64, gone: &BTreeSet<i64>| {
-            let there = all.iter().filter(|(commit, row)| *commit <= second && row.id > after && !gone.contains(&row.id));
+            let there =
+                all.iter().filter(|(commit, row)| *commit <= second && row.id > after && !gone.contains(&row.id));
             there.map(|(_, row)| *row).take(most).collect::<Vec<_>>()
         };
         let mut after = window.after(now);

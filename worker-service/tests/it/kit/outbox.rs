@@ -129,7 +129,9 @@ impl Kit {
     pub(crate) fn relaying_on(&self, scope: &Scope) -> Relaying {
         let commits = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&commits);
-        let published = Arc::new(move || drop(counted.fetch_add(1, Ordering::SeqCst)));
+        let published = Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
         let (relay, stop) = (relay(&run_config(scope), published), CancellationToken::new());
         let stopped = stop.clone();
         Relaying { task: tokio::spawn(async move { relay.run(stopped).await }), stop, commits }
@@ -150,7 +152,8 @@ impl Kit {
             ON CONFLICT (aggregate) DO UPDATE SET last = known.last + $2 RETURNING last";
         let last: i64 = sqlx::query_scalar(lock).bind(aggregate).bind(events).fetch_one(&mut *tx).await.unwrap();
         let insert = r#"INSERT INTO outbox (event_id, aggregate, sequence, type, attributes, data)
-            SELECT gen_random_uuid(), $1, n, 'test.v1', '{"source":"/test","subject":"s","correlationid":"c"}',
+            SELECT gen_random_uuid(), $1, n, 'test.v1',
+                   '{"source":"/test","subject":"s","correlationid":"c"}'::jsonb,
                    '{"n":' || n || '}'
             FROM generate_series($2::bigint, $3::bigint) AS n ORDER BY n"#;
         sqlx::query(insert).bind(aggregate).bind(last - events + 1).bind(last).execute(&mut *tx).await.unwrap();
