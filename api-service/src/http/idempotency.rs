@@ -19,14 +19,14 @@ pub(crate) const MAX: usize = 255;
 
 /// The key of a request, and the hash of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestKey {
+pub(crate) struct RequestKey {
     text: String,
     fingerprint: [u8; 32],
 }
 
 impl RequestKey {
     /// That of a request with this body, if it has one. 400 if it is none.
-    pub fn of(parts: &Parts, body: &[u8]) -> Result<Option<Self>, Problem> {
+    pub(crate) fn of(parts: &Parts, body: &[u8]) -> Result<Option<Self>, Problem> {
         let Some(text) = text(&parts.headers)? else { return Ok(None) };
         let mut hash = Context::new(&SHA256);
         for part in [parts.method.as_str().as_bytes(), b" ", parts.uri.path().as_bytes(), b"\n", body] {
@@ -38,7 +38,7 @@ impl RequestKey {
     }
 
     /// The key among those of a caller.
-    pub fn of_caller<'a>(&'a self, subject: &'a str) -> IdempotencyKey<'a> {
+    pub(crate) fn of_caller<'a>(&'a self, subject: &'a str) -> IdempotencyKey<'a> {
         IdempotencyKey { subject, key: &self.text, fingerprint: &self.fingerprint }
     }
 }

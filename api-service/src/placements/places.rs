@@ -129,7 +129,7 @@ async fn look(Commands { backbone, .. }: &Commands, parts: &mut Parts, deadline:
 
 fn asked(given: &Parameters<'_>) -> Result<Asked, Problem> {
     let expected = format!("a number of milliseconds from 0 to {MAX_MS}");
-    let time = |name| given.get(name, &expected, |text| text.parse().ok().filter(|time| *time <= MAX_MS));
+    let time = |name| given.get(name, &expected, |text| text.parse::<u32>().ok().filter(|time| *time <= MAX_MS));
     Ok(Asked {
         from: time("from")?.unwrap_or(0),
         to: time("to")?.unwrap_or(MAX_MS),
