@@ -1,6 +1,7 @@
 //! HTTP for all domains: the server, the limits of bodies and responses, problems, log lines, the OpenAPI document.
 
 pub(crate) mod accept;
+pub(crate) mod asyncapi;
 pub mod body;
 pub mod compression;
 mod conditional;

@@ -1,4 +1,4 @@
-//! `GET /schemas`: the registry of the events' types. The schema of a version never changes.
+//! `GET /schemas` and `GET /asyncapi.json`: the registry of the events' types. The schema of a version never changes.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use shared::kafka::schemas::{EventSchema, Published};
 
-use super::Route;
 use super::docs::Served;
 use super::problem::{Code, Problem};
+use super::{Route, asyncapi};
 
 pub(crate) const SCHEMAS: &str = "/schemas";
 pub(crate) const SCHEMA: &str = "/schemas/{type}/{version}";
@@ -33,8 +33,8 @@ struct Listed<'a> {
     stream: &'a str,
 }
 
-/// The routes of these schemas.
-pub fn routes(published: &[Published]) -> [Route; 2] {
+/// The routes of these schemas, and of the document that describes the events.
+pub fn routes(published: &[Published]) -> [Route; 3] {
     let list = Arc::new(Served::new("application/json", list(published).into(), &[]));
     let of_one = |schema: &&'static EventSchema| {
         let content = Bytes::from_static(schema.text.as_bytes());
@@ -43,6 +43,9 @@ pub fn routes(published: &[Published]) -> [Route; 2] {
     };
     let all: Arc<Vec<_>> = Arc::new(published.iter().flat_map(|one| one.schemas).map(of_one).collect());
     let list = move |headers: HeaderMap| std::future::ready(list.answer(&headers));
+    let document = asyncapi::document(published).to_string();
+    let document = Arc::new(Served::new("application/json", document.into(), &[]));
+    let document = move |headers: HeaderMap| std::future::ready(document.answer(&headers));
     let one = move |path: Result<Path<(String, String)>, PathRejection>, headers: HeaderMap| {
         let found = path.ok().and_then(|Path((event_type, version))| {
             // One spelling.
@@ -53,7 +56,7 @@ pub fn routes(published: &[Published]) -> [Route; 2] {
             found.ok_or_else(|| Problem::new(Code::NOT_FOUND, "there is no such type, or version of it")),
         )
     };
-    [(SCHEMAS, get(list)), (SCHEMA, get(one))]
+    [(SCHEMAS, get(list)), (SCHEMA, get(one)), (asyncapi::DOCUMENT, get(document))]
 }
 
 fn list(published: &[Published]) -> String {

@@ -216,6 +216,7 @@ fn the_operations_at_a_glance() {
     insta::assert_snapshot!(glance.join("\n"), @r"
     post /ad-events token?: 202 400 401 403 404 408 409 413 415 422 429 500 503
     post /ad-events/batch token?: 202 207 400 401 403 404 408 409 413 415 422 429 500 503
+    get /asyncapi.json: 200 304 500
     get /campaigns token?: 200 400 401 403 429 500 503
     post /campaigns token?: 200 201 400 401 403 408 413 415 422 429 500 503
     get /campaigns/ token?: 200 400 401 403 429 500 503

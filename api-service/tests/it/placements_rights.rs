@@ -25,6 +25,7 @@ async fn who_may_call_what() {
         (format!("POST /videos/{video}/validations"), Value::Null, [403, 202, 202, 202, 403, 401]),
         (format!("DELETE /placements/{placement}"), Value::Null, [403, 204, 404, 404, 403, 401]),
         ("GET /schemas".to_owned(), Value::Null, [200; 6]),
+        ("GET /asyncapi.json".to_owned(), Value::Null, [200; 6]),
     ];
     for (call, body, statuses) in table {
         let callers = [Some("user"), Some("editor"), Some("plugin"), Some("admin"), Some("device"), None];

@@ -76,6 +76,11 @@ async fn an_event_carries_what_is_known_of_its_request() {
     let types: Vec<_> = listed["schemas"].as_array().unwrap().iter().map(|one| one["type"].as_str().unwrap()).collect();
     assert!(types.contains(&"com.nedlia.video.created") && types.contains(&"io.edge.device.reported.v1"), "{types:?}");
     edith.get("/schemas/com.nedlia.video.created/2").await.refused(404, "not_found");
+    let document = edith.get("/asyncapi.json").await.expect(200);
+    let messages = &document["channels"]["domain-events"]["messages"];
+    for of_both in ["com.nedlia.video.created.1", "com.nedlia.campaign.created.1"] {
+        assert!(messages.get(of_both).is_some(), "{of_both} is published there: {messages}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::answers::{self, answers, empty, parameters, with_content};
 use super::headers::{self, constant, header};
 use super::{Part, schemas};
 use crate::http::problem::Code;
-use crate::http::{docs, schemas as registry};
+use crate::http::{asyncapi, docs, schemas as registry};
 
 pub fn part() -> Part {
     Part {
@@ -98,7 +98,11 @@ pub fn schemas_part() -> Part {
     let required = ["type", "version", "uri", "publisher", "stream"];
     Part {
         tags: vec![("schemas", "The types of the events that are published")],
-        paths: json!({registry::SCHEMAS: {"get": schemas_operation()}, registry::SCHEMA: {"get": schema_operation()}}),
+        paths: json!({
+            registry::SCHEMAS: {"get": schemas_operation()},
+            registry::SCHEMA: {"get": schema_operation()},
+            asyncapi::DOCUMENT: {"get": asyncapi_operation()}
+        }),
         schemas: json!({
             "EventSchemas": schemas::object(&["schemas"], json!({
                 "schemas": {"type": "array", "items": schemas::schema("EventSchema")}
@@ -117,6 +121,17 @@ fn schemas_operation() -> Value {
     let found = answers::json("The types, with their versions.", "EventSchemas", example, cached());
     let summary = "Lists the schemas of the events that are published";
     let mut operation = operation("listSchemas", summary, &[], found, cached(), &[]);
+    operation["tags"] = json!(["schemas"]);
+    operation
+}
+
+fn asyncapi_operation() -> Value {
+    let content = json!({
+        "application/json": {"schema": {"type": "object", "required": ["asyncapi", "info", "channels", "operations"]}}
+    });
+    let found = with_content("AsyncAPI 3.0.", content, cached());
+    let summary = "The events that are published, as AsyncAPI";
+    let mut operation = operation("asyncapi", summary, &[], found, cached(), &[]);
     operation["tags"] = json!(["schemas"]);
     operation
 }
