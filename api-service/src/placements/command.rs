@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout_at;
 
 use self::written::{about_of, kept, problem_of, respond, stored};
+use super::answers::of_video;
 use super::rights::EDITORS;
 use crate::auth::Caller;
 use crate::backbone::Backbone;
@@ -143,7 +144,11 @@ impl Command {
                     backbone.doorbell.ring();
                 }
                 match outcome {
-                    Ok(_) => Ok(respond(&answer, about_of(&action))),
+                    // Only a new video has had no id until now.
+                    Ok(written) => {
+                        let about = about_of(&action).or_else(|| written.id.parse().ok().map(of_video));
+                        Ok(respond(&answer, about))
+                    }
                     // Written with this request's id, it is the answer that was kept.
                     Err(refused) => Err(problem_of(&refused)),
                 }
