@@ -1,0 +1,1 @@
+//! Placements: what subscribers do with their events.
