@@ -39,6 +39,7 @@ mod offset_fence;
 mod one_stream;
 mod packed;
 mod panics;
+mod placements;
 mod prelude;
 mod purge;
 mod recreated_topic;
