@@ -5,6 +5,7 @@ pub mod body;
 pub mod compression;
 mod conditional;
 mod config;
+pub mod correlation;
 pub mod cors;
 pub mod docs;
 pub mod encoding;

@@ -66,7 +66,14 @@ mod tests {
 
     fn handler(name: &'static str, stream: &'static str, owner: bool) -> HandlerSpec {
         let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: stream, topic: setting, dead_letters: setting, types: &[], extensions: &[] };
+        let stream = StreamSpec {
+            name: stream,
+            topic: setting,
+            dead_letters: setting,
+            types: &[],
+            extensions: &[],
+            transactional: false,
+        };
         let journal = Journal { table: "", matches: "", outcome: "" };
         HandlerSpec { name, group: setting, stream, owner, journal }
     }

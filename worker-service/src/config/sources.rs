@@ -239,7 +239,7 @@ mod tests {
     }
 
     const fn stream(name: &'static str, topic: Setting, dead_letters: Setting) -> StreamSpec {
-        StreamSpec { name, topic, dead_letters, types: &[], extensions: &[] }
+        StreamSpec { name, topic, dead_letters, types: &[], extensions: &[], transactional: false }
     }
 
     const READINGS: StreamSpec = stream(

@@ -321,7 +321,14 @@ mod tests {
 
     fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
         let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types, extensions: &[] };
+        let stream = StreamSpec {
+            name: "orders",
+            topic: setting,
+            dead_letters: setting,
+            types,
+            extensions: &[],
+            transactional: false,
+        };
         let journal = Journal { table: "", matches: "", outcome: "" };
         let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
         let spec = HandlerSpec { name, group: setting, stream, owner, journal };

@@ -72,6 +72,12 @@ pub(crate) fn parameters() -> Value {
             "description": "An id for the request: 1 to 128 of `A-Z a-z 0-9 . _ : -`. Any other value is replaced.",
             "schema": {"type": "string"}
         },
+        "X-Correlation-Id": {
+            "in": "header", "name": "x-correlation-id",
+            "description": "An id for what belongs together, which the events of the request carry on through every \
+                hop: 1 to 128 of `A-Z a-z 0-9 . _ : -`. With any other value, or without one, it is the request's id.",
+            "schema": {"type": "string"}
+        },
         "Traceparent": {
             "in": "header", "name": "traceparent",
             "description": "W3C Trace Context. Ignored if it is malformed.",

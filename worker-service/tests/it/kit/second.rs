@@ -27,8 +27,14 @@ const fn setting(default: &'static str) -> Setting {
     Setting::new("", "", default, "")
 }
 
-const SECOND: StreamSpec =
-    StreamSpec { name: "second", topic: setting(""), dead_letters: setting(""), types: &[ONE, TWO], extensions: &[] };
+const SECOND: StreamSpec = StreamSpec {
+    name: "second",
+    topic: setting(""),
+    dead_letters: setting(""),
+    types: &[ONE, TWO],
+    extensions: &[],
+    transactional: false,
+};
 
 const fn spec(name: &'static str, stream: StreamSpec, owner: bool) -> HandlerSpec {
     const MATCHES: &str = "record_key = asked.key AND event_id = asked.id";

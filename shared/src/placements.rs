@@ -1,0 +1,1 @@
+//! Placements: products in videos.
