@@ -48,7 +48,7 @@ pub(crate) const FILES: [Asset; 4] = [
 ];
 
 /// Content as it is sent, with its hash.
-struct Served {
+pub(super) struct Served {
     headers: HeaderMap,
     tag: String,
     content: Bytes,
@@ -57,7 +57,8 @@ struct Served {
 }
 
 impl Served {
-    fn new(media_type: &'static str, content: Bytes, more: &[(HeaderName, &'static str)]) -> Self {
+    /// `more` are further headers, or other values of the usual ones.
+    pub(super) fn new(media_type: &'static str, content: Bytes, more: &[(HeaderName, &'static str)]) -> Self {
         let hash = digest(&SHA256, &content);
         let hash: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let tag = format!("\"{hash}\"");
@@ -66,8 +67,10 @@ impl Served {
             (header::CACHE_CONTROL, CACHE_CONTROL),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        let headers = usual.iter().chain(more).map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        let mut headers: HeaderMap = headers.collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in usual.iter().chain(more) {
+            headers.insert(name.clone(), HeaderValue::from_static(value));
+        }
         if let Ok(tag) = HeaderValue::try_from(&tag) {
             headers.insert(header::ETAG, tag);
         }
@@ -82,7 +85,7 @@ impl Served {
         self
     }
 
-    fn answer(&self, request: &HeaderMap) -> Response {
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
         let mut headers = self.headers.clone();
         let mut content = &self.content;
         let preferred = preferred(request);

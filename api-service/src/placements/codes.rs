@@ -1,0 +1,25 @@
+//! The error codes of videos, placements, products and validations.
+
+use axum::http::StatusCode;
+
+use crate::http::problem::Code;
+
+macro_rules! codes {
+    ($($code:ident: $status:ident, $name:literal, $title:literal;)*) => {
+        $(pub(super) const $code: Code = Code::new(StatusCode::$status, $name, $title);)*
+
+        /// All of them.
+        pub(super) const ALL: &[Code] = &[$($code),*];
+    };
+}
+
+codes! {
+    VIDEO_NOT_FOUND: NOT_FOUND, "video_not_found", "There is no such video";
+    PLACEMENT_NOT_FOUND: NOT_FOUND, "placement_not_found", "There is no such placement";
+    PRODUCT_NOT_FOUND: NOT_FOUND, "product_not_found", "There is no such product";
+    VALIDATION_NOT_FOUND: NOT_FOUND, "validation_not_found", "There is no such validation";
+    TOO_MANY_PLACEMENTS: CONFLICT, "too_many_placements", "The video has too many placements";
+    INVALID_VIDEO: UNPROCESSABLE_ENTITY, "invalid_video", "The body is not a valid video";
+    INVALID_PLACEMENT: UNPROCESSABLE_ENTITY, "invalid_placement", "The body is not a valid placement";
+    INVALID_PRODUCT: UNPROCESSABLE_ENTITY, "invalid_product", "The body is not a valid product";
+}

@@ -1,0 +1,8 @@
+//! The tables of videos and placements in PostgreSQL. Who changes a video, or what belongs to it, locks its boundary
+//! first, and its rows then.
+
+pub mod commands;
+mod json;
+pub mod reads;
+
+pub use self::reads::{load_validations, load_videos};
