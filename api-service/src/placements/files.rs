@@ -14,18 +14,19 @@ use shared::placements::objects::{FilesConfig, Objects};
 use shared::placements::queries::files::{FileRow, FileState, file};
 use tokio::time::Instant;
 
-use super::call::{about_video, failed, no_video, video_in_path};
-use super::codes::{FILE_NOT_READY, FILES_UNAVAILABLE};
-use super::rights;
+use super::answers::{none, of_video, unread};
+use super::codes::{FILE_NOT_READY, FILES_UNAVAILABLE, VIDEO_NOT_FOUND};
+use super::paths::{JSON_OF_VIDEO, VTT_OF_VIDEO};
+use super::READERS;
+use super::videos::video_in_path;
 use crate::backbone::Backbone;
 use crate::http::compression::compressed;
 use crate::http::problem::Problem;
 use crate::http::response_budget::{in_time, within_budget};
 use crate::http::{Route, is_fresh};
 
-/// The paths of the files.
-pub(super) const FILES: [(&str, FileKind); 2] =
-    [("/videos/{id}/files/placements.json", FileKind::Json), ("/videos/{id}/files/placements.vtt", FileKind::Vtt)];
+/// The files, with their paths.
+pub(super) const FILES: [(&str, FileKind); 2] = [(JSON_OF_VIDEO, FileKind::Json), (VTT_OF_VIDEO, FileKind::Vtt)];
 /// The revision of the video that a file shows.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("x-revision");
 
@@ -56,18 +57,18 @@ async fn show(State(files): State<Files>, request: Request) -> Result<Response, 
 
 impl Files {
     async fn look(&self, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
-        self.backbone.reader(parts, deadline, |caller| caller.needs_any(rights::READERS)).await?;
+        self.backbone.reader(parts, deadline, |caller| caller.needs_any(READERS)).await?;
         let video = video_in_path(parts).await?;
         let mut response =
-            self.answer(video, parts).await.map_err(|problem| problem.logged_about(about_video(video)))?;
-        response.extensions_mut().insert(about_video(video));
+            self.answer(video, parts).await.map_err(|problem| problem.logged_about(of_video(video)))?;
+        response.extensions_mut().insert(of_video(video));
         Ok(response)
     }
 
     async fn answer(&self, video: VideoId, parts: &Parts) -> Result<Response, Problem> {
         let state = file(&self.backbone.store, video, self.kind).await;
-        let row = match state.map_err(|failure| failed(&failure, "look for a file"))? {
-            FileState::NoVideo => return Err(no_video()),
+        let row = match state.map_err(|failure| unread(&failure))? {
+            FileState::NoVideo => return Err(none(VIDEO_NOT_FOUND)),
             FileState::NotReady => {
                 let detail = "the files of this video are being made for the first time: try again";
                 return Err(Problem::new(FILE_NOT_READY, detail).retry_after(1));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use metrics::{counter, describe_counter};
 use shared::placements::objects::{ObjectHash, Objects};
-use shared::placements::queries::unreferenced;
+use shared::placements::queries::files::unreferenced;
 use shared::runtime::config::duration_in;
 use shared::store::Store;
 use time::OffsetDateTime;

@@ -10,9 +10,8 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use metrics::{counter, describe_counter};
 use shared::kafka::{Cause, Delivery, Envelope, Refusal, Setting, Stream as _};
-use shared::placements::queries::{
-    Begun, Ended, Finished, begin_validations, finish_validations, note_campaigns, snapshot,
-};
+use shared::placements::queries::subscribers::{note_campaigns, snapshot};
+use shared::placements::queries::validations::{Begun, Ended, Finished, begin_validations, finish_validations};
 use shared::placements::received::{About, CampaignTold, DomainEvent};
 use shared::placements::validate::validate;
 use shared::placements::{DomainStream, PlacementEventType, ValidationId};
