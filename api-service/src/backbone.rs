@@ -232,6 +232,11 @@ impl Backbone {
         Ok(tail)
     }
 
+    /// How many requests are held at the moment.
+    pub fn held_requests(&self) -> usize {
+        self.tails.held()
+    }
+
     /// Marks the start of the shutdown: the instance should get no more traffic, and holds no request any more.
     pub fn end(&self) {
         self.health.end();

@@ -47,6 +47,10 @@ impl Tails {
         locked(&self.0).push(Arc::downgrade(tail));
     }
 
+    pub(super) fn held(&self) -> usize {
+        locked(&self.0).iter().filter_map(Weak::upgrade).map(|tail| locked(&tail.waiters).len()).sum()
+    }
+
     /// Wakes every held request, and holds none any more: the instance is shutting down.
     pub(super) fn end(&self) {
         for tail in locked(&self.0).iter().filter_map(Weak::upgrade) {

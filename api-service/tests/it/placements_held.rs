@@ -97,7 +97,7 @@ async fn a_request_is_held_until_the_validation_is_done() {
     let (path, id) = edith.asked(&video).await;
     let held = async || edith.send(&format!("GET {path}"), &WAIT, &Value::Null).await;
     let ends = async {
-        sleep(Duration::from_millis(200)).await;
+        until("both are held", async || edith.app.backbone.held_requests() == 2).await;
         edith.finish(&id, &json!([])).await;
         edith.tell(&video).await;
     };
@@ -128,8 +128,7 @@ async fn a_held_request_is_answered_when_the_service_ends() {
     let (path, _) = edith.asked(&edith.video().await).await;
     let request = edith.call(&format!("GET {path}"), &WAIT, &Value::Null).send();
     let held = tokio::spawn(async move { Told::of(request.await.unwrap()).await });
-    // It is read once before it is held.
-    sleep(Duration::from_millis(300)).await;
+    until("it is held", async || edith.app.backbone.held_requests() == 1).await;
     edith.app.stop();
     assert_eq!(held.await.unwrap().expect(200)["status"], "queued");
     edith.app.ended().await;
