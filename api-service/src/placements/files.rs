@@ -14,10 +14,10 @@ use shared::placements::objects::{FilesConfig, Objects};
 use shared::placements::queries::files::{FileRow, FileState, file};
 use tokio::time::Instant;
 
+use super::READERS;
 use super::answers::{none, of_video, unread};
 use super::codes::{FILE_NOT_READY, FILES_UNAVAILABLE, VIDEO_NOT_FOUND};
 use super::paths::{JSON_OF_VIDEO, VTT_OF_VIDEO};
-use super::READERS;
 use super::videos::video_in_path;
 use crate::backbone::Backbone;
 use crate::http::compression::compressed;
@@ -59,8 +59,7 @@ impl Files {
     async fn look(&self, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
         self.backbone.reader(parts, deadline, |caller| caller.needs_any(READERS)).await?;
         let video = video_in_path(parts).await?;
-        let mut response =
-            self.answer(video, parts).await.map_err(|problem| problem.logged_about(of_video(video)))?;
+        let mut response = self.answer(video, parts).await.map_err(|problem| problem.logged_about(of_video(video)))?;
         response.extensions_mut().insert(of_video(video));
         Ok(response)
     }

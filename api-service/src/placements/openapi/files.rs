@@ -50,10 +50,7 @@ fn show(kind: FileKind) -> Value {
         own.into_iter().chain(rates())
     };
     // Only an answer with a body can be compressed.
-    let compressed = [
-        ("content-encoding", header("Content-Encoding")),
-        ("vary", json!({"description": "If the file has 1 KiB or more.", "schema": {"type": "string"}})),
-    ];
+    let compressed = [("content-encoding", header("Content-Encoding"))];
     let (id, what, content) = match kind {
         FileKind::Json => (
             "showPlacementsFile",
