@@ -17,7 +17,7 @@ use shared::kafka::{Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
 use shared::runtime::sabotage::makes;
-use shared::store::{Failure, Tx};
+use shared::store::{Failure, Once, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseUserConfig;
@@ -42,7 +42,7 @@ const INVALID: [&str; 5] = ["no_impression", "duplicate_click", "late_conversion
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<AdEventsConfig>()
-        .handler(|settings| Ok(Ads::new(settings.of()?)))
+        .handler(|given| Ok(Ads::new(given.settings.of()?)))
         .task(settle::TASK, |given| {
             let (store, fences) = (given.store.clone(), given.offset_fences(Ads::SPEC.name)?);
             Ok(move |stop| settle::run(store.clone(), fences.clone(), stop))
@@ -113,7 +113,8 @@ impl Handler for Ads {
         group: Setting::new("KAFKA_ADS_GROUP", "kafka-ads-group", "ads-processor", "The consumer group of ad events"),
         stream: AdStream::SPEC,
         owner: true,
-        journal: queries::JOURNAL,
+        types: AdStream::SPEC.types,
+        once: Once::Journal(queries::JOURNAL),
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(campaign_user);

@@ -4,6 +4,8 @@
 //! commits of an aggregate rise together. So no reader sees a later event without the ones before it.
 
 mod boundary;
+pub mod doorbell;
+pub mod relay;
 mod write;
 
 use std::sync::Arc;

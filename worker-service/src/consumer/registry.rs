@@ -16,7 +16,8 @@ use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
 use shared::runtime::config::{AccessLog, with_args};
 use shared::runtime::unique::ensure_unique;
-use shared::store::{Indexes, Store};
+use shared::store::outbox::doorbell::Doorbell;
+use shared::store::{Indexes, PostgresConfig, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::apply::Applier;
@@ -39,6 +40,10 @@ pub struct Dependencies {
     pub client: ClientConfig,
     /// PostgreSQL.
     pub store: Store,
+    /// How to reach PostgreSQL, for a task that needs connections of its own.
+    pub postgres: PostgresConfig,
+    /// Wakes the relay of the outbox; for a handler that publishes.
+    pub doorbell: Doorbell,
     /// Fences cache entries.
     pub fencer: Fencer,
     /// Which events are logged.
@@ -58,6 +63,13 @@ impl Dependencies {
     pub fn source(&self, handler: &str) -> anyhow::Result<&Source> {
         let source = self.sources.iter().find(|source| source.handler.name == handler);
         source.with_context(|| format!("the handler {handler} has no settings"))
+    }
+
+    /// What the owner of the stream reads whose records come from the outbox.
+    pub fn outbox_source(&self) -> anyhow::Result<&Source> {
+        let mut sources = self.sources.iter();
+        let source = sources.find(|source| source.handler.stream.transactional && source.handler.owner);
+        source.context("no stream is written through the outbox")
     }
 
     /// Fences in the topic of the handler with this name.
@@ -155,11 +167,11 @@ impl Registry {
     /// Registers a handler, which handles the events of its stream as a consumer group.
     pub fn handler<H: Handler>(
         &mut self,
-        new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
+        new: impl FnOnce(&Dependencies) -> anyhow::Result<H> + Send + 'static,
     ) -> &mut Self {
         let start = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
-            let Dependencies { client, store, fencer, access_log, read, budget, settings, .. } = given.clone();
-            let handler = new(&settings)?;
+            let Dependencies { client, store, fencer, access_log, read, budget, .. } = given.clone();
+            let handler = new(given)?;
             metrics::begin_group(health.group(), H::OUTCOMES);
             let retention = handler.retention();
             let run = runner(Arc::new(RunnerDependencies {
@@ -246,7 +258,7 @@ impl Registry {
     }
 
     /// Refuses names that two of the domains use: of a handler or a task, of a command, of a stream, of the keys in the
-    /// cache. And each stream has one owner.
+    /// cache. And each stream has one owner, and one stream at most is written through the outbox.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure_unique("handlers or tasks", self.names())?;
         let commands = self.commands.iter().map(|spec| &spec.command);
@@ -259,6 +271,9 @@ impl Registry {
             anyhow::ensure!(*known == stream, "two different streams have the name {:?}", stream.name);
             stream.check_extensions()?;
         }
+        let written = streams.values().filter(|stream| stream.transactional).map(|stream| stream.name);
+        let written: Vec<_> = written.collect();
+        anyhow::ensure!(written.len() <= 1, "several streams are written through the outbox: {}", written.join(", "));
         ensure_owners(specs())
     }
 
@@ -285,7 +300,7 @@ pub fn names_of(command: &Command) -> impl Iterator<Item = &str> {
 mod tests {
     use shared::cache::Load;
     use shared::kafka::{Setting, StreamSpec};
-    use shared::store::Journal;
+    use shared::store::Once;
 
     use super::*;
 
@@ -329,9 +344,9 @@ mod tests {
             extensions: &[],
             transactional: false,
         };
-        let journal = Journal { table: "", matches: "", outcome: "" };
+        let once = Once::Inbox { subscriber: "" };
         let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
-        let spec = HandlerSpec { name, group: setting, stream, owner, journal };
+        let spec = HandlerSpec { name, group: setting, stream, owner, types: &[], once };
         registry.handlers.push(RegisteredHandler { spec, start });
     }
 
