@@ -92,6 +92,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_its_terms_are_a_campaign_can_be_told(
+            terms in samples::terms(), id in 1..=i64::MAX, owner in proptest::option::of("[ -~\u{e9}]{0,40}")
+        ) {
+            let told = data(CampaignId::try_from(id).unwrap(), owner.as_deref(), id, &terms);
+            proptest::prop_assert_eq!(CAMPAIGN_CREATED.check(&told), Ok(()), "{}", told);
+        }
+    }
+
     #[test]
     fn every_type_of_an_ad_event_has_a_schema() {
         let types: Vec<_> = OF_ADS.schemas.iter().map(|schema| schema.event_type).collect();

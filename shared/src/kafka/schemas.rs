@@ -1,8 +1,8 @@
 //! The registry of the events' types: a JSON Schema for each type and version, in `schemas/<type>/<version>.json`.
 //!
-//! One file is two schemas. As it stands it is **open**: consumers ignore members that they do not know, so that a later
-//! version may have more. Producers write what the **closed** one takes, which has no other members. `schemas/lock.json`
-//! has the hash of each file, because a version that is published never changes.
+//! One file is two schemas. As it stands it is **open**: consumers ignore members that they do not know, so that a
+//! later version may have more. Producers write what the **closed** one takes, which has no other members.
+//! `schemas/lock.json` has the hash of each file, because a version that is published never changes.
 
 mod closed;
 mod compatible;

@@ -1,7 +1,7 @@
 //! Idempotency keys: a command that is repeated with its key gets the answer of the first time.
 //!
-//! A key is written first, and its answer last, in the command's own transaction. So a repeat at the same time waits for
-//! the first one, and no crash leaves a key without an answer.
+//! A key is written first, and its answer last, in the command's own transaction. So a repeat at the same time waits
+//! for the first one, and no crash leaves a key without an answer.
 
 use std::time::Duration;
 

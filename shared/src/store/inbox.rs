@@ -11,7 +11,8 @@ use crate::kafka::Delivery;
 const ADMIT: &str = r#"
 INSERT INTO inbox (subscriber, event_id, aggregate, sequence, appended_at)
 SELECT $1, event_id, aggregate, sequence, appended_at
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[]) AS events (event_id, aggregate, sequence, appended_at)
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+  AS events (event_id, aggregate, sequence, appended_at)
 ORDER BY event_id COLLATE "C"
 ON CONFLICT DO NOTHING RETURNING event_id"#;
 
@@ -62,8 +63,8 @@ pub(super) async fn outcomes(
     Ok(taken.into_iter().map(|event| (event, OUTCOME.to_owned())).collect())
 }
 
-/// Deletes up to `rows` notes of events that were taken longer ago than this, which must be longer than their topic keeps
-/// them; `None` if another worker is doing it.
+/// Deletes up to `rows` notes of events that were taken longer ago than this, which must be longer than their topic
+/// keeps them; `None` if another worker is doing it.
 pub async fn expire_inbox(store: &Store, older_than: Duration, rows: u32) -> Result<Option<u64>, Failure> {
     Piece { table: "inbox", time: "taken_at", older_than, rows }.delete(store).await
 }

@@ -1,4 +1,5 @@
-//! The outbox: a command writes the events that it publishes in its own transaction, and the relay brings them to Kafka.
+//! The outbox: a command writes the events that it publishes in its own transaction, and the relay brings them to
+//! Kafka.
 //!
 //! Events of an aggregate are in order, because a command locks its boundary first: numbers, ids in the outbox and
 //! commits of an aggregate rise together. So no reader sees a later event without the ones before it.

@@ -20,7 +20,7 @@ static ENDED: EventSchema = EventSchema::new("test.ended", 2, SCHEMA);
 const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05.678901 UTC);
 
 /// An event with this number of a boundary.
-pub(crate) fn event(aggregate: &str, sequence: i64, data: impl Into<String>) -> Outbound {
+fn event(aggregate: &str, sequence: i64, data: impl Into<String>) -> Outbound {
     Outbound {
         schema: &HAPPENED,
         aggregate: aggregate.into(),

@@ -1,4 +1,5 @@
-//! The keywords of JSON Schema that a schema may have: few enough for [`breaks`](super::breaks) to know what each means.
+//! The keywords of JSON Schema that a schema may have: few enough for [`breaks`](super::breaks) to know what each
+//! means.
 
 use serde_json::{Map, Value};
 
