@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shared::cache::{CacheKey, Fence};
 use shared::kafka::Delivery;
+use shared::placements::events::PUBLISHED;
 use shared::placements::objects::{FilesConfig, Objects};
 use shared::placements::{VALIDATION, VIDEO};
 
@@ -53,6 +54,7 @@ pub fn register(worker: &mut Registry) {
         .describe(files::describe)
         .describe(validator::describe)
         .describe(expire::describe)
+        .publishes(&PUBLISHED)
         .cached(&VIDEO)
         .cached(&VALIDATION);
 }

@@ -77,6 +77,7 @@ fn the_help_describes_each_command() {
         "seek: Rewind the group",
         "erase: Erase a device: its events",
         "erase-user: Erase a user of advertising: its ad events",
+        "events: Print the page of events",
         "health: Ask the worker in this container",
     ];
     assert_eq!(all.len(), expected.len(), "{all:?}");
