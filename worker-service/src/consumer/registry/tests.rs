@@ -1,6 +1,7 @@
 //! What a registry takes, and what it refuses.
 
 use shared::cache::Load;
+use shared::kafka::schemas::EventSchema;
 use shared::kafka::{Setting, StreamSpec};
 use shared::store::Once;
 
@@ -55,6 +56,8 @@ fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'stati
 #[test]
 fn names_that_two_domains_use_are_refused() {
     const LOAD: Load = |_, _| async { Ok(Vec::new()) }.boxed();
+    static ORDER: EventSchema = EventSchema::new("order.v1", 1, "{}");
+    static PLACED: Published = Published { domain: "shop", stream: "orders", schemas: &[&ORDER] };
     static ORDERS: Kind = Kind { prefix: "order:", load: LOAD };
     static DETAILS: Kind = Kind { prefix: "order:detail:", load: LOAD };
     let said = |more: fn(&mut Registry)| {
@@ -67,13 +70,17 @@ fn names_that_two_domains_use_are_refused() {
     };
     assert_eq!(said(|all| handler(all, "count", &["order.v1"], false)), Ok(()));
     type Change = fn(&mut Registry);
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 8] = [
         (|all| handler(all, "Store", &["order.v1"], false), r#"two handlers or tasks have the name "Store""#),
         (|all| task(all, "relay"), r#"two handlers or tasks have the name "relay""#),
         (|all| task(all, "store"), r#"two handlers or tasks have the name "store""#),
         (|all| close(all, Command::new("end")), r#"two commands have the name "end""#),
         (|all| _ = all.cached(&DETAILS), r#"the prefixes "order:" and "order:detail:""#),
         (|all| handler(all, "count", &["order.v2"], false), r#"two different streams have the name "orders""#),
+        (
+            |all| _ = all.publishes(&PLACED).publishes(&PLACED),
+            r#"two published types of events have the name "order.v1""#,
+        ),
         (|all| handler(all, "count", &["order.v1"], true), "the stream orders has several owners: store, count"),
     ];
     for (more, expected) in cases {
