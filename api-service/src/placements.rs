@@ -4,6 +4,7 @@ mod answers;
 mod codes;
 mod command;
 mod config;
+mod files;
 mod openapi;
 mod page;
 mod paths;
@@ -46,7 +47,8 @@ pub fn claims(_: &PlacementsConfig) -> Vec<(&'static str, ClaimPaths)> {
 pub fn serve(config: &PlacementsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Served> {
     let tail = backbone.tail(&config.topics.input)?;
     let commands = Commands { backbone: Arc::clone(backbone), tail };
+    let files = files::routes(&config.files, backbone)?;
     let routes = [videos::routes, places::routes, products::routes, validations::routes];
-    let routes = routes.into_iter().flat_map(|routes| routes(&commands)).collect();
+    let routes = routes.into_iter().flat_map(|routes| routes(&commands)).chain(files).collect();
     Ok(Served { routes, ..Served::default() })
 }

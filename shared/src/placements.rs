@@ -5,10 +5,17 @@
 
 pub mod area;
 pub mod events;
+pub mod files;
 mod ids;
+pub mod objects;
 mod patch;
 mod placement;
 pub mod queries;
+pub mod received;
+#[cfg(test)]
+mod samples;
+pub mod snapshot;
+pub mod validate;
 pub mod values;
 mod video;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Command;
 use metrics::{counter, describe_counter};
+use shared::ads::published::{OF_ADS, OF_CAMPAIGNS};
 use shared::ads::queries::{self, Outcome};
 use shared::ads::{AdDelivery, AdEvent, AdEventType, AdStream, REPORT};
 use shared::kafka::{Envelope, Refusal, Setting, Stream as _};
@@ -59,6 +60,8 @@ pub fn register(worker: &mut Registry) {
         .describe(describe)
         .describe(settle::describe)
         .describe(expire::describe)
+        .publishes(&OF_CAMPAIGNS)
+        .publishes(&OF_ADS)
         .cached(&REPORT);
 }
 

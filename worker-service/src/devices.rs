@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Command;
 use futures_util::FutureExt as _;
+use shared::devices::published::PUBLISHED;
 use shared::devices::queries::{self, Outcome};
 use shared::devices::{DeviceStream, Event, EventType, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
@@ -46,6 +47,7 @@ pub fn register(worker: &mut Registry) {
         .describe(expire::describe)
         .indexes(queries::INDEXES)
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
+        .publishes(&PUBLISHED)
         .cached(&RESOURCE);
 }
 

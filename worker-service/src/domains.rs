@@ -1,7 +1,7 @@
 //! The domains of this worker: one line each.
 
 use crate::consumer::registry::Registry;
-use crate::{ads, devices, outbox};
+use crate::{ads, devices, outbox, placements};
 
 /// Registers all domains.
 pub fn registry() -> Registry {
@@ -9,5 +9,6 @@ pub fn registry() -> Registry {
     outbox::register(&mut worker);
     devices::register(&mut worker);
     ads::register(&mut worker);
+    placements::register(&mut worker);
     worker
 }

@@ -29,8 +29,8 @@ pub(crate) struct Asset {
     content: &'static [u8],
 }
 
-/// The build compresses Swagger UI, and every client gets it compressed: every browser can decompress gzip.
-pub(crate) const FILES: [Asset; 4] = [
+/// The files of the page, and the page of events. The build compresses Swagger UI, and every client gets it compressed: every browser can decompress gzip.
+pub(crate) const FILES: [Asset; 5] = [
     Asset {
         name: "swagger-ui-bundle.js",
         media_type: "text/javascript",
@@ -44,6 +44,12 @@ pub(crate) const FILES: [Asset; 4] = [
         content: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
     },
     Asset { name: "page.css", media_type: "text/css", is_gzip: false, content: include_bytes!("docs/page.css") },
+    Asset {
+        name: "events",
+        media_type: "text/markdown; charset=utf-8",
+        is_gzip: false,
+        content: include_bytes!("../../../docs/events.md"),
+    },
     Asset { name: "start.js", media_type: "text/javascript", is_gzip: false, content: include_bytes!("docs/start.js") },
 ];
 

@@ -1,4 +1,4 @@
-//! The error codes of videos, placements, products and validations.
+//! The error codes of videos, placements, products, validations and files.
 
 use axum::http::StatusCode;
 
@@ -18,8 +18,10 @@ codes! {
     PLACEMENT_NOT_FOUND: NOT_FOUND, "placement_not_found", "There is no such placement";
     PRODUCT_NOT_FOUND: NOT_FOUND, "product_not_found", "There is no such product";
     VALIDATION_NOT_FOUND: NOT_FOUND, "validation_not_found", "There is no such validation";
+    FILE_NOT_READY: NOT_FOUND, "file_not_ready", "The file has not been made yet";
     TOO_MANY_PLACEMENTS: CONFLICT, "too_many_placements", "The video has too many placements";
     INVALID_VIDEO: UNPROCESSABLE_ENTITY, "invalid_video", "The body is not a valid video";
     INVALID_PLACEMENT: UNPROCESSABLE_ENTITY, "invalid_placement", "The body is not a valid placement";
     INVALID_PRODUCT: UNPROCESSABLE_ENTITY, "invalid_product", "The body is not a valid product";
+    FILES_UNAVAILABLE: SERVICE_UNAVAILABLE, "files_unavailable", "The files cannot be read now";
 }

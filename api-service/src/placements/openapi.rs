@@ -1,5 +1,6 @@
 //! The operations on videos, placements, products and validations in the OpenAPI document.
 
+mod files;
 mod places;
 mod products;
 mod schemas;
@@ -18,7 +19,7 @@ use crate::http::problem::Code;
 
 /// The parts of the document.
 pub(super) fn parts() -> Vec<Part> {
-    vec![common(), videos::part(), places::part(), products::part(), validations::part()]
+    vec![common(), videos::part(), places::part(), products::part(), validations::part(), files::part()]
 }
 
 /// The errors of a read.

@@ -3,6 +3,8 @@
 pub(super) const VIDEOS: &str = "/videos";
 pub(super) const VIDEO: &str = "/videos/{id}";
 pub(super) const PLACEMENTS_OF_VIDEO: &str = "/videos/{id}/placements";
+pub(super) const JSON_OF_VIDEO: &str = "/videos/{id}/files/placements.json";
+pub(super) const VTT_OF_VIDEO: &str = "/videos/{id}/files/placements.vtt";
 pub(super) const VALIDATIONS_OF_VIDEO: &str = "/videos/{id}/validations";
 pub(super) const PLACEMENTS: &str = "/placements";
 pub(super) const PLACEMENT: &str = "/placements/{id}";

@@ -48,6 +48,7 @@ mod other_protocols;
 mod own_domain;
 mod placements_bulk;
 mod placements_commands;
+mod placements_files;
 mod placements_held;
 mod placements_keys;
 mod placements_kit;

@@ -2,7 +2,10 @@
 //! first, and its rows then.
 
 pub mod commands;
+pub mod files;
 mod json;
 pub mod reads;
+pub mod subscribers;
+pub mod validations;
 
 pub use self::reads::{load_validations, load_videos};

@@ -34,6 +34,7 @@ mod redis_refuses;
 mod redis_roles;
 mod redis_users;
 mod schema;
+mod schemas;
 mod session_defaults;
 mod standby;
 mod store;

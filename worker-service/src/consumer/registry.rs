@@ -14,6 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
+use shared::kafka::schemas::Published;
 use shared::runtime::config::{AccessLog, with_args};
 use shared::runtime::unique::ensure_unique;
 use shared::store::outbox::doorbell::Doorbell;
@@ -155,6 +156,8 @@ pub struct Registry {
     pub describe: Vec<fn()>,
     /// Each adds a domain's settings to `run`.
     pub settings: Vec<fn(Command) -> Command>,
+    /// What the domains publish.
+    pub published: Vec<&'static Published>,
     /// The domains' commands.
     pub commands: Vec<CommandSpec>,
     /// The domains' hooks after topics were created.
@@ -226,6 +229,12 @@ impl Registry {
         self
     }
 
+    /// Registers the schemas of the events that a domain publishes on a stream.
+    pub fn publishes(&mut self, published: &'static Published) -> &mut Self {
+        self.published.push(published);
+        self
+    }
+
     /// Registers a kind of cached resources.
     pub fn cached(&mut self, kind: &'static Kind) -> &mut Self {
         self.kinds.push(kind);
@@ -264,6 +273,8 @@ impl Registry {
         let commands = self.commands.iter().map(|spec| &spec.command);
         ensure_unique("commands", commands.flat_map(names_of))?;
         Kind::ensure_apart(&self.kinds)?;
+        let first_versions = self.published.iter().flat_map(|one| one.schemas).filter(|schema| schema.version == 1);
+        ensure_unique("published types of events", first_versions.map(|schema| schema.event_type))?;
         let specs = || self.handlers.iter().map(|handler| handler.spec);
         let mut streams = HashMap::new();
         for HandlerSpec { stream, .. } in specs() {
@@ -297,101 +308,4 @@ pub fn names_of(command: &Command) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::cache::Load;
-    use shared::kafka::{Setting, StreamSpec};
-    use shared::store::Once;
-
-    use super::*;
-
-    /// The doc comment of the settings.
-    #[derive(Debug, Args)]
-    struct CloseConfig {
-        #[arg(long)]
-        account: String,
-    }
-
-    impl OperatorCommand for CloseConfig {
-        fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
-            async { Ok(write!(out, "{}", self.account)?) }.boxed()
-        }
-    }
-
-    #[test]
-    fn a_command_keeps_its_description() {
-        let mut registry = Registry::default();
-        registry.command::<CloseConfig>(Command::new("close").about("Close it").long_about("Close it for ever"));
-        let [CommandSpec { command, .. }] = &registry.commands[..] else { panic!() };
-        let said = [command.get_about(), command.get_long_about()].map(|about| about.unwrap().to_string());
-        assert_eq!(said, ["Close it", "Close it for ever"]);
-    }
-
-    fn close(registry: &mut Registry, command: Command) {
-        registry.command::<CloseConfig>(command);
-    }
-
-    fn task(registry: &mut Registry, name: &'static str) {
-        registry.task(name, |_| Ok(|_| async {}));
-    }
-
-    fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
-        let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec {
-            name: "orders",
-            topic: setting,
-            dead_letters: setting,
-            types,
-            extensions: &[],
-            transactional: false,
-        };
-        let once = Once::Inbox { subscriber: "" };
-        let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
-        let spec = HandlerSpec { name, group: setting, stream, owner, types: &[], once };
-        registry.handlers.push(RegisteredHandler { spec, start });
-    }
-
-    #[test]
-    fn names_that_two_domains_use_are_refused() {
-        const LOAD: Load = |_, _| async { Ok(Vec::new()) }.boxed();
-        static ORDERS: Kind = Kind { prefix: "order:", load: LOAD };
-        static DETAILS: Kind = Kind { prefix: "order:detail:", load: LOAD };
-        let said = |more: fn(&mut Registry)| {
-            let mut registry = Registry::default();
-            handler(&mut registry, "store", &["order.v1"], true);
-            task(registry.cached(&ORDERS), "relay");
-            close(&mut registry, Command::new("close").alias("end"));
-            more(&mut registry);
-            registry.check().map_err(|error| error.to_string())
-        };
-        assert_eq!(said(|all| handler(all, "count", &["order.v1"], false)), Ok(()));
-        type Change = fn(&mut Registry);
-        let cases: [(Change, &str); 7] = [
-            (|all| handler(all, "Store", &["order.v1"], false), r#"two handlers or tasks have the name "Store""#),
-            (|all| task(all, "relay"), r#"two handlers or tasks have the name "relay""#),
-            (|all| task(all, "store"), r#"two handlers or tasks have the name "store""#),
-            (|all| close(all, Command::new("end")), r#"two commands have the name "end""#),
-            (|all| _ = all.cached(&DETAILS), r#"the prefixes "order:" and "order:detail:""#),
-            (|all| handler(all, "count", &["order.v2"], false), r#"two different streams have the name "orders""#),
-            (|all| handler(all, "count", &["order.v1"], true), "the stream orders has several owners: store, count"),
-        ];
-        for (more, expected) in cases {
-            let refused = said(more).unwrap_err();
-            assert!(refused.contains(expected), "{refused}");
-        }
-    }
-
-    #[test]
-    fn all_run_unless_some_are_named() {
-        for (names, expected) in [
-            (&[][..], &["settle", "relay"][..]),
-            (&["relay"], &["relay"]),
-            (&["Relay"], &["relay"]),
-            (&["relay", "settle", "relay"], &["settle", "relay"]),
-        ] {
-            let mut registry = Registry::default();
-            registry.task("settle", |_| Ok(|_| async {})).task("relay", |_| Ok(|_| async {}));
-            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-            assert!(registry.only(&names).names().eq(expected.iter().copied()), "{names:?}");
-        }
-    }
-}
+mod tests;

@@ -42,6 +42,7 @@ mod outbox_process;
 mod outbox_restore;
 mod packed;
 mod panics;
+mod placements;
 mod prelude;
 mod purge;
 mod recreated_topic;

@@ -80,6 +80,7 @@ impl Change {
         let (store, actor) = (&commands.backbone.store, actor(&caller, &cause));
         let changed = campaigns::change(store, id, rights::viewer(&caller), &may, &patch, actor).await;
         let shown = changed.map_err(|error| faults::of_change(error).logged_about(about(id)))?;
+        commands.backbone.doorbell.ring();
         // A repeat that changes nothing is fenced, too: the first one may have ended before its fence.
         commands.backbone.fencer.fence(&[(id.cache_key(), shown.report_version)]).await;
         let mut response = answer(StatusCode::OK, shown);

@@ -35,6 +35,9 @@ async fn make(commands: &Commands, caller: &Caller, cause: &Cause, body: &Bytes)
     };
     let made = campaigns::create(store, rights::owner(caller), actor(caller, cause), &terms).await;
     let (shown, is_new) = made.map_err(faults::of_change)?;
+    if is_new {
+        commands.backbone.doorbell.ring();
+    }
     let id = id_of(&shown)?;
     let mut response = answer(if is_new { StatusCode::CREATED } else { StatusCode::OK }, shown);
     if is_new && let Ok(location) = HeaderValue::try_from(format!("{CAMPAIGNS}/{id}")) {

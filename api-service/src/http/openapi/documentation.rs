@@ -79,11 +79,12 @@ fn file_operation() -> Value {
     });
     let content = json!({
         "text/javascript": {"schema": {"type": "string"}},
-        "text/css": {"schema": {"type": "string"}}
+        "text/css": {"schema": {"type": "string"}},
+        "text/markdown": {"schema": {"type": "string"}}
     });
     let packed = ("content-encoding", json!({"schema": {"type": "string", "const": "gzip"}}));
     let found = with_content("The file.", content, cached().into_iter().chain([packed]));
-    operation("file", "The files of the page", &[name], found, cached(), &[Code::NOT_FOUND])
+    operation("file", "The files of the page, and `events`: each type of event, who publishes it and who consumes it", &[name], found, cached(), &[Code::NOT_FOUND])
 }
 
 /// The operations on the registry of schemas.
