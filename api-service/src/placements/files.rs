@@ -14,10 +14,10 @@ use shared::placements::objects::{FilesConfig, Objects};
 use shared::placements::queries::files::{FileRow, FileState, file};
 use tokio::time::Instant;
 
-use super::READERS;
 use super::answers::{none, of_video, unread};
 use super::codes::{FILE_NOT_READY, FILES_UNAVAILABLE, VIDEO_NOT_FOUND};
 use super::paths::{JSON_OF_VIDEO, VTT_OF_VIDEO};
+use super::rights::READERS;
 use super::videos::video_in_path;
 use crate::backbone::Backbone;
 use crate::http::compression::compressed;

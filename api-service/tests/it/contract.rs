@@ -256,6 +256,8 @@ fn the_operations_at_a_glance() {
     post /videos token: 201 400 401 403 408 409 413 415 422 429 500 503
     get /videos/{id} token: 200 304 401 403 404 429 500 503
     patch /videos/{id} token: 200 400 401 403 404 408 409 412 413 415 422 428 429 500 503
+    get /videos/{id}/files/placements.json token: 200 304 401 403 404 429 500 503
+    get /videos/{id}/files/placements.vtt token: 200 304 401 403 404 429 500 503
     get /videos/{id}/placements token: 200 400 401 403 404 429 500 503
     post /videos/{id}/placements token: 201 400 401 403 404 408 409 413 415 422 429 500 503
     post /videos/{id}/validations token: 202 400 401 403 404 409 422 429 500 503
