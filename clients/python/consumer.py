@@ -47,6 +47,8 @@ def new(record):
 def old(record):
     event = from_binary(KafkaMessage(dict(record.headers()), record.key(), record.value()))
     more = {name: event.get(name) for name in ("partitionkey", "sequence", "correlationid", "causationid")}
+    # This one takes the record's key, as bytes, for the attribute.
+    more["partitionkey"] = more["partitionkey"].decode()
     return [event["subject"], event["id"], event["type"], event.data, more]
 
 
