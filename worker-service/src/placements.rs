@@ -51,6 +51,7 @@ pub fn register(worker: &mut Registry) {
             let older_than = given.settings.of::<FilesExpiryConfig>()?.files_retention;
             Ok(move |stop| expire::run(store.clone(), objects.clone(), older_than, stop))
         })
+        .publishes(&PUBLISHED)
         .describe(files::describe)
         .describe(validator::describe)
         .describe(expire::describe)
@@ -75,7 +76,7 @@ fn retention(period: Duration) -> Option<Retention> {
 
 /// Runs code that takes long, and may panic, on a thread of its own.
 async fn aside<T: Send + 'static>(code: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
-    match tokio::task::spawn_blocking(|| panics::caught(code)).await {
+    match tokio::task::spawn_blocking(move || panics::caught(code)).await {
         Ok(done) => done,
         // The runtime ends, and this with it.
         Err(_) => std::future::pending().await,

@@ -102,7 +102,7 @@ impl FromStr for ObjectHash {
             return Err(ObjectHashError);
         }
         for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or(ObjectHashError)?;
+            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4) | low).ok_or(ObjectHashError)?;
         }
         Ok(Self(hash))
     }
@@ -241,7 +241,7 @@ impl Objects {
 
 fn listed(meta: &ObjectMeta) -> Option<Listed> {
     let parts: Vec<_> = meta.location.parts().collect();
-    let [.., folder, name] = &parts[..] else { return None };
+    let [.., folder, name] = parts.as_slice() else { return None };
     let hash = format!("{}{}", folder.as_ref(), name.as_ref()).parse().ok()?;
     let put_at = OffsetDateTime::from_unix_timestamp(meta.last_modified.timestamp()).ok()?;
     Some(Listed { hash, put_at })
@@ -330,7 +330,7 @@ mod tests {
     async fn a_folder_keeps_what_is_put() {
         let folder = folder("objects");
         let objects = Objects::open(&format!("file://{}", folder.display()).parse().unwrap()).unwrap();
-        assert_eq!(objects.list().try_collect::<Vec<_>>().await.unwrap(), [], "it does not exist yet");
+        assert!(objects.list().try_collect::<Vec<_>>().await.unwrap().is_empty(), "it does not exist yet");
         let (content, hash) = (Bytes::from_static(b"abc"), ObjectHash::of(b"abc"));
         assert_eq!(objects.get(hash).await, Ok(None));
         let before = OffsetDateTime::now_utc() - time::Duration::seconds(2);

@@ -88,7 +88,7 @@ pub async fn write_files(
     if !written.is_empty() {
         let files: Vec<_> = written
             .iter()
-            .flat_map(|(made, _)| made.files.iter().map(|file| (made.video, made.revision, file)))
+            .flat_map(|(made, _)| made.files.iter().map(move |file| (made.video, made.revision, file)))
             .collect();
         let query = sqlx::query(WRITE)
             .bind(column!(written, |(made, _)| made.video.to_string()))

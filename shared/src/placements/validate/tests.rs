@@ -46,7 +46,7 @@ fn model(snapshot: &Snapshot) -> Vec<Said> {
             let frame = start as f64 * f64::from(rate) / 1e6;
             let off = (frame - frame.round()).abs() * 1e6 / f64::from(rate);
             // The nearest doubles of a half are not told apart.
-            if off > 0.5 + 1e-6 {
+            if off > 0.5 + 1e-7 {
                 add(FindingCode::OffFrame);
             }
         }
