@@ -16,7 +16,7 @@ use shared::kafka::{Cause, Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::placements::files::{FileKind, render};
 use shared::placements::objects::{ObjectHash, Objects};
 use shared::placements::queries::files::{Made, MadeFile, write_files};
-use shared::placements::queries::subscribers::{snapshot, video_versions};
+use shared::placements::queries::subscribers::{content, video_versions};
 use shared::placements::received::{About, DomainEvent};
 use shared::placements::{DomainStream, PlacementEventType, VideoId};
 use shared::runtime::json::Payload;
@@ -59,7 +59,7 @@ impl Files {
     /// The files of a video at its revision now, which are in the store of objects then; `None` if the newest ones are
     /// ready, or if there is no such video, as after PostgreSQL was restored to an earlier time.
     async fn make(&self, video: VideoId) -> Result<Option<Made>, Failure> {
-        let Some(snapshot) = snapshot(&self.store, video).await? else { return Ok(None) };
+        let Some(snapshot) = content(&self.store, video).await? else { return Ok(None) };
         let revision = snapshot.video.revision;
         if snapshot.video.ready_revision >= revision {
             return Ok(None);

@@ -117,7 +117,7 @@ impl Handler for Validator {
     const OUTCOMES: &'static [&'static str] = &OUTCOMES;
     const LINES: EventLines = event_lines!(aggregate);
     /// A batch is prepared within two seconds, or it is tried again as it is: so it must be small.
-    const BATCH: usize = 16;
+    const BATCH: usize = 8;
 
     fn retention(&self) -> Option<Retention> {
         super::retention(self.retention)

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row as _};
 
 use crate::placements::received::CampaignTold;
 use crate::placements::snapshot::{CampaignShot, Snapshot, VideoShot};
@@ -14,40 +15,58 @@ use crate::placements::{NewPlacement, Placed, ProductId, Range, Region, VideoId}
 use crate::runtime::rfc3339;
 use crate::store::{Failure, Store, Tx, column, within_deadline};
 
-/// One statement, hence of one time. `$2` and `$3` are a product and a campaign that are asked for besides. It always
-/// returns a row: the answer of a server that has become read-only does not count.
-const SNAPSHOT: &str = "
-WITH here AS (
-  SELECT id, product_id, campaign_id, start_ms, end_ms, layer, region, label, version
-  FROM placements WHERE video_id = $1::uuid AND deleted_at IS NULL
-)
-SELECT read_only, now() AS now, v.title, v.duration_ms, v.frame_rate, v.revision, v.ready_revision,
-  (SELECT coalesce(json_agg(here), '[]')::text FROM here) AS placements,
-  (SELECT coalesce(json_object_agg(id, active), '{}')::text FROM products
-   WHERE id = ANY (ARRAY (SELECT product_id FROM here UNION SELECT $2::text))) AS products,
-  (SELECT coalesce(json_agg(known), '[]')::text FROM (
-     SELECT id, status, ends_at FROM placement_campaigns
-     WHERE id = ANY (ARRAY (SELECT campaign_id FROM here UNION SELECT $3::bigint))) AS known) AS campaigns
-FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
-LEFT JOIN videos AS v ON v.id = $1::uuid";
+/// One statement, hence of one time. It always returns a row: the answer of a server that has become read-only does not
+/// count.
+macro_rules! video_with {
+    ($more:expr) => {
+        concat!(
+            "WITH here AS (
+               SELECT id, product_id, campaign_id, start_ms, end_ms, layer, region, label, version
+               FROM placements WHERE video_id = $1::uuid AND deleted_at IS NULL
+             )
+             SELECT read_only, now() AS now, v.title, v.duration_ms, v.frame_rate, v.revision, v.ready_revision,
+               (SELECT coalesce(json_agg(here), '[]')::text FROM here) AS placements, ",
+            $more,
+            " FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
+              LEFT JOIN videos AS v ON v.id = $1::uuid"
+        )
+    };
+}
+
+/// `$2` and `$3` are a product and a campaign that are asked for besides.
+const SNAPSHOT: &str = video_with!(
+    "(SELECT coalesce(json_object_agg(id, active), '{}')::text FROM products
+      WHERE id = ANY (ARRAY (SELECT product_id FROM here UNION SELECT $2::text))) AS products,
+     (SELECT coalesce(json_agg(known), '[]')::text FROM (
+        SELECT id, status, ends_at FROM placement_campaigns
+        WHERE id = ANY (ARRAY (SELECT campaign_id FROM here UNION SELECT $3::bigint))) AS known) AS campaigns"
+);
+/// Of a large video, products cost more than all else.
+const CONTENT: &str = video_with!("'{}' AS products, '[]' AS campaigns");
+
+/// A video with its placements, as they are now, and nothing of their products and campaigns; `None` if there is no such
+/// video.
+pub async fn content(store: &Store, video: VideoId) -> Result<Option<Snapshot>, Failure> {
+    read(store, video, sqlx::query(CONTENT).bind(video.to_string())).await
+}
 
 /// A video with its placements, their products and their campaigns, as they are now; `None` if there is no such video.
 pub async fn snapshot(store: &Store, video: VideoId) -> Result<Option<Snapshot>, Failure> {
-    read(store, video, None, None).await
+    let query = sqlx::query(SNAPSHOT).bind(video.to_string());
+    read(store, video, query.bind(None::<&str>).bind(None::<i64>)).await
 }
 
 /// The same, with the product and the campaign of a new placement.
 pub async fn snapshot_with(store: &Store, draft: &NewPlacement) -> Result<Option<Snapshot>, Failure> {
-    read(store, draft.video, Some(draft.product.as_str()), draft.campaign).await
+    let query = sqlx::query(SNAPSHOT).bind(draft.video.to_string());
+    read(store, draft.video, query.bind(draft.product.as_str()).bind(draft.campaign)).await
 }
 
 async fn read(
     store: &Store,
     video: VideoId,
-    product: Option<&str>,
-    campaign: Option<i64>,
+    query: Query<'_, Postgres, PgArguments>,
 ) -> Result<Option<Snapshot>, Failure> {
-    let query = sqlx::query(SNAPSHOT).bind(video.to_string()).bind(product).bind(campaign);
     let row = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
     if row.try_get("read_only")? {
         return Err(Failure::read_only());
