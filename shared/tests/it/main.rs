@@ -23,6 +23,7 @@ mod kit;
 mod list;
 mod migrations;
 mod outbox;
+mod placements;
 mod pooler;
 mod prelude;
 mod probe;
