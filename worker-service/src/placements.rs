@@ -51,7 +51,6 @@ pub fn register(worker: &mut Registry) {
             let older_than = given.settings.of::<FilesExpiryConfig>()?.files_retention;
             Ok(move |stop| expire::run(store.clone(), objects.clone(), older_than, stop))
         })
-        .publishes(&PUBLISHED)
         .describe(files::describe)
         .describe(validator::describe)
         .describe(expire::describe)
