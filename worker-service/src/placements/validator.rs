@@ -190,7 +190,7 @@ impl Handler for Validator {
                     noted.add(outcome, is_newer || !new, None, None);
                 }
                 Asked::Validation(id) => {
-                    let status = versions.ended.remove(id).filter(|_| new);
+                    let status = if new { versions.ended.remove(id) } else { None };
                     let outcome = if status.is_some() { APPLIED } else { unless_new(new) };
                     let fence = versions.all.get(id).map(|version| (id.cache_key(), *version));
                     noted.add(outcome, true, status, fence);
