@@ -132,6 +132,9 @@ pub async fn finish_validations(
     asked: &[ValidationId],
     now: OffsetDateTime,
 ) -> Result<Versions, Failure> {
+    if finished.is_empty() && asked.is_empty() {
+        return Ok(Versions::default());
+    }
     let aggregates: BTreeSet<Arc<str>> = finished.iter().map(|(it, _)| it.of.video.aggregate()).collect();
     let mut boundaries = Boundary::lock_all(tx, &aggregates).await?;
     let ids: BTreeSet<ValidationId> = finished.iter().map(|(it, _)| it.of.id).chain(asked.iter().copied()).collect();
