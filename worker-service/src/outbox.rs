@@ -1,16 +1,16 @@
 //! The outbox: its rows are published on the topic of the stream that is written through it, and deleted. Also deletes
 //! what repeats were recognised by, after its retention.
 
-mod backlog;
-mod end;
+pub mod backlog;
+pub mod end;
 pub mod expire;
 pub mod producer;
-mod reconcile;
-mod record;
+pub mod reconcile;
+pub mod record;
 pub mod relay;
-mod restore;
-mod term;
-mod window;
+pub mod restore;
+pub mod term;
+pub mod window;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

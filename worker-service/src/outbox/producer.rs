@@ -1,11 +1,10 @@
 //! The transactional producer of the relay. Whoever opens one with the same id shuts out all earlier ones: none of them
 //! can append anything any more. Blocks its thread; each call has a deadline.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
@@ -102,7 +101,7 @@ struct Reports(Mutex<Vec<Report>>);
 
 impl Reports {
     fn take(&self) -> Vec<Report> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 
@@ -124,6 +123,6 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.clone()),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        self.0.lock().push(report);
     }
 }

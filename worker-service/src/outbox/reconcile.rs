@@ -100,7 +100,9 @@ impl Reconciliation<'_> {
 /// What identifies the row of a record, if it came from an outbox.
 fn of_outbox(record: &Record) -> Option<Found> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
-    let event_id = text(record.header(header::ID)?).filter(|id| uuid::Uuid::try_parse(id).is_ok())?;
+    // Only as PostgreSQL and the relay write it: other spellings are not of the outbox.
+    let is_uuid = |id: &String| id.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(id).is_ok();
+    let event_id = text(record.header(header::ID)?).filter(is_uuid)?;
     let sequence = text(record.header(header::SEQUENCE)?)?.parse().ok()?;
     Some(Found { event_id, aggregate: text(record.key()?)?, sequence })
 }

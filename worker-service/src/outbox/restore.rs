@@ -31,6 +31,7 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
+    let topic = source.topics.input.as_str();
     let (client, source, given) =
         ((*client).clone(), (*source).clone(), ((*store).clone(), holder.clone(), Handle::current()));
     let reconciled = tokio::task::spawn_blocking(move || {
@@ -52,6 +53,6 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
     let reconciled = reconciled.await.map_err(no_result)?;
     relay::release(store, &holder).await?;
     let rows = reconciled.context("the outbox could not be compared with its topic")?;
-    tracing::info!(topic = source.topics.input, rows, "the topic has these rows of the outbox: they are deleted");
+    tracing::info!(topic, rows, "the topic has these rows of the outbox: they are deleted");
     Ok(())
 }

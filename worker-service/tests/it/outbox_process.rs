@@ -45,13 +45,13 @@ async fn a_relay_that_is_frozen_beyond_its_lease_repeats_nothing_when_it_thaws()
     kit.all_published(15).await;
     assert_ne!(kit.relay_holder().await, holder);
     frozen.signal("-CONT");
-    for n in 1..=20 {
+    for n in 1..=5 {
         kit.write_events("a", 1).await;
         kit.write_events("b", 1).await;
         kit.all_published(15 + 2 * n).await;
     }
     let commits = relay.commits.load(Ordering::SeqCst);
-    assert!(commits >= 20, "the frozen one has published nothing more: {commits}");
+    assert!(commits >= 5, "the frozen one has published nothing more: {commits}");
     relay.end().await;
 }
 
