@@ -40,10 +40,10 @@ pub fn register(worker: &mut Registry) {
     worker
         .settings::<OutboxConfig>()
         .task(relay::TASK, |given| {
-            let relay = relay(given)?;
+            let (relay, store) = (relay(given)?, given.store.clone());
             Ok(move |stop| {
-                let relay = relay.clone();
-                async move { tokio::join!(relay.run(stop.clone()), backlog::run(&relay.store, stop)).0 }
+                let (relay, counting) = (relay.clone(), backlog::run(store.clone(), stop.clone()));
+                async move { tokio::join!(relay.run(stop), counting).0 }
             })
         })
         .task(expire::INBOX, |given| {

@@ -8,7 +8,7 @@ use shared::store::outbox::relay;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(10);
 /// Counting takes time; beyond this the number is not exact.
 const MOST: i64 = 1_000_000;
 
@@ -18,10 +18,10 @@ pub fn describe() {
 }
 
 /// Shows it until `stop` is cancelled. Without an answer of PostgreSQL the last values stay, and age.
-pub async fn run(store: &Store, stop: CancellationToken) {
+pub async fn run(store: Store, stop: CancellationToken) {
     let mut since = None;
     loop {
-        match relay::backlog(store, MOST).await {
+        match relay::backlog(&store, MOST).await {
             Ok((rows, oldest)) => {
                 gauge!("outbox_rows").set(rows as f64);
                 since = oldest;

@@ -19,7 +19,7 @@ pub enum End {
     Postgres(Failure),
     #[error("it makes no progress")]
     Hung,
-    #[error("the code panicked: {0}")]
+    #[error("the code {0}")]
     Panicked(Panicked),
 }
 
