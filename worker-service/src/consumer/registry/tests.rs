@@ -103,3 +103,16 @@ fn all_run_unless_some_are_named() {
         assert!(registry.only(&names).names().eq(expected.iter().copied()), "{names:?}");
     }
 }
+
+#[test]
+fn one_stream_at_most_is_written_through_the_outbox() {
+    let mut registry = Registry::default();
+    for name in ["orders", "alarms"] {
+        assert!(registry.check().is_ok());
+        handler(&mut registry, name, &[], true);
+        let stream = &mut registry.handlers.last_mut().unwrap().spec.stream;
+        (stream.name, stream.transactional) = (name, true);
+    }
+    let refused = registry.check().unwrap_err().to_string();
+    assert!(refused.starts_with("several streams are written through the outbox: "), "{refused}");
+}
