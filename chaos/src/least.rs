@@ -32,7 +32,7 @@ const TWO_MINUTES: Figures = Figures {
     ads_accepted: 500,
     ads_at_last: AT_LAST,
     ads_repeated: 40,
-    ads_capped: 40,
+    ads_capped: 5,
     ads_exhausted: 20,
     ads_unavailable: 20,
     campaigns: 8,

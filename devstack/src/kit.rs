@@ -33,6 +33,16 @@ pub async fn scope(name: &str) -> Scope {
     blocking(move || Scope::new(&name).unwrap()).await
 }
 
+/// A time zone in PostgreSQL's POSIX form: at this time, in whole seconds, a day of it begins, and an hour later it begins
+/// once more, because the clock is put back over midnight. (Havana and the Azores do so.)
+pub fn midnight_twice(first: time::OffsetDateTime) -> String {
+    let first = first.to_offset(time::UtcOffset::UTC);
+    let summer = i64::from(first.hour()) * 3_600 + i64::from(first.minute()) * 60 + i64::from(first.second());
+    let offset = |seconds: i64| format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let day = first.ordinal() - 1;
+    format!("<W>{}<S>{},{}/0,{day}/1", offset(summer + 3_600), offset(summer), (day + 265) % 365)
+}
+
 /// Names and values as owned strings.
 pub fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -18,6 +18,11 @@ use crate::{port, spawn};
 /// Arguments that disable persistence.
 const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
+/// How long it may take to answer whether it is ready; then it is asked again.
+const READY: Duration = Duration::from_millis(500);
+/// How long a command may take on a busy machine.
+const COMMAND: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub struct Redis {
     pub(crate) server: Server,
@@ -31,9 +36,14 @@ pub struct Redis {
 impl Redis {
     /// Starts a Redis without the other servers, with these additional arguments. Dropping it kills it.
     pub fn start(more: &[&str]) -> anyhow::Result<Redis> {
+        Redis::start_on(port::free(), more)
+    }
+
+    /// The same on this port, which must be free.
+    pub fn start_on(port: u16, more: &[&str]) -> anyhow::Result<Redis> {
         let dir = StackDir::create()?;
         let more = more.iter().map(|&arg| arg.to_owned()).collect();
-        Redis::start_with(&dir, dir.path(), port::free(), more)
+        Redis::start_with(&dir, dir.path(), port, more)
     }
 
     /// The same with an additional TLS port, for the name `localhost`.
@@ -65,7 +75,7 @@ impl Redis {
             stop: Signal::TERM,
             discard: Signal::KILL,
             ready: Box::new(move || {
-                ensure!(ask(port, "PING")? == "+PONG\r\n", "it does not answer PING");
+                ensure!(ask_within(READY, port, "PING")? == "+PONG\r\n", "it does not answer PING");
                 Ok(())
             }),
             log: dir.join("redis.log"),
@@ -81,7 +91,11 @@ impl Redis {
 
 /// Sends one command and returns the raw answer.
 pub(crate) fn ask(port: u16, command: &str) -> std::io::Result<String> {
+    ask_within(COMMAND, port, command)
+}
+
+fn ask_within(timeout: Duration, port: u16, command: &str) -> std::io::Result<String> {
     // The server closes the connection after its answer to QUIT.
-    let answer = port::ask(port, &format!("{command}\r\nQUIT\r\n"), Duration::from_millis(500))?;
+    let answer = port::ask(port, &format!("{command}\r\nQUIT\r\n"), timeout)?;
     Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
 }

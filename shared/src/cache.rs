@@ -41,7 +41,7 @@ pub use self::config::{RedisConfig, StoresConfig};
 use self::effects::CACHE;
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
-pub use self::id_sets::{Added, Entry, IdSets, Incarnation, MetIncarnation, NewId};
+pub use self::id_sets::{Added, Entry, Found, IdSets, Incarnation, MetIncarnation, NewId};
 pub use self::key::{CacheKey, Kind, Load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;

@@ -9,14 +9,16 @@ mod lookups;
 mod outage;
 mod refill;
 mod releases;
+mod repeats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
 use metrics::{counter, describe_counter, describe_histogram, histogram};
-use shared::ads::queries::{self, CountedEvent};
+use shared::ads::queries::StoredEvent;
 use shared::ads::{AdEventType, CampaignId, Nanos, UserId};
 use shared::cache::{Entry, IdSets};
 use shared::kafka::ids::EventId;
@@ -31,12 +33,10 @@ use self::refill::Refill;
 
 /// How long the events of a request wait for leases, all together.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Queries for repeats under way at once, for one request.
-const CONCURRENCY: usize = 4;
 
 pub(super) struct Admission {
-    book: Book,
-    refill: Refill,
+    book: Arc<Book>,
+    refill: Arc<Refill>,
     caps: Caps,
     lookups: Lookups,
     store: Store,
@@ -55,8 +55,8 @@ pub(super) struct Asks<'a> {
 /// What becomes of it.
 pub(super) enum Verdict {
     Admitted(Charged),
-    /// A repeat of an event that counts.
-    Counted(CountedEvent),
+    /// A repeat of an event that was applied.
+    Stored(StoredEvent),
     Refused(Refused),
 }
 
@@ -74,6 +74,8 @@ pub(super) struct Charged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Refusal(Refusal),
+    /// The same, but nobody has looked whether it is a repeat.
+    Unchecked(Refusal),
     /// The user had as many impressions as the cap allows; the seconds until the day ends.
     Capped {
         most: u32,
@@ -94,14 +96,14 @@ enum Slot<'a> {
     Has(Charge<'a>),
     Waits,
     Refused(Refused),
-    Counted(CountedEvent),
+    Stored(StoredEvent),
 }
 
 impl Admission {
     pub(super) fn new(store: &Store, sets: IdSets) -> Self {
         Self {
-            book: Book::default(),
-            refill: Refill::new(store.clone()),
+            book: Arc::default(),
+            refill: Arc::new(Refill::new(store.clone())),
             caps: Caps::new(sets, store.clone()),
             lookups: Lookups::new(Instant::now()),
             store: store.clone(),
@@ -118,9 +120,7 @@ impl Admission {
         if slots.iter().any(|slot| matches!(slot, Slot::Has(Charge { ticket: Ticket { cap: Some(_), .. }, .. }))) {
             self.cap(asks, &mut slots).await;
         }
-        if slots.iter().any(|slot| matches!(slot, Slot::Refused(Refused::Refusal(Refusal::Exhausted { .. })))) {
-            self.look_up(asks, &mut slots).await;
-        }
+        self.check_refused(asks, &mut slots).await;
         let now = Instant::now();
         let verdicts = slots.into_iter().map(|slot| slot.verdict(now));
         self.in_order(asks, verdicts.collect())
@@ -194,6 +194,7 @@ impl Admission {
 
     /// Adds the ids of capped impressions to the sets of their users.
     async fn cap<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
+        let unchecked = self.check_day_before(asks, slots).await;
         let now = Instant::now();
         let (mut places, mut impressions) = (Vec::new(), Vec::new());
         for (place, (slot, asks)) in slots.iter_mut().zip(asks).enumerate() {
@@ -228,26 +229,7 @@ impl Admission {
                 }
             }
         }
-    }
-
-    /// Before a budget refuses an event for good: it may be the repeat of one that counts.
-    async fn look_up<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
-        let exhausted = |slot: &Slot<'_>| matches!(slot, Slot::Refused(Refused::Refusal(Refusal::Exhausted { .. })));
-        let repeats = slots.iter_mut().zip(asks).filter(|(slot, asks)| asks.is_named && exhausted(slot));
-        let now = Instant::now();
-        let mut lookups = Vec::new();
-        for (slot, asks) in repeats {
-            if self.lookups.allows(now) {
-                lookups.push(async move {
-                    match queries::counted(&self.store, asks.campaign, asks.id).await {
-                        Ok(Some(event)) if asks.is(&event) => *slot = Slot::Counted(event),
-                        Ok(_) => {}
-                        Err(_) => *slot = Slot::Refused(Refused::Unavailable),
-                    }
-                });
-            }
-        }
-        stream::iter(lookups).buffer_unordered(CONCURRENCY).for_each(async |()| ()).await;
+        self.check_capped(asks, slots, unchecked).await;
     }
 
     /// Keeps leases and caps up to date, forever.
@@ -262,8 +244,7 @@ impl Admission {
 
     /// At the end, when no event is on its way any more: returns the leases, and releases ids.
     pub(super) async fn end(&self) {
-        self.book.close();
-        tokio::join!(self.refill.give_back(&self.book), self.caps.end());
+        tokio::join!(self.refill.end(&self.book), self.caps.end());
     }
 }
 
@@ -281,7 +262,7 @@ impl Charged {
 
 impl Asks<'_> {
     /// Whether it is a repeat of this event.
-    fn is(&self, event: &CountedEvent) -> bool {
+    fn is(&self, event: &StoredEvent) -> bool {
         event.user == self.user.as_str() && event.event_type == self.event_type
     }
 }
@@ -293,7 +274,7 @@ impl Slot<'_> {
             Self::Has(charge) if now >= charge.ticket.until => Verdict::Refused(Refused::Unavailable),
             Self::Has(charge) => Verdict::Admitted(charge.keep()),
             Self::Refused(refused) => Verdict::Refused(refused),
-            Self::Counted(event) => Verdict::Counted(event),
+            Self::Stored(event) => Verdict::Stored(event),
             Self::Waits => Verdict::Refused(Refused::Unavailable),
         }
     }

@@ -18,7 +18,8 @@ pub struct AdsConfig {
     #[command(flatten)]
     pub caps: CapsConfig,
     /// The roles of callers without a token in the calls of advertising, `advertiser` and `tracker`, separated by
-    /// commas; none if this is not set. For development only: anybody may then spend the budgets of such campaigns.
+    /// commas; none if this is not set. For development only: anybody may then make campaigns and spend every
+    /// campaign's budget.
     #[arg(long, env, value_parser = List::<AnonymousRole>::parser())]
     pub ads_anonymous_roles: Option<List<AnonymousRole>>,
 }

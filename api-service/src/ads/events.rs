@@ -146,15 +146,15 @@ fn asks<'a>(event: &'a AdSubmission, id: &'a EventId) -> Asks<'a> {
 fn answered(event: AdSubmission, id: EventId, verdict: Option<Verdict>) -> ingest::Admission<Admitted, Answer> {
     let charged = match verdict {
         Some(Verdict::Admitted(charged)) => charged,
-        Some(Verdict::Counted(counted)) => {
+        Some(Verdict::Stored(stored)) => {
             let about = about(&event, &id);
             let answer = Answer {
                 campaign_id: event.campaign.get(),
-                user_id: counted.user,
-                event_type: counted.event_type.name(),
+                user_id: stored.user,
+                event_type: stored.event_type.name(),
                 ts: micros(OffsetDateTime::now_utc()),
-                day: counted.day.to_string(),
-                cost: counted.cost,
+                day: stored.day.to_string(),
+                cost: stored.cost,
             };
             return ingest::Admission::Done(Done { about, answer });
         }

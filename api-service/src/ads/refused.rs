@@ -30,6 +30,7 @@ impl Refused {
     pub(super) fn problem(self, about: About) -> Problem {
         let problem = match self {
             Self::Refusal(refusal) => refusal.problem(),
+            Self::Unchecked(refusal) => refusal.problem().retry_after(1),
             Self::Capped { most, retry_after } => {
                 let times = if most == 1 { "an impression".to_owned() } else { format!("{most} impressions") };
                 let detail = format!("the user had {times} of the campaign in its day, and gets no more until it ends");

@@ -29,30 +29,30 @@ pub(super) const REPORT: &str = "/report/campaign/{id}";
 /// Some clients write a slash at the end.
 pub(super) const REPORT_WITH_SLASH: &str = "/report/campaign/{id}/";
 
-#[derive(Clone)]
 struct Reports {
     commands: Commands,
-    owners: Arc<Owners>,
+    owners: Owners,
 }
 
 pub(super) fn routes(commands: Commands) -> Vec<Route> {
-    let reports = Reports { owners: Arc::new(Owners::new(commands.backbone.store.clone())), commands };
-    [REPORT, REPORT_WITH_SLASH].map(|path| (path, get(show).with_state(reports.clone()))).to_vec()
+    let reports = Arc::new(Reports { owners: Owners::new(commands.backbone.store.clone()), commands });
+    [REPORT, REPORT_WITH_SLASH].map(|path| (path, get(show).with_state(Arc::clone(&reports)))).to_vec()
 }
 
 /// Responds with a report. Errors: 401 and 403 before it is read, 400, 404, and 503.
-async fn show(State(reports): State<Reports>, request: Request) -> Result<Response, Problem> {
+async fn show(State(reports): State<Arc<Reports>>, request: Request) -> Result<Response, Problem> {
     let deadline = reports.commands.backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
     let caller = reports.commands.caller(&parts, deadline).await?;
     let id = campaign_in_path(&mut parts).await?;
     let part = query::part(&parts.uri)?;
-    in_time(deadline, reports.owners.allow(id, rights::viewer(&caller))).await??;
+    reports.owners.allow(id, rights::viewer(&caller), deadline).await?;
     let as_csv = prefers(&parts.headers, csv::MEDIA_TYPE, "application/json");
     let shown = if part == Part::default() && !as_csv {
         reports.commands.backbone.cached.show(&id.cache_key(), &parts.headers, deadline, about(id)).await
     } else {
-        in_time(deadline, reports.read(id, part, as_csv, &parts)).await?
+        // Boxed: the future is large, and every hit would carry it along.
+        in_time(deadline, Box::pin(reports.read(id, part, as_csv, &parts))).await?
     };
     let mut response = shown?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));

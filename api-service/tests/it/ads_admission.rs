@@ -1,12 +1,14 @@
 //! Admission under faults: what was not sent costs nothing, and what nobody can tell is not guessed.
 
 use devstack::Redis;
+use devstack::kit::midnight_twice;
 use shared::ads::queries;
 use shared::kafka::TopicConfig;
 use shared::kafka::topics::setup::{self, TopicShape};
+use time::OffsetDateTime;
 
 use crate::ads_kit::{Ads, event, flush, impression, named};
-use crate::app::prepare;
+use crate::app::{prepare, redis_at};
 use crate::prelude::*;
 
 /// With a Redis of its own for the caps.
@@ -48,7 +50,7 @@ async fn two_instances_share_a_budget_exactly() {
     ads.work(200).await;
     assert_eq!(ads.number("SELECT spent FROM campaigns").await, 2_000_000_000);
     assert_eq!(ads.number("SELECT reserved FROM campaigns").await, 0);
-    assert_eq!(queries::violations(&ads.app.store()).await.unwrap(), 0);
+    assert_eq!(queries::audit(&ads.app.store(), 0, 10_000).await.unwrap().violations, 0);
 }
 
 #[tokio::test]
@@ -153,6 +155,60 @@ async fn caps_that_redis_has_forgotten_are_filled_once_postgresql_has_all_of_the
     ads.refused(&impression(campaign, "u"), 503, "admission_unavailable").await;
 }
 
+/// What Redis forgot after the first midnight, it forgot in this day.
+#[tokio::test]
+async fn caps_of_a_day_that_begins_twice_are_not_forgotten_in_its_first_hour() {
+    let (ads, redis) = with_own_redis("ads_two_midnights").await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
+    let midnight = OffsetDateTime::now_utc() - Duration::from_secs(1_800);
+    let moved = sqlx::query("UPDATE campaigns SET timezone = $1, created_at = now() - interval '9 days'");
+    moved.bind(midnight_twice(midnight)).execute(&ads.pool).await.unwrap();
+    ads.sql("UPDATE redis_incarnations SET proven_at = now()").await;
+    until("it is proven", async || ads.status(&named(impression(campaign, "u"), "a")).await == 202).await;
+    ads.accepted(&named(impression(campaign, "u"), "b")).await;
+    ads.refused(&named(impression(campaign, "u"), "c"), 429, "frequency_capped").await;
+    flush(&redis.url()).await;
+    until("it is noted", async || ads.number("SELECT count(*) FROM redis_incarnations").await == 2).await;
+    for id in ["d", "e"] {
+        ads.refused(&named(impression(campaign, "u"), id), 503, "admission_unavailable").await;
+    }
+}
+
+/// It evicted a user's ids; then its counter begins anew, and its incarnation looks like the one before that.
+#[tokio::test]
+async fn caps_that_redis_evicted_stay_forgotten_when_its_counters_begin_anew() {
+    let (ads, redis) = with_own_redis("ads_counters").await;
+    let mut direct = redis_at(&redis.url()).await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
+    for id in ["a", "b"] {
+        ads.accepted(&named(impression(campaign, "u"), id)).await;
+    }
+    let mut set = async |name: &str, value: &str| {
+        let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(&mut direct).await.unwrap();
+    };
+    // Of the keys with a TTL, which the caps have.
+    set("maxmemory-policy", "volatile-ttl").await;
+    set("maxmemory", "1").await;
+    set("maxmemory-policy", "noeviction").await;
+    set("maxmemory", "0").await;
+    let noted = async |count| {
+        until("it is noted", async || ads.number("SELECT count(*) FROM redis_incarnations").await == count).await;
+    };
+    noted(2).await;
+    ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+    for serial in [3, 4] {
+        for _ in 0..500 {
+            let () = redis::cmd("PING").query_async(&mut direct).await.unwrap();
+        }
+        // It is asked each second.
+        sleep(Duration::from_millis(1_500)).await;
+        let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut direct).await.unwrap();
+        ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+        noted(serial).await;
+        ads.refused(&named(impression(campaign, "u"), "c"), 503, "admission_unavailable").await;
+    }
+}
+
 #[tokio::test]
 async fn caps_in_a_redis_that_evicts_rest_on_the_worker() {
     let redis = blocking(|| Redis::start(&["--maxmemory-policy", "allkeys-lru"]).unwrap()).await;
@@ -166,20 +222,65 @@ async fn caps_in_a_redis_that_evicts_rest_on_the_worker() {
     assert_eq!(ads.number("SELECT void FROM campaigns").await, 1);
 }
 
+/// Sends fifty events; more is leased than they cost.
+async fn send_fifty(ads: &Ads, campaign: i64) {
+    join_all((0..50).map(async |n| ads.accepted(&impression(campaign, &n.to_string())).await)).await;
+    let reserved = ads.number("SELECT reserved FROM campaigns").await;
+    assert!(reserved > 500_000_000, "{reserved}");
+}
+
 #[tokio::test]
 async fn an_instance_that_ends_gives_back_what_it_did_not_use() {
     let ads = Ads::start("ads_end").await;
     let campaign = ads.campaign(json!({"total_budget": "100"})).await;
-    let sent = join_all((0..50).map(|n| {
-        let ads = &ads;
-        async move { ads.accepted(&impression(campaign, &n.to_string())).await }
-    }));
-    sent.await;
-    let reserved = ads.number("SELECT reserved FROM campaigns").await;
-    assert!(reserved > 500_000_000, "{reserved}");
+    send_fifty(&ads, campaign).await;
     let Ads { mut app, pool, .. } = ads;
     app.stop();
     app.ended().await;
     let reserved: i64 = sqlx::query_scalar("SELECT reserved FROM campaigns").fetch_one(&pool).await.unwrap();
     assert_eq!(reserved, 500_000_000, "what its events cost");
+}
+
+#[tokio::test]
+async fn an_instance_that_ends_while_it_gives_money_back_still_does() {
+    // The return waits for a lock, for as long as it may.
+    let ads = Ads::with("ads_end_returning", &["--database-timeout=60s"]).await;
+    let campaign = ads.campaign(json!({"total_budget": "100"})).await;
+    send_fifty(&ads, campaign).await;
+    let mut held = ads.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM ad_leases FOR UPDATE").execute(&mut *held).await.unwrap();
+    assert_eq!(ads.post("/campaigns/1/pause", &Value::Null).send().await.unwrap().status(), 200);
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted
+        AND datname = current_database()";
+    until("its lease is on its way back", async || ads.number(waiting).await > 0).await;
+    let Ads { mut app, pool, .. } = ads;
+    app.stop();
+    let ended = tokio::spawn(app.ended());
+    // Its tasks are given up meanwhile.
+    sleep(Duration::from_millis(500)).await;
+    held.rollback().await.unwrap();
+    ended.await.unwrap();
+    let reserved: i64 = sqlx::query_scalar("SELECT reserved FROM campaigns").fetch_one(&pool).await.unwrap();
+    assert_eq!(reserved, 500_000_000, "what its events cost");
+}
+
+#[tokio::test]
+async fn a_strict_batch_that_is_refused_costs_nothing_and_does_not_count() {
+    let ads = Ads::start("ads_strict").await;
+    let members = json!({"total_budget": "0.02", "freq_cap_impressions_per_day": 2});
+    let campaign = ads.campaign(members).await;
+    let of_user = |id: &str| named(impression(campaign, "u"), id);
+    let batch = json!([of_user("1"), of_user("2"), of_user("3")]);
+    let refused = ads.post("/ad-events/batch", &batch).header("prefer", "handling=strict").send().await.unwrap();
+    assert_eq!(problem(refused).await["code"], "budget_exhausted");
+    for id in ["4", "5"] {
+        let taken = async || {
+            let answer = ads.send(&of_user(id)).await;
+            if answer.status() == 202 { Ok(()) } else { Err(problem(answer).await) }
+        };
+        found("there is room for two", taken).await;
+    }
+    ads.refused(&of_user("6"), 409, "budget_exhausted").await;
+    ads.work(2).await;
+    assert_eq!(ads.number("SELECT count(*) FROM ad_events WHERE outcome = 'counted'").await, 2);
 }

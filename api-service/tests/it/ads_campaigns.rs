@@ -255,6 +255,11 @@ async fn every_fault_is_reported_at_once() {
             json!({"daily_budget": "6", "status": "draft", "timezone": "Mars/Base"}),
             vec!["/daily_budget", "/status", "/timezone"],
         ),
+        (json!({"name": "", "daily_budget": "100"}), vec!["/daily_budget", "/name"]),
+        (
+            json!({"unit_price": "1e2", "status": "draft", "timezone": "Factory"}),
+            vec!["/status", "/timezone", "/unit_price"],
+        ),
     ] {
         let refused = is_refused(alice.patch(&id, Some("*"), &change).await, 422, "invalid_campaign", None).await;
         let mut found = pointers(&refused);
@@ -273,6 +278,10 @@ async fn a_budget_that_is_too_low_is_told_the_least() {
     let alice = As(&app, Some(advertiser("alice")));
     let id = alice.create(&demo()).await["id"].clone();
     sql(&app, "UPDATE campaigns SET spent = 500000001, reserved = 10000000").await;
+    let named = json!({"total_budget": "0.51", "daily_budget": null, "name": ""});
+    let refused = is_refused(alice.patch(&id, Some("\"1\""), &named).await, 422, "invalid_campaign", None).await;
+    let pointers: Vec<_> = refused["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["/name", "/total_budget"], "with another fault it is one of them");
     let low = json!({"total_budget": "0.51", "daily_budget": null});
     let refused = is_refused(alice.patch(&id, Some("\"1\""), &low).await, 409, "budget_below_spend", None).await;
     assert_eq!((&refused["least"], &refused["errors"][0]["pointer"]), (&json!("0.510000001"), &json!("/total_budget")));

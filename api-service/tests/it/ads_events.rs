@@ -181,9 +181,12 @@ async fn even_pacing_says_when_there_is_room_again() {
     let zone = if hour <= 13 { format!("Etc/GMT+{}", hour - 1) } else { format!("Etc/GMT-{}", 25 - hour) };
     let zone = zone.replace("+-1", "-1");
     let campaign = ads.campaign(json!({"pacing": "even", "daily_budget": "0.10", "timezone": zone})).await;
-    ads.accepted(&impression(campaign, "u")).await;
+    let first = named(impression(campaign, "u"), "first");
+    ads.accepted(&first).await;
     let (_, later) = ads.refused(&impression(campaign, "u"), 409, "paced").await;
     assert!((1..=3 * 3_600).contains(&later.unwrap()), "{later:?} {zone}");
+    ads.work(1).await;
+    assert_eq!(ads.accepted(&first).await["cost"], "0.01", "a repeat");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ mod ads_admission;
 mod ads_campaigns;
 mod ads_events;
 mod ads_kit;
+mod ads_locks;
+mod ads_repeats;
 mod ads_reports;
 mod app;
 mod bad_tokens;

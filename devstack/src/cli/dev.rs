@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use devstack::{Program, Stack, Up, await_coordinator, binaries};
+use devstack::{Program, Redis, Stack, Up, await_coordinator, binaries};
 
 use super::ports::{Taken, Wanted};
 use super::session::{Ended, Session, tables};
@@ -48,11 +48,12 @@ fn everything(ports: Taken, folder: &Path) -> anyhow::Result<()> {
     let stack = step("Kafka, PostgreSQL and Redis", || {
         Stack::start_on(ports.servers, |server| up(server, from, &settings, folder))
     })?;
+    let ad_redis = step("a second Redis, for frequency caps", || Redis::start_on(ports.ad_redis, &[]))?;
     let token = settings.token()?;
     let file = folder.join("env");
     settings.write(&file, &token)?;
 
-    let mut session = Session::new(&stack, folder);
+    let mut session = Session::new(&stack, &ad_redis, folder);
     step("topics", || session.topics(&settings))?;
     step("worker-service and api-service", || {
         session.start(Program::Worker, &["run"], &settings.for_worker())?;

@@ -24,6 +24,9 @@ pub(crate) struct Wanted {
     /// Redis's; 6379 where it is free.
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     redis_port: Option<u16>,
+    /// That of the Redis for advertising's frequency caps; 6380 where it is free.
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
+    ad_redis_port: Option<u16>,
     /// The API's internal port, for metrics and health; 9100 where it is free.
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     api_ops_port: Option<u16>,
@@ -36,6 +39,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Taken {
     pub(crate) api: u16,
     pub(crate) servers: devstack::Ports,
+    pub(crate) ad_redis: u16,
     pub(crate) api_ops: u16,
     pub(crate) worker_ops: u16,
 }
@@ -47,6 +51,7 @@ impl Wanted {
             (self.kafka_port, 9092, "Kafka", "KAFKA_PORT"),
             (self.postgres_port, 5432, "PostgreSQL", "POSTGRES_PORT"),
             (self.redis_port, 6379, "Redis", "REDIS_PORT"),
+            (self.ad_redis_port, 6380, "the Redis for frequency caps", "AD_REDIS_PORT"),
             (self.api_ops_port, 9100, "the API's internal port", "API_OPS_PORT"),
             (self.worker_ops_port, 9101, "the worker's internal port", "WORKER_OPS_PORT"),
         ];
@@ -57,8 +62,9 @@ impl Wanted {
         let take = |(wanted, port, what, variable): (Option<u16>, u16, &str, &str)| {
             wanted.unwrap_or_else(|| usual(port, what, variable))
         };
-        let [kafka, postgres, redis, api_ops, worker_ops] = others.map(take);
-        Ok(Taken { api: self.api_port, servers: devstack::Ports { kafka, postgres, redis }, api_ops, worker_ops })
+        let [kafka, postgres, redis, ad_redis, api_ops, worker_ops] = others.map(take);
+        let servers = devstack::Ports { kafka, postgres, redis };
+        Ok(Taken { api: self.api_port, servers, ad_redis, api_ops, worker_ops })
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
 
     fn take(arguments: &[&str]) -> anyhow::Result<Taken> {
         // Set every port explicitly: the test must not depend on other processes.
-        let ports: Vec<_> = ["kafka", "postgres", "redis", "api-ops", "worker-ops"]
+        let ports: Vec<_> = ["kafka", "postgres", "redis", "ad-redis", "api-ops", "worker-ops"]
             .iter()
             .filter(|name| !arguments.iter().any(|argument| argument.starts_with(&format!("--{name}-port"))))
             .map(|name| format!("--{name}-port={}", spare()))
@@ -115,7 +121,8 @@ mod tests {
     fn a_port_that_is_taken_is_named_with_its_variable() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        for (name, variable) in [("api", "API_PORT"), ("redis", "REDIS_PORT"), ("worker-ops", "WORKER_OPS_PORT")] {
+        let each = [("api", "API_PORT"), ("ad-redis", "AD_REDIS_PORT"), ("worker-ops", "WORKER_OPS_PORT")];
+        for (name, variable) in each {
             let api = format!("--api-port={}", spare());
             let mut arguments = vec![format!("--{name}-port={port}")];
             if name != "api" {

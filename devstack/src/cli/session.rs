@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use devstack::{Casualty, Program, Service, Stack, port};
+use devstack::{Casualty, Program, Redis, Service, Stack, port};
 
 use super::settings::{FOREIGN, Settings};
 use super::signals;
@@ -28,14 +28,15 @@ pub(crate) struct Ended(Casualty);
 /// The services and their logs on the terminal. Dropping it shuts them down gracefully.
 pub(crate) struct Session<'a> {
     stack: &'a Stack,
+    ad_redis: &'a Redis,
     folder: &'a Path,
     services: Vec<Service>,
     tails: Vec<Tail>,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(stack: &'a Stack, folder: &'a Path) -> Self {
-        Session { stack, folder, services: vec![], tails: vec![] }
+    pub(crate) fn new(stack: &'a Stack, ad_redis: &'a Redis, folder: &'a Path) -> Self {
+        Session { stack, ad_redis, folder, services: vec![], tails: vec![] }
     }
 
     pub(crate) fn topics(&self, settings: &Settings) -> anyhow::Result<()> {
@@ -77,7 +78,7 @@ impl<'a> Session<'a> {
     /// An error if something ended by itself. It is reported at once, because stopping the rest takes a while.
     fn check(&self) -> anyhow::Result<()> {
         // Servers first: a service may have ended because its server did.
-        let servers = self.stack.casualties().into_iter();
+        let servers = self.stack.casualties().into_iter().chain(self.ad_redis.casualty());
         let casualties: Vec<_> = servers.chain(self.services.iter().filter_map(Service::casualty)).collect();
         for casualty in &casualties {
             // In one piece: services log to the same terminal.

@@ -52,7 +52,7 @@ const API: [(&str, &str); 6] = [
 
 /// Variables that the services must not inherit: addresses, logins, and libpq's variables, which would
 /// add to them.
-pub(crate) const FOREIGN: [&str; 29] = [
+pub(crate) const FOREIGN: [&str; 30] = [
     "DATABASE_URL",
     "DATABASE_POOLER",
     "KAFKA_BROKERS",
@@ -73,6 +73,7 @@ pub(crate) const FOREIGN: [&str; 29] = [
     "KAFKA_SSL_KEY_PEM",
     "KAFKA_SSL_KEY_PASSWORD",
     "REDIS_URL",
+    "AD_REDIS_URL",
     "REDIS_CLUSTER",
     "REDIS_TLS_CA",
     "API_BIND",
@@ -106,6 +107,7 @@ impl Settings {
             ("KAFKA_BROKERS", format!("127.0.0.1:{kafka}")),
             ("DATABASE_URL", format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{postgres}/{DATABASE}")),
             ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
+            ("AD_REDIS_URL", format!("redis://127.0.0.1:{}", ports.ad_redis)),
         ];
         let or = |ours: &[(&str, &str)]| -> anyhow::Result<Env> {
             let each = ours.iter().map(|(name, value)| {
@@ -185,6 +187,7 @@ impl Settings {
     /// Writes the file `env` with these settings for the user's shell.
     pub(crate) fn write(&self, file: &Path, token: &str) -> anyhow::Result<()> {
         let (postgres, redis) = (self.ports.servers.postgres.to_string(), self.ports.servers.redis.to_string());
+        let ad_redis = self.ports.ad_redis.to_string();
         let own = [
             ("API", self.api().as_str()),
             ("TOKEN", token),
@@ -195,6 +198,7 @@ impl Settings {
             ("PGPASSWORD", PASSWORD),
             ("PGDATABASE", DATABASE),
             ("REDIS_PORT", &redis),
+            ("AD_REDIS_PORT", &ad_redis),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         // For `devstack token`, so that this API accepts its tokens.

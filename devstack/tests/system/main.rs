@@ -8,6 +8,7 @@
 
 mod access_logs;
 mod api_faults;
+mod budget;
 mod collector;
 mod crashes;
 mod dev;

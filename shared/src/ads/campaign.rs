@@ -87,7 +87,8 @@ impl Terms {
         if terms.status == Status::Ended {
             members.fault("status", "must be draft, active or paused in a new campaign");
         }
-        let faults = [members.into_faults(), terms.faults()].concat();
+        let mut faults = members.into_faults();
+        faults.extend(terms.faults(&faults));
         if faults.is_empty() { Ok(terms) } else { Err(BodyError::NotAnEvent(faults)) }
     }
 
@@ -126,19 +127,28 @@ impl Terms {
         }
     }
 
-    /// The faults of members that do not fit together.
-    pub fn faults(&self) -> Vec<Fault> {
-        let fault = |pointer: &str, detail: &str| Fault { pointer: pointer.to_owned(), detail: detail.to_owned() };
-        let mut faults = Vec::new();
-        if self.daily_budget.is_some_and(|daily| daily > self.total_budget) {
-            faults.push(fault("/daily_budget", "must not be greater than total_budget"));
-        }
-        if let (Some(starts_at), Some(ends_at)) = (self.starts_at, self.ends_at)
-            && ends_at <= starts_at
-        {
-            faults.push(fault("/ends_at", "must be later than starts_at"));
-        }
-        faults
+    /// The faults of members that do not fit together. A member that could not be read, as `unread` says, has none beside
+    /// that.
+    pub fn faults(&self, unread: &[Fault]) -> Vec<Fault> {
+        let are_read = |pointers: [&str; 2]| !unread.iter().any(|fault| pointers.contains(&&*fault.pointer));
+        let later = |starts_at| self.ends_at.is_none_or(|ends_at| ends_at > starts_at);
+        [
+            (
+                ["/daily_budget", "/total_budget"],
+                self.daily_budget.is_none_or(|daily| daily <= self.total_budget),
+                "must not be greater than total_budget",
+            ),
+            (["/ends_at", "/starts_at"], self.starts_at.is_none_or(later), "must be later than starts_at"),
+            (
+                ["/pacing", "/daily_budget"],
+                self.pacing != Pacing::Even || self.daily_budget.is_some(),
+                "cannot be even without a daily_budget, which is what it spreads over the day",
+            ),
+        ]
+        .into_iter()
+        .filter(|(pointers, fits, _)| !fits && are_read(*pointers))
+        .map(|([pointer, _], _, detail)| Fault { pointer: pointer.to_owned(), detail: detail.to_owned() })
+        .collect()
     }
 
     /// The terms as JSON, with the members that [`Terms::parse`] reads.

@@ -8,10 +8,16 @@ use crate::runtime::json::{BodyError, Fault, json};
 
 /// The changes of a campaign's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patch(Vec<Change>);
+pub struct Patch {
+    changes: Vec<Change>,
+    /// The faults of members that cannot be changed, or not to what they were given. What else is wrong, only the
+    /// campaign's own terms show, and every fault is reported at once.
+    faults: Vec<Fault>,
+}
 
 impl Patch {
-    /// Parses a merge patch: null removes an optional member, which then has its default. The error lists every fault.
+    /// Parses a merge patch: null removes an optional member, which then has its default. It is an error if the body is no
+    /// JSON object; [`Self::apply`] has the faults of its members.
     pub fn parse(body: &Bytes) -> Result<Self, BodyError> {
         let names = MEMBERS.each_ref().map(|member| member.name);
         let mut members = Members::of(json(body)?, "", &names, other)?;
@@ -25,35 +31,35 @@ impl Patch {
                 (Patched::Set | Patched::SetOrRemoved, _) => changes.extend(member.read(&mut members)),
             }
         }
-        let faults = members.into_faults();
-        if faults.is_empty() { Ok(Self(changes)) } else { Err(BodyError::NotAnEvent(faults)) }
+        Ok(Self { changes, faults: members.into_faults() })
     }
 
     /// The patch that only changes the status.
     pub fn of_status(status: Status) -> Self {
-        Self(vec![Change::Status(status)])
+        Self { changes: vec![Change::Status(status)], faults: Vec::new() }
     }
 
     /// The time zone that it sets, if it sets one.
     pub fn timezone(&self) -> Option<&str> {
-        self.0.iter().find_map(|change| match change {
+        self.changes.iter().find_map(|change| match change {
             Change::Timezone(zone) => Some(zone.as_str()),
             _ => None,
         })
     }
 
-    /// The terms after the change. The error lists every fault that they then have.
-    pub fn apply(&self, terms: &Terms) -> Result<Terms, Vec<Fault>> {
+    /// The terms after the change, and every fault of the patch, and of these terms.
+    pub fn apply(&self, terms: &Terms) -> (Terms, Vec<Fault>) {
         let mut changed = terms.clone();
-        for change in &self.0 {
+        for change in &self.changes {
             change.clone().make(&mut changed);
         }
-        let mut faults = changed.faults();
+        let mut faults = self.faults.clone();
+        faults.extend(changed.faults(&self.faults));
         faults.extend(
             forbidden(terms.status, changed.status)
                 .map(|detail| Fault { pointer: "/status".to_owned(), detail: detail.to_owned() }),
         );
-        if faults.is_empty() { Ok(changed) } else { Err(faults) }
+        (changed, faults)
     }
 }
 

@@ -3,12 +3,14 @@
 
 mod apply;
 pub mod campaigns;
+mod days;
 mod erase;
 mod expire;
 mod incarnations;
 mod json;
 mod leases;
 mod ledger;
+mod locked;
 mod lookup;
 mod offer;
 mod report;
@@ -20,13 +22,16 @@ mod terms_row;
 pub use self::apply::{BEGIN, apply};
 pub use self::erase::{Erased, erase_user};
 pub use self::expire::expire;
-pub use self::incarnations::{Incarnation, note_incarnation, prove, unproven};
-pub use self::leases::{Facts, Granted, Lease, Room, State, Want, give_back, grant, revisions};
+pub use self::incarnations::{Incarnation, note_incarnation, prove, server_and_term, unproven};
+pub use self::leases::{DayBefore, Facts, Granted, Grants, Lease, Room, State, Want, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
-pub use self::lookup::{CountedEvent, accepted_impressions, counted};
+pub use self::locked::IfLocked;
+pub use self::lookup::{StoredEvent, accepted_impressions, stored_events};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
-pub use self::settle::{Closed, OpenLeases, close_leases, expired_leases, open_leases, violations};
+pub use self::settle::{
+    Audit, Closed, OpenLeases, Released, audit, close_leases, expired_leases, give_back, open_leases,
+};
 
 use crate::store::Journal;
 

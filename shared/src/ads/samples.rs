@@ -13,6 +13,36 @@ pub(super) fn campaign() -> Terms {
     Terms::parse(&body.into()).unwrap()
 }
 
+/// A member and its value, and the pointer of its fault.
+pub(super) type Wrong = ((&'static str, &'static str), &'static str);
+
+/// Members that make a campaign invalid, each with the pointer of its fault: by their own value, or with the other members
+/// of [`campaign`].
+pub(super) const FAULTS: [Wrong; 12] = [
+    (("name", r#""""#), "/name"),
+    (("unit_price", r#""1e2""#), "/unit_price"),
+    (("total_budget", "-1"), "/total_budget"),
+    (("daily_budget", r#""100""#), "/daily_budget"),
+    (("daily_budget", r#""1.0000001""#), "/daily_budget"),
+    (("freq_cap_impressions_per_day", "0"), "/freq_cap_impressions_per_day"),
+    (("timezone", r#""+01:00""#), "/timezone"),
+    (("starts_at", r#""2026-13-01""#), "/starts_at"),
+    (("pacing", r#""fast""#), "/pacing"),
+    (("on_exhausted", "7"), "/on_exhausted"),
+    (("blocked_user_agents", r#"[""]"#), "/blocked_user_agents/0"),
+    (("spent", r#""1""#), "/spent"),
+];
+
+/// The pairs of [`FAULTS`], and of more of them, that are about different members. A total that could not be read says
+/// nothing about a daily budget.
+pub(super) fn pairs_of_faults(more: &[Wrong]) -> Vec<[Wrong; 2]> {
+    let all = [&FAULTS, more].concat();
+    let pairs = all.iter().enumerate().flat_map(|(at, one)| all.iter().skip(at + 1).map(|other| [*one, *other]));
+    let differ =
+        |[(one, _), (other, _)]: &[Wrong; 2]| one.0 != other.0 && (one.0, other.1) != ("total_budget", r#""100""#);
+    pairs.filter(differ).collect()
+}
+
 /// All terms of new campaigns.
 pub(super) fn terms() -> impl Strategy<Value = Terms> {
     let words = (
@@ -38,6 +68,7 @@ pub(super) fn terms() -> impl Strategy<Value = Terms> {
             let (external_id, name, currency, timezone) = words;
             let (unit_price, total_budget, daily_budget) = budgets;
             let (pricing_model, status, pacing, on_exhausted, cap_unsure) = choices;
+            let pacing = if daily_budget.is_some() { pacing } else { Pacing::Asap };
             Terms {
                 external_id,
                 name,

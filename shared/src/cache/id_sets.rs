@@ -5,12 +5,17 @@
 //! Between two of these it has one **incarnation**. Every incarnation that may answer is noted beforehand, in a place
 //! that forgets nothing, with a serial and the time when it was first seen. Each script compares the incarnation that
 //! runs it with the noted ones, in the same atomic step in which it reads and changes sets, so no answer comes from an
-//! incarnation that nobody has compared. A set is known if it has the serial of the incarnation that answers, or if it
-//! is absent and cannot have had ids before this incarnation was first seen. Any other set is unknown, until it is
-//! filled with the ids that are known from elsewhere.
+//! incarnation that nobody has compared. A set is known if it has the serial of the incarnation that answers, or of an
+//! earlier one that ended only because other keys were evicted; or if it is absent and cannot have had ids before this
+//! incarnation was first seen. Any other set is unknown, until it is filled with the ids that are known from elsewhere.
 //!
-//! What this cannot see: commands that delete single keys, and in a cluster also those that delete all keys of a node.
+//! An incarnation that is over never comes back, even if its text does: `CONFIG RESETSTAT` sets the number of evicted keys
+//! to 0, which shows in the number of processed commands.
+//!
+//! What this cannot see: commands that delete single keys, in a cluster also those that delete all keys of a node, and
+//! evictions before a `CONFIG RESETSTAT` if nobody asks until as many commands have been processed as before it.
 
+mod find;
 mod queue;
 
 use std::collections::HashMap;
@@ -26,6 +31,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::find::Found;
 use self::queue::Queue;
 use super::effects::ID_SETS;
 use super::node::Node;
@@ -68,6 +74,9 @@ pub struct Incarnation {
     pub serial: i64,
     /// When it was first seen. No id was added in it before.
     pub seen_at: OffsetDateTime,
+    /// How many commands its server had processed when it was met last. If there were fewer, its counters would have
+    /// begun anew, and it would be another incarnation.
+    pub commands: u64,
 }
 
 /// An incarnation of a server.
@@ -77,6 +86,8 @@ pub struct MetIncarnation {
     pub id: String,
     /// The server's `maxmemory-policy`.
     pub policy: String,
+    /// How many commands the server has processed, since it started or its counters were reset.
+    pub commands: u64,
 }
 
 impl MetIncarnation {
@@ -143,7 +154,8 @@ impl IdSets {
 
     /// An entry for a set.
     pub fn entry(&self, set: &str, id: EventId) -> Arc<Entry> {
-        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) };
+        // Redis keeps what fits into an i64 in 8 bytes, and other numbers as text.
+        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) >> 1 };
         Arc::new(Entry { key: self.key(set), id, nonce })
     }
 
@@ -166,14 +178,17 @@ impl IdSets {
         }
         call.arg(format!("{:032x}", fastrand::u128(..)));
         let met = match node.ask(&call.in_full(), until).await {
-            Ok(answer) => <(String, String)>::from_redis_value(answer).map_err(|error| error.to_string()),
+            Ok(answer) => <(String, String, u64)>::from_redis_value(answer).map_err(|error| error.to_string()),
             Err(failure) => Err(failure.to_string()),
         };
-        let (id, policy) = met.map_err(|why| format!("Redis at {}: {why}", node.name()))?;
+        let (id, policy, commands) = met.map_err(|why| format!("Redis at {}: {why}", node.name()))?;
         if id.is_empty() {
-            return Err(format!("Redis at {}: INFO does not tell run_id, master_replid or evicted_keys", node.name()));
+            return Err(format!(
+                "Redis at {}: INFO lacks run_id, master_replid, evicted_keys or total_commands_processed",
+                node.name()
+            ));
         }
-        Ok(MetIncarnation { id, policy })
+        Ok(MetIncarnation { id, policy, commands })
     }
 
     /// Replaces the list of the incarnations that may answer.
@@ -306,8 +321,8 @@ impl IdSets {
         }
         let noted = self.0.noted.load();
         call.arg(noted.len());
-        for (id, Incarnation { serial, seen_at }) in noted.iter() {
-            call.arg(id).arg(*serial).arg(micros(*seen_at));
+        for (id, Incarnation { serial, seen_at, commands }) in noted.iter() {
+            call.arg(id).arg(*serial).arg(format!("{} {commands}", micros(*seen_at)));
         }
     }
 

@@ -1,9 +1,12 @@
 //! All Lua scripts. Each script does one thing to each of its keys, atomically.
 
-use std::io;
+mod args;
+
 use std::sync::LazyLock;
 
-use redis::{Cmd, RedisWrite, Script, ToRedisArgs};
+use redis::{Cmd, RedisWrite as _, Script, ToRedisArgs};
+
+use self::args::Args;
 
 pub(super) struct Lua {
     source: &'static str,
@@ -63,61 +66,13 @@ impl Call {
 
     fn command(&self, name: &str, script: &str) -> Cmd {
         let (keys, args) = (&self.keys, &self.args);
-        let bytes = name.len() + script.len() + keys.data.len() + args.data.len();
-        let mut command = Cmd::with_capacity(3 + keys.ends.len() + args.ends.len(), bytes + usize::BITS as usize);
-        command.arg(name).arg(script).arg(keys.ends.len());
+        let bytes = name.len() + script.len() + keys.bytes() + args.bytes();
+        let mut command = Cmd::with_capacity(3 + keys.count() + args.count(), bytes + usize::BITS as usize);
+        command.arg(name).arg(script).arg(keys.count());
         for arg in keys.iter().chain(args.iter()) {
             command.arg(arg);
         }
         command
-    }
-}
-
-/// Arguments of a command, in one allocation: a call may have hundreds.
-struct Args {
-    data: Vec<u8>,
-    /// Where each argument ends.
-    ends: Vec<usize>,
-}
-
-impl Args {
-    const fn new() -> Self {
-        Self { data: Vec::new(), ends: Vec::new() }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| self.data.get(begin..*end).unwrap_or_default())
-    }
-}
-
-impl RedisWrite for Args {
-    fn write_arg(&mut self, arg: &[u8]) {
-        self.data.extend_from_slice(arg);
-        self.ends.push(self.data.len());
-    }
-
-    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
-        self.ends.push(self.data.len());
-        LastArg(self)
-    }
-}
-
-/// Writes the last argument.
-struct LastArg<'a>(&'a mut Args);
-
-impl io::Write for LastArg<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self(Args { data, ends }) = self;
-        data.extend_from_slice(bytes);
-        if let Some(end) = ends.last_mut() {
-            *end = data.len();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -222,20 +177,25 @@ script!(
         return deleted"
 );
 
-/// Puts two functions before a script of [`IdSets`](super::IdSets).
+/// Puts three functions before a script of [`IdSets`](super::IdSets).
 ///
-/// `incarnation(mark)`: the incarnation of the server that runs the script. A server has another one if it may have
-/// forgotten keys: after it was started or promoted, after it evicted keys, after its keys were deleted at once (then
-/// the key `mark` is gone, too), and in a cluster, where `mark` is nil, after it took over slots: then it has other
-/// slots, but a new epoch only if its own was not the greatest. An empty text if the server does not say so.
+/// `server(mark)`: the first part of the incarnation of the server that runs the script: the id of its replication,
+/// which is new after each start and each promotion, and what was there since its keys were deleted at once (then the
+/// key `mark` is gone) or, in a cluster, where `mark` is nil, since it took over slots: then it has other slots, but a
+/// new epoch only if its own was not the greatest. Nil if it is a replica.
 ///
-/// `noted(mark)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number, then
-/// incarnation, serial and time of each. If it is not in the list: nil, and its text or an error.
+/// `incarnation(term, last)`: the whole incarnation, and how many commands the server has processed. A server has
+/// another one if it may have forgotten keys: after it was started or promoted, after it evicted keys, and if another
+/// `last` is there. An empty text if the server does not say so. `INFO stats` takes longer than all the rest.
+///
+/// `noted(term, last)`: the serial of this incarnation, and when it was first seen, from a list in ARGV: their number,
+/// then incarnation, serial, and time and commands of each. If it is not in the list, or the server has processed fewer
+/// commands than are noted (`CONFIG RESETSTAT` sets both these and the evicted keys to 0): nil, and its text or an error.
 macro_rules! of_incarnation {
     ($source:literal) => {
         concat!(
             r"
-        local function incarnation(mark)
+        local function server(mark)
           local replication = redis.call('INFO', 'replication')
           if not string.find(replication, 'role:master', 1, true) then return nil end
           local last
@@ -247,17 +207,25 @@ macro_rules! of_incarnation {
             -- Without the slots that are being moved: their keys are told by redirections.
             last = epoch and epoch .. '-' .. redis.sha1hex((string.gsub(slots, ' %[[^%]]*%]', '')))
           end
-          local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-          local term = string.match(replication, 'master_replid:(%x+)')
-          local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
-          if not (run and term and evicted and last) then return '' end
-          return table.concat({run, term, evicted, last}, ':')
+          return string.match(replication, 'master_replid:(%x+)') or '', last
         end
-        local function noted(mark)
-          local found = incarnation(mark)
-          if not found then return nil, redis.error_reply('READONLY a replica has no incarnation') end
+        local function incarnation(term, last)
+          local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+          local stats = redis.call('INFO', 'stats')
+          local evicted = string.match(stats, 'evicted_keys:(%d+)')
+          local commands = string.match(stats, 'total_commands_processed:(%d+)')
+          if not (run and term ~= '' and evicted and commands and last) then return '', '0' end
+          return table.concat({run, term, evicted, last}, ':'), commands
+        end
+        local replica = redis.error_reply('READONLY a replica has no incarnation')
+        local function noted(term, last)
+          if not term then return nil, replica end
+          local found, commands = incarnation(term, last)
           for at = 2, 3 * tonumber(ARGV[1]), 3 do
-            if ARGV[at] == found then return ARGV[at + 1], tonumber(ARGV[at + 2]) end
+            local seen, least = string.match(ARGV[at + 2], '^(%S+) (%d+)$')
+            if ARGV[at] == found and tonumber(commands) >= tonumber(least) then
+              return ARGV[at + 1], tonumber(seen)
+            end
           end
           return nil, found
         end",
@@ -268,18 +236,19 @@ macro_rules! of_incarnation {
 
 script!(
     /// KEYS: the mark, if there is one. ARGV: a random text. Sets the mark if it is not there, and answers with the
-    /// server's incarnation and its `maxmemory_policy`.
+    /// server's incarnation, its `maxmemory_policy`, and how many commands it has processed.
     incarnation = of_incarnation!(
         r"
         local mark = KEYS[1]
-        local found = incarnation(mark)
-        if found == '' and mark and not redis.call('GET', mark) then
+        local term, last = server(mark)
+        if not term then return replica end
+        if mark and not last then
           redis.call('SET', mark, ARGV[1])
-          found = incarnation(mark)
+          last = ARGV[1]
         end
-        if not found then return redis.error_reply('READONLY a replica has no incarnation') end
         local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:(%S+)')
-        return {found, policy or ''}"
+        local found, commands = incarnation(term, last)
+        return {found, policy or '', commands}"
     )
 );
 
@@ -287,20 +256,35 @@ script!(
     /// Adds ids to bounded sets. A set is a hash: its ids, each with the nonce of who added it (empty: it is there for
     /// good), and at `#` the serial of the incarnation in which all its ids are known.
     ///
+    /// A set that is there is whole if its serial is of an incarnation of this term, and nobody deleted all keys since:
+    /// what is evicted is gone as a whole. So only a set that is absent, or that another term left, needs the whole
+    /// incarnation.
+    ///
     /// KEYS: a set for each id, and the mark, if there is one. ARGV: the noted incarnations, then for each id: the id,
     /// its nonce, the set's most ids, its TTL in ms, and since when it may have ids. Answers with the text of an
-    /// incarnation that is not noted; otherwise with the serial, and a letter for each id.
+    /// incarnation that is not noted; otherwise with the serial, 0 if it was not needed, and a letter for each id.
     admit_ids = of_incarnation!(
         r"
         local at = 2 + 3 * tonumber(ARGV[1])
         local count = (#ARGV + 1 - at) / 5
-        local serial, seen = noted(KEYS[count + 1])
-        if not serial then return seen end
+        local term, last = server(KEYS[count + 1])
+        local lasting = {}
+        if term and term ~= '' and last then
+          for of = 2, at - 1, 3 do
+            local its_term, its_last = string.match(ARGV[of], '^%x+:(%x+):%d+:(.*)$')
+            if its_term == term and its_last == last then lasting[ARGV[of + 1]] = true end
+          end
+        end
+        local serial, seen
         local codes = {}
         for i = 1, count do
           local key, id, nonce = KEYS[i], ARGV[at], ARGV[at + 1]
           local there = redis.call('HMGET', key, '#', id)
-          if there[1] ~= serial then
+          if not lasting[there[1]] then
+            if not serial then
+              serial, seen = noted(term, last)
+              if not serial then return seen end
+            end
             if there[1] or seen >= tonumber(ARGV[at + 4]) then
               codes[i] = 'u'
             else
@@ -320,6 +304,25 @@ script!(
             codes[i] = 'a'
           end
           at = at + 5
+        end
+        return {serial or '0', table.concat(codes)}"
+    )
+);
+
+script!(
+    /// Looks for ids, and changes nothing. KEYS and ARGV as for [`admit_ids`], of each id only itself, and since when its
+    /// set may have ids. Answers with the same, and other letters.
+    find_ids = of_incarnation!(
+        r"
+        local at = 2 + 3 * tonumber(ARGV[1])
+        local count = (#ARGV + 1 - at) / 2
+        local serial, seen = noted(server(KEYS[count + 1]))
+        if not serial then return seen end
+        local codes = {}
+        for i = 1, count do
+          local there = redis.call('HMGET', KEYS[i], '#', ARGV[at + 2 * i - 2])
+          local is_known = there[1] == serial or not there[1] and seen < tonumber(ARGV[at + 2 * i - 1])
+          codes[i] = not is_known and 'u' or there[2] and 't' or 'n'
         end
         return {serial, table.concat(codes)}"
     )
@@ -343,7 +346,7 @@ script!(
     fill_ids = of_incarnation!(
         r"
         local at = 2 + 3 * tonumber(ARGV[1])
-        local serial, other = noted(KEYS[2])
+        local serial, other = noted(server(KEYS[2]))
         if not serial then return other end
         if redis.call('HGET', KEYS[1], '#') ~= serial then
           local all = redis.call('HGETALL', KEYS[1])

@@ -1,5 +1,7 @@
 //! Parses an event that a device submits, and finds every fault in it.
 
+use std::str::FromStr;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -61,6 +63,19 @@ fn other(name: &str) -> &'static str {
     }
 }
 
+/// The type of a CloudEvent that a device submits. The error says where an ad event goes.
+pub struct SubmittedType(EventType);
+
+impl FromStr for SubmittedType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_ad = text.starts_with("io.edge.ad.");
+        let elsewhere = |error| format!("{error}; ad events go to /events/ or /ad-events");
+        text.parse().map(Self).map_err(|error| if is_ad { elsewhere(error) } else { error })
+    }
+}
+
 /// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     cloud_events::structured(body, value).map(Submission::from)
@@ -75,9 +90,9 @@ pub fn binary<'a>(
     cloud_events::binary(content_type, headers, body).map(Submission::from)
 }
 
-impl From<Submitted<EventType, DeviceId>> for Submission {
-    fn from(event: Submitted<EventType, DeviceId>) -> Self {
-        let Submitted { event_type, subject, id, time, data } = event;
+impl From<Submitted<SubmittedType, DeviceId>> for Submission {
+    fn from(event: Submitted<SubmittedType, DeviceId>) -> Self {
+        let Submitted { event_type: SubmittedType(event_type), subject, id, time, data } = event;
         Self { device_id: subject, event_type, event_id: Some(id), occurred_at: time, payload: data }
     }
 }
@@ -89,6 +104,17 @@ mod tests {
 
     fn read(body: &str) -> Result<Submission, BodyError> {
         parse(&Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn the_type_of_an_ad_event_is_told_its_path() {
+        let told = |text: &str| text.parse::<SubmittedType>().err().unwrap();
+        assert_eq!(
+            told("io.edge.ad.click.v1"),
+            "unknown event type \"io.edge.ad.click.v1\"; accepted: io.edge.device.reported.v1; ad events go to \
+             /events/ or /ad-events"
+        );
+        assert_eq!(told("other"), "unknown event type \"other\"; accepted: io.edge.device.reported.v1");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use devstack::kit::TEST_TIMEOUT;
 use shared::ads::queries::{
-    Applied, BEGIN, Closed, Facts, Granted, Lease, Outcome, Room, Scope, State, Want, apply, close_leases, erase_user,
-    expire, expired_leases, give_back, grant, note_incarnation, open_leases, prove, unproven, violations,
+    Applied, BEGIN, Closed, Facts, Granted, Grants, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want,
+    apply, audit, close_leases, erase_user, expire, expired_leases, give_back, grant, open_leases,
 };
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::store::{Failure, Tx, Work};
@@ -29,7 +29,7 @@ impl Work for Batch<'_> {
 }
 
 /// Makes a campaign, a price of 0.01 an impression and a budget of 5, with these columns changed.
-async fn campaign(kit: &Kit, changed: &[(&str, &str)]) -> CampaignId {
+pub(crate) async fn campaign(kit: &Kit, changed: &[(&str, &str)]) -> CampaignId {
     let mut columns: HashMap<&str, &str> = HashMap::from([
         ("name", "'demo'"),
         ("pricing_model", "'cpm'"),
@@ -51,9 +51,9 @@ async fn campaign(kit: &Kit, changed: &[(&str, &str)]) -> CampaignId {
     id.try_into().unwrap()
 }
 
-async fn granted(store: &Store, campaign: CampaignId, amount: i64) -> Granted {
+pub(crate) async fn granted(store: &Store, campaign: CampaignId, amount: i64) -> Granted {
     let wants = [Want { campaign, amount: Nanos::new(amount) }];
-    grant(store, "test", &wants).await.unwrap().remove(&campaign).unwrap()
+    grant(store, "test", &wants, IfLocked::Wait).await.unwrap().granted.remove(&campaign).unwrap()
 }
 
 async fn lease(store: &Store, campaign: CampaignId, amount: i64) -> (Lease, Facts) {
@@ -106,7 +106,7 @@ impl<'a> Ad<'a> {
 async fn applied(store: &Store, events: &[AdDelivery]) -> Vec<Outcome> {
     let batch: Vec<_> = events.iter().collect();
     let applied = store.transact(BEGIN, &Batch(&batch)).await.unwrap();
-    assert_eq!(violations(store).await.unwrap(), 0);
+    assert_eq!(audit(store, 0, 10_000).await.unwrap().violations, 0);
     applied.events.iter().map(|event| event.outcome).collect()
 }
 
@@ -135,9 +135,8 @@ async fn a_lease_is_reserved_spent_given_back_and_closed() {
     assert_eq!(applied(&kit.store, &[event("a", 2)]).await, [Outcome::Repeated], "another copy costs nothing");
     assert_eq!(money(&kit, id).await, (2, 8));
 
-    give_back(&kit.store, &[(lease.id.clone(), Nanos::new(UNIT / 20)), ("unknown".into(), Nanos::new(1))])
-        .await
-        .unwrap();
+    let back = [(lease.id.clone(), Nanos::new(UNIT / 20)), ("unknown".into(), Nanos::new(1))];
+    give_back(&kit.store, &back, IfLocked::Skip).await.unwrap();
     assert_eq!(money(&kit, id).await, (2, 3));
     assert_eq!(open_leases(&kit.store).await.unwrap().count, 1);
     assert!(expired_leases(&kit.store, Duration::ZERO, 10).await.unwrap().is_empty());
@@ -145,11 +144,12 @@ async fn a_lease_is_reserved_spent_given_back_and_closed() {
     let expired = expired_leases(&kit.store, Duration::from_secs(7), 10).await.unwrap();
     assert!(expired.iter().eq([&lease.id]));
     assert!(open_leases(&kit.store).await.unwrap().oldest_s >= 7.0);
-    let closed = close_leases(&kit.store, &expired).await.unwrap();
-    assert_eq!(closed, Closed { leases: 1, freed: Nanos::new(UNIT / 100 * 3) });
-    assert_eq!(close_leases(&kit.store, &expired).await.unwrap(), Closed::default(), "it is closed already");
+    let close = async || close_leases(&kit.store, &expired, IfLocked::Skip).await.unwrap();
+    let closed = Closed { leases: 1, freed: Nanos::new(UNIT / 100 * 3) };
+    assert_eq!(close().await, Released { closed, ..Released::default() });
+    assert_eq!(close().await, Released::default(), "it is closed already");
     assert_eq!(money(&kit, id).await, (2, 0));
-    assert_eq!(violations(&kit.store).await.unwrap(), 0);
+    assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
 }
 
 #[tokio::test]
@@ -219,7 +219,8 @@ async fn a_campaign_that_takes_no_events_gets_no_money_and_an_unknown_one_no_ans
         assert_eq!(state(granted(&kit.store, id, 1).await), (expected, Room::NotAsked), "{changed:?}");
     }
     let unknown: CampaignId = "77".parse().unwrap();
-    assert!(grant(&kit.store, "test", &[Want { campaign: unknown, amount: Nanos::ZERO }]).await.unwrap().is_empty());
+    let wants = [Want { campaign: unknown, amount: Nanos::ZERO }];
+    assert_eq!(grant(&kit.store, "test", &wants, IfLocked::Skip).await.unwrap(), Grants::default());
     let day = campaign(&kit, &[("daily_budget", "5000000")]).await;
     let Room::Exhausted { scope: Scope::Day, retry_after: Some(in_s) } = granted(&kit.store, day, 1).await.room else {
         panic!("less than one price a day")
@@ -289,21 +290,7 @@ async fn an_erased_user_and_expired_events_leave_their_sums() {
     assert_eq!(expire(&kit.store, Duration::from_secs(60), 1).await.unwrap(), Some(1));
     assert_eq!(expire(&kit.store, Duration::from_secs(60), 100).await.unwrap(), Some(1));
     assert_eq!(kit.number("SELECT booked_out / 10000000 FROM campaigns").await, 3, "all of what was spent");
-    assert_eq!(violations(&kit.store).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn an_incarnation_is_noted_once_and_proven_later() {
-    let kit = Kit::new("ads_incarnations").await;
-    let first = note_incarnation(&kit.store, "run:repl:0").await.unwrap();
-    assert_eq!((first.serial, first.is_proven), (1, false));
-    assert_eq!(note_incarnation(&kit.store, "run:repl:0").await.unwrap(), first);
-    assert_eq!(note_incarnation(&kit.store, "run:repl:1").await.unwrap().serial, 2);
-    assert_eq!(unproven(&kit.store, Duration::from_secs(60)).await.unwrap(), [0; 0]);
-    assert_eq!(unproven(&kit.store, Duration::ZERO).await.unwrap(), [1, 2]);
-    prove(&kit.store, &[1]).await.unwrap();
-    assert_eq!(unproven(&kit.store, Duration::ZERO).await.unwrap(), [2]);
-    assert!(note_incarnation(&kit.store, "run:repl:0").await.unwrap().is_proven);
+    assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn the_terms_that_are_shown_are_those_that_were_sent() {
     for members in [
         json!({}),
         json!({
-            "external_id": "a.b", "unit_price": "0.000001", "total_budget": "999999999.999999", "daily_budget": null,
+            "external_id": "a.b", "unit_price": "0.000001", "total_budget": "999999999.999999", "daily_budget": 1,
             "freq_cap_impressions_per_day": null, "timezone": "America/New_York", "currency": "EUR",
             "starts_at": "2026-01-02T03:04:05.678901+01:00", "ends_at": "2036-01-02T03:04:05Z", "status": "paused",
             "pacing": "even", "on_exhausted": "record", "cap_unsure": "allow", "click_requires_impression": true,
@@ -236,7 +236,9 @@ async fn a_time_zone_is_one_that_postgresql_knows_by_its_name() {
         assert!(campaigns::is_zone(&kit.store, zone).await.unwrap());
     }
     // Neither abbreviations, nor the POSIX form, nor another case.
-    for zone in ["Mars/Base", "CEST", "FOO+3", "europe/berlin", "utc"] {
+    // What is in the folder of the zones, and is none.
+    let files = ["Factory", "localtime", "posixrules", "posix/Europe/Berlin", "right/Europe/Berlin"];
+    for zone in ["Mars/Base", "CEST", "FOO+3", "europe/berlin", "utc"].into_iter().chain(files) {
         let refused = campaigns::create(&kit.store, None, BY_ALICE, &terms(&json!({"timezone": zone}))).await;
         let refused = faults(refused.map(|(shown, _)| shown));
         assert_eq!(refused, ["/timezone is not a time zone that is known here"], "{zone}");

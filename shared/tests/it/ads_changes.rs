@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use shared::ads::queries::campaigns::{self, Actor, ChangeError, Shown, Viewer};
+use shared::ads::queries::campaigns::{self, Actor, BelowSpend, ChangeError, Shown, Viewer};
 use shared::ads::{Patch, Status, Terms};
 
 use crate::ads_campaigns::{
@@ -15,11 +15,13 @@ async fn every_fault_of_a_change_at_once_and_then_nothing_is_changed() {
     let kit = Kit::new("ads_faults").await;
     let campaign = create(&kit, json!({"starts_at": "2026-01-02T00:00:00Z"})).await;
     let wrong = json!({
-        "daily_budget": "6", "ends_at": "2026-01-01T00:00:00Z", "status": "draft", "timezone": "Mars/Base", "name": "n"
+        "daily_budget": "6", "ends_at": "2026-01-01T00:00:00Z", "status": "draft", "timezone": "Mars/Base", "name": "",
+        "unit_price": "1e2"
     });
     let faults = faults(change(&kit, &campaign, wrong).await);
     let pointers: Vec<_> = faults.iter().map(|fault| fault.split(' ').next().unwrap()).collect();
-    assert_eq!(pointers, ["/daily_budget", "/ends_at", "/status", "/timezone"], "{faults:?}");
+    let all = ["/name", "/unit_price", "/daily_budget", "/ends_at", "/status", "/timezone"];
+    assert_eq!(pointers, all, "{faults:?}");
     assert_eq!(campaigns::get(&kit.store, id(&campaign), OF_ALICE).await.unwrap(), Some(campaign));
     assert_eq!(kit.number("SELECT count(*) FROM campaign_changes").await, 1);
 }
@@ -101,9 +103,10 @@ async fn of_two_changes_of_one_revision_one_is_stale() {
     assert_eq!(changed, 1);
 }
 
-fn least(outcome: Result<Shown, ChangeError>) -> (&'static str, String) {
-    let Err(ChangeError::BelowSpend { pointer, least }) = outcome else { panic!("{outcome:?}") };
-    (pointer, least.to_string())
+/// The budgets that are too low, and their least.
+fn least(outcome: Result<Shown, ChangeError>) -> Vec<(&'static str, String)> {
+    let Err(ChangeError::BelowSpend(budgets)) = outcome else { panic!("{outcome:?}") };
+    budgets.into_iter().map(|BelowSpend { pointer, least }| (pointer, least.to_string())).collect()
 }
 
 #[tokio::test]
@@ -113,19 +116,25 @@ async fn a_budget_is_lowered_to_what_is_spent_and_reserved_and_no_further() {
     sql(&kit, &campaign, "UPDATE campaigns SET spent = 2500000000, reserved = 10000000").await;
     day(&kit, &campaign, "1000000000", "2", 300_000_000, 10_000_000).await;
     let change = async |members| change(&kit, &campaign, members).await;
-    assert_eq!(least(change(json!({"total_budget": "2.509999"})).await), ("/total_budget", "2.51".into()));
-    assert_eq!(least(change(json!({"daily_budget": "0.309999"})).await), ("/daily_budget", "0.31".into()));
-    // Faults come first, and one refusal names one budget.
-    assert_eq!(faults(change(json!({"total_budget": "0.5"})).await).len(), 1, "the day's budget is greater");
+    assert_eq!(least(change(json!({"total_budget": "2.509999"})).await), [("/total_budget", "2.51".into())]);
+    assert_eq!(least(change(json!({"daily_budget": "0.309999"})).await), [("/daily_budget", "0.31".into())]);
     let both = change(json!({"total_budget": "2", "daily_budget": "0.1"})).await;
-    assert_eq!(least(both), ("/total_budget", "2.51".into()));
+    assert_eq!(least(both), [("/total_budget", "2.51".into()), ("/daily_budget", "0.31".into())]);
+    // With another fault it is one of them.
+    let too_low = |least: &str| format!("must be at least {least}: that much is spent and reserved");
+    let greater = "/daily_budget must not be greater than total_budget".to_owned();
+    let total = format!("/total_budget {}", too_low("2.51"));
+    assert_eq!(faults(change(json!({"total_budget": "0.5"})).await), [greater, total.clone()]);
+    let all = faults(change(json!({"total_budget": "2", "daily_budget": "0.1", "name": ""})).await);
+    let name = "/name must be 1 to 200 characters long".to_owned();
+    assert_eq!(all, [name, total, format!("/daily_budget {}", too_low("0.31"))]);
     assert_eq!(kit.number("SELECT count(*) FROM campaign_changes").await, 1);
     let lowered = change(json!({"total_budget": "2.51", "daily_budget": "0.31"})).await.unwrap();
     assert_eq!(value(&lowered)["remaining"], "0.01");
     assert_eq!(kit.number("SELECT budget FROM campaign_days").await, 310_000_000, "today has the new one");
     change(json!({"daily_budget": null})).await.unwrap();
     assert_eq!(kit.number("SELECT count(*) FROM campaign_days WHERE budget IS NULL").await, 1);
-    assert_eq!(least(change(json!({"daily_budget": "0.3"})).await), ("/daily_budget", "0.31".into()));
+    assert_eq!(least(change(json!({"daily_budget": "0.3"})).await), [("/daily_budget", "0.31".into())]);
 }
 
 /// What was spent on other days does not count for today's budget.
@@ -177,7 +186,7 @@ async fn a_change_sees_the_money_of_whoever_had_the_lock() {
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("it waits for the lease", async || kit.number(waits).await == 1).await;
     lease.commit().await.unwrap();
-    assert_eq!(least(lowering.await.unwrap()), ("/daily_budget", "0.9".into()));
+    assert_eq!(least(lowering.await.unwrap()), [("/daily_budget", "0.9".into())]);
 }
 
 #[tokio::test]
@@ -199,6 +208,21 @@ async fn the_lifecycle_and_its_end() {
         assert!(matches!(to(status).await, Err(ChangeError::Ended)), "{status:?}");
     }
     assert!(matches!(change(&kit, &campaign, json!({"name": "n"})).await, Err(ChangeError::Ended)));
+}
+
+/// Time ends a campaign by its `ends_at`, which may be moved; its status ends it for good.
+#[tokio::test]
+async fn a_campaign_whose_end_has_passed_goes_on_if_the_end_is_moved() {
+    let kit = Kit::new("ads_moved_end").await;
+    let campaign = create(&kit, json!({"ends_at": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!(value(&campaign)["state"], "ended");
+    let named = change(&kit, &campaign, json!({"name": "n"})).await.unwrap();
+    assert_eq!((&value(&named)["state"], &value(&named)["status"]), (&json!("ended"), &json!("active")));
+    let moved = change(&kit, &campaign, json!({"ends_at": "2999-01-01T00:00:00Z"})).await.unwrap();
+    assert_eq!(value(&moved)["state"], "running");
+    change(&kit, &campaign, json!({"status": "ended"})).await.unwrap();
+    let again = change(&kit, &campaign, json!({"ends_at": "2998-01-01T00:00:00Z"})).await;
+    assert!(matches!(again, Err(ChangeError::Ended)), "{again:?}");
 }
 
 #[tokio::test]

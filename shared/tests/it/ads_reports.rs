@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shared::ads::CampaignId;
-use shared::ads::queries::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
+use shared::ads::queries::{By, MAX_REPORT_ROWS, Part, Report, erase_user, load_reports, report};
 use time::Date;
 use time::macros::date;
 
@@ -113,6 +113,42 @@ async fn a_part_has_its_own_sums_and_counts_each_of_its_users_once() {
     // The first and the last day that there are.
     let body = part(&kit, 1, Some(date!(0001 - 01 - 01)), Some(date!(9999 - 12 - 31)), By::Day).await;
     assert_eq!(body["rows"], whole["rows"]);
+}
+
+/// Who only sent events that do not count has a row, too.
+#[tokio::test]
+async fn only_who_has_an_event_that_counts_is_a_user_of_a_part() {
+    let kit = with_statistics("ads_report_invalid").await;
+    kit.sql(
+        "INSERT INTO ad_user_days (campaign_id, user_id, day, impressions, clicks, conversions, minute_events)
+         VALUES (1, 'x', '2026-03-02', 0, 0, 0, 1), (1, 'y', '2026-03-03', 0, 0, 0, 9)",
+    )
+    .await;
+    for (from, to, users) in [(2, 2, 2), (3, 3, 2), (2, 3, 3)] {
+        let day = |of| Date::from_calendar_date(2026, time::Month::March, of).ok();
+        assert_eq!(part(&kit, 1, day(from), day(to), By::Day).await["users"], users, "{from} to {to}");
+    }
+}
+
+/// The rows of a part count erased users, and it says no less.
+#[tokio::test]
+async fn a_part_has_no_fewer_users_than_one_of_its_rows_after_an_erasure() {
+    let kit = with_statistics("ads_report_erased").await;
+    let (second, third) = (Some(date!(2026 - 03 - 02)), Some(date!(2026 - 03 - 03)));
+    let all = async |from, to| {
+        let of = [By::Day, By::Hour].map(|by| part(&kit, 1, from, to, by));
+        let [by_day, by_hour] = futures_util::future::join_all(of).await.try_into().unwrap();
+        assert_eq!(by_day["users"], by_hour["users"]);
+        (by_day["users"].as_i64().unwrap(), by_day["version"].as_i64().unwrap())
+    };
+    assert_eq!((all(second, second).await, all(second, third).await), ((2, 9), (3, 9)));
+    let erased = erase_user(&kit.store, &"b".parse().unwrap()).await.unwrap();
+    assert_eq!(erased.fences, [(campaign(1).cache_key(), 10)], "another version, for the bodies that changed");
+    assert_eq!((all(second, second).await, all(second, third).await), ((2, 10), (2, 10)));
+    erase_user(&kit.store, &"a".parse().unwrap()).await.unwrap();
+    assert_eq!((all(second, second).await, all(second, third).await), ((2, 11), (2, 11)));
+    let moved = "SELECT count(*) FROM campaigns WHERE reported_at > '2026-03-05'";
+    assert_eq!(kit.number(moved).await, 2, "the second campaign was made later");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devstack::kit::{found, scope};
 use futures_util::FutureExt as _;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Added, Entry, IdSets, Incarnation, NewId};
+use shared::cache::{Added, Entry, Found, IdSets, Incarnation, MetIncarnation, NewId};
 use shared::kafka::ids::EventId;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -42,10 +42,10 @@ impl Sets {
     pub(crate) async fn note(&mut self, seen_at: OffsetDateTime) -> usize {
         let met = found("an answer of Redis", async || self.sets.incarnations().await).await;
         let known = self.noted.len();
-        for one in met {
-            if self.noted.iter().all(|(id, _)| *id != one.id) {
+        for MetIncarnation { id, commands, .. } in met {
+            if self.noted.iter().all(|(noted, _)| *noted != id) {
                 let serial = i64::try_from(self.noted.len()).unwrap() + 1;
-                self.noted.push((one.id, Incarnation { serial, seen_at }));
+                self.noted.push((id, Incarnation { serial, seen_at, commands }));
             }
         }
         self.sets.note(self.noted.clone());
@@ -107,6 +107,35 @@ async fn an_id_counts_once_and_who_added_it_may_release_it() {
     ids_count_once(&sets, "s", &mut redis).await;
     let ttl: i64 = redis.ttl(format!("{}s", sets.prefix)).await.unwrap();
     assert!((50..=60).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn looking_for_ids_changes_nothing() {
+    let (mut sets, mut redis) = sets("id_sets_found").await;
+    let (_, a) = sets.add("s", "a").await;
+    let ids = [("s", "a"), ("s", "b"), ("t", "a")].map(|(set, id)| sets.new_id(set, id, 0));
+    let found = async |sets: &Sets| sets.sets.find(&ids).await;
+    assert_eq!(found(&sets).await, [Found::There, Found::Absent, Found::Absent]);
+    assert!(sets.sets.find(&[]).await.is_empty());
+    assert!(sets.ids(&mut redis, "t").await.is_empty());
+    assert!(sets.sets.release(&[a]).await);
+    assert_eq!(found(&sets).await, [Found::Absent; 3], "it was not pinned");
+    let many: Vec<_> = (0..600).map(|n| sets.new_id("s", &n.to_string(), 0)).collect();
+    assert_eq!(sets.sets.find(&many).await, vec![Found::Absent; 600]);
+
+    // A younger incarnation does not know what it may have forgotten.
+    for (_, noted) in &mut sets.noted {
+        (noted.serial, noted.seen_at) = (noted.serial + 100, LATER);
+    }
+    let serial = sets.noted[0].1.serial;
+    sets.sets.note(sets.noted.clone());
+    assert_eq!(found(&sets).await, [Found::Unknown(serial); 3]);
+    assert!(sets.fill("s", &["b"]).await);
+    assert_eq!(found(&sets).await, [Found::Absent, Found::There, Found::Unknown(serial)]);
+    sets.sets.note(vec![("another".to_owned(), sets.noted[0].1)]);
+    assert_eq!(found(&sets).await, [Found::Unsure; 3]);
+    sets.sets.note(Vec::new());
+    assert_eq!(found(&sets).await, [Found::Unsure; 3]);
 }
 
 #[tokio::test]
@@ -263,27 +292,66 @@ async fn one_whose_keys_were_deleted_is_another_incarnation() {
 
 #[tokio::test]
 async fn one_that_evicted_keys_is_another_incarnation() {
-    let redis = start(&["--maxmemory-policy", "allkeys-lru"]).await;
+    use Added::{Full, New, There, Unknown, Unsure};
+
+    // The keys that end soon are evicted first.
+    let redis = start(&["--maxmemory-policy", "volatile-ttl"]).await;
     let mut direct = connection(&redis).await;
     let mut sets = Sets::of(&redis).await;
     let met = sets.sets.incarnations().await.unwrap();
     assert!(met[0].evicts(), "{met:?}");
-    assert_eq!(sets.added("s", "a").await, Added::New);
+    assert_eq!((sets.added("s", "a").await, sets.added("evicted", "a").await), (New, New));
     config_set(&mut direct, "maxmemory", "4mb").await;
     let mut stats = "evicted_keys:0\r\n".to_owned();
     for n in 0.. {
         if !stats.contains("evicted_keys:0\r\n") {
             break;
         }
-        let () = direct.set(format!("other:{n}"), "x".repeat(100_000)).await.unwrap();
+        let () = direct.set_ex(format!("other:{n}"), "x".repeat(100_000), 20).await.unwrap();
         stats = redis::cmd("INFO").arg("stats").query_async(&mut direct).await.unwrap();
     }
-    sets.assert_is_another().await;
     config_set(&mut direct, "maxmemory", "0").await;
+    let () = direct.del("p:set:evicted").await.unwrap();
+    // A set that is absent may have been evicted. One that is there was not: it is whole.
+    assert_eq!(sets.added("s", "b").await, New);
+    let woken = sets.sets.met_another();
+    assert_eq!((sets.added("evicted", "a").await, sets.added("t", "a").await), (Unsure, Unsure));
+    assert!(woken.now_or_never().is_some(), "it is told");
+    assert_eq!((sets.added("s", "a").await, sets.added("s", "c").await), (There, Full));
+
     assert_eq!(sets.note(LATER).await, 1);
-    assert_eq!(sets.added("new", "a").await, Added::Unknown(2));
+    assert_eq!((sets.added("evicted", "a").await, sets.added("s", "a").await), (Unknown(2), There));
+    assert!(sets.fill("evicted", &["a", "b"]).await);
+    assert_eq!((sets.added("evicted", "a").await, sets.added("evicted", "c").await), (There, Full));
+    // Without the incarnation in which it was whole, a set has to be filled, too.
+    sets.noted.remove(0);
+    sets.sets.note(sets.noted.clone());
+    assert_eq!((sets.added("s", "a").await, sets.added("evicted", "a").await), (Unknown(2), There));
     let neither = start(&[]).await;
     assert!(!Sets::at(&neither.url(), "p:").sets.incarnations().await.unwrap()[0].evicts());
+}
+
+/// Its text is that of the one before: nothing else shows that it may have evicted keys in between.
+#[tokio::test]
+async fn one_whose_counters_began_anew_is_another_incarnation() {
+    let redis = start(&[]).await;
+    let mut direct = connection(&redis).await;
+    for _ in 0..500 {
+        let () = redis::cmd("PING").query_async(&mut direct).await.unwrap();
+    }
+    let mut sets = Sets::of(&redis).await;
+    assert_eq!(sets.added("s", "a").await, Added::New);
+    let before = sets.sets.incarnations().await.unwrap();
+    let () = direct.del("p:set:s").await.unwrap();
+    let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut direct).await.unwrap();
+    sets.assert_is_another().await;
+    let after = sets.sets.incarnations().await.unwrap();
+    assert!(after[0].id == before[0].id && after[0].commands < before[0].commands, "{after:?} {before:?}");
+    assert!(!sets.fill("s", &[]).await, "nor is it filled");
+    // As who asks it notes it.
+    sets.noted.clear();
+    assert_eq!(sets.note(LATER).await, 1);
+    assert_eq!(sets.added("s", "a").await, Added::Unknown(1));
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@
 mod ads;
 mod ads_campaigns;
 mod ads_changes;
+mod ads_days;
+mod ads_incarnations;
+mod ads_locks;
 mod ads_published;
 mod ads_reports;
 mod cache;

@@ -1,15 +1,20 @@
 //! `erase-user`: erases a user of advertising.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use shared::ads::caps::{self, CapsConfig};
 use shared::ads::queries::{self, Erased};
-use shared::ads::{CampaignId, UserId};
-use shared::cache::StoresConfig;
+use shared::ads::{CampaignId, REPORT, UserId};
+use shared::cache::{Cache, Fencer, StoresConfig};
 use shared::store::Store;
 
 use crate::consumer::registry::{OperatorCommand, Out};
+
+/// How long fences that Redis did not acknowledge are repeated.
+const FENCES: Duration = Duration::from_secs(5);
 
 impl OperatorCommand for EraseUserConfig {
     fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
@@ -18,24 +23,30 @@ impl OperatorCommand for EraseUserConfig {
 }
 
 /// Erases a user's rows, leaves its tombstone, and then deletes the sets of its impressions, from which the caps are
-/// counted; the sums of its campaigns stay. In this order, because a set that is absent is filled from the rows. An
-/// error says what is erased and what is not.
+/// counted, and fences the reports of its campaigns, whose sums stay. In this order, because a set that is absent is
+/// filled from the rows. An error says what is erased and what is not.
 async fn erase(config: &EraseUserConfig, out: Out<'_>) -> anyhow::Result<()> {
     let EraseUserConfig { user, stores, caps } = config;
     let store = Store::open(&stores.postgres, "worker-service erase-user")?;
     let sets = caps.open(&stores.redis)?;
+    let cache = Cache::open(&stores.redis, &[&REPORT])?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     let answers = sets.incarnations().await.map_err(anyhow::Error::msg);
     answers.context("nothing was erased: the Redis of the caps does not answer")?;
+    cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let gone = queries::erase_user(&store, user).await.context("nothing was erased")?;
     // Printed last: a closed output must not stop the erasure.
     let uncounted = sets.delete(&names(user, &gone)?).await.context(
         "the rows are erased, but the Redis of the caps keeps the ids of the user's impressions until the day after them",
     );
+    let fencer = Fencer::new(cache, store.clone());
+    let is_fenced = fencer.fence(&gone.fences).await.is_acknowledged() || fencer.finish(FENCES).await;
     let (events, days) = (gone.events, gone.days.len());
     let told = writeln!(out, "erased {user}: {events} events in {days} days of campaigns; sums stay")
         .and_then(|()| out.flush());
     uncounted?;
+    let ttl = stores.redis.ttl;
+    anyhow::ensure!(is_fenced, "the rows are erased, but Redis keeps older reports until their TTL of {ttl:?} ends");
     told.context("the user is erased, but the result could not be printed")?;
     store.close().await;
     Ok(())

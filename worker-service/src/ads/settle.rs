@@ -8,17 +8,21 @@
 //! Fences are in memory only. If this process dies, another one takes later fences for the same leases. Several
 //! processes may do all of this at once.
 
+mod audit;
 mod waiting;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use shared::ads::queries::{self, OpenLeases};
+use shared::ads::queries::{self, Closed, IfLocked, OpenLeases};
 use shared::runtime::sabotage::makes;
 use shared::store::{Failure, Store};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::audit::Audit;
 use self::waiting::{Due, Waiting};
 use crate::consumer::offset_fence::OffsetFences;
 
@@ -35,11 +39,13 @@ const INCARNATION_AGE: Duration = Duration::from_secs(12);
 const MOST_WAITING: u32 = 5_000;
 /// Leases that are closed in one transaction.
 const PIECE: usize = 500;
+/// Locked campaigns that are waited for at a time, one after the other. The others come later.
+const MOST_WAITS: usize = 3;
 /// How long after its end, in seconds, an open lease is an error: the group is far behind, or this task fails.
 const LONG_OPEN_S: f64 = 300.0;
 /// How often open leases are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the books are checked.
+/// How often the books of some campaigns are checked.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 pub fn describe() {
@@ -59,13 +65,21 @@ pub fn describe() {
 
 /// Settles until `stop` is cancelled.
 pub async fn run(store: Store, fences: OffsetFences, stop: CancellationToken) {
-    let mut task = Settlement { store, fences, waiting: Waiting::default(), counted: None, audited: None };
+    let mut task = Settlement {
+        store,
+        fences,
+        waiting: Waiting::default(),
+        counted: None,
+        audited: None,
+        audit: Audit::default(),
+    };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said: Option<String> = None;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let Some(settled) = stop.run_until_cancelled(task.settle()).await else { return };
-        let error = settled.err().map(|error| format!("{error:#}"));
+        let Some(shown) = stop.run_until_cancelled(task.show()).await else { return };
+        let error = settled.and(shown.context("checking the books")).err().map(|error| format!("{error:#}"));
         match &error {
             Some(error) if said.as_ref() != Some(error) => {
                 tracing::warn!(task = TASK, error, "cannot settle leases of ad budgets now");
@@ -74,10 +88,6 @@ pub async fn run(store: Store, fences: OffsetFences, stop: CancellationToken) {
             _ => {}
         }
         said = error;
-        let Some(shown) = stop.run_until_cancelled(task.show()).await else { return };
-        if let Err(error) = shown {
-            tracing::debug!(task = TASK, %error, "cannot check the books now");
-        }
     }
 }
 
@@ -87,13 +97,14 @@ struct Settlement {
     waiting: Waiting,
     counted: Option<Instant>,
     audited: Option<Instant>,
+    audit: Audit,
 }
 
 impl Settlement {
     async fn settle(&mut self) -> anyhow::Result<()> {
         let mut due = self.due().await?;
         if makes("early-settlement") {
-            queries::close_leases(&self.store, &std::mem::take(&mut due.leases)).await?;
+            queries::close_leases(&self.store, &std::mem::take(&mut due.leases), IfLocked::Skip).await?;
         }
         gauge!("ads_unproven_incarnations").set(due.incarnations.len() as f64);
         let is_all = due.leases.len() < MOST_WAITING as usize;
@@ -105,15 +116,25 @@ impl Settlement {
         let now = self.fences.offsets().await?;
         self.waiting.fence(new, &now);
         let Due { leases, incarnations } = self.waiting.passed(&now);
-        // If this fails, they are due again, and get another fence.
-        for piece in leases.chunks(PIECE) {
-            let closed = queries::close_leases(&self.store, piece).await?;
-            counter!("ads_leases_closed_total").increment(closed.leases);
-            tracing::debug!(task = TASK, leases = closed.leases, freed = %closed.freed, "closed leases of ad budgets");
-        }
+        // If this fails, they are due again, and get another fence. First what waits for no campaign's lock: capped
+        // campaigns take nothing until then.
         if !incarnations.is_empty() {
             queries::prove(&self.store, &incarnations).await?;
             tracing::info!(task = TASK, ?incarnations, "PostgreSQL has all events that a Redis may have forgotten");
+        }
+        let mut locked = HashMap::new();
+        for piece in leases.chunks(PIECE) {
+            let released = queries::close_leases(&self.store, piece, IfLocked::Skip).await?;
+            count(released.closed);
+            locked.extend(released.locked);
+        }
+        // The order of a map is random, so each gets its turn.
+        for (campaign, leases) in locked.into_iter().take(MOST_WAITS) {
+            let released = queries::close_leases(&self.store, &leases, IfLocked::Wait).await?;
+            count(released.closed);
+            if !released.locked.is_empty() {
+                tracing::warn!(task = TASK, %campaign, "another transaction has locked a campaign: its leases stay open");
+            }
         }
         Ok(())
     }
@@ -135,14 +156,15 @@ impl Settlement {
             }
         }
         if is_due(&mut self.audited, AUDIT_INTERVAL) {
-            let violations = queries::violations(&self.store).await?;
-            gauge!("ads_budget_violations").set(violations as f64);
-            if violations > 0 {
-                tracing::error!(task = TASK, campaigns = violations, "the books of campaigns break an invariant");
-            }
+            self.audit.look(&self.store).await?;
         }
         Ok(())
     }
+}
+
+fn count(Closed { leases, freed }: Closed) {
+    counter!("ads_leases_closed_total").increment(leases);
+    tracing::debug!(task = TASK, leases, %freed, "closed leases of ad budgets");
 }
 
 /// Whether this long has passed since the last time, which is noted.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::ads::queries::{note_incarnation, unproven, violations};
+use shared::ads::queries::{audit, note_incarnation, unproven};
 use shared::kafka::ids::EventId;
 use worker_service::consumer::offset_fence::FenceState;
 
@@ -34,7 +34,7 @@ async fn an_event_is_billed_from_its_lease_once() {
     assert_eq!(ads.money(1).await, (2, 5));
     let stats = "SELECT sum(impressions)::bigint * 10 + sum(clicks)::bigint FROM ad_stats";
     assert_eq!(ads.count(stats).await, 21);
-    assert_eq!(violations(&ads.store).await.unwrap(), 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
 
     // The group is rewound: all events come again.
     worker.stop().await.unwrap();
@@ -76,7 +76,7 @@ async fn an_event_of_a_closed_lease_needs_room_and_a_later_copy_raises_it() {
     let cost = format!("SELECT count(*) FROM ad_events WHERE event_id = 'e2' AND cost = {CENT} AND reason IS NULL");
     assert_eq!(ads.count(sqlx::AssertSqlSafe(cost)).await, 1);
     assert_eq!(ads.count("SELECT void FROM campaigns").await, 0);
-    assert_eq!(violations(&ads.store).await.unwrap(), 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
     worker.stop().await.unwrap();
 }
 
@@ -180,7 +180,7 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
     ads.until_money(1, (2, 1)).await;
     let open: Vec<String> = sqlx::query_scalar("SELECT id FROM ad_leases").fetch_all(&ads.pool).await.unwrap();
     assert_eq!(open, ["open"]);
-    assert_eq!(violations(&ads.store).await.unwrap(), 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
     until("it is shown", async || counted("ads_open_leases") == 1.0 && counted("ads_oldest_lease_seconds") == 0.0)
         .await;
     assert!(counted("ads_leases_closed_total") >= 2.0);
@@ -193,7 +193,7 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
 async fn a_redis_is_proven_only_when_all_earlier_events_are_applied() {
     let ads = Ads::new("ads_proven", 1).await;
     ads.campaign(&[]).await;
-    let first = note_incarnation(&ads.store, "run-1").await.unwrap();
+    let first = note_incarnation(&ads.store, "run-1", None).await.unwrap();
     ads.sql("UPDATE redis_incarnations SET seen_at = seen_at - interval '9 s'").await;
     ads.put_ad(&ad("e1")).await;
     let worker = ads.worker_of(&["ads-settle"]);
@@ -202,8 +202,8 @@ async fn a_redis_is_proven_only_when_all_earlier_events_are_applied() {
     assert_eq!(waiting().await, [first.serial]);
     let applies = ads.worker_of(&["ads"]);
     until("it is proven", async || waiting().await.is_empty()).await;
-    assert!(note_incarnation(&ads.store, "run-1").await.unwrap().is_proven);
-    let second = note_incarnation(&ads.store, "run-2").await.unwrap();
+    assert!(note_incarnation(&ads.store, "run-1", None).await.unwrap().is_proven);
+    let second = note_incarnation(&ads.store, "run-2", None).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(waiting().await, [second.serial], "it was met just now: events may be on their way");
     applies.stop().await.unwrap();
@@ -270,7 +270,9 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     let why = ads.fails(&["erase-user", "alice", &format!("--ad-redis-url=redis://{away}")]).await;
     assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
     assert_eq!(ads.count("SELECT count(*) FROM ad_events").await, 3);
+    let version = ads.count("SELECT report_version FROM campaigns").await;
     let said = ads.succeeds(&["erase-user", "alice"]).await;
+    assert_eq!(ads.count("SELECT report_version FROM campaigns").await, version + 1, "its report has a new version");
     assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
     let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
     assert_eq!(counted, [false, true]);
@@ -280,7 +282,7 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     assert_eq!(ads.money(1).await, (3, 0), "what was spent stays spent");
     assert_eq!(ads.count("SELECT impressions FROM campaigns").await, 3);
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);
-    assert_eq!(violations(&ads.store).await.unwrap(), 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
 
     // All records once more, and a new event.
     worker.stop().await.unwrap();
@@ -312,6 +314,6 @@ async fn events_are_deleted_after_their_retention_and_sums_stay() {
     assert!(expires.sample("ads_expiry_behind_seconds").await.is_some_and(|behind| behind < 60.0));
     assert_eq!(ads.money(1).await, (3, 0));
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);
-    assert_eq!(violations(&ads.store).await.unwrap(), 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
     expires.end().await;
 }

@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::ads::AdDelivery;
 use shared::ads::Nanos;
-use shared::ads::queries::{BEGIN, close_leases, give_back, violations};
+use shared::ads::queries::{BEGIN, IfLocked, audit, close_leases, give_back};
 use shared::store::{Class, Store, Tx, Work};
 use worker_service::ads::{AdEventsConfig, Ads as Handles};
 use worker_service::consumer::handler::Applied;
@@ -192,11 +192,11 @@ async fn change(kit: &Kit, op: &Op, leases: &mut usize) {
         }
         Op::GiveBack { lease, cents } => {
             let back = [(lease_id(*lease), Nanos::new(cents * CENT))];
-            again(async || give_back(&kit.store, &back).await).await;
+            again(async || give_back(&kit.store, &back, IfLocked::Wait).await).await;
         }
         Op::Close { lease } => {
             let ids = [lease_id(*lease)];
-            again(async || close_leases(&kit.store, &ids).await).await;
+            again(async || close_leases(&kit.store, &ids, IfLocked::Wait).await).await;
         }
         Op::Event(_) | Op::Redeliver { .. } | Op::Retry { .. } => {}
     }
@@ -247,7 +247,7 @@ async fn a_history_ends_as_the_model_says_wherever_its_batches_are_cut() {
                 }
             }
             assert_eq!(Books::of(&kit).await, model.books(), "cut at {cut}: {history:#?}");
-            assert_eq!(violations(&kit.store).await.unwrap(), 0);
+            assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
         }
     }
     // No rule was left out.
@@ -298,11 +298,11 @@ async fn workers_side_by_side_lose_and_invent_no_money() {
         let changing = async {
             for op in &changes {
                 change(&kit, op, &mut leases).await;
-                assert_eq!(violations(&kit.store).await.unwrap(), 0, "at any time");
+                assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0, "at any time");
             }
         };
         tokio::join!(applying, changing);
-        assert_eq!(violations(&kit.store).await.unwrap(), 0);
+        assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
         assert_eq!(kit.count("SELECT count(*) FROM ad_events").await, i64::try_from(ids.len()).unwrap());
         let unbalanced = "SELECT count(*) FROM campaigns AS c WHERE spent <> booked_out + (
             SELECT coalesce(sum(cost), 0) FROM ad_events WHERE campaign_id = c.id AND outcome = 'counted')";

@@ -7,7 +7,7 @@
 mod account;
 mod demand;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -61,8 +61,22 @@ pub(super) struct Cap {
     /// No impression of this day was accepted before.
     pub(super) day_begins: OffsetDateTime,
     pub(super) day_ends: Instant,
+    /// None if the campaign is not older than this day.
+    pub(super) day_before: Option<DayBefore>,
     /// An impression is accepted although nobody can tell how many there were.
     pub(super) allow_unsure: bool,
+}
+
+/// The day before a campaign's day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DayBefore {
+    pub(super) day: Date,
+    /// No impression of it was accepted before.
+    pub(super) begins: OffsetDateTime,
+    /// Until then the repeats of its impressions are many.
+    pub(super) repeated_until: Instant,
+    /// Until then PostgreSQL may not have all of its impressions.
+    pub(super) applied_by: Instant,
 }
 
 /// Why an event is refused.
@@ -145,6 +159,14 @@ impl Book {
             });
         }
         wants
+    }
+
+    /// What could not go back to PostgreSQL goes back later.
+    pub(super) fn returned(&self, campaign: CampaignId, leases: Vec<(String, Nanos)>) {
+        let mut shard = self.shard(campaign);
+        for (lease, amount) in leases {
+            put_back(&mut shard.returns, &lease.into(), amount);
+        }
     }
 
     /// The answer for a campaign that was asked for at this time; `None`: there is no such campaign.

@@ -4,6 +4,8 @@
 //! in PostgreSQL when it is first met. One that is younger than a set knows it once it is filled with the ids that
 //! PostgreSQL has; and PostgreSQL has all of them once the incarnation is proven.
 
+mod day_before;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 use shared::ads::caps::set_name;
-use shared::ads::queries::{self, Incarnation};
+use shared::ads::queries::{self, Incarnation, server_and_term};
 use shared::ads::{CampaignId, UserId};
 use shared::cache::{self, Added, Entry, IdSets, MetIncarnation, NewId};
 use shared::kafka::ids::EventId;
@@ -32,7 +34,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A server that evicts keys again and again gets no new incarnation more often than this.
 const APART: Duration = Duration::from_secs(5);
-/// The most incarnations that are remembered of servers that do not answer.
+/// The most incarnations that are remembered besides those that answer.
 const MOST_AWAY: usize = 64;
 /// The most sets that are filled at the same time: each needs a connection to PostgreSQL.
 const FILLS: usize = 4;
@@ -60,10 +62,18 @@ pub(super) struct Caps {
 /// The incarnations that this instance met.
 #[derive(Default)]
 struct Met {
-    noted: HashMap<String, Incarnation>,
+    noted: HashMap<String, Noted>,
     proven: HashSet<i64>,
     /// By server and term: when an incarnation was noted last.
     noted_at: HashMap<String, Instant>,
+}
+
+struct Noted {
+    incarnation: Incarnation,
+    /// How many commands its server had processed then.
+    commands: u64,
+    /// Its server has had another one since, or its counters began anew: what has its id now is another incarnation.
+    is_over: bool,
 }
 
 /// An impression of a capped campaign.
@@ -108,17 +118,13 @@ impl Caps {
     pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
         let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
         let mut answers = self.sets.add(&ids).await;
-        let unknown: Vec<usize> =
-            answers.iter().enumerate().filter(|(_, answer)| self.can_be_known(**answer)).map(|(at, _)| at).collect();
-        if !unknown.is_empty() {
-            let unknown: Vec<_> = unknown.into_iter().filter_map(|at| Some((at, impressions.get(at)?))).collect();
-            self.fill(unknown.iter().map(|(_, impression)| *impression)).await;
-            let ids: Vec<_> = unknown.iter().map(|(_, impression)| impression.new.clone()).collect();
-            for ((at, _), answer) in unknown.into_iter().zip(self.sets.add(&ids).await) {
-                if let Some(of_id) = answers.get_mut(at) {
-                    *of_id = answer;
-                }
-            }
+        let unknown = answers.iter().map(|answer| match answer {
+            Added::Unknown(serial) => Some(*serial),
+            Added::There | Added::New | Added::Full | Added::Unsure => None,
+        });
+        let again = self.fill_unknown(impressions, unknown.collect()).await;
+        if !again.is_empty() {
+            put(&mut answers, &again, self.sets.add(&picked(&ids, &again)).await);
         }
         let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
         let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
@@ -128,9 +134,16 @@ impl Caps {
         answers
     }
 
-    /// Whether PostgreSQL has all ids of a set that Redis does not know.
-    fn can_be_known(&self, answer: Added) -> bool {
-        matches!(answer, Added::Unknown(serial) if self.met().proven.contains(&serial))
+    /// Fills the sets that the incarnations with these serials do not know, if PostgreSQL has all of their ids. Returns
+    /// the impressions to ask for again.
+    async fn fill_unknown(&self, impressions: &[Impression<'_>], serials: Vec<Option<i64>>) -> Vec<usize> {
+        let can_be_known = |serial: Option<i64>| serial.is_some_and(|serial| self.met().proven.contains(&serial));
+        let again: Vec<_> =
+            serials.into_iter().enumerate().filter(|(_, serial)| can_be_known(*serial)).map(|(at, _)| at).collect();
+        if !again.is_empty() {
+            self.fill(again.iter().filter_map(|at| impressions.get(*at))).await;
+        }
+        again
     }
 
     /// Fills the sets of these impressions with the ids that PostgreSQL has, as far as there is time.
@@ -192,14 +205,18 @@ impl Caps {
     /// Notes what answers. False if something could not be noted.
     async fn note(&self, all: Vec<MetIncarnation>) -> bool {
         let mut is_complete = true;
-        for MetIncarnation { id, .. } in &all {
-            if !self.has_to_be_noted(id, Instant::now()) {
-                continue;
-            }
-            match queries::note_incarnation(&self.store, id).await {
+        let all_to_note: Vec<_> = {
+            let mut met = self.met();
+            let now = Instant::now();
+            all.iter().filter_map(|one| Some((one, met.must_note(one, now)?))).collect()
+        };
+        // What is over must not answer meanwhile.
+        self.trust(&all);
+        for (one, over) in all_to_note {
+            match queries::note_incarnation(&self.store, &one.id, over).await {
                 Ok(incarnation) => {
                     self.noting.worked();
-                    self.noted(id, incarnation);
+                    self.noted(one, incarnation);
                 }
                 Err(error) => {
                     self.noting.failed(error);
@@ -207,31 +224,30 @@ impl Caps {
                 }
             }
         }
-        let mut met = self.met();
-        met.forget(&all);
-        let noted = met.noted.iter().map(|(id, it)| {
-            let incarnation = cache::Incarnation { serial: it.serial, seen_at: it.seen_at };
-            (id.clone(), incarnation)
-        });
-        self.sets.note(noted.collect());
+        self.trust(&all);
         is_complete
     }
 
-    fn has_to_be_noted(&self, id: &str, now: Instant) -> bool {
-        let met = self.met();
-        match met.noted.get(id) {
-            Some(known) => !known.is_proven,
-            None => met.noted_at.get(server(id)).is_none_or(|at| now.saturating_duration_since(*at) >= APART),
-        }
+    /// The incarnations that may answer from now on.
+    fn trust(&self, answering: &[MetIncarnation]) {
+        let mut met = self.met();
+        met.compare(answering);
+        let trusted = met.noted.iter().filter(|(_, noted)| !noted.is_over).map(|(id, noted)| {
+            let &Noted { incarnation: Incarnation { serial, seen_at, .. }, commands, .. } = noted;
+            (id.clone(), cache::Incarnation { serial, seen_at, commands })
+        });
+        self.sets.note(trusted.collect());
     }
 
-    fn noted(&self, id: &str, incarnation: Incarnation) {
+    fn noted(&self, one: &MetIncarnation, incarnation: Incarnation) {
         let mut met = self.met();
         if incarnation.is_proven {
             met.proven.insert(incarnation.serial);
         }
-        if met.noted.insert(id.to_owned(), incarnation).is_none() {
-            met.noted_at.insert(server(id).to_owned(), Instant::now());
+        let noted = Noted { incarnation, commands: one.commands, is_over: false };
+        let before = met.noted.insert(one.id.clone(), noted);
+        if before.is_none_or(|before| before.incarnation.serial != incarnation.serial) {
+            met.noted_at.insert(server_and_term(&one.id).to_owned(), Instant::now());
             counter!("ads_cap_incarnations_total").increment(1);
             tracing::info!(serial = incarnation.serial, "met an incarnation of the caps' Redis");
         }
@@ -279,24 +295,45 @@ impl Caps {
 }
 
 impl Met {
-    /// Forgets incarnations whose server has another one now. A server that does not answer may come back.
-    fn forget(&mut self, answering: &[MetIncarnation]) {
+    /// Whether to note an incarnation, and the serial that it had before it was over. One that is known is looked up again
+    /// and again: another instance may have met one after it.
+    fn must_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
+        if let Some(known) = self.noted.get_mut(&one.id) {
+            known.is_over |= one.commands < known.commands;
+            known.commands = one.commands;
+            return Some(known.is_over.then_some(known.incarnation.serial));
+        }
+        let at = self.noted_at.get(server_and_term(&one.id));
+        at.is_none_or(|at| now.saturating_duration_since(*at) >= APART).then_some(None)
+    }
+
+    /// Incarnations whose server has another one now are over. A server that does not answer may come back.
+    fn compare(&mut self, answering: &[MetIncarnation]) {
         let is_current = |id: &str| answering.iter().any(|one| one.id == id);
-        let servers: HashSet<_> = answering.iter().map(|one| server(&one.id)).collect();
-        self.noted.retain(|id, _| is_current(id) || !servers.contains(server(id)));
+        let servers: HashSet<_> = answering.iter().map(|one| server_and_term(&one.id)).collect();
+        for (id, noted) in &mut self.noted {
+            noted.is_over |= !is_current(id) && servers.contains(server_and_term(id));
+        }
         if self.noted.len() > answering.len() + MOST_AWAY {
             self.noted.retain(|id, _| is_current(id));
         }
         let noted = &self.noted;
-        self.proven.retain(|serial| noted.values().any(|known| known.serial == *serial));
+        self.proven.retain(|serial| noted.values().any(|known| !known.is_over && known.incarnation.serial == *serial));
         self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
     }
 }
 
-/// The server and its term, without what it evicted.
-fn server(incarnation: &str) -> &str {
-    let end = incarnation.match_indices(':').nth(1).map_or(incarnation.len(), |(at, _)| at);
-    incarnation.get(..end).unwrap_or(incarnation)
+fn picked(ids: &[NewId], places: &[usize]) -> Vec<NewId> {
+    places.iter().filter_map(|at| ids.get(*at).cloned()).collect()
+}
+
+/// Replaces the answers at these places.
+fn put<A>(answers: &mut [A], places: &[usize], new: Vec<A>) {
+    for (at, new) in places.iter().zip(new) {
+        if let Some(answer) = answers.get_mut(*at) {
+            *answer = new;
+        }
+    }
 }
 
 impl Capped {
@@ -327,28 +364,54 @@ impl<'a> Impression<'a> {
 }
 
 #[cfg(test)]
+impl Caps {
+    /// As if this incarnation were noted, and proven.
+    pub(super) fn prove(&self, id: &str, seen_at: OffsetDateTime) {
+        let met = MetIncarnation { id: id.to_owned(), policy: String::new(), commands: 0 };
+        self.noted(&met, Incarnation { serial: 1, seen_at, is_proven: true });
+        self.trust(&[met]);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    fn met(id: &str, commands: u64) -> MetIncarnation {
+        MetIncarnation { id: id.to_owned(), policy: String::new(), commands }
+    }
+
+    fn noted(serial: i64) -> Noted {
+        let incarnation = Incarnation { serial, seen_at: time::OffsetDateTime::UNIX_EPOCH, is_proven: true };
+        Noted { incarnation, commands: 100, is_over: false }
+    }
+
     #[test]
-    fn an_incarnation_begins_with_its_server_and_term() {
-        assert_eq!(server("run:term:7:mark"), "run:term");
-        assert_eq!(server("run:term"), "run:term");
+    fn one_whose_counters_began_anew_is_over_until_it_is_noted_again() {
+        let (mut all, now) = (Met::default(), Instant::now());
+        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None));
+        all.noted.insert("a:1:0:x".to_owned(), noted(3));
+        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None), "another instance may have met a later one");
+        assert_eq!(all.must_note(&met("a:1:0:x", 99), now), Some(Some(3)));
+        assert_eq!(all.must_note(&met("a:1:0:x", 500), now), Some(Some(3)), "PostgreSQL did not answer then");
+        all.noted_at.insert("a:1".to_owned(), now);
+        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART / 2), None, "it evicts again and again");
+        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART), Some(None));
     }
 
     #[test]
     fn of_servers_that_answer_only_the_present_incarnation_is_known() {
-        let incarnation = |serial| Incarnation { serial, seen_at: time::OffsetDateTime::UNIX_EPOCH, is_proven: true };
-        let mut met = Met::default();
+        let mut all = Met::default();
         for (serial, id) in ["a:1:0:x", "a:1:1:x", "b:1:0:x", "c:1:0:x"].into_iter().enumerate() {
-            met.noted.insert(id.to_owned(), incarnation(serial as i64));
-            met.proven.insert(serial as i64);
+            all.noted.insert(id.to_owned(), noted(serial as i64));
+            all.proven.insert(serial as i64);
         }
-        let answering = ["a:1:1:x", "b:2:0:x"].map(|id| MetIncarnation { id: id.to_owned(), policy: String::new() });
-        met.forget(&answering);
-        let mut known: Vec<_> = met.noted.keys().map(String::as_str).collect();
+        all.compare(&["a:1:1:x", "b:2:0:x"].map(|id| met(id, 1)));
+        let trusted = all.noted.iter().filter(|(_, noted)| !noted.is_over);
+        let mut known: Vec<_> = trusted.map(|(id, _)| id.as_str()).collect();
         known.sort_unstable();
         assert_eq!(known, ["a:1:1:x", "b:1:0:x", "c:1:0:x"], "b is another term, and c is away");
-        assert_eq!(met.proven, HashSet::from([1, 2, 3]));
+        assert_eq!(all.proven, HashSet::from([1, 2, 3]));
+        assert_eq!(all.must_note(&met("a:1:0:x", 500), Instant::now()), Some(Some(0)), "it never comes back");
     }
 }

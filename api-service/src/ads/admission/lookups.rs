@@ -1,4 +1,4 @@
-//! How many queries for repeats are allowed: a campaign whose budget is spent may get any number of events.
+//! How many queries for repeats are allowed: a campaign that takes no more may get any number of events.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

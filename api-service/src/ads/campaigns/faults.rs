@@ -41,11 +41,15 @@ pub(super) fn of_change(error: ChangeError) -> Problem {
         }
         ChangeError::Faults(faults) => Problem::new(INVALID_CAMPAIGN, SEE_ERRORS).with_errors(faults),
         ChangeError::Ended => Problem::new(CAMPAIGN_ENDED, "a campaign that has ended cannot be changed any more"),
-        ChangeError::BelowSpend { pointer, least } => {
-            let detail = format!("must be at least {least}: that much is spent and reserved");
-            let problem = Problem::new(BUDGET_BELOW_SPEND, format!("{} {detail}", pointer.trim_start_matches('/')));
-            let fault = Fault { pointer: pointer.to_owned(), detail };
-            problem.with_member("least", least.to_string()).with_errors(vec![fault])
+        ChangeError::BelowSpend(budgets) => {
+            let least = budgets.first().map(|first| first.least).unwrap_or_default();
+            let faults: Vec<_> = budgets.into_iter().map(Fault::from).collect();
+            let said: Vec<_> = faults
+                .iter()
+                .map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail))
+                .collect();
+            let problem = Problem::new(BUDGET_BELOW_SPEND, said.join("; "));
+            problem.with_member("least", least.to_string()).with_errors(faults)
         }
         ChangeError::Store(failure) => failed(&failure, "write a campaign"),
     }
@@ -54,6 +58,7 @@ pub(super) fn of_change(error: ChangeError) -> Problem {
 #[cfg(test)]
 mod tests {
     use shared::ads::Nanos;
+    use shared::ads::queries::campaigns::BelowSpend;
 
     use super::*;
 
@@ -74,11 +79,17 @@ mod tests {
     #[test]
     fn a_budget_that_is_too_low_is_told_the_least() {
         let least = Nanos::new(2_510_000_001);
-        let problem = of_change(ChangeError::BelowSpend { pointer: "/daily_budget", least });
+        let budgets = [("/total_budget", least), ("/daily_budget", Nanos::new(1_000_000_000))];
+        let budgets = budgets.map(|(pointer, least)| BelowSpend { pointer, least });
+        let problem = of_change(ChangeError::BelowSpend(budgets.to_vec()));
         let body: serde_json::Value = serde_json::from_slice(&problem.body("r")).unwrap();
-        assert_eq!((&body["status"], &body["least"]), (&409.into(), &"2.510000001".into()));
-        let detail = "must be at least 2.510000001: that much is spent and reserved";
-        assert_eq!(body["detail"], format!("daily_budget {detail}"));
-        assert_eq!(body["errors"], serde_json::json!([{"pointer": "/daily_budget", "detail": detail}]));
+        assert_eq!((&body["status"], &body["least"]), (&409.into(), &"2.510000001".into()), "that of the first one");
+        let details =
+            ["2.510000001", "1"].map(|least| format!("must be at least {least}: that much is spent and reserved"));
+        assert_eq!(body["detail"], format!("total_budget {}; daily_budget {}", details[0], details[1]));
+        let errors = serde_json::json!([
+            {"pointer": "/total_budget", "detail": details[0]}, {"pointer": "/daily_budget", "detail": details[1]}
+        ]);
+        assert_eq!(body["errors"], errors);
     }
 }

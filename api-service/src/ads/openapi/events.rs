@@ -74,7 +74,8 @@ fn operations() -> Operations {
                 "ts": {"$ref": "#/components/schemas/Time", "description": "When it was accepted."},
                 "day": {
                     "type": "string", "format": "date",
-                    "description": "The day of the campaign's time zone to which it belongs."
+                    "description": "The day of the campaign's time zone to which it belongs. Of a capped impression that is sent \
+                        again after midnight, its first day."
                 },
                 "cost": {
                     "type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,9})?$",
@@ -185,7 +186,8 @@ fn schemas() -> Value {
         "event_id": {
             "anyOf": [schema("EventId"), {"type": "null"}],
             "description": "Unique among the campaign's events; a UUIDv7 if it is absent or null. An event with an id may be \
-                sent any number of times: it counts, and costs, once."
+                sent any number of times: it counts, and costs, once. Before a 409 an instance looks up 100 ids a \
+                second; with `Retry-After: 1` send it again."
         },
         "occurred_at": {
             "type": ["string", "null"], "format": "date-time",

@@ -110,7 +110,8 @@ fn schemas() -> Value {
             "clicks": count("Clicks that count."),
             "conversions": count("Conversions that count."),
             "users": count(
-                "Users with an event, each once; in the row of an hour those whose first event of the day was in it."
+                "Users with an event that counts, each once; in the row of an hour those whose first event of the day was \
+                 in it. Of erased users, the whole report and each row keep the number."
             ),
             "ctr": ratio("Clicks divided by impressions, with six decimals at most; 0 without impressions."),
             "cvr": ratio("Conversions divided by clicks, with six decimals at most; 0 without clicks."),

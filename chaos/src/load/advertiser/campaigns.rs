@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Advertiser;
+use crate::history::ads::Created;
 
 /// The terms of the campaigns that every run has; those that faults make come on top.
 fn terms(zone: &str) -> [(&'static str, Value); 8] {
@@ -51,12 +52,25 @@ fn terms(zone: &str) -> [(&'static str, Value); 8] {
 }
 
 /// Makes all of them. Some are in the time zone whose day ends next.
-pub async fn create_all(advertiser: &Advertiser<'_>) -> anyhow::Result<()> {
+pub(super) async fn create_all(advertiser: &Advertiser<'_>) -> anyhow::Result<()> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     for (name, body) in terms(&zone_with_next_midnight(now)) {
         advertiser.create(name, body).await?;
     }
     Ok(())
+}
+
+const SMALL: &str = "small-";
+
+/// Makes a campaign whose budget is soon spent, and never grows: one unit that is spent twice shows.
+pub(super) async fn create_small(advertiser: &Advertiser<'_>, number: usize) -> anyhow::Result<()> {
+    let body = json!({"pricing_model": "cpm", "unit_price": "10", "total_budget": "0.12"});
+    advertiser.create(&format!("{SMALL}{number}"), body).await.map(drop)
+}
+
+/// Whether this is one of them.
+pub(super) fn is_small(created: &Created) -> bool {
+    created.external_id.starts_with(SMALL)
 }
 
 /// The zone of the whole hours in which midnight is at the next full hour.

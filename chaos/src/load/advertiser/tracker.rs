@@ -1,6 +1,7 @@
 //! A tracker posts impressions, clicks and conversions, one or several at once. It repeats each until the answer is
 //! certain, and some again after that.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,8 +17,8 @@ const TRIES_AGAIN: usize = 5;
 /// One turn in this many sends several events at once.
 const BATCHES: usize = 3;
 const BATCH: usize = 8;
-/// How many users see campaigns at a time, and after how many posted events there is another one: so users reach their
-/// caps however slow the services are.
+/// How many users see campaigns at a time, and after how many accepted events there is another one: so users reach
+/// their caps however slow the services are, and however often Redis has forgotten them.
 const USERS: usize = 4;
 const NEW_USER: usize = 60;
 /// With more events than this whose answer is not certain, a tracker makes few new ones.
@@ -51,6 +52,12 @@ impl Event {
     pub(super) fn probe(campaign: i64, kind: AdKind, impression: Option<String>) -> Self {
         let (user, id) = (format!("probe-{campaign}"), format!("probe-{}", kind.name()));
         Self { campaign, user, kind, id, impression, click: None }
+    }
+
+    /// An impression by the one user who reaches the cap at the end.
+    pub(super) fn of_one_user(campaign: i64, number: usize) -> Self {
+        let (user, id) = (format!("last-{campaign}"), format!("last-{number}"));
+        Self { campaign, user, kind: AdKind::Impression, id, impression: None, click: None }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -102,10 +109,10 @@ struct Tracker {
 
 impl Tracker {
     /// The next event of a campaign: about as many clicks as impressions, and fewer conversions.
-    fn event(&mut self, campaign: i64, posted: usize, random: &mut fastrand::Rng) -> Event {
+    fn event(&mut self, campaign: i64, accepted: usize, random: &mut fastrand::Rng) -> Event {
         self.made += 1;
         let id = format!("{}-{}", self.number, self.made);
-        let user = format!("user-{}", posted / NEW_USER + random.usize(..USERS));
+        let user = format!("user-{}", accepted / NEW_USER + random.usize(..USERS));
         let of_campaign = self.accepted.iter().filter(|event| event.campaign == campaign);
         let impressions: Vec<_> = of_campaign.filter(|event| event.kind == AdKind::Impression).collect();
         let seen = random.choice(&impressions).filter(|_| random.usize(..2) == 0);
@@ -151,11 +158,11 @@ impl Client {
             random.shuffle(&mut tracker.uncertain);
             return tracker.uncertain.split_off(tracker.uncertain.len().saturating_sub(events));
         }
-        let posted = lock(&self.history).ads.tries.len();
+        let accepted = self.counts.ads_accepted.load(Ordering::Relaxed);
         // A batch may have events of several campaigns.
         let campaigns = (0..events).map(|n| if n % 2 == 0 { Some(campaign) } else { self.campaign(random) });
         let campaigns: Vec<_> = campaigns.flatten().collect();
-        campaigns.into_iter().map(|campaign| tracker.event(campaign, posted, random)).collect()
+        campaigns.into_iter().map(|campaign| tracker.event(campaign, accepted, random)).collect()
     }
 
     /// Posts these events once, and keeps those whose answer is not certain.
@@ -189,9 +196,29 @@ impl Client {
 
     /// Posts a probe until the answer is certain, or for some time.
     pub(super) async fn probe(&self, event: &Event, attempts: usize, random: &mut fastrand::Rng) -> Option<Try> {
+        self.until_certain(event, attempts, true, random).await
+    }
+
+    /// The same for an event that proves nothing by itself.
+    pub(super) async fn try_until_certain(
+        &self,
+        event: &Event,
+        attempts: usize,
+        random: &mut fastrand::Rng,
+    ) -> Option<Try> {
+        self.until_certain(event, attempts, false, random).await
+    }
+
+    async fn until_certain(
+        &self,
+        event: &Event,
+        attempts: usize,
+        is_probe: bool,
+        random: &mut fastrand::Rng,
+    ) -> Option<Try> {
         let mut last = None;
         for _ in 0..attempts {
-            let tries = self.try_events(std::slice::from_ref(event), Form::Single, true, random).await;
+            let tries = self.try_events(std::slice::from_ref(event), Form::Single, is_probe, random).await;
             last = tries.into_iter().next();
             if last.as_ref().is_some_and(|one| one.status > 0 && one.status < 500) {
                 break;

@@ -8,16 +8,20 @@ use serde_json::{Value, json};
 
 use super::super::{Client, count, lock};
 use super::tracker::Event;
-use super::{Advertiser, create_all};
+use super::{Advertiser, create_all, create_small, is_small};
 use crate::gather;
 use crate::history::Commit;
-use crate::history::ads::{AdKind, Books, Report, Seen, Terms, decimal, nanos};
+use crate::history::ads::{AdKind, Books, Created, Report, Seen, decimal, nanos};
 
 /// How long a campaign is paused.
 const PAUSED: Duration = Duration::from_millis(500);
+/// How often a small campaign is made.
+const SMALL_EVERY: Duration = Duration::from_secs(4);
 /// How often the books are read.
 const BOOKS_READ: Duration = Duration::from_millis(700);
 const COMMITS: Duration = Duration::from_millis(200);
+/// No campaign has a greater cap.
+const GREATEST_CAP: usize = 3;
 /// The most attempts of a probe, a second apart.
 const ATTEMPTS: usize = 20;
 
@@ -34,9 +38,15 @@ impl Client {
                 return;
             }
         }
+        let mut small = 0;
         while !self.stopped() {
             let pause = self.pause(&mut random, 300..2_000);
             self.wait(pause).await;
+            if self.began.elapsed() > SMALL_EVERY * small
+                && create_small(&self.advertiser(), small as usize).await.is_ok()
+            {
+                small += 1;
+            }
             if let Some(campaign) = self.campaign(&mut random)
                 && let Err(error) = self.change(campaign, &mut random).await
             {
@@ -49,7 +59,9 @@ impl Client {
     /// Changes a campaign's budgets, its cap, or whether it runs.
     async fn change(&self, campaign: i64, random: &mut fastrand::Rng) -> anyhow::Result<()> {
         let (what, more, cap) = (random.usize(..8), random.i64(3..=60), random.usize(2..=3));
-        let Some(made) = self.made(campaign) else { return Ok(()) };
+        let Some(made) = self.made(campaign).filter(|made| !is_small(made)).map(|made| made.terms) else {
+            return Ok(());
+        };
         let (is_capped, has_daily) = (made.cap.is_some(), made.daily.is_some());
         let advertiser = self.advertiser();
         if what == 0 {
@@ -67,8 +79,12 @@ impl Client {
             json!({"total_budget": decimal(total), "daily_budget": daily})
         };
         // The least, and refused if more was spent meanwhile.
-        let least =
-            |seen: &Seen| budgets(least_budget(seen.spent + seen.reserved), least_budget(seen.spent + seen.reserved));
+        // None is below the price of one event.
+        let price = made.cost(made.pricing.billed());
+        let least = |seen: &Seen| {
+            let least = least_budget((seen.spent + seen.reserved).max(price));
+            budgets(least, least)
+        };
         if what == 2 {
             advertiser.change(campaign, least).await?;
             return Ok(());
@@ -79,11 +95,10 @@ impl Client {
         Ok(())
     }
 
-    /// The terms that a campaign was made with.
-    fn made(&self, campaign: i64) -> Option<Terms> {
+    /// How a campaign was made.
+    fn made(&self, campaign: i64) -> Option<Created> {
         let history = lock(&self.history);
-        let created = history.ads.created.iter().find(|created| created.campaign == Some(campaign));
-        created.map(|created| created.terms.clone())
+        history.ads.created.iter().find(|created| created.campaign == Some(campaign)).cloned()
     }
 
     /// Reads campaigns and reports.
@@ -164,6 +179,16 @@ impl Client {
         }
     }
 
+    /// Shows one user a campaign until it is refused: a cap has to hold, and to be reached, after all that happened.
+    async fn reach_cap(&self, campaign: i64, random: &mut fastrand::Rng) {
+        for n in 0..=GREATEST_CAP {
+            let tried = self.try_until_certain(&Event::of_one_user(campaign, n), ATTEMPTS, random).await;
+            if tried.is_none_or(|tried| !tried.is_accepted()) {
+                return;
+            }
+        }
+    }
+
     /// Posts one event more for each campaign, of the kind that is billed.
     pub(in crate::load) async fn probe_all(&self, mut random: fastrand::Rng) {
         let mut campaigns: Vec<_> = {
@@ -174,6 +199,9 @@ impl Client {
         campaigns.sort_by_key(|(campaign, _)| *campaign);
         campaigns.dedup_by_key(|(campaign, _)| *campaign);
         for (campaign, terms) in campaigns {
+            if terms.cap.is_some() {
+                self.reach_cap(campaign, &mut random).await;
+            }
             // A campaign may demand an impression before a click.
             let impression = Event::probe(campaign, AdKind::Impression, None);
             self.probe(&impression, ATTEMPTS, &mut random).await;

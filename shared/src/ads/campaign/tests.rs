@@ -143,6 +143,8 @@ fn each_fault_with_its_pointer() {
         (r#""starts_at":"2026-01-02T00:00:00.0000001Z","ends_at":"2026-01-02T00:00:00.0000009Z""#, "/ends_at", LATER),
         (r#""status":"ended""#, "/status", "must be draft, active or paused in a new campaign"),
         (r#""status":"running""#, "/status", "must be one of draft, active, paused, ended"),
+        (r#""pacing":"even""#, "/pacing", EVEN),
+        (r#""pacing":"even","daily_budget":null"#, "/pacing", EVEN),
         (r#""pacing":"fast""#, "/pacing", "must be one of asap, even"),
         (r#""on_exhausted":"bill""#, "/on_exhausted", "must be one of refuse, record"),
         (r#""cap_unsure":true"#, "/cap_unsure", "must be a string"),
@@ -185,6 +187,7 @@ const CAP: &str = "/freq_cap_impressions_per_day";
 const ZONE: &str = "must be the IANA name of a time zone, such as Europe/Berlin, of at most 64 characters";
 const TIME: &str = "must be a date and time of RFC 3339, in the years 1 to 9999";
 const LATER: &str = "must be later than starts_at";
+const EVEN: &str = "cannot be even without a daily_budget, which is what it spreads over the day";
 const YEAR: &str = "must be a whole number from 1 to 31536000";
 
 #[test]
@@ -210,8 +213,27 @@ fn all_faults_in_one_answer() {
     // What could not be read has no fault beside that.
     let body = r#"{"name":"x","pricing_model":"cpm","unit_price":"1","total_budget":"-1","daily_budget":"2"}"#;
     assert_eq!(pointers(body), ["/total_budget"]);
+    let body = r#"{"name":"x","pricing_model":"cpm","unit_price":"1","total_budget":"1","daily_budget":"x","pacing":"even",
+        "starts_at":"2026-01-02T00:00:00Z","ends_at":"2026-01-01"}"#;
+    assert_eq!(pointers(body), ["/daily_budget", "/ends_at"]);
     for bad in ["", "{", "{'name':1}", "NaN", r#"{"unit_price":NaN}"#, r#"{"unit_price":01}"#] {
         assert!(matches!(parse(bad), Err(BodyError::NotJson(_))), "{bad}");
+    }
+}
+
+/// Of any two members that are wrong, both are reported.
+#[test]
+fn any_two_faults_in_one_answer() {
+    for pair in samples::pairs_of_faults(&[]) {
+        let mut body = samples::campaign().to_json();
+        for ((name, value), _) in pair {
+            body[name] = serde_json::from_str(value).unwrap();
+        }
+        let mut found: Vec<_> = faults(&body.to_string()).into_iter().map(|fault| fault.pointer).collect();
+        let mut expected = pair.map(|(_, pointer)| pointer);
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{body}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Parses an ad event that a client submits, and finds every fault in it.
 
+use std::str::FromStr;
+
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -48,8 +50,8 @@ impl AdSubmission {
     }
 
     /// Parses the data of a CloudEvent, whose subject is the campaign and the user. The error lists every fault.
-    pub fn of_cloud_event(event: Submitted<AdEventType, AdSubject>) -> Result<Self, BodyError> {
-        let Submitted { event_type, subject, id, time, data } = event;
+    pub fn of_cloud_event(event: Submitted<SubmittedAdType, AdSubject>) -> Result<Self, BodyError> {
+        let Submitted { event_type: SubmittedAdType(event_type), subject, id, time, data } = event;
         let other = |name: &str| {
             Some(match name {
                 "event_id" => "must be the CloudEvent's id instead".to_owned(),
@@ -63,11 +65,25 @@ impl AdSubmission {
     }
 }
 
+/// The type of a CloudEvent that a client submits. The error says where an event of a device goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubmittedAdType(AdEventType);
+
+impl FromStr for SubmittedAdType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let of_device = text.starts_with("io.edge.device.");
+        text.parse().map(Self).map_err(|error| if of_device { format!("{error}; {OF_DEVICES}") } else { error })
+    }
+}
+
+const OF_DEVICES: &str = "events of devices go to /events";
+
 /// The fault of a member that an ad event does not have.
 fn other(name: &str) -> String {
     match name {
-        "device_id" | "payload" => "is not a field of an ad event; events of devices go to /events",
-        _ => "is not a field of an ad event",
+        "device_id" | "payload" => format!("is not a field of an ad event; {OF_DEVICES}"),
+        _ => "is not a field of an ad event".to_owned(),
     }
-    .to_owned()
 }

@@ -7,6 +7,7 @@ use proptest::sample::select;
 use serde_json::json;
 use time::macros::datetime;
 
+use super::submission::SubmittedAdType;
 use super::*;
 use crate::ads::published::OF_ADS;
 use crate::ads::{AdStream, samples};
@@ -100,9 +101,20 @@ fn cloud_event(of: &str, subject: &str, data: &serde_json::Value) -> Result<AdSu
     let event = json!({"specversion": "1.0", "type": format!("io.edge.ad.{of}.v1"), "source": "/x", "id": "e1",
         "subject": subject, "time": "2026-01-02T03:04:05Z", "data": data});
     let body = Bytes::from(event.to_string());
-    let event: Submitted<AdEventType, AdSubject> =
+    let event: Submitted<SubmittedAdType, AdSubject> =
         cloud_events::structured(&body, serde_json::from_slice(&body).unwrap())?;
     AdSubmission::of_cloud_event(event)
+}
+
+#[test]
+fn the_type_of_a_devices_event_is_told_its_path() {
+    let told = |text: &str| text.parse::<SubmittedAdType>().unwrap_err();
+    let accepted = "accepted: io.edge.ad.impression.v1, io.edge.ad.click.v1, io.edge.ad.conversion.v1";
+    assert_eq!(
+        told("io.edge.device.reported.v1"),
+        format!("unknown event type \"io.edge.device.reported.v1\"; {accepted}; events of devices go to /events")
+    );
+    assert_eq!(told("other"), format!("unknown event type \"other\"; {accepted}"));
 }
 
 #[test]

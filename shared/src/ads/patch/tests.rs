@@ -4,14 +4,19 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::ads::samples;
+use crate::ads::{Pacing, samples};
 
 fn parse(body: &str) -> Result<Patch, BodyError> {
     Patch::parse(&Bytes::copy_from_slice(body.as_bytes()))
 }
 
 fn changed(terms: &Terms, body: &Value) -> Result<Terms, Vec<Fault>> {
-    parse(&body.to_string()).unwrap().apply(terms)
+    let (changed, faults) = parse(&body.to_string()).unwrap().apply(terms);
+    if faults.is_empty() { Ok(changed) } else { Err(faults) }
+}
+
+fn pointers(faults: Vec<Fault>) -> Vec<String> {
+    faults.into_iter().map(|fault| fault.pointer).collect()
 }
 
 #[test]
@@ -27,7 +32,7 @@ fn a_patch_changes_what_it_names() {
 
 #[test]
 fn what_is_removed_has_its_default() {
-    let terms = samples::campaign();
+    let terms = Terms { daily_budget: Some("4".parse().unwrap()), ..samples::campaign() };
     let other = json!({"timezone": "Europe/Berlin", "pacing": "even", "on_exhausted": "record", "cap_unsure": "allow",
         "click_requires_impression": true, "blocked_user_agents": ["bot"], "conversion_window_seconds": 5});
     let after = changed(&terms, &other).unwrap();
@@ -42,7 +47,7 @@ fn every_fault_with_its_pointer() {
         "external_id": "x", "pricing_model": "cpm", "currency": null, "name": null, "unit_price": null,
         "total_budget": null, "status": null, "pacing": "fast", "blocked_user_agents": [""], "spent": "0", "x": 1,
     });
-    let Err(BodyError::NotAnEvent(faults)) = parse(&body.to_string()) else { panic!("it was taken") };
+    let faults = changed(&samples::campaign(), &body).unwrap_err();
     let faults: Vec<_> = faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
     let expected = [
         "/spent is read-only",
@@ -61,9 +66,8 @@ fn every_fault_with_its_pointer() {
     let Err(BodyError::NotAnEvent(faults)) = parse("[]") else { panic!("it was taken") };
     assert_eq!(faults, [Fault { pointer: String::new(), detail: "must be a JSON object".into() }]);
     assert!(matches!(parse("{"), Err(BodyError::NotJson(_))));
-    let twice = parse(r#"{"name":"a","name":"b"}"#);
-    let fault = Fault { pointer: "/name".into(), detail: "is there more than once".into() };
-    assert_eq!(twice, Err(BodyError::NotAnEvent(vec![fault])));
+    let (_, twice) = parse(r#"{"name":"a","name":"b"}"#).unwrap().apply(&samples::campaign());
+    assert_eq!(twice, [Fault { pointer: "/name".into(), detail: "is there more than once".into() }]);
 }
 
 #[test]
@@ -71,11 +75,41 @@ fn the_result_must_be_sound() {
     let ends_at = Some(time::macros::datetime!(2026-01-02 00:00 UTC));
     let terms = Terms { daily_budget: Some("4".parse().unwrap()), ends_at, ..samples::campaign() };
     let body = json!({"total_budget": "3", "starts_at": "2026-01-03T00:00:00Z", "status": "draft"});
-    let pointers = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>();
+    assert_eq!(pointers(changed(&terms, &body).unwrap_err()), ["/daily_budget", "/ends_at", "/status"]);
+    // Even pacing needs what it spreads over the day.
+    let even = Terms { pacing: Pacing::Even, ..terms };
+    assert_eq!(pointers(changed(&even, &json!({"daily_budget": null})).unwrap_err()), ["/pacing"]);
+    assert_eq!(pointers(changed(&samples::campaign(), &json!({"pacing": "even"})).unwrap_err()), ["/pacing"]);
+    assert!(changed(&even, &json!({"daily_budget": null, "pacing": null})).is_ok());
+    // What could not be read has no fault beside that.
+    assert_eq!(pointers(changed(&even, &json!({"daily_budget": "x"})).unwrap_err()), ["/daily_budget"]);
     assert_eq!(
-        changed(&terms, &body).map_err(pointers),
-        Err(vec!["/daily_budget".to_owned(), "/ends_at".to_owned(), "/status".to_owned()])
+        pointers(changed(&even, &json!({"total_budget": 0, "daily_budget": "9"})).unwrap_err()),
+        ["/total_budget"]
     );
+}
+
+/// Of any two members that are wrong, both are reported: also if one is wrong by itself, and the other one only in this
+/// campaign.
+#[test]
+fn any_two_faults_in_one_answer() {
+    let ends_at = Some(time::macros::datetime!(2026-01-02 00:00 UTC));
+    let terms = Terms { ends_at, ..samples::campaign() };
+    let only_in_it = [
+        (("status", r#""draft""#), "/status"),
+        (("starts_at", r#""2026-01-03T00:00:00Z""#), "/ends_at"),
+        (("pricing_model", r#""cpm""#), "/pricing_model"),
+        (("name", "null"), "/name"),
+    ];
+    for pair in samples::pairs_of_faults(&only_in_it) {
+        let members = pair.map(|((name, value), _)| format!("{name:?}:{value}"));
+        let body = format!("{{{}}}", members.join(","));
+        let mut found = pointers(parse(&body).unwrap().apply(&terms).1);
+        let mut expected = pair.map(|(_, pointer)| pointer);
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{body}");
+    }
 }
 
 #[test]
@@ -90,12 +124,9 @@ fn a_campaign_that_has_ended_stays_so() {
                 Active | Paused => after != Draft,
                 Ended => after == Ended,
             };
-            let outcome = Patch::of_status(after).apply(&terms);
-            assert_eq!(outcome.is_ok(), allowed, "{before:?} to {after:?}");
-            match outcome {
-                Ok(changed) => assert_eq!(changed, Terms { status: after, ..terms.clone() }),
-                Err(faults) => assert_eq!(faults.len(), 1),
-            }
+            let (changed, faults) = Patch::of_status(after).apply(&terms);
+            assert_eq!(changed, Terms { status: after, ..terms.clone() });
+            assert_eq!(faults.len(), usize::from(!allowed), "{before:?} to {after:?}");
             assert_eq!(parse(&json!({"status": after.as_str()}).to_string()), Ok(Patch::of_status(after)));
         }
     }

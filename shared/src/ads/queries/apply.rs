@@ -6,20 +6,23 @@
 mod read;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use time::{Date, OffsetDateTime};
 
-use self::read::{campaigns, days, forgotten, hours, leases, stored, users};
-use self::write::{insert, write_books, write_rows, write_users};
+use self::read::{campaigns, facts, stored};
+use self::write::{insert, write_books, write_rows};
 use super::ledger::{Applied, Ledger, Outcome, Processed, Verdict};
 use super::terms_row::campaign_id;
 use crate::ads::AdDelivery;
 use crate::runtime::sabotage::makes;
-use crate::store::{Failure, Tx};
+use crate::store::{Failure, Tx, column};
 
-/// The first statement of a transaction that must not run concurrently with the erasure of a user.
-pub const BEGIN: &str = "LOCK TABLE ad_forgotten_users IN ROW SHARE MODE";
+/// The first statements of a transaction that must not run concurrently with the erasure of a user. The tables of
+/// campaigns are small and in memory: of their indexes PostgreSQL's default, which is for disks that turn, makes too
+/// little use, and a batch of few events would read all campaigns.
+pub const BEGIN: &str = "LOCK TABLE ad_forgotten_users IN ROW SHARE MODE; SET LOCAL random_page_cost = 1.1";
 
 /// An event's identity.
 type Id<'a> = (i64, &'a str);
@@ -30,11 +33,12 @@ fn id(delivery: &AdDelivery) -> Id<'_> {
 
 /// An event as its row has it, or will have it.
 struct Stored<'a> {
-    user: String,
-    type_name: String,
+    user: Cow<'a, str>,
+    type_name: Cow<'a, str>,
     day: Date,
     accepted_at: OffsetDateTime,
-    position: (String, i32, i64),
+    /// Topic, partition and offset.
+    position: (Cow<'a, str>, i32, i64),
     is_void: bool,
     /// Whether the row is of this transaction, and the verdict about it.
     new: Option<(&'a AdDelivery, Verdict)>,
@@ -50,32 +54,28 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
     let given: &[&AdDelivery] = &moved.iter().collect::<Vec<_>>();
     let none = Processed { outcome: Outcome::Forgotten, reason: None, billed: 0, version: None, fence: None };
     let mut outcome = Applied { events: vec![none; given.len()], fences: Vec::new() };
-    let forgotten = forgotten(tx, given).await?;
-    let is_forgotten = |event: &AdDelivery| {
-        let at = forgotten.get(event.event.user.as_str());
-        at.is_some_and(|at| event.envelope.accepted_at <= *at || event.position.appended_at <= *at)
-    };
-    let batch: Vec<(usize, &AdDelivery)> =
-        given.iter().enumerate().filter(|(_, event)| !is_forgotten(event)).map(|(at, event)| (at, *event)).collect();
-    if batch.is_empty() {
-        return Ok(outcome);
+    let mut batch: Vec<(usize, &AdDelivery)> = given.iter().copied().enumerate().collect();
+    let mut first = first_of_each(&batch);
+    let (mut new, forgotten) = insert(tx, &first, &column!(given, |event| event.event.user.as_str())).await?;
+    if !forgotten.is_empty() {
+        // Before copies are removed: otherwise an old copy would hide a later one.
+        batch.retain(|(_, event)| {
+            let at = forgotten.get(event.event.user.as_str());
+            !at.is_some_and(|at| event.envelope.accepted_at <= *at || event.position.appended_at <= *at)
+        });
+        if batch.is_empty() {
+            return Ok(outcome);
+        }
+        first = first_of_each(&batch);
+        (new, _) = insert(tx, &first, &[]).await?;
     }
-
-    let mut seen = HashSet::with_capacity(batch.len());
-    let mut first: Vec<&AdDelivery> =
-        batch.iter().map(|(_, event)| *event).filter(|event| seen.insert(id(event))).collect();
-    // Two transactions insert in the same order.
-    first.sort_unstable_by_key(|event| id(event));
-    let new = insert(tx, &first).await?;
     let known: Vec<Id<'_>> = first.iter().map(|event| id(event)).filter(|id| !new.contains_key(id)).collect();
     let mut stored = if known.is_empty() { HashMap::new() } else { stored(tx, &known).await? };
 
     let mut ledger = Ledger::default();
     campaigns(tx, &mut ledger, &batch).await?;
-    users(tx, &mut ledger, &batch).await?;
-    leases(tx, &mut ledger, &batch).await?;
-    days(tx, &mut ledger, &batch).await?;
-    let hours = hours(tx, &batch, &stored).await?;
+    let hours = facts(tx, &mut ledger, &batch, &stored).await?;
+    let campaigns: Vec<i64> = ledger.campaigns.keys().copied().collect();
 
     for (at, delivery) in &batch {
         let key = id(delivery);
@@ -108,7 +108,7 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
         let version = ledger.campaigns.get(&key.0).map(|campaign| campaign.version);
         if let Some(event) = outcome.events.get_mut(*at) {
             let reason = verdict.and_then(Verdict::reason);
-            let fence = ledger.campaigns.keys().position(|campaign| *campaign == key.0);
+            let fence = campaigns.binary_search(&key.0).ok();
             *event = Processed { outcome: what, reason, billed, version, fence };
         }
     }
@@ -117,22 +117,30 @@ pub async fn apply(tx: &mut Tx<'_>, given: &[&AdDelivery]) -> Result<Applied, Fa
     }
 
     write_rows(tx, &stored, &new).await?;
-    write_users(tx, &ledger).await?;
     write_books(tx, &ledger).await?;
     Ok(outcome)
 }
 
-fn position(delivery: &AdDelivery) -> (String, i32, i64) {
+/// The first copy of each event, sorted, so that two transactions insert in the same order.
+fn first_of_each<'a>(batch: &[(usize, &'a AdDelivery)]) -> Vec<&'a AdDelivery> {
+    let mut seen = HashSet::with_capacity(batch.len());
+    let mut first: Vec<&AdDelivery> =
+        batch.iter().map(|(_, event)| *event).filter(|event| seen.insert(id(event))).collect();
+    first.sort_unstable_by_key(|event| id(event));
+    first
+}
+
+fn position(delivery: &AdDelivery) -> (Cow<'_, str>, i32, i64) {
     let at = &delivery.position;
-    (at.topic.clone(), at.partition, at.offset)
+    (Cow::Borrowed(&at.topic), at.partition, at.offset)
 }
 
 impl<'a> Stored<'a> {
     fn new(delivery: &'a AdDelivery, verdict: Verdict) -> Self {
         let event = &delivery.event;
         Self {
-            user: event.user.as_str().to_owned(),
-            type_name: event.event_type.name().to_owned(),
+            user: Cow::Borrowed(event.user.as_str()),
+            type_name: Cow::Borrowed(event.event_type.name()),
             day: event.day,
             accepted_at: delivery.envelope.accepted_at,
             position: position(delivery),

@@ -72,15 +72,26 @@ pub enum ChangeError {
     Faults(Vec<Fault>),
     /// It is over: its terms cannot change any more.
     Ended,
-    /// A budget would be less than what is spent and reserved.
-    BelowSpend {
-        /// The member with the budget.
-        pointer: &'static str,
-        /// The least budget that is possible now.
-        least: Nanos,
-    },
+    /// These budgets, one at least, would be less than what is spent and reserved.
+    BelowSpend(Vec<BelowSpend>),
     /// PostgreSQL failed.
     Store(Failure),
+}
+
+/// A budget that would be less than what is spent and reserved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BelowSpend {
+    /// The member with the budget.
+    pub pointer: &'static str,
+    /// The least budget that is possible now.
+    pub least: Nanos,
+}
+
+impl From<BelowSpend> for Fault {
+    fn from(BelowSpend { pointer, least }: BelowSpend) -> Self {
+        let detail = format!("must be at least {least}: that much is spent and reserved");
+        Self { pointer: pointer.to_owned(), detail }
+    }
 }
 
 impl From<Failure> for ChangeError {

@@ -1,6 +1,8 @@
 //! Erases a user: its rows go, the sums stay.
 
+use super::terms_row::campaign_id;
 use crate::ads::UserId;
+use crate::cache::Fence;
 use crate::store::{Failure, Store, Tx, Work};
 
 /// What was erased.
@@ -10,10 +12,13 @@ pub struct Erased {
     pub events: i64,
     /// The campaigns and days in which the user's impressions were counted, for the caps in Redis.
     pub days: Vec<(i64, time::Date)>,
+    /// The reports of these campaigns, with their new versions: they count their users otherwise.
+    pub fences: Vec<Fence>,
 }
 
 /// Erases a user's events and days, and books their cost out: what was spent stays spent. Events of the user that were
-/// accepted before have no effect any more. If it fails, nothing is erased.
+/// accepted before have no effect any more. The reports of its campaigns have new versions. If it fails, nothing is
+/// erased.
 pub async fn erase_user(store: &Store, user: &UserId) -> Result<Erased, Failure> {
     store.transact_without_limit(&Erasure(user)).await
 }
@@ -48,9 +53,20 @@ impl Work for Erasure<'_> {
         .bind(user)
         .execute(&mut *tx)
         .await?;
+        let versions: Vec<(i64, i64)> = sqlx::query_as(
+            "UPDATE campaigns SET report_version = report_version + 1, reported_at = statement_timestamp()
+             WHERE id IN (SELECT campaign_id FROM ad_user_days WHERE user_id = $1) RETURNING id, report_version",
+        )
+        .bind(user)
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut fences = Vec::with_capacity(versions.len());
+        for (campaign, version) in versions {
+            fences.push((campaign_id(campaign)?.cache_key(), version));
+        }
         let events = sqlx::query_scalar(EVENTS).bind(user).fetch_one(&mut *tx).await?;
         let days = sqlx::query_as("DELETE FROM ad_user_days WHERE user_id = $1 RETURNING campaign_id, day");
         let days = days.bind(user).fetch_all(tx).await?;
-        Ok(Erased { events, days })
+        Ok(Erased { events, days, fences })
     }
 }

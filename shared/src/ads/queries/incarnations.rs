@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::store::{Failure, Store, within_deadline};
+use crate::store::{Failure, Store, Tx, Work, within_deadline};
 
 /// An incarnation of a Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,20 +18,56 @@ pub struct Incarnation {
     pub is_proven: bool,
 }
 
-/// Notes an incarnation, or returns what is known of it.
-pub async fn note_incarnation(store: &Store, id: &str) -> Result<Incarnation, Failure> {
-    // Looked up first: an insert that meets a conflict would use up a number each time.
-    const KNOWN: &str = "SELECT serial, seen_at, proven_at IS NOT NULL FROM redis_incarnations WHERE id = $1";
-    const NEW: &str = "INSERT INTO redis_incarnations (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
-    let row: (i64, OffsetDateTime, bool) = within_deadline!(store, |tx| async {
-        if let Some(known) = sqlx::query_as(KNOWN).bind(id).fetch_optional(&mut *tx).await? {
+/// Notes an incarnation, or returns what is known of it. `over` is a serial that it had before it was over, if the caller
+/// knows that: its counters began anew.
+///
+/// Of a server's term only the last incarnation may be met. One that another one has followed, or that is over, is never
+/// returned again: if its id comes back, it is a new one.
+pub async fn note_incarnation(store: &Store, id: &str, over: Option<i64>) -> Result<Incarnation, Failure> {
+    let known = within_deadline!(store, |tx| known(tx, id))?;
+    match known.filter(|known| Some(known.serial) != over) {
+        Some(known) => Ok(known),
+        None => store.transact("", &New { id, over }).await,
+    }
+}
+
+struct New<'a> {
+    id: &'a str,
+    over: Option<i64>,
+}
+
+/// One at a time, so that of two the second one sees the first.
+const TURN: &str = "SELECT pg_advisory_xact_lock(hashtextextended('redis_incarnations', 0))";
+/// Nobody meets these ids, because no server has a space in its own. `$2` is the server and its term.
+const RETIRE: &str = "
+UPDATE redis_incarnations SET id = id || ' ' || serial
+WHERE starts_with(id, $2 || ':') AND id NOT LIKE '% %' AND (id <> $1 OR serial = $3)";
+const KNOWN: &str = "SELECT serial, seen_at, proven_at IS NOT NULL FROM redis_incarnations WHERE id = $1";
+
+impl Work for New<'_> {
+    type Output = Incarnation;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Incarnation, Failure> {
+        let Self { id, over } = *self;
+        sqlx::query(TURN).execute(&mut *tx).await?;
+        sqlx::query(RETIRE).bind(id).bind(server_and_term(id)).bind(over).execute(&mut *tx).await?;
+        if let Some(known) = known(tx, id).await? {
             return Ok(known);
         }
-        sqlx::query(NEW).bind(id).execute(&mut *tx).await?;
-        Ok(sqlx::query_as(KNOWN).bind(id).fetch_one(tx).await?)
-    })?;
-    let (serial, seen_at, is_proven) = row;
-    Ok(Incarnation { serial, seen_at, is_proven })
+        sqlx::query("INSERT INTO redis_incarnations (id) VALUES ($1)").bind(id).execute(&mut *tx).await?;
+        known(tx, id).await?.ok_or_else(|| Failure::failed("an incarnation that was just noted is not there"))
+    }
+}
+
+async fn known(tx: &mut Tx<'_>, id: &str) -> Result<Option<Incarnation>, Failure> {
+    let row: Option<(i64, OffsetDateTime, bool)> = sqlx::query_as(KNOWN).bind(id).fetch_optional(tx).await?;
+    Ok(row.map(|(serial, seen_at, is_proven)| Incarnation { serial, seen_at, is_proven }))
+}
+
+/// The server and its term in the id of an incarnation: what it evicted, and its other parts, come after them.
+pub fn server_and_term(incarnation: &str) -> &str {
+    let end = incarnation.match_indices(':').nth(1).map_or(incarnation.len(), |(at, _)| at);
+    incarnation.get(..end).unwrap_or(incarnation)
 }
 
 /// The incarnations that were first met at least this long ago, and are not proven.

@@ -1,6 +1,6 @@
 //! Leases: the money of a campaign that an API instance may spend, for seconds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -8,8 +8,9 @@ use sqlx::postgres::PgRow;
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
+use super::days::first_instant;
+use super::locked::{IfLocked, Locking, lock, locking};
 use super::offer::{Budget, Money, Offer, Pace, Scope};
-use super::settle::release;
 use super::terms_row::{campaign_id, read_terms};
 use crate::ads::{AdEventType, CampaignId, CapUnsure, Nanos, OnExhausted, Pacing, Status, Terms};
 use crate::runtime::sabotage::makes;
@@ -20,6 +21,9 @@ const USABLE_S: f64 = 7.0;
 /// How long after that a lease is kept open. A record may be sent twice, with a timeout each: the last one that a lease
 /// allowed is in the log, or never will be, some seconds after the lease's end.
 const GUARD_S: f64 = 3.0;
+
+/// No day is longer, wherever clocks are changed.
+const LONGEST_DAY: time::Duration = time::Duration::hours(26);
 
 /// What an instance needs of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +62,23 @@ pub struct Facts {
     pub day: Date,
     /// The later of the day's begin and the campaign's creation: no event of this day was accepted before.
     pub day_begins: OffsetDateTime,
+    /// The day before, if the campaign is older than this day.
+    pub day_before: Option<DayBefore>,
     /// Until the day ends.
     pub day_ends_in: Duration,
     /// How long this holds, and its lease may be spent, counted from before the question was asked.
     pub usable_for: Duration,
+}
+
+/// The day before a campaign's day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayBefore {
+    /// Its date.
+    pub day: Date,
+    /// No event of it was accepted before.
+    pub begins: OffsetDateTime,
+    /// How long ago it ended.
+    pub ended_ago: Duration,
 }
 
 /// Whether a campaign takes events; this says nothing about its money.
@@ -112,51 +129,53 @@ pub struct Lease {
     pub amount: Nanos,
 }
 
-/// Leases money of several campaigns in one transaction, and reads what decides about their events. A campaign that does
-/// not exist is not in the result.
-pub async fn grant(store: &Store, instance: &str, wants: &[Want]) -> Result<HashMap<CampaignId, Granted>, Failure> {
-    store.transact("", &Grants { instance, wants }).await
+/// The answers for several campaigns. One that does not exist is in neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Those that there are.
+    pub granted: HashMap<CampaignId, Granted>,
+    /// Those without an answer, because somebody else has locked them.
+    pub locked: HashSet<CampaignId>,
 }
 
-/// Takes back what never left the process of its holder. A lease that is unknown is closed already. After a failure it
-/// must not be repeated, because the first call may have been committed: the money comes back when the lease ends.
-pub async fn give_back(store: &Store, leases: &[(String, Nanos)]) -> Result<(), Failure> {
-    struct Back<'a>(&'a [(String, Nanos)]);
-    impl Work for Back<'_> {
-        type Output = ();
-
-        async fn run(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-            let ids: Vec<&str> = self.0.iter().map(|(id, _)| id.as_str()).collect();
-            let unspent = self.0.iter().map(|(_, unspent)| Some(unspent.get())).collect();
-            release(tx, &ids, unspent).await.map(drop)
-        }
-    }
-    store.transact("", &Back(leases)).await
+/// Leases money of several campaigns in one transaction, and reads what decides about their events.
+pub async fn grant(store: &Store, instance: &str, wants: &[Want], if_locked: IfLocked) -> Result<Grants, Failure> {
+    store.transact(&if_locked.first(store), &Ask { instance, wants, if_locked }).await
 }
 
-struct Grants<'a> {
+struct Ask<'a> {
     instance: &'a str,
     wants: &'a [Want],
+    if_locked: IfLocked,
 }
 
 /// `$1` are those that get money. Of all in `$2`, a campaign whose day has no row yet is locked, too: the row gets its
 /// terms, which must not change meanwhile.
-const LOCK: &str = "
-SELECT id FROM campaigns AS c
-WHERE id = ANY($1) OR id = ANY($2) AND NOT EXISTS (
-  SELECT FROM campaign_days AS d WHERE d.campaign_id = c.id AND d.day = (now() AT TIME ZONE c.timezone)::date)
-ORDER BY id FOR NO KEY UPDATE";
+const LOCK: Locking = locking!(
+    "SELECT id FROM campaigns AS c
+     WHERE id = ANY($1) OR id = ANY($2) AND NOT EXISTS (
+       SELECT FROM campaign_days AS d WHERE d.campaign_id = c.id AND d.day = (now() AT TIME ZONE c.timezone)::date)
+     ORDER BY id"
+);
 
-/// The campaigns with their day. A day that has no row gets one, so that it keeps its greatest cap.
-const READ: &str = "
+/// The campaigns with their day. A day that has no row gets one, so that it keeps its greatest cap, if its campaign is
+/// locked: `$2`. It ends with the next midnight that is still to come.
+const READ: &str = concat!(
+    "
 WITH asked AS (
   SELECT c.*, (now() AT TIME ZONE timezone)::date AS day FROM campaigns AS c WHERE id = ANY($1)
 ), timed AS (
-  SELECT asked.*, day::timestamp AT TIME ZONE timezone AS day_begins,
-         (day + 1)::timestamp AT TIME ZONE timezone AS day_ends FROM asked
+  SELECT zoned.*, CASE WHEN next_begins > now() THEN next_begins
+                       ELSE (day + 1)::timestamp AT TIME ZONE timezone END AS day_ends
+  FROM (SELECT asked.*, ",
+    first_instant!("day"),
+    " AS day_begins, ",
+    first_instant!("day + 1"),
+    " AS next_begins FROM asked) AS zoned
 ), made AS (
   INSERT INTO campaign_days (campaign_id, day, budget, cap) SELECT id, day, daily_budget, cap FROM asked
-  WHERE NOT EXISTS (SELECT FROM campaign_days AS d WHERE d.campaign_id = asked.id AND d.day = asked.day)
+  WHERE id = ANY($2)
+    AND NOT EXISTS (SELECT FROM campaign_days AS d WHERE d.campaign_id = asked.id AND d.day = asked.day)
   ON CONFLICT DO NOTHING
 )
 SELECT timed.*, greatest(day_begins, created_at) AS begins,
@@ -164,8 +183,10 @@ SELECT timed.*, greatest(day_begins, created_at) AS begins,
        extract(epoch FROM day_ends - day_begins)::float8 AS day_length,
        extract(epoch FROM starts_at - now())::float8 AS starts_in,
        extract(epoch FROM ends_at - now())::float8 AS ends_in,
-       coalesce(d.spent, 0) AS day_spent, coalesce(d.reserved, 0) AS day_reserved
-FROM timed LEFT JOIN campaign_days AS d ON d.campaign_id = timed.id AND d.day = timed.day";
+       coalesce(d.spent, 0) AS day_spent, coalesce(d.reserved, 0) AS day_reserved,
+       d.campaign_id IS NOT NULL AS has_day
+FROM timed LEFT JOIN campaign_days AS d ON d.campaign_id = timed.id AND d.day = timed.day"
+);
 
 const WRITE: &str = "
 WITH new AS (
@@ -180,8 +201,8 @@ WITH new AS (
 )
 UPDATE campaigns AS c SET reserved = c.reserved + new.amount FROM new WHERE c.id = new.campaign_id";
 
-impl Work for Grants<'_> {
-    type Output = HashMap<CampaignId, Granted>;
+impl Work for Ask<'_> {
+    type Output = Grants;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Failure> {
         let mut wanted: HashMap<i64, Nanos> = HashMap::with_capacity(self.wants.len());
@@ -190,16 +211,26 @@ impl Work for Grants<'_> {
         }
         let paid: Vec<i64> = wanted.iter().filter(|(_, amount)| **amount > Nanos::ZERO).map(|(id, _)| *id).collect();
         let all: Vec<i64> = wanted.keys().copied().collect();
-        sqlx::query(LOCK).bind(paid).bind(&all).execute(&mut *tx).await?;
+        let locking = sqlx::query_scalar(self.if_locked.of(LOCK)).bind(paid).bind(&all);
+        let Some(own) = lock(tx, locking).await? else {
+            let locked = self.wants.iter().map(|want| want.campaign).collect();
+            return Ok(Grants { locked, ..Grants::default() });
+        };
         // A statement of its own: it has to see what the others committed for whose locks the first one waited.
-        let rows = sqlx::query(READ).bind(all).fetch_all(&mut *tx).await?;
-        let mut answers = HashMap::with_capacity(rows.len());
+        let rows = sqlx::query(READ).bind(all).bind(&own).fetch_all(&mut *tx).await?;
+        let own: HashSet<i64> = own.into_iter().collect();
+        let mut answers = Grants::default();
         let mut new = NewLeases::default();
         for row in &rows {
             let offered = Offered::of(row)?;
             let wanted = wanted.get(&offered.id.get()).copied().unwrap_or_default();
+            let needs_lock = wanted > Nanos::ZERO || !row.try_get::<bool, _>("has_day")?;
+            if needs_lock && !own.contains(&offered.id.get()) {
+                answers.locked.insert(offered.id);
+                continue;
+            }
             let room = offered.room(wanted, &mut new);
-            answers.insert(offered.id, Granted { facts: offered.facts, room });
+            answers.granted.insert(offered.id, Granted { facts: offered.facts, room });
         }
         new.write(tx, self.instance).await?;
         Ok(answers)
@@ -262,6 +293,13 @@ impl Offered {
             pace: is_even.then_some(pace),
             day_ends_in_s: seconds(day_ends_in),
         };
+        let (day, created_at): (Date, OffsetDateTime) = (row.try_get("day")?, row.try_get("created_at")?);
+        let midnight: OffsetDateTime = row.try_get("day_begins")?;
+        let day_before = day.previous_day().filter(|_| created_at < midnight).map(|day| DayBefore {
+            day,
+            begins: created_at.max(midnight - LONGEST_DAY),
+            ended_ago: duration(day_length - day_ends_in),
+        });
         let facts = Facts {
             revision: row.try_get("revision")?,
             costs,
@@ -269,7 +307,8 @@ impl Offered {
             allow_unsure: terms.cap_unsure == CapUnsure::Allow,
             record_exhausted: terms.on_exhausted == OnExhausted::Record,
             state,
-            day: row.try_get("day")?,
+            day,
+            day_before,
             day_begins: row.try_get("begins")?,
             day_ends_in: duration(day_ends_in),
             usable_for: duration(usable_s),

@@ -88,7 +88,7 @@ pub(super) struct Campaign {
     pub added: Counts,
     pub users: i64,
     pub invalid: BTreeMap<&'static str, i64>,
-    pub hours: BTreeMap<(Date, i16), Counts>,
+    pub hours: BTreeMap<(Date, i32), Counts>,
 }
 
 /// Numbers of events, and sums.
@@ -187,7 +187,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Books an event. `hour` is of its acceptance, in its day.
-    pub(super) fn book(&mut self, delivery: &'a AdDelivery, verdict: Verdict, hour: i16) {
+    pub(super) fn book(&mut self, delivery: &'a AdDelivery, verdict: Verdict, hour: i32) {
         let event = &delivery.event;
         let (id, cost, kind) = (event.campaign.get(), event.cost.get(), event.event_type);
         let takes_lease = cost > 0 && self.open_lease(delivery).is_some();
@@ -234,7 +234,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Takes back that an event was void, because another copy of it counts.
-    pub(super) fn unvoid(&mut self, campaign: i64, day: Date, hour: i16) {
+    pub(super) fn unvoid(&mut self, campaign: i64, day: Date, hour: i32) {
         if let Some(campaign) = self.campaigns.get_mut(&campaign) {
             campaign.added.void -= 1;
             campaign.hours.entry((day, hour)).or_default().void -= 1;
@@ -247,8 +247,8 @@ impl User {
     fn refusal(&self, rules: &Rules, delivery: &AdDelivery) -> Option<&'static str> {
         let (event, at) = (&delivery.event, delivery.envelope.accepted_at);
         if !rules.blocked_user_agents.is_empty() {
-            let agent = event.data.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
-            if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_ascii_lowercase())) {
+            let agent = event.data.user_agent.as_deref().unwrap_or_default().to_lowercase();
+            if rules.blocked_user_agents.iter().any(|blocked| agent.contains(&blocked.to_lowercase())) {
                 return Some("user_agent");
             }
         }

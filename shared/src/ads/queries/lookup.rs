@@ -1,14 +1,17 @@
 //! What is known of events that were applied.
 
+use std::collections::HashMap;
+
 use time::Date;
 
+use super::terms_row::campaign_id;
 use crate::ads::{AdEventType, CampaignId, Nanos, UserId};
 use crate::kafka::ids::EventId;
-use crate::store::{Failure, Store, within_deadline};
+use crate::store::{Failure, Store, column, within_deadline};
 
-/// An event that counts.
+/// An event that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CountedEvent {
+pub struct StoredEvent {
     /// Its user.
     pub user: String,
     /// Its type.
@@ -17,21 +20,30 @@ pub struct CountedEvent {
     pub day: Date,
     /// What was billed.
     pub cost: Nanos,
+    /// Whether it counts: it is neither void nor invalid.
+    pub counts: bool,
 }
 
-/// The event with this id, if it counts.
-pub async fn counted(store: &Store, campaign: CampaignId, id: &EventId) -> Result<Option<CountedEvent>, Failure> {
+/// Those of these events that were applied.
+pub async fn stored_events(
+    store: &Store,
+    events: &[(CampaignId, &EventId)],
+) -> Result<HashMap<(CampaignId, String), StoredEvent>, Failure> {
+    let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
     let query = sqlx::query_as(
-        "SELECT user_id, type, day, cost FROM ad_events
-         WHERE campaign_id = $1 AND event_id = $2 AND outcome = 'counted'",
+        "SELECT e.campaign_id, e.event_id, e.user_id, e.type, e.day, e.cost, e.outcome = 'counted'
+         FROM unnest($1::bigint[], $2::text[]) AS asked (campaign_id, event_id)
+         JOIN ad_events AS e USING (campaign_id, event_id)",
     );
-    let query = query.bind(campaign.get()).bind(id.as_str());
-    let row: Option<(String, String, Date, i64)> =
-        within_deadline!(store, |tx| async { Ok(query.fetch_optional(tx).await?) })?;
-    Ok(row.and_then(|(user, name, day, cost)| {
+    let query = query.bind(campaigns).bind(ids);
+    let rows: Vec<(i64, String, String, String, Date, i64, bool)> =
+        within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
+    let stored = rows.into_iter().filter_map(|(campaign, id, user, name, day, cost, counts)| {
         let event_type = AdEventType::from_name(&name)?;
-        Some(CountedEvent { user, event_type, day, cost: Nanos::new(cost) })
-    }))
+        let event = StoredEvent { user, event_type, day, cost: Nanos::new(cost), counts };
+        Some(campaign_id(campaign).map(|campaign| ((campaign, id), event)))
+    });
+    stored.collect()
 }
 
 /// The ids of a user's impressions in a campaign's day. Those that do not count were accepted, too: a cap limits what is

@@ -136,7 +136,8 @@ const LOAD: &str = concat!(
 
 /// A part of a report: `$1` is the campaign, `$2` and `$3` are its first and its last day, `$4` limits its rows. Only
 /// the whole report counts the invalid events, which have no day, and knows the number of its users without counting
-/// them.
+/// them. Users who were erased have no rows any more, but each row of a report still counts them, so that there are at
+/// least as many in all.
 macro_rules! part {
     ($group:literal, $key:literal) => {
         concat!(
@@ -161,9 +162,12 @@ macro_rules! part {
               CROSS JOIN LATERAL (
                 SELECT sums.impressions, sums.clicks, sums.conversions, sums.spend, sums.value, sums.void,
                        CASE WHEN whole THEN c.users
-                            ELSE (SELECT count(DISTINCT user_id) FROM ad_user_days
-                                  WHERE campaign_id = $1 AND day >= coalesce($2::date, '-infinity')
-                                    AND day <= coalesce($3::date, 'infinity')) END AS users
+                            ELSE greatest(
+                              (SELECT count(DISTINCT user_id) FROM ad_user_days
+                               WHERE campaign_id = $1 AND day >= coalesce($2::date, '-infinity')
+                                 AND day <= coalesce($3::date, 'infinity') AND impressions + clicks + conversions > 0),
+                              (SELECT max(users) FROM (SELECT sum(users) AS users FROM asked GROUP BY day) AS days)
+                            ) END AS users
                 FROM (SELECT ", sums!(), " FROM asked) AS sums) AS s"
         )
     };

@@ -1,11 +1,14 @@
 //! Closes leases: what their holders did not use is free again.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::Row as _;
 
-use crate::ads::Nanos;
-use crate::store::{Failure, Store, Tx, Work, within_deadline};
+use super::locked::{IfLocked, Locking, lock, locking};
+use super::terms_row::campaign_id;
+use crate::ads::{CampaignId, Nanos};
+use crate::store::{Failure, Store, Tx, Work, column, within_deadline};
 
 /// The result of closing leases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,6 +17,15 @@ pub struct Closed {
     pub leases: u64,
     /// The money that is free again.
     pub freed: Nanos,
+}
+
+/// The result for several campaigns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// What was closed.
+    pub closed: Closed,
+    /// The leases of campaigns that somebody else has locked: they are as they were.
+    pub locked: HashMap<CampaignId, Vec<String>>,
 }
 
 /// The leases that are open.
@@ -35,18 +47,17 @@ pub async fn expired_leases(store: &Store, ago: Duration, limit: u32) -> Result<
 }
 
 /// Closes leases. Every event that they paid for must have been applied.
-pub async fn close_leases(store: &Store, leases: &[String]) -> Result<Closed, Failure> {
-    struct Close<'a>(&'a [String]);
-    impl Work for Close<'_> {
-        type Output = Closed;
+pub async fn close_leases(store: &Store, leases: &[String], if_locked: IfLocked) -> Result<Released, Failure> {
+    let release = Release { leases: column!(leases, |id| id.as_str()), unspent: vec![None; leases.len()], if_locked };
+    store.transact(&if_locked.first(store), &release).await
+}
 
-        async fn run(&self, tx: &mut Tx<'_>) -> Result<Closed, Failure> {
-            let ids: Vec<&str> = self.0.iter().map(String::as_str).collect();
-            let all = vec![None; ids.len()];
-            release(tx, &ids, all).await
-        }
-    }
-    store.transact("", &Close(leases)).await
+/// Takes back what never left the process of its holder. A lease that is unknown is closed already. After a failure it
+/// must not be repeated, because the first call may have been committed: the money comes back when the lease ends.
+pub async fn give_back(store: &Store, leases: &[(String, Nanos)], if_locked: IfLocked) -> Result<Released, Failure> {
+    let unspent = column!(leases, |(_, unspent)| Some(unspent.get()));
+    let release = Release { leases: column!(leases, |(id, _)| id.as_str()), unspent, if_locked };
+    store.transact(&if_locked.first(store), &release).await
 }
 
 /// How many leases are open, and since when the oldest one has ended.
@@ -58,30 +69,46 @@ pub async fn open_leases(store: &Store) -> Result<OpenLeases, Failure> {
     Ok(OpenLeases { count, oldest_s })
 }
 
-/// How many campaigns and days break an invariant of money. CHECK constraints refuse what goes over a budget; this also
-/// finds money that is reserved for no lease, and spending that no event explains.
-pub async fn violations(store: &Store) -> Result<u64, Failure> {
-    const SQL: &str = "
-    WITH open AS (SELECT campaign_id, day, sum(amount - settled) AS reserved FROM ad_leases GROUP BY campaign_id, day),
-    days AS (
-      SELECT d.campaign_id, sum(d.spent) AS spent, sum(d.reserved) AS reserved,
-             bool_or(d.spent + d.reserved > d.budget OR d.reserved <> coalesce(open.reserved, 0)) AS broken
-      FROM campaign_days AS d LEFT JOIN open USING (campaign_id, day) GROUP BY d.campaign_id
-    ),
-    hours AS (SELECT campaign_id, sum(spend) AS spent FROM ad_stats GROUP BY campaign_id)
-    SELECT count(*) FROM campaigns AS c
-    LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id
-    WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
-       OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
-       OR c.spent <> coalesce(hours.spent, 0)";
-    let query = sqlx::query_scalar(SQL);
-    let broken: i64 = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
-    Ok(u64::try_from(broken).unwrap_or_default())
+/// The result of checking the books of some campaigns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// How many of them break an invariant of money.
+    pub violations: u64,
+    /// Where the next check begins; 0 after the last campaign.
+    pub next: i64,
 }
 
-const CAMPAIGNS: &str = "
-SELECT id FROM campaigns WHERE id IN (SELECT campaign_id FROM ad_leases WHERE id = ANY($1))
-ORDER BY id FOR NO KEY UPDATE";
+/// Checks the books of at most `most` campaigns whose ids are greater than `after`. CHECK constraints refuse what goes
+/// over a budget; this also finds money that is reserved for no lease, and spending that no event explains.
+pub async fn audit(store: &Store, after: i64, most: u32) -> Result<Audit, Failure> {
+    const SQL: &str = "
+    WITH asked AS (
+      SELECT id, total_budget, spent, reserved FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2
+    ), open AS (
+      SELECT campaign_id, day, sum(amount - settled) AS reserved FROM ad_leases
+      WHERE campaign_id IN (SELECT id FROM asked) GROUP BY campaign_id, day
+    ), days AS (
+      SELECT d.campaign_id, sum(d.spent) AS spent, sum(d.reserved) AS reserved,
+             bool_or(d.spent + d.reserved > d.budget OR d.reserved <> coalesce(open.reserved, 0)) AS broken
+      FROM campaign_days AS d LEFT JOIN open USING (campaign_id, day)
+      WHERE d.campaign_id IN (SELECT id FROM asked) GROUP BY d.campaign_id
+    ), hours AS (
+      SELECT campaign_id, sum(spend) AS spent FROM ad_stats
+      WHERE campaign_id IN (SELECT id FROM asked) GROUP BY campaign_id
+    )
+    SELECT count(*) FILTER (
+        WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
+           OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
+           OR c.spent <> coalesce(hours.spent, 0)),
+      CASE WHEN count(*) = $2 THEN max(c.id) ELSE 0 END
+    FROM asked AS c LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id";
+    let query = sqlx::query_as(SQL).bind(after).bind(i64::from(most));
+    let (broken, next): (i64, i64) = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
+    Ok(Audit { violations: u64::try_from(broken).unwrap_or_default(), next })
+}
+
+const OF: &str = "SELECT id, campaign_id FROM ad_leases WHERE id = ANY($1)";
+const LOCK: Locking = locking!("SELECT id FROM campaigns WHERE id = ANY($1) ORDER BY id");
 
 /// `$2` has the money that comes back of each lease; NULL: all that its events did not use. A lease that is used up is
 /// deleted.
@@ -108,12 +135,39 @@ WITH back AS (
 SELECT count(*), coalesce(sum(freed), 0)::bigint FROM sound";
 
 /// Takes money of leases back, under the locks of their campaigns.
-pub(super) async fn release(tx: &mut Tx<'_>, leases: &[&str], unspent: Vec<Option<i64>>) -> Result<Closed, Failure> {
-    if leases.is_empty() {
-        return Ok(Closed::default());
+struct Release<'a> {
+    leases: Vec<&'a str>,
+    unspent: Vec<Option<i64>>,
+    if_locked: IfLocked,
+}
+
+impl Work for Release<'_> {
+    type Output = Released;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Released, Failure> {
+        if self.leases.is_empty() {
+            return Ok(Released::default());
+        }
+        let of: Vec<(String, i64)> = sqlx::query_as(OF).bind(&self.leases).fetch_all(&mut *tx).await?;
+        let campaigns: HashSet<i64> = of.iter().map(|(_, campaign)| *campaign).collect();
+        let campaigns: Vec<i64> = campaigns.into_iter().collect();
+        let locking = sqlx::query_scalar(self.if_locked.of(LOCK)).bind(campaigns);
+        let own: HashSet<i64> = lock(tx, locking).await?.unwrap_or_default().into_iter().collect();
+        let mut locked: HashMap<_, Vec<_>> = HashMap::new();
+        for (lease, campaign) in of {
+            if !own.contains(&campaign) {
+                locked.entry(campaign_id(campaign)?).or_default().push(lease);
+            }
+        }
+        let others: HashSet<&str> = locked.values().flatten().map(String::as_str).collect();
+        let (leases, unspent): (Vec<&str>, Vec<Option<i64>>) =
+            self.leases.iter().copied().zip(&self.unspent).filter(|(lease, _)| !others.contains(lease)).unzip();
+        if own.is_empty() {
+            return Ok(Released { locked, ..Released::default() });
+        }
+        let row = sqlx::query(RELEASE).bind(leases).bind(unspent).fetch_one(tx).await?;
+        let (leases, freed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let closed = Closed { leases: u64::try_from(leases).unwrap_or_default(), freed: Nanos::new(freed) };
+        Ok(Released { closed, locked })
     }
-    sqlx::query(CAMPAIGNS).bind(leases).execute(&mut *tx).await?;
-    let row = sqlx::query(RELEASE).bind(leases).bind(unspent).fetch_one(tx).await?;
-    let (leases, freed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(Closed { leases: u64::try_from(leases).unwrap_or_default(), freed: Nanos::new(freed) })
 }

@@ -4,17 +4,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::ads::queries::{Facts, Granted, Lease, Room, State};
+use shared::ads::queries::{self, Facts, Granted, Lease, Room, State};
 use shared::ads::{AdEventType, CampaignId, Nanos};
 use time::Date;
 
 use super::demand::Demand;
-use super::{Cap, Refusal, Returns, Taken, Ticket, Unit};
+use super::{Cap, DayBefore, Refusal, Returns, Taken, Ticket, Unit};
 
 /// For how long a refusal is remembered.
 const REMEMBERED: Duration = Duration::from_secs(1);
 /// The part of their time, in tenths, after which facts and leases are replaced if the campaign is in use.
 const RENEWED_AFTER: u32 = 7;
+/// For how long after its end the repeats of a day's impressions are looked for before others are added to the next
+/// day's: clients that get no answer retry for minutes, and a device that was offline for an hour sends what it has.
+const REPEATED: Duration = Duration::from_secs(3_600);
+/// How long after its end PostgreSQL may not have a day's impressions: the topic has them 10 s after the last lease, and
+/// the rest is for the worker.
+const APPLIED: Duration = Duration::from_secs(60);
 /// Asks for a lease of a campaign whose price is not known: it has one price at least.
 const LEAST: Nanos = Nanos::new(1);
 
@@ -39,6 +45,7 @@ struct Held {
     until: Instant,
     renewed_at: Instant,
     day_ends: Instant,
+    day_before: Option<DayBefore>,
     /// There is another revision.
     is_stale: bool,
 }
@@ -154,8 +161,10 @@ impl Account {
 
     /// Whether at least half of the last lease is left, and one price in one piece, for a while.
     fn has_enough(&self, facts: &Facts, now: Instant) -> bool {
-        let Some(last) = self.leases.back().filter(|last| now < last.renewed_at) else { return false };
-        let usable = || self.leases.iter().filter(|lease| now < lease.until);
+        let is_of_today = |lease: &&Lent| lease.day == facts.day;
+        let last = self.leases.back().filter(is_of_today);
+        let Some(last) = last.filter(|last| now < last.renewed_at) else { return false };
+        let usable = || self.leases.iter().filter(is_of_today).filter(|lease| now < lease.until);
         let left = usable().map(|lease| lease.left.get()).fold(0_i64, i64::saturating_add);
         left >= last.amount.get() / 2 && usable().any(|lease| lease.left >= price(facts))
     }
@@ -191,7 +200,13 @@ impl Account {
             self.leave(back);
         }
         let day_ends = asked_at + facts.day_ends_in;
-        self.facts = Some(Held { until: until.min(starts), renewed_at, day_ends, is_stale: false, facts });
+        let day_before = facts.day_before.map(|queries::DayBefore { day, begins, ended_ago }| DayBefore {
+            day,
+            begins,
+            repeated_until: asked_at + REPEATED.saturating_sub(ended_ago),
+            applied_by: asked_at + APPLIED.saturating_sub(ended_ago),
+        });
+        self.facts = Some(Held { until: until.min(starts), renewed_at, day_ends, day_before, is_stale: false, facts });
     }
 
     /// The campaign's revision as PostgreSQL has it; `None` if it is not there.
@@ -242,7 +257,7 @@ impl Held {
     fn cap(&self, event_type: AdEventType) -> Option<Cap> {
         let Facts { cap, allow_unsure, day_begins, .. } = self.facts;
         let most = cap.filter(|_| event_type == AdEventType::Impression)?;
-        Some(Cap { most, day_begins, day_ends: self.day_ends, allow_unsure })
+        Some(Cap { most, day_begins, day_ends: self.day_ends, day_before: self.day_before, allow_unsure })
     }
 }
 

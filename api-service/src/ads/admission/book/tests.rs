@@ -4,14 +4,14 @@ mod model;
 
 use std::time::Duration;
 
-use shared::ads::queries::{Facts, Lease, Room};
+use shared::ads::queries::{self, Facts, Lease, Room};
 use time::macros::{date, datetime};
 
 use super::*;
 
 pub(super) const CAMPAIGN: i64 = 7;
 
-pub(super) fn campaign(id: i64) -> CampaignId {
+pub(in crate::ads::admission) fn campaign(id: i64) -> CampaignId {
     CampaignId::try_from(id).unwrap()
 }
 
@@ -24,7 +24,7 @@ pub(super) const fn millis(millis: u64) -> Duration {
 }
 
 /// Of a running campaign whose impressions cost 10.
-pub(super) fn facts() -> Facts {
+pub(in crate::ads::admission) fn facts() -> Facts {
     Facts {
         revision: 1,
         costs: [10, 0, 0].map(Nanos::new),
@@ -34,16 +34,17 @@ pub(super) fn facts() -> Facts {
         state: State::Running,
         day: date!(2026 - 11 - 30),
         day_begins: datetime!(2026-11-30 00:00 UTC),
+        day_before: None,
         day_ends_in: secs(3_600),
         usable_for: secs(7),
     }
 }
 
-pub(super) fn lease(id: &str, amount: i64) -> Room {
+pub(in crate::ads::admission) fn lease(id: &str, amount: i64) -> Room {
     Room::Lease(Lease { id: id.to_owned(), amount: Nanos::new(amount) })
 }
 
-const NO_ROOM: Room = Room::Exhausted { scope: Scope::Total, retry_after: Some(1) };
+pub(in crate::ads::admission) const NO_ROOM: Room = Room::Exhausted { scope: Scope::Total, retry_after: Some(1) };
 const EXHAUSTED: Refusal = Refusal::Exhausted { scope: Scope::Total, retry_after: Some(1) };
 
 struct Desk {
@@ -106,6 +107,34 @@ impl Desk {
 }
 
 use AdEventType::{Click, Conversion, Impression};
+
+/// The time zone of a campaign that has spent nothing may change.
+#[test]
+fn a_lease_of_another_day_is_not_enough() {
+    let desk = Desk::with(facts(), lease("a", 1_000));
+    drop(desk.ticket(Impression, 0));
+    desk.granted(10, Facts { day: date!(2026 - 12 - 01), ..facts() }, Room::NotAsked);
+    assert!(desk.waits(Impression, 20));
+    assert!(desk.wants(20).first().is_some_and(|amount| *amount > 0), "it is asked for");
+    desk.granted(30, Facts { day: date!(2026 - 12 - 01), ..facts() }, lease("b", 1_000));
+    assert_eq!(desk.ticket(Impression, 40).day, date!(2026 - 12 - 01));
+}
+
+#[test]
+fn repeats_of_the_day_before_are_looked_for_during_an_hour() {
+    let before = |ended_ago| {
+        let day_before =
+            queries::DayBefore { day: date!(2026 - 11 - 29), begins: datetime!(2026-11-29 00:00 UTC), ended_ago };
+        let desk = Desk::with(Facts { cap: Some(2), day_before: Some(day_before), ..facts() }, lease("a", 20));
+        let ticket = desk.ticket(AdEventType::Impression, 0);
+        let before = ticket.cap.unwrap().day_before.unwrap();
+        assert_eq!((before.day, before.begins), (day_before.day, day_before.begins));
+        [before.repeated_until, before.applied_by].map(|until| until - desk.start)
+    };
+    assert_eq!(before(Duration::ZERO), [secs(3_600), secs(60)]);
+    assert_eq!(before(secs(59)), [secs(3_541), secs(1)]);
+    assert_eq!(before(secs(80_000)), [Duration::ZERO; 2]);
+}
 
 #[test]
 fn an_unknown_campaign_is_asked_for_once_and_its_absence_is_remembered_for_a_second() {

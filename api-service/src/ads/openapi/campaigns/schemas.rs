@@ -32,8 +32,8 @@ pub(super) fn all() -> Value {
         "Campaign": object(&names, Value::Object(shown.clone())),
         "NewCampaign": {
             "type": "object", "required": REQUIRED, "additionalProperties": false, "properties": new,
-            "description": "Optional members may be null. `daily_budget` is not greater than `total_budget`, and \
-                `ends_at` is later than `starts_at`."
+            "description": "Optional members may be null. `daily_budget` is not greater than `total_budget`, \
+                `ends_at` is later than `starts_at`, and even `pacing` needs a `daily_budget`."
         },
         "CampaignPatch": {"type": "object", "additionalProperties": false, "properties": patch},
         "Campaigns": object(&["campaigns", "next"], json!({
@@ -91,16 +91,17 @@ fn terms() -> Map<String, Value> {
         "freq_cap_impressions_per_day": most("The most impressions of a user in a day. Default: no limit."),
         "timezone": {
             "type": "string", "maxLength": 64, "pattern": r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*)*$",
-            "description": "The IANA name of the time zone of its days. Default: `UTC`.", "examples": ["Europe/Berlin"]
+            "description": "The IANA name of the time zone of its days. A day whose midnight comes twice begins with the \
+                first one. Default: `UTC`.", "examples": ["Europe/Berlin"]
         },
         "currency": {"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217. Default: `USD`."},
         "starts_at": time("When it starts. Default: at once."),
-        "ends_at": time("When it ends. Default: never."),
+        "ends_at": time("When it ends, unless it is moved before or after that. Default: never."),
         "status": {"type": "string", "enum": Status::NAMES, "description": "Default: `active`. `ended` is final."},
         "pacing": {
             "type": "string", "enum": Pacing::NAMES,
-            "description": "Whether the daily budget is spent as soon as possible, or evenly over the day. Default: \
-                `asap`."
+            "description": "Whether the daily budget is spent as soon as possible, or evenly over the day, which needs \
+                one. Default: `asap`."
         },
         "on_exhausted": {
             "type": "string", "enum": OnExhausted::NAMES,

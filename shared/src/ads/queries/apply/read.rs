@@ -1,28 +1,17 @@
 //! Reads what decides about a batch.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::super::ledger::{Campaign, Day, Lease, Ledger, UserDay};
+use super::super::ledger::{Campaign, Day, Lease, Ledger, User, UserDay};
 use super::super::terms_row::read_rules;
 use super::{Id, Stored};
 use crate::ads::AdDelivery;
 use crate::runtime::sabotage::makes;
 use crate::store::{Failure, Tx, column};
-
-/// When the batch's users were erased: one index lookup, usually in an empty table.
-pub(super) async fn forgotten(
-    tx: &mut Tx<'_>,
-    batch: &[&AdDelivery],
-) -> Result<HashMap<String, OffsetDateTime>, Failure> {
-    let users: BTreeSet<&str> = batch.iter().map(|event| event.event.user.as_str()).collect();
-    let query = sqlx::query_as("SELECT user_id, forgotten_at FROM ad_forgotten_users WHERE user_id = ANY($1)");
-    let rows: Vec<(String, OffsetDateTime)> = query.bind(column!(users, |user| *user)).fetch_all(tx).await?;
-    Ok(rows.into_iter().collect())
-}
 
 /// The events that were stored before, locked: a void one may be raised.
 pub(super) async fn stored<'a>(tx: &mut Tx<'_>, asked: &[Id<'a>]) -> Result<HashMap<Id<'a>, Stored<'a>>, Failure> {
@@ -43,59 +32,17 @@ pub(super) async fn stored<'a>(tx: &mut Tx<'_>, asked: &[Id<'a>]) -> Result<Hash
     for id in asked {
         let Some(row) = found.get(id) else { continue };
         let event = Stored {
-            user: row.try_get(2)?,
-            type_name: row.try_get(3)?,
+            user: Cow::Owned(row.try_get(2)?),
+            type_name: Cow::Owned(row.try_get(3)?),
             day: row.try_get(4)?,
             accepted_at: row.try_get(5)?,
-            position: (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?),
+            position: (Cow::Owned(row.try_get(6)?), row.try_get(7)?, row.try_get(8)?),
             is_void: row.try_get(9)?,
             new: None,
         };
         stored.insert(*id, event);
     }
     Ok(stored)
-}
-
-/// What the batch's users did in its campaigns. The locks of the campaigns are held: nobody else changes these rows.
-pub(super) async fn users<'a>(
-    tx: &mut Tx<'_>,
-    ledger: &mut Ledger<'a>,
-    batch: &[(usize, &'a AdDelivery)],
-) -> Result<(), Failure> {
-    for (_, delivery) in batch {
-        let event = &delivery.event;
-        ledger.users.entry((event.campaign.get(), event.user.as_str())).or_default();
-    }
-    let keys: Vec<(i64, &str)> = ledger.users.keys().copied().collect();
-    let rows = sqlx::query(
-        "SELECT campaign_id, user_id, day, impressions, clicks, conversions, last_impression_at, last_click_at,
-                minute, minute_events
-         FROM ad_user_days JOIN unnest($1::bigint[], $2::text[]) AS asked (campaign_id, user_id)
-              USING (campaign_id, user_id)",
-    )
-    .bind(column!(keys, |(campaign, _)| *campaign))
-    .bind(column!(keys, |(_, user)| *user))
-    .fetch_all(tx)
-    .await?;
-    let mut found: HashMap<(i64, &str), Vec<&PgRow>> = HashMap::with_capacity(keys.len());
-    for row in &rows {
-        found.entry((row.try_get(0)?, row.try_get(1)?)).or_default().push(row);
-    }
-    for (key, user) in &mut ledger.users {
-        for row in found.get(key).into_iter().flatten() {
-            let day = UserDay {
-                is_stored: true,
-                is_changed: false,
-                events: [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?],
-                last_impression_at: row.try_get(6)?,
-                last_click_at: row.try_get(7)?,
-                minute: row.try_get(8)?,
-                minute_events: row.try_get(9)?,
-            };
-            user.days.insert(row.try_get(2)?, day);
-        }
-    }
-    Ok(())
 }
 
 /// The batch's campaigns, locked.
@@ -136,62 +83,98 @@ pub(super) async fn campaigns(
     }
 }
 
-/// The batch's leases, as far as they are open. The locks of their campaigns are held.
-pub(super) async fn leases<'a>(
+/// What decides about a batch, in one round trip while the campaigns are locked: other workers wait meanwhile. Each row
+/// has its kind, and the place of what was asked for among its kind.
+const FACTS: &str = "
+SELECT 'user' AS kind, place, campaign_id, day, impressions::bigint AS a, clicks::bigint AS b, conversions::bigint AS c,
+       minute_events AS d, last_impression_at AS at_a, last_click_at AS at_b, minute AS at_c
+FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS asked (campaign_id, user_id, place)
+JOIN ad_user_days USING (campaign_id, user_id)
+UNION ALL
+SELECT 'lease', place, campaign_id, day, amount, settled, NULL, NULL, NULL, NULL, NULL
+FROM unnest($3::text[]) WITH ORDINALITY AS asked (id, place) JOIN ad_leases USING (id)
+UNION ALL
+SELECT 'day', place, campaign_id, day, spent, reserved, budget, cap, NULL, NULL, NULL
+FROM unnest($4::bigint[], $5::date[]) WITH ORDINALITY AS asked (campaign_id, day, place)
+JOIN campaign_days USING (campaign_id, day)
+UNION ALL
+SELECT 'hour', place, id, (at AT TIME ZONE timezone)::date, NULL, NULL, NULL,
+       extract(hour FROM at AT TIME ZONE timezone)::integer, NULL, NULL, NULL
+FROM unnest($6::bigint[], $7::timestamptz[]) WITH ORDINALITY AS asked (id, at, place) JOIN campaigns USING (id)";
+
+/// What the batch's users did in its campaigns, its leases as far as they are open, its days, and the hours of its
+/// events. A day without a row gets one. The locks of the campaigns are held: nobody else changes any of it.
+pub(super) async fn facts<'a>(
     tx: &mut Tx<'_>,
     ledger: &mut Ledger<'a>,
     batch: &[(usize, &'a AdDelivery)],
-) -> Result<(), Failure> {
-    let ids: HashSet<&'a str> = batch.iter().filter_map(|(_, delivery)| delivery.event.lease.as_deref()).collect();
-    if ids.is_empty() {
-        return Ok(());
+    stored: &HashMap<Id<'_>, Stored<'_>>,
+) -> Result<Hours, Failure> {
+    for (_, delivery) in batch {
+        let event = &delivery.event;
+        ledger.users.entry((event.campaign.get(), event.user.as_str())).or_default();
     }
-    let query = sqlx::query("SELECT id, campaign_id, day, amount, settled FROM ad_leases WHERE id = ANY($1)");
-    let rows = query.bind(column!(ids, |id| *id)).fetch_all(tx).await?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        found.insert(row.try_get::<&str, _>(0)?, row);
-    }
-    for id in ids {
-        let Some(row) = found.get(id) else { continue };
-        let lease = Lease {
-            campaign: row.try_get(1)?,
-            day: row.try_get(2)?,
-            amount: row.try_get(3)?,
-            settled: row.try_get(4)?,
-        };
-        ledger.leases.insert(id, lease);
-    }
-    Ok(())
-}
-
-/// The days of the batch's events. A day without a row gets one.
-pub(super) async fn days(
-    tx: &mut Tx<'_>,
-    ledger: &mut Ledger<'_>,
-    batch: &[(usize, &AdDelivery)],
-) -> Result<(), Failure> {
-    let asked: BTreeSet<(i64, Date)> =
+    let keys: Vec<(i64, &str)> = ledger.users.keys().copied().collect();
+    let leases: HashSet<&'a str> = batch.iter().filter_map(|(_, delivery)| delivery.event.lease.as_deref()).collect();
+    let leases: Vec<&'a str> = leases.into_iter().collect();
+    let days: BTreeSet<(i64, Date)> =
         batch.iter().map(|(_, delivery)| (delivery.event.campaign.get(), delivery.event.day)).collect();
-    let mut is_second = false;
-    loop {
-        let query = sqlx::query(
-            "SELECT campaign_id, day, budget, cap, spent, reserved FROM campaign_days
-             JOIN unnest($1::bigint[], $2::date[]) AS asked (campaign_id, day) USING (campaign_id, day)",
-        );
-        let query = query.bind(column!(asked, |(campaign, _)| *campaign)).bind(column!(asked, |(_, day)| *day));
-        for row in query.fetch_all(&mut *tx).await? {
-            let day = Day {
-                budget: row.try_get(2)?,
-                cap: row.try_get(3)?,
-                spent: row.try_get(4)?,
-                reserved: row.try_get(5)?,
-            };
-            ledger.days.insert((row.try_get(0)?, row.try_get(1)?), day);
+    let of_batch = batch.iter().map(|(_, event)| (event.event.campaign.get(), quarter(event.envelope.accepted_at)));
+    let of_void = stored.iter().filter(|(_, row)| row.is_void).map(|((id, _), row)| (*id, quarter(row.accepted_at)));
+    let times: BTreeSet<(i64, OffsetDateTime)> = of_batch.chain(of_void).collect();
+    let times: Vec<(i64, OffsetDateTime)> = times.into_iter().collect();
+    let mut hours = HashMap::with_capacity(times.len());
+    for is_second in [false, true] {
+        let rows = sqlx::query(FACTS)
+            .bind(column!(keys, |(campaign, _)| *campaign))
+            .bind(column!(keys, |(_, user)| *user))
+            .bind(&leases)
+            .bind(column!(days, |(campaign, _)| *campaign))
+            .bind(column!(days, |(_, day)| *day))
+            .bind(column!(times, |(campaign, _)| *campaign))
+            .bind(column!(times, |(_, at)| *at))
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut users: Vec<&mut User> = ledger.users.values_mut().collect();
+        for row in &rows {
+            // PostgreSQL counts from 1.
+            let place = usize::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default().wrapping_sub(1);
+            let (campaign, day) = (row.try_get(2)?, row.try_get(3)?);
+            match row.try_get(0)? {
+                "user" => {
+                    let Some(user) = users.get_mut(place) else { continue };
+                    let count =
+                        |column| Ok::<_, Failure>(i32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(i32::MAX));
+                    let seen = UserDay {
+                        is_stored: true,
+                        is_changed: false,
+                        events: [count(4)?, count(5)?, count(6)?],
+                        minute_events: row.try_get(7)?,
+                        last_impression_at: row.try_get(8)?,
+                        last_click_at: row.try_get(9)?,
+                        minute: row.try_get(10)?,
+                    };
+                    user.days.insert(day, seen);
+                }
+                "lease" => {
+                    let Some(id) = leases.get(place) else { continue };
+                    let lease = Lease { campaign, day, amount: row.try_get(4)?, settled: row.try_get(5)? };
+                    ledger.leases.insert(id, lease);
+                }
+                "day" => {
+                    let (spent, reserved) = (row.try_get(4)?, row.try_get(5)?);
+                    let books = Day { spent, reserved, budget: row.try_get(6)?, cap: row.try_get(7)? };
+                    ledger.days.insert((campaign, day), books);
+                }
+                _ => {
+                    let Some(asked) = times.get(place) else { continue };
+                    hours.insert(*asked, (day, row.try_get(7)?));
+                }
+            }
         }
-        let missing: Vec<(i64, Date)> = asked.iter().filter(|day| !ledger.days.contains_key(day)).copied().collect();
+        let missing: Vec<(i64, Date)> = days.iter().filter(|day| !ledger.days.contains_key(day)).copied().collect();
         if missing.is_empty() || is_second {
-            return Ok(());
+            break;
         }
         let query = sqlx::query(
             "INSERT INTO campaign_days (campaign_id, day, budget, cap)
@@ -200,13 +183,13 @@ pub(super) async fn days(
         );
         let query = query.bind(column!(missing, |(campaign, _)| *campaign)).bind(column!(missing, |(_, day)| *day));
         query.execute(&mut *tx).await?;
-        is_second = true;
     }
+    Ok(Hours(hours))
 }
 
 /// The hours of the batch's events in their campaigns' time zones. The offset of a time zone changes at most each
 /// quarter of an hour, so one question answers for many events.
-pub(super) struct Hours(HashMap<(i64, OffsetDateTime), (Date, i16)>);
+pub(super) struct Hours(HashMap<(i64, OffsetDateTime), (Date, i32)>);
 
 pub(super) fn quarter(at: OffsetDateTime) -> OffsetDateTime {
     let into = Duration::minutes(i64::from(at.minute() % 15)) + Duration::seconds(at.second().into());
@@ -215,28 +198,11 @@ pub(super) fn quarter(at: OffsetDateTime) -> OffsetDateTime {
 
 impl Hours {
     /// The hour of an event in its day: one that was accepted around midnight may belong to the day beside.
-    pub(super) fn of(&self, campaign: i64, day: Date, at: OffsetDateTime) -> i16 {
+    pub(super) fn of(&self, campaign: i64, day: Date, at: OffsetDateTime) -> i32 {
         match self.0.get(&(campaign, quarter(at))) {
             Some((date, _)) if *date > day => 23,
             Some((date, hour)) if *date == day => *hour,
             _ => 0,
         }
     }
-}
-
-pub(super) async fn hours(
-    tx: &mut Tx<'_>,
-    batch: &[(usize, &AdDelivery)],
-    stored: &HashMap<Id<'_>, Stored<'_>>,
-) -> Result<Hours, Failure> {
-    let of_batch = batch.iter().map(|(_, event)| (event.event.campaign.get(), quarter(event.envelope.accepted_at)));
-    let of_void = stored.iter().filter(|(_, row)| row.is_void).map(|((id, _), row)| (*id, quarter(row.accepted_at)));
-    let asked: BTreeSet<(i64, OffsetDateTime)> = of_batch.chain(of_void).collect();
-    let query = sqlx::query_as(
-        "SELECT id, at, (at AT TIME ZONE timezone)::date, extract(hour FROM at AT TIME ZONE timezone)::smallint
-         FROM unnest($1::bigint[], $2::timestamptz[]) AS asked (id, at) JOIN campaigns USING (id)",
-    );
-    let query = query.bind(column!(asked, |(id, _)| *id)).bind(column!(asked, |(_, at)| *at));
-    let rows: Vec<(i64, OffsetDateTime, Date, i16)> = query.fetch_all(tx).await?;
-    Ok(Hours(rows.into_iter().map(|(id, at, date, hour)| ((id, at), (date, hour))).collect()))
 }

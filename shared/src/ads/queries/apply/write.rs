@@ -3,20 +3,25 @@
 use std::collections::{HashMap, HashSet};
 use std::ptr;
 
-use time::Date;
+use sqlx::Row as _;
+use time::{Date, OffsetDateTime};
 
 use super::super::ledger::{Counts, Ledger, Outcome, User, UserDay, Verdict};
 use super::{Id, Stored, id};
 use crate::ads::AdDelivery;
 use crate::store::{Failure, Tx, column};
 
-/// Inserts events as counted, and returns the new ones. What turns out otherwise is corrected by [`write_rows`].
+/// Inserts events as counted, and returns the new ones; what turns out otherwise is corrected by [`write_rows`]. But if
+/// some of `users` were erased, it inserts nothing, and returns when that was.
 pub(super) async fn insert<'a>(
     tx: &mut Tx<'_>,
     events: &[&'a AdDelivery],
-) -> Result<HashMap<Id<'a>, &'a AdDelivery>, Failure> {
-    let inserted: i64 = sqlx::query_scalar(
-        r#"WITH inserted AS (
+    users: &[&str],
+) -> Result<(HashMap<Id<'a>, &'a AdDelivery>, HashMap<String, OffsetDateTime>), Failure> {
+    let rows = sqlx::query(
+        r#"WITH forgotten AS (
+           SELECT user_id, forgotten_at FROM ad_forgotten_users WHERE user_id = ANY($18)
+           ), inserted AS (
            INSERT INTO ad_events (campaign_id, event_id, user_id, type, day, cost, value, outcome, impression_id,
              click_id, lease_id, requested_by, request_id, accepted_at, occurred_at, topic, partition, "offset")
            SELECT campaign_id, event_id, user_id, type, day, cost, value, 'counted', impression_id,
@@ -26,8 +31,10 @@ pub(super) async fn insert<'a>(
                        $14::timestamptz[], $15::text[], $16::int[], $17::bigint[])
              AS new (campaign_id, event_id, user_id, type, day, cost, value, impression_id, click_id, lease_id,
                      requested_by, request_id, accepted_at, occurred_at, topic, partition, "offset")
+           WHERE NOT EXISTS (SELECT FROM forgotten)
            ON CONFLICT (campaign_id, event_id) DO NOTHING RETURNING 1)
-           SELECT count(*) FROM inserted"#,
+           SELECT total.inserted, user_id, forgotten_at
+           FROM (SELECT count(*) AS inserted FROM inserted) AS total LEFT JOIN forgotten ON true"#,
     )
     .bind(column!(events, |e| e.event.campaign.get()))
     .bind(column!(events, |e| e.envelope.id.as_str()))
@@ -46,12 +53,24 @@ pub(super) async fn insert<'a>(
     .bind(column!(events, |e| e.position.topic.as_str()))
     .bind(column!(events, |e| e.position.partition))
     .bind(column!(events, |e| e.position.offset))
-    .fetch_one(&mut *tx)
+    .bind(users)
+    .fetch_all(&mut *tx)
     .await?;
-    if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
-        return Ok(events.iter().map(|event| (id(event), *event)).collect());
+    let mut forgotten = HashMap::new();
+    for row in &rows {
+        if let Some(user) = row.try_get(1)? {
+            forgotten.insert(user, row.try_get(2)?);
+        }
     }
-    inserted_now(tx, events).await
+    if !forgotten.is_empty() {
+        return Ok((HashMap::new(), forgotten));
+    }
+    // There is always at least one row.
+    let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
+        return Ok((events.iter().map(|event| (id(event), *event)).collect(), forgotten));
+    }
+    Ok((inserted_now(tx, events).await?, forgotten))
 }
 
 /// The events that this transaction inserted. Returning a row for each from the insert would cost more, and nearly always
@@ -118,53 +137,19 @@ pub(super) async fn write_rows(
     Ok(())
 }
 
-pub(super) async fn write_users(tx: &mut Tx<'_>, ledger: &Ledger<'_>) -> Result<(), Failure> {
-    let changed: Vec<(i64, &str, Date, &UserDay)> = ledger
-        .users
-        .iter()
-        .flat_map(|((campaign, user), User { days })| {
-            days.iter().map(move |(day, seen)| (*campaign, *user, *day, seen))
-        })
-        .filter(|(.., seen)| seen.is_changed)
-        .collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let new = changed.iter().filter(|(.., seen)| !seen.is_stored).count();
-    let inserted: i64 = sqlx::query_scalar(
-        "WITH written AS (
-           INSERT INTO ad_user_days (campaign_id, user_id, day, impressions, clicks, conversions, last_impression_at,
-                                     last_click_at, minute, minute_events)
-           SELECT * FROM unnest($1::bigint[], $2::text[], $3::date[], $4::int[], $5::int[], $6::int[],
-                                $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::int[])
-           ON CONFLICT (campaign_id, user_id, day) DO UPDATE SET
-             impressions = excluded.impressions, clicks = excluded.clicks, conversions = excluded.conversions,
-             last_impression_at = excluded.last_impression_at, last_click_at = excluded.last_click_at,
-             minute = excluded.minute, minute_events = excluded.minute_events
-           RETURNING xmax = 0 AS inserted)
-         SELECT count(*) FILTER (WHERE inserted) FROM written",
-    )
-    .bind(column!(changed, |(campaign, ..)| *campaign))
-    .bind(column!(changed, |(_, user, ..)| *user))
-    .bind(column!(changed, |(_, _, day, _)| *day))
-    .bind(column!(changed, |(.., seen)| seen.events[0]))
-    .bind(column!(changed, |(.., seen)| seen.events[1]))
-    .bind(column!(changed, |(.., seen)| seen.events[2]))
-    .bind(column!(changed, |(.., seen)| seen.last_impression_at))
-    .bind(column!(changed, |(.., seen)| seen.last_click_at))
-    .bind(column!(changed, |(.., seen)| seen.minute))
-    .bind(column!(changed, |(.., seen)| seen.minute_events))
-    .fetch_one(tx)
-    .await?;
-    // The rows that exist are locked; one that another transaction has made meanwhile was not read.
-    if usize::try_from(inserted).is_ok_and(|inserted| inserted == new) {
-        return Ok(());
-    }
-    Err(Failure::again("another worker has just counted an event of the same user"))
-}
-
+/// Answers with the number of new rows of `ad_user_days`.
 const BOOKS: &str = "
-WITH leases AS (
+WITH users AS (
+  INSERT INTO ad_user_days (campaign_id, user_id, day, impressions, clicks, conversions, last_impression_at,
+                            last_click_at, minute, minute_events)
+  SELECT * FROM unnest($30::bigint[], $31::text[], $32::date[], $33::int[], $34::int[], $35::int[],
+                       $36::timestamptz[], $37::timestamptz[], $38::timestamptz[], $39::int[])
+  ON CONFLICT (campaign_id, user_id, day) DO UPDATE SET
+    impressions = excluded.impressions, clicks = excluded.clicks, conversions = excluded.conversions,
+    last_impression_at = excluded.last_impression_at, last_click_at = excluded.last_click_at,
+    minute = excluded.minute, minute_events = excluded.minute_events
+  RETURNING xmax = 0 AS is_new
+), leases AS (
   SELECT * FROM unnest($1::text[], $2::bigint[]) AS leases (id, settled)
 ), gone AS (
   DELETE FROM ad_leases AS l USING leases WHERE l.id = leases.id AND l.amount = leases.settled
@@ -179,7 +164,7 @@ WITH leases AS (
 ), hours AS (
   INSERT INTO ad_stats AS s (campaign_id, day, hour, impressions, clicks, conversions, users, spend, value, void)
   SELECT campaign_id, day, hour, impressions, clicks, conversions, users, spend, value::numeric, void
-  FROM unnest($7::bigint[], $8::date[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
+  FROM unnest($7::bigint[], $8::date[], $9::int[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
               $14::bigint[], $15::text[], $16::bigint[])
     AS hours (campaign_id, day, hour, impressions, clicks, conversions, users, spend, value, void)
   ON CONFLICT (campaign_id, day, hour) DO UPDATE SET
@@ -190,22 +175,24 @@ WITH leases AS (
   INSERT INTO ad_invalid AS i (campaign_id, reason, events)
   SELECT * FROM unnest($17::bigint[], $18::text[], $19::bigint[])
   ON CONFLICT (campaign_id, reason) DO UPDATE SET events = i.events + excluded.events
+), totals AS (
+  UPDATE campaigns AS c SET spent = new.spent, reserved = new.reserved, report_version = new.version,
+    impressions = c.impressions + new.impressions, clicks = c.clicks + new.clicks,
+    conversions = c.conversions + new.conversions, value = c.value + new.value::numeric, users = c.users + new.users,
+    void = c.void + new.void, reported_at = now()
+  FROM unnest($20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[],
+              $27::text[], $28::bigint[], $29::bigint[])
+    AS new (id, spent, reserved, version, impressions, clicks, conversions, value, users, void)
+  WHERE c.id = new.id AND c.report_version <> new.version
 )
-UPDATE campaigns AS c SET spent = new.spent, reserved = new.reserved, report_version = new.version,
-  impressions = c.impressions + new.impressions, clicks = c.clicks + new.clicks,
-  conversions = c.conversions + new.conversions, value = c.value + new.value::numeric, users = c.users + new.users,
-  void = c.void + new.void, reported_at = now()
-FROM unnest($20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[],
-            $27::text[], $28::bigint[], $29::bigint[])
-  AS new (id, spent, reserved, version, impressions, clicks, conversions, value, users, void)
-WHERE c.id = new.id AND c.report_version <> new.version";
+SELECT count(*) FILTER (WHERE is_new) FROM users";
 
-/// Writes the money and the statistics, in one round trip.
+/// Writes the money, the statistics and what the users did, in one round trip.
 pub(super) async fn write_books(tx: &mut Tx<'_>, ledger: &Ledger<'_>) -> Result<(), Failure> {
     let leases: Vec<(&str, i64)> = ledger.leases.iter().map(|(id, lease)| (*id, lease.settled)).collect();
     let days: Vec<_> = ledger.days.iter().collect();
     let campaigns: Vec<_> = ledger.campaigns.iter().collect();
-    let hours: Vec<(i64, Date, i16, &Counts)> = campaigns
+    let hours: Vec<(i64, Date, i32, &Counts)> = campaigns
         .iter()
         .flat_map(|(id, campaign)| campaign.hours.iter().map(|((day, hour), counts)| (**id, *day, *hour, counts)))
         .collect();
@@ -213,7 +200,16 @@ pub(super) async fn write_books(tx: &mut Tx<'_>, ledger: &Ledger<'_>) -> Result<
         .iter()
         .flat_map(|(id, campaign)| campaign.invalid.iter().map(|(reason, events)| (**id, *reason, *events)))
         .collect();
-    sqlx::query(BOOKS)
+    let users: Vec<(i64, &str, Date, &UserDay)> = ledger
+        .users
+        .iter()
+        .flat_map(|((campaign, user), User { days })| {
+            days.iter().map(move |(day, seen)| (*campaign, *user, *day, seen))
+        })
+        .filter(|(.., seen)| seen.is_changed)
+        .collect();
+    let new = users.iter().filter(|(.., seen)| !seen.is_stored).count();
+    let inserted: i64 = sqlx::query_scalar(BOOKS)
         .bind(column!(leases, |(id, _)| *id))
         .bind(column!(leases, |(_, settled)| *settled))
         .bind(column!(days, |((campaign, _), _)| *campaign))
@@ -243,7 +239,21 @@ pub(super) async fn write_books(tx: &mut Tx<'_>, ledger: &Ledger<'_>) -> Result<
         .bind(column!(campaigns, |(_, campaign)| campaign.added.value.to_string()))
         .bind(column!(campaigns, |(_, campaign)| campaign.users))
         .bind(column!(campaigns, |(_, campaign)| campaign.added.void))
-        .execute(tx)
+        .bind(column!(users, |(campaign, ..)| *campaign))
+        .bind(column!(users, |(_, user, ..)| *user))
+        .bind(column!(users, |(_, _, day, _)| *day))
+        .bind(column!(users, |(.., seen)| seen.events[0]))
+        .bind(column!(users, |(.., seen)| seen.events[1]))
+        .bind(column!(users, |(.., seen)| seen.events[2]))
+        .bind(column!(users, |(.., seen)| seen.last_impression_at))
+        .bind(column!(users, |(.., seen)| seen.last_click_at))
+        .bind(column!(users, |(.., seen)| seen.minute))
+        .bind(column!(users, |(.., seen)| seen.minute_events))
+        .fetch_one(tx)
         .await?;
-    Ok(())
+    // The rows that exist are locked; one that another transaction has made meanwhile was not read.
+    if usize::try_from(inserted).is_ok_and(|inserted| inserted == new) {
+        return Ok(());
+    }
+    Err(Failure::again("another worker has just counted an event of the same user"))
 }

@@ -6,7 +6,7 @@ use time::Date;
 
 use super::publish::publish;
 use super::write::{UPDATE, bind, number};
-use super::{Actor, ChangeError, Shown, Viewer, ZONE, read_back, record, zone};
+use super::{Actor, BelowSpend, ChangeError, Shown, Viewer, ZONE, read_back, record, zone};
 use crate::ads::published::{CAMPAIGN_ENDED, CAMPAIGN_UPDATED};
 use crate::ads::queries::terms_row::read_terms;
 use crate::ads::{CampaignId, Nanos, Patch, Status, Terms};
@@ -75,17 +75,12 @@ impl Used {
         })
     }
 
-    /// Refuses budgets that are less than what is used of them.
-    fn fits(&self, terms: &Terms) -> Result<(), ChangeError> {
+    /// The budgets that are less than what is used of them.
+    fn below_spend(&self, terms: &Terms) -> Vec<BelowSpend> {
         let of_day = terms.daily_budget.map(|budget| ("/daily_budget", budget, self.day));
-        for (pointer, budget, least) in
-            [Some(("/total_budget", terms.total_budget, self.total)), of_day].into_iter().flatten()
-        {
-            if budget < least {
-                return Err(ChangeError::BelowSpend { pointer, least });
-            }
-        }
-        Ok(())
+        let all = [Some(("/total_budget", terms.total_budget, self.total)), of_day].into_iter().flatten();
+        let below = all.filter(|(_, budget, least)| budget < least);
+        below.map(|(pointer, _, least)| BelowSpend { pointer, least }).collect()
     }
 }
 
@@ -97,17 +92,13 @@ impl Change<'_> {
         terms: &Terms,
         used: &Used,
     ) -> Result<Result<Option<Terms>, ChangeError>, Failure> {
-        let outcome = self.patch.apply(terms);
-        if outcome.as_ref().is_ok_and(|changed| changed == terms) {
+        let (changed, mut faults) = self.patch.apply(terms);
+        if faults.is_empty() && changed == *terms {
             return Ok(Ok(None));
         }
         if terms.status == Status::Ended {
             return Ok(Err(ChangeError::Ended));
         }
-        let (changed, mut faults) = match outcome {
-            Ok(changed) => (Some(changed), Vec::new()),
-            Err(faults) => (None, faults),
-        };
         if let Some(zone) = self.patch.timezone().filter(|zone| *zone != terms.timezone) {
             if used.has_days {
                 let detail = "cannot be changed any more: the campaign has had a day in its time zone";
@@ -116,10 +107,15 @@ impl Change<'_> {
                 faults.extend(zone::fault(tx, zone).await?);
             }
         }
-        match changed {
-            Some(changed) if faults.is_empty() => Ok(used.fits(&changed).map(|()| Some(changed))),
-            _ => Ok(Err(ChangeError::Faults(faults))),
-        }
+        let below = used.below_spend(&changed);
+        Ok(match (faults.is_empty(), below.is_empty()) {
+            (true, true) => Ok(Some(changed)),
+            (true, false) => Err(ChangeError::BelowSpend(below)),
+            (false, _) => {
+                faults.extend(below.into_iter().map(Fault::from));
+                Err(ChangeError::Faults(faults))
+            }
+        })
     }
 }
 

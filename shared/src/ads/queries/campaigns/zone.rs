@@ -9,9 +9,13 @@ pub const ZONE: &str = "/timezone";
 pub const UNKNOWN_ZONE: &str = "is not a time zone that is known here";
 
 /// Only names of the IANA database. (`AT TIME ZONE` alone takes abbreviations and POSIX specifications, too, whose
-/// offset never changes.) The list of names is read from files, so the usual one is not looked for.
-const IS_KNOWN: &str =
-    "SELECT CASE WHEN $1 = 'UTC' THEN true ELSE EXISTS (SELECT FROM pg_timezone_names WHERE name = $1) END";
+/// offset never changes.) The list of names is read from files, so the usual one is not looked for. PostgreSQL lists
+/// every file there: what a system adds (its own zone, and copies of all zones under `posix` and `right`, the second ones
+/// with leap seconds), and `Factory`, which IANA has for machines whose zone is not set.
+const IS_KNOWN: &str = "
+SELECT CASE WHEN $1 = 'UTC' THEN true
+            WHEN $1 ~ '^(posix|right)/' OR $1 IN ('localtime', 'posixrules', 'Factory') THEN false
+            ELSE EXISTS (SELECT FROM pg_timezone_names WHERE name = $1) END";
 
 /// Whether a time zone is known.
 pub async fn is_zone(store: &Store, name: &str) -> Result<bool, Failure> {

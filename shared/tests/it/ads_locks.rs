@@ -1,0 +1,66 @@
+//! Leases of campaigns that somebody else has locked.
+
+use shared::ads::Nanos;
+use shared::ads::queries::{Grants, IfLocked, Room, Want, audit, close_leases, give_back, grant};
+use sqlx::{Postgres, Transaction};
+
+use crate::ads::campaign;
+use crate::prelude::*;
+
+const CENT: i64 = 10_000_000;
+
+async fn lock(kit: &Kit, locking: &'static str) -> Transaction<'static, Postgres> {
+    let mut held = kit.pool.begin().await.unwrap();
+    sqlx::query(locking).execute(&mut *held).await.unwrap();
+    held
+}
+
+#[tokio::test]
+async fn who_has_locked_a_campaign_stops_no_other() {
+    let kit = Kit::new("ads_locked").await;
+    let (locked, other) = (campaign(&kit, &[]).await, campaign(&kit, &[]).await);
+    let unknown = "77".parse().unwrap();
+    let ask = async |amount: i64, if_locked: IfLocked| {
+        let wants = [locked, other, unknown].map(|campaign| Want { campaign, amount: Nanos::new(amount) });
+        grant(&kit.store, "test", &wants, if_locked).await.unwrap()
+    };
+    let mut leases = Vec::new();
+    let held = lock(&kit, "SELECT FROM campaigns WHERE id = 1 FOR UPDATE").await;
+    // A day without a row needs the lock, too: its row gets the campaign's terms.
+    for amount in [0, CENT] {
+        let Grants { mut granted, locked: left_out } = ask(amount, IfLocked::Skip).await;
+        assert_eq!(left_out, [locked].into());
+        let room = granted.remove(&other).unwrap().room;
+        assert!(granted.is_empty());
+        match room {
+            Room::Lease(lease) => leases.push(lease.id),
+            room => assert_eq!((room, amount), (Room::NotAsked, 0)),
+        }
+    }
+    // It waits for one that is locked, and says so.
+    let wants = [Want { campaign: locked, amount: Nanos::new(CENT) }];
+    let waited = grant(&kit.store, "test", &wants, IfLocked::Wait).await.unwrap();
+    assert_eq!(waited, Grants { locked: [locked].into(), ..Grants::default() });
+    held.rollback().await.unwrap();
+    let Grants { mut granted, locked: left_out } = ask(CENT, IfLocked::Skip).await;
+    assert!(left_out.is_empty() && granted.len() == 2);
+    for campaign in [locked, other] {
+        let Room::Lease(lease) = granted.remove(&campaign).unwrap().room else { panic!("there is room") };
+        leases.push(lease.id);
+    }
+
+    let held = lock(&kit, "SELECT FROM campaigns WHERE id = 1 FOR UPDATE").await;
+    assert_eq!(ask(0, IfLocked::Skip).await.granted.len(), 2, "facts alone need no lock");
+    let all: Vec<_> = leases.iter().map(|id| (id.clone(), Nanos::new(CENT))).collect();
+    let of_locked = leases[1].clone();
+    let back = give_back(&kit.store, &all[..2], IfLocked::Skip).await.unwrap();
+    assert_eq!((back.closed.leases, back.locked), (1, [(locked, vec![of_locked.clone()])].into()));
+    let closed = close_leases(&kit.store, &leases, IfLocked::Skip).await.unwrap();
+    assert_eq!((closed.closed.leases, closed.locked), (1, [(locked, vec![of_locked.clone()])].into()));
+    let alone = std::slice::from_ref(&all[1]);
+    let waited = give_back(&kit.store, alone, IfLocked::Wait).await.unwrap();
+    assert_eq!((waited.closed.leases, waited.locked), (0, [(locked, vec![of_locked])].into()));
+    held.rollback().await.unwrap();
+    assert_eq!(give_back(&kit.store, alone, IfLocked::Wait).await.unwrap().closed.leases, 1);
+    assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().violations, 0);
+}
