@@ -8,6 +8,10 @@ Changed:
 - CloudEvents in binary mode: a good event with some `ce-` headers gets those that are missing, and
   its body is the payload alone. Beside another type, or a bad body that is an object and so may be
   a good payload, the `ce-` headers are taken off.
+- CloudEvents of advertising: a good one names its campaign and user in the subject alone, as JSON Schema does not
+  compare members, and what it says of its value a conversion says.
+- Money as a number is written without an exponent.
+- `if-match` of a campaign: a good one is `*`, as no generated one names the present revision.
 - `from` and `to` of a history or a report: the earlier one is `from`.
 - `prefer: handling=lenient` beside a bad body is taken off: it asks for 202 with the reasons in the answer.
 
@@ -40,6 +44,8 @@ BINARY_MODE = {
     "ce-id": "reading-0001",
     "ce-subject": "device-123",
 }
+AD_EVENTS = ("/ad-events", "/ad-events/batch", "/events/")
+MONEY = ("value", "unit_price", "total_budget", "daily_budget")
 
 
 @schemathesis.serializer("application/x-ndjson", "application/jsonl")
@@ -75,7 +81,8 @@ def map_case(_, case):
 @schemathesis.hook
 def before_call(_, case, kwargs):
     good_body = case.meta is None or not case.meta.is_negative_at(ParameterLocation.BODY)
-    kwargs["auth"] = AsSent(good_body)
+    good_headers = case.meta is None or not case.meta.is_negative_at(ParameterLocation.HEADER)
+    kwargs["auth"] = AsSent(good_body, good_headers)
     COUNTS["sent"] += 1
 
 
@@ -86,11 +93,16 @@ def is_ce(name: str) -> bool:
 class AsSent(AuthBase):
     """Not for a token: it is where `requests` lets a request be changed last."""
 
-    def __init__(self, good_body: bool):
+    def __init__(self, good_body: bool, good_headers: bool):
         self.good_body = good_body
+        self.good_headers = good_headers
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         body = request.body.encode() if isinstance(request.body, str) else request.body
+        if self.good_headers and "/campaigns/" in request.path_url and "if-match" in request.headers:
+            request.headers["if-match"] = "*"
+        if self.good_body:
+            body = meant(body, request.path_url in AD_EVENTS)
         if any(map(is_ce, request.headers)):
             body = self.binary_mode(request, body)
         if not self.good_body and request.headers.get("prefer", "").startswith("handling=lenient"):
@@ -108,6 +120,8 @@ class AsSent(AuthBase):
         plain = request.headers.get("content-type") == "application/json"
         if plain and (self.good_body or not is_object(body)):
             COUNTS["made whole as CloudEvents"] += 1
+            if request.path_url in AD_EVENTS:
+                return self.ad_in_binary_mode(request, body)
             for name, value in BINARY_MODE.items():
                 request.headers.setdefault(name, value)
             return json.dumps(json.loads(body)["payload"]).encode() if self.good_body else body
@@ -116,6 +130,39 @@ class AsSent(AuthBase):
         for name in list(filter(is_ce, request.headers)):
             del request.headers[name]
         return body
+
+
+    def ad_in_binary_mode(self, request: PreparedRequest, body: bytes) -> bytes:
+        event = json.loads(body) if self.good_body else {}
+        kind, campaign, user = (event.get(name) for name in ("event_type", "campaign_id", "user_id"))
+        request.headers["ce-type"] = f"io.edge.ad.{kind or 'click'}.v1"
+        request.headers["ce-subject"] = f"{campaign or 1}:{user or 'user-1'}"
+        for name, value in BINARY_MODE.items():
+            request.headers.setdefault(name, value)
+        if not self.good_body:
+            return body
+        of_data = ("value", "impression_id", "click_id", "user_agent")
+        return json.dumps({name: event[name] for name in of_data if name in event}).encode()
+
+
+def meant(body: bytes | None, is_ads: bool) -> bytes | None:
+    """A good body with what OpenAPI cannot say."""
+    try:
+        content = json.loads(body or b"")
+    except ValueError:  # lines, or none
+        return body
+    changed = False
+    for item in content if isinstance(content, list) else [content]:
+        if not isinstance(item, dict):
+            continue
+        data = item.get("data") if is_ads and "specversion" in item else None
+        for name in ("campaign_id", "user_id", "event_type") if isinstance(data, dict) else ():
+            changed |= data.pop(name, None) is not None
+        for place in (item, data if isinstance(data, dict) else {}):
+            for name in MONEY:
+                if isinstance(place.get(name), float) and "e" in repr(place[name]):
+                    place[name], changed = 1.5, True
+    return json.dumps(content).encode() if changed else body
 
 
 def is_object(body: bytes | None) -> bool:

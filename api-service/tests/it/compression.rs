@@ -135,8 +135,11 @@ async fn compressed_answers_take_their_own_room() {
         if left == ALL { Ok(()) } else { Err(left) }
     };
     let fetch = || asked(&app, "GET", "/resource/d/events", "gzip");
-    let all = join_all((0..8).map(|_| fetch())).await;
-    assert!(all.iter().all(|(headers, body)| plain(headers, body).len() > 2_000_000));
+    // More than there is room for, if any held its room for longer than it is written.
+    for _ in 0..4 {
+        let some = join_all((0..3).map(|_| fetch())).await;
+        assert!(some.iter().all(|(headers, body)| plain(headers, body).len() > 2_000_000));
+    }
     found("the room is free again", &is_free).await;
 
     let mut idler = Raw::connect_narrow(app.address).await;

@@ -11,9 +11,9 @@ use crate::prelude::*;
 const IMPRESSIONS: usize = 500;
 const CLIENTS: usize = 8;
 const USERS: usize = 50;
-/// The pause of a client that was not answered, or told to come again.
+/// How long a client waits before it sends an event again: it got no answer, or one with `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(200);
-/// A client is told to come again for as long as leases of a killed instance are open.
+/// Clients get `Retry-After` as long as leases of a killed instance are open.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the clients have in common.

@@ -15,8 +15,8 @@ use crate::prelude::*;
 
 /// Since then sets may have ids.
 const SINCE: OffsetDateTime = datetime!(2026-11-30 00:00 UTC);
-const EARLIER: OffsetDateTime = datetime!(2026-11-29 23:59:59.999999 UTC);
-const LATER: OffsetDateTime = SINCE;
+pub(crate) const EARLIER: OffsetDateTime = datetime!(2026-11-29 23:59:59.999999 UTC);
+pub(crate) const LATER: OffsetDateTime = SINCE;
 
 pub(crate) struct Sets {
     pub(crate) sets: IdSets,
@@ -32,7 +32,7 @@ impl Sets {
         Self { sets, prefix: format!("{prefix}set:"), noted: Vec::new() }
     }
 
-    async fn of(redis: &Redis) -> Self {
+    pub(crate) async fn of(redis: &Redis) -> Self {
         let mut sets = Self::at(&redis.url(), "p:");
         assert_eq!(sets.note(EARLIER).await, 1);
         sets
@@ -63,7 +63,7 @@ impl Sets {
         (self.sets.add(std::slice::from_ref(&new)).await[0], new.entry)
     }
 
-    async fn added(&self, set: &str, id: &str) -> Added {
+    pub(crate) async fn added(&self, set: &str, id: &str) -> Added {
         self.add(set, id).await.0
     }
 
@@ -81,7 +81,7 @@ impl Sets {
     }
 
     /// Asserts that another incarnation answers, which is not noted yet, and that this wakes who waits for it.
-    async fn assert_is_another(&self) {
+    pub(crate) async fn assert_is_another(&self) {
         let woken = self.sets.met_another();
         eventually("the new one answers", async || {
             assert_eq!(self.added("s", "other").await, Added::Unsure);
@@ -368,39 +368,4 @@ async fn one_without_memory_takes_no_id_and_does_not_grow() {
     config_set(&mut direct, "maxmemory", "0").await;
     eventually("it takes ids again", async || sets.added("s", "b").await != Added::Unsure).await;
     assert_eq!(sets.ids(&mut direct, "s").await, ["b"]);
-}
-
-#[tokio::test]
-async fn a_replica_answers_nothing_and_one_that_took_over_is_another_incarnation() {
-    let (first, second) = (Arc::new(start(&[]).await), Arc::new(start(&[]).await));
-    let pair = (Arc::clone(&first), Arc::clone(&second));
-    blocking(move || pair.1.follow(&pair.0).unwrap()).await;
-    let name = Proxy::to(first.port).unwrap();
-    let mut sets = Sets::at(&format!("redis://127.0.0.1:{}", name.port), "p:");
-    sets.note(EARLIER).await;
-    assert_eq!(sets.added("s", "a").await, Added::New);
-
-    let pair = (Arc::clone(&first), Arc::clone(&second));
-    blocking(move || pair.0.hand_over(&pair.1).unwrap()).await;
-    // The connection leads to the old primary until it is made again.
-    assert_eq!(sets.added("s", "a").await, Added::Unsure);
-    assert!(sets.sets.incarnations().await.is_err(), "a replica has none");
-    name.lead_to(second.port);
-    sets.assert_is_another().await;
-    assert_eq!(sets.note(LATER).await, 1);
-    assert_eq!(sets.added("s", "a").await, Added::Unknown(2), "it may lag behind");
-}
-
-/// The connection stays open, and nobody asks meanwhile.
-#[tokio::test]
-async fn so_is_one_that_was_a_replica_for_a_moment() {
-    let redis = start(&[]).await;
-    let mut sets = Sets::of(&redis).await;
-    assert_eq!(sets.added("s", "a").await, Added::New);
-    let mut direct = connection(&redis).await;
-    for role in [["127.0.0.1", "1"], ["NO", "ONE"]] {
-        let () = redis::cmd("REPLICAOF").arg(&role).query_async(&mut direct).await.unwrap();
-    }
-    sets.assert_is_another().await;
-    assert_eq!(sets.note(LATER).await, 1);
 }

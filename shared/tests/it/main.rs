@@ -20,6 +20,7 @@ mod expire;
 mod fences;
 mod id_sets;
 mod id_sets_cluster;
+mod id_sets_replicas;
 mod idempotency;
 mod inbox;
 mod kit;

@@ -5,9 +5,10 @@
 //! PostgreSQL has; and PostgreSQL has all of them once the incarnation is proven.
 
 mod day_before;
+mod met;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
@@ -23,6 +24,7 @@ use time::{Date, OffsetDateTime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use self::met::{Met, Noted};
 use super::Asks;
 use super::book::Cap;
 use super::outage::Outage;
@@ -32,10 +34,6 @@ use super::releases::Releases;
 const EVERY: Duration = Duration::from_secs(1);
 /// The least time between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A server that evicts keys again and again gets no new incarnation more often than this.
-const APART: Duration = Duration::from_secs(5);
-/// The most incarnations that are remembered besides those that answer.
-const MOST_AWAY: usize = 64;
 /// The most sets that are filled at the same time: each needs a connection to PostgreSQL.
 const FILLS: usize = 4;
 /// For how long all fills of a request wait for their turn.
@@ -51,29 +49,10 @@ pub(super) struct Caps {
     sets: IdSets,
     store: Store,
     met: Mutex<Met>,
-    /// Whether Redis evicted keys if it had no memory, when this instance started.
-    evicts: OnceLock<bool>,
     fills: Semaphore,
     releases: Releases,
     asking: Outage,
     noting: Outage,
-}
-
-/// The incarnations that this instance met.
-#[derive(Default)]
-struct Met {
-    noted: HashMap<String, Noted>,
-    proven: HashSet<i64>,
-    /// By server and term: when an incarnation was noted last.
-    noted_at: HashMap<String, Instant>,
-}
-
-struct Noted {
-    incarnation: Incarnation,
-    /// How many commands its server had processed then.
-    commands: u64,
-    /// Its server has had another one since, or its counters began anew: what has its id now is another incarnation.
-    is_over: bool,
 }
 
 /// An impression of a capped campaign.
@@ -101,7 +80,6 @@ impl Caps {
             sets,
             store,
             met: Mutex::default(),
-            evicts: OnceLock::new(),
             fills: Semaphore::new(FILLS),
             releases: Releases::default(),
             asking: Outage::of("ask the Redis of the caps for its incarnation: capped campaigns get no impressions"),
@@ -111,7 +89,7 @@ impl Caps {
 
     /// Whether Redis evicts keys: then it proves nothing for long, and the worker alone keeps the caps.
     pub(super) fn are_evicted(&self) -> bool {
-        self.evicts.get().is_some_and(|evicts| *evicts)
+        self.met().evicts.unwrap_or_default()
     }
 
     /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
@@ -188,12 +166,8 @@ impl Caps {
 
     /// Says once if this Redis evicts keys.
     fn warn(&self, met: &[MetIncarnation]) {
-        if self.evicts.get().is_some() {
-            return;
-        }
-        let evicting = met.iter().find(|one| one.evicts());
-        let _ = self.evicts.set(evicting.is_some());
-        if let Some(MetIncarnation { policy, .. }) = evicting {
+        let is_new = self.met().learn_policy(met);
+        if let Some(MetIncarnation { policy, .. }) = met.iter().find(|one| one.evicts()).filter(|_| is_new) {
             tracing::warn!(
                 policy,
                 "the Redis of the caps evicts keys if it has no memory: caps then rest on the worker alone. Set \
@@ -294,35 +268,6 @@ impl Caps {
     }
 }
 
-impl Met {
-    /// Whether to note an incarnation, and the serial that it had before it was over. One that is known is looked up again
-    /// and again: another instance may have met one after it.
-    fn must_note(&mut self, one: &MetIncarnation, now: Instant) -> Option<Option<i64>> {
-        if let Some(known) = self.noted.get_mut(&one.id) {
-            known.is_over |= one.commands < known.commands;
-            known.commands = one.commands;
-            return Some(known.is_over.then_some(known.incarnation.serial));
-        }
-        let at = self.noted_at.get(server_and_term(&one.id));
-        at.is_none_or(|at| now.saturating_duration_since(*at) >= APART).then_some(None)
-    }
-
-    /// Incarnations whose server has another one now are over. A server that does not answer may come back.
-    fn compare(&mut self, answering: &[MetIncarnation]) {
-        let is_current = |id: &str| answering.iter().any(|one| one.id == id);
-        let servers: HashSet<_> = answering.iter().map(|one| server_and_term(&one.id)).collect();
-        for (id, noted) in &mut self.noted {
-            noted.is_over |= !is_current(id) && servers.contains(server_and_term(id));
-        }
-        if self.noted.len() > answering.len() + MOST_AWAY {
-            self.noted.retain(|id, _| is_current(id));
-        }
-        let noted = &self.noted;
-        self.proven.retain(|serial| noted.values().any(|known| !known.is_over && known.incarnation.serial == *serial));
-        self.noted_at.retain(|server_and_term, at| servers.contains(&**server_and_term) || at.elapsed() < APART);
-    }
-}
-
 fn picked(ids: &[NewId], places: &[usize]) -> Vec<NewId> {
     places.iter().filter_map(|at| ids.get(*at).cloned()).collect()
 }
@@ -370,48 +315,5 @@ impl Caps {
         let met = MetIncarnation { id: id.to_owned(), policy: String::new(), commands: 0 };
         self.noted(&met, Incarnation { serial: 1, seen_at, is_proven: true });
         self.trust(&[met]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn met(id: &str, commands: u64) -> MetIncarnation {
-        MetIncarnation { id: id.to_owned(), policy: String::new(), commands }
-    }
-
-    fn noted(serial: i64) -> Noted {
-        let incarnation = Incarnation { serial, seen_at: time::OffsetDateTime::UNIX_EPOCH, is_proven: true };
-        Noted { incarnation, commands: 100, is_over: false }
-    }
-
-    #[test]
-    fn one_whose_counters_began_anew_is_over_until_it_is_noted_again() {
-        let (mut all, now) = (Met::default(), Instant::now());
-        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None));
-        all.noted.insert("a:1:0:x".to_owned(), noted(3));
-        assert_eq!(all.must_note(&met("a:1:0:x", 100), now), Some(None), "another instance may have met a later one");
-        assert_eq!(all.must_note(&met("a:1:0:x", 99), now), Some(Some(3)));
-        assert_eq!(all.must_note(&met("a:1:0:x", 500), now), Some(Some(3)), "PostgreSQL did not answer then");
-        all.noted_at.insert("a:1".to_owned(), now);
-        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART / 2), None, "it evicts again and again");
-        assert_eq!(all.must_note(&met("a:1:7:x", 600), now + APART), Some(None));
-    }
-
-    #[test]
-    fn of_servers_that_answer_only_the_present_incarnation_is_known() {
-        let mut all = Met::default();
-        for (serial, id) in ["a:1:0:x", "a:1:1:x", "b:1:0:x", "c:1:0:x"].into_iter().enumerate() {
-            all.noted.insert(id.to_owned(), noted(serial as i64));
-            all.proven.insert(serial as i64);
-        }
-        all.compare(&["a:1:1:x", "b:2:0:x"].map(|id| met(id, 1)));
-        let trusted = all.noted.iter().filter(|(_, noted)| !noted.is_over);
-        let mut known: Vec<_> = trusted.map(|(id, _)| id.as_str()).collect();
-        known.sort_unstable();
-        assert_eq!(known, ["a:1:1:x", "b:1:0:x", "c:1:0:x"], "b is another term, and c is away");
-        assert_eq!(all.proven, HashSet::from([1, 2, 3]));
-        assert_eq!(all.must_note(&met("a:1:0:x", 500), Instant::now()), Some(Some(0)), "it never comes back");
     }
 }

@@ -33,7 +33,7 @@ fn asks(events: &[Event]) -> Vec<Asks<'_>> {
     events.iter().map(Event::asks).collect()
 }
 
-/// The verdicts in short. What was admitted stays charged.
+/// A short name for each verdict. An admitted event stays charged.
 fn in_short(verdicts: &[Verdict]) -> Vec<&'static str> {
     let name = |verdict: &Verdict| match verdict {
         Verdict::Admitted(_) => "admitted",

@@ -157,7 +157,10 @@ pub(super) async fn facts<'a>(
                     user.days.insert(day, seen);
                 }
                 "lease" => {
-                    let Some(id) = leases.get(place) else { continue };
+                    // One of another campaign pays for none of these events, and its campaign is not locked.
+                    let Some(id) = leases.get(place).filter(|_| ledger.campaigns.contains_key(&campaign)) else {
+                        continue;
+                    };
                     let lease = Lease { campaign, day, amount: row.try_get(4)?, settled: row.try_get(5)? };
                     ledger.leases.insert(id, lease);
                 }
