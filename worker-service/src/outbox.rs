@@ -24,6 +24,7 @@ use shared::runtime::sabotage::makes;
 use shared::store::outbox::relay::forget_offsets;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::end::End;
 use self::relay::Relay;
@@ -41,7 +42,7 @@ pub fn register(worker: &mut Registry) {
         .settings::<OutboxConfig>()
         .task(relay::TASK, |given| {
             let (relay, store) = (relay(given)?, given.store.clone());
-            Ok(move |stop| {
+            Ok(move |stop: CancellationToken| {
                 let (relay, counting) = (relay.clone(), backlog::run(store.clone(), stop.clone()));
                 async move { tokio::join!(relay.run(stop), counting).0 }
             })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, header};
-use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use serde::Serialize;

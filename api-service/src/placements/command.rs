@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use shared::placements::queries::commands::{self, Call, Done, Outcome, Render};
 use shared::placements::{NewPlacement, NewVideo, PlacementId, PlacementPatch, VideoId, VideoPatch};
-use shared::store::idempotency::StoredAnswer;
 use shared::store::{Class, Failure, Store};
 use time::OffsetDateTime;
 use tokio::time::timeout_at;

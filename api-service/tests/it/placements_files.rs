@@ -65,7 +65,8 @@ async fn a_file_is_there_once_it_was_made_and_its_tag_is_its_hash() {
             again.expect(304);
             assert_eq!((again.header("etag"), again.header("x-revision")), (Some(&*tag), Some(revision)));
             let head = edith.call(&format!("HEAD {path}"), &[], &Value::Null).send().await.unwrap();
-            assert_eq!((head.status().as_u16(), &head.headers()["etag"]), (200, &*tag));
+            assert_eq!(head.status(), 200);
+            assert_eq!(head.headers()["etag"], tag);
             tags.push(tag);
         }
         if revision == "1" {
@@ -90,7 +91,8 @@ async fn a_large_file_is_compressed() {
     for path in paths(&video) {
         let packed = [("accept-encoding", "gzip")];
         let response = edith.call(&format!("GET {path}"), &packed, &Value::Null).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.headers()["content-encoding"]), (200, "gzip"));
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-encoding"], "gzip");
     }
 }
 

@@ -4,7 +4,6 @@ use sqlx::Row as _;
 
 use super::rows::is_video;
 use super::{Call, Decide, Decision, Done, May, Refused, Render, Written, run};
-use crate::cache::Fence;
 use crate::placements::events::{VALIDATION_REQUESTED, VIDEO_CREATED, VIDEO_UPDATED, requested_data, video_data};
 use crate::placements::queries::json::{video, written};
 use crate::placements::{NewVideo, ValidationId, VideoId, VideoPatch};
