@@ -1,8 +1,8 @@
 //! The code that the API and the worker share: events, topics, tables, the cache, and the runtime of a service.
 //!
 //! The backbone knows no domain. Each part uses only the parts before it: [`runtime`] (settings, log, metrics, traces,
-//! signals) → [`kafka`] (topics, and how a record encodes an event) → [`store`] (PostgreSQL) → [`cache`] (Redis).
-//! The domains use the backbone: [`ads`], [`devices`] and [`placements`].
+//! signals) → [`kafka`] (topics, and how a record encodes an event) → [`client`] (services that call each other) →
+//! [`store`] (PostgreSQL) → [`cache`] (Redis). The domains use the backbone: [`ads`], [`devices`] and [`placements`].
 
 #![warn(missing_docs)]
 

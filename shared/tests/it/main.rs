@@ -15,6 +15,7 @@ mod ads_locks;
 mod ads_published;
 mod ads_reports;
 mod cache;
+mod client;
 mod erase;
 mod expire;
 mod fences;
