@@ -31,6 +31,7 @@ use self::outbox::OutboxLimit;
 use self::probes::Probes;
 use self::tail::{Tail, Tails};
 use self::tasks::RunTask;
+use crate::auth::internal::{Internal, InternalConfig};
 use crate::auth::tokens::Tokens;
 use crate::auth::{Caller, Declared, JwtConfig, identify_or};
 use crate::cached::Cached;
@@ -82,6 +83,8 @@ pub struct Settings {
     #[command(flatten)]
     pub jwt: JwtConfig,
     #[command(flatten)]
+    pub internal: InternalConfig,
+    #[command(flatten)]
     pub rates: RateConfig,
     #[command(flatten)]
     pub kafka: KafkaConfig,
@@ -101,6 +104,7 @@ impl Settings {
     /// Rejects settings that contradict each other, and bad secrets, which clap would quote.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
+        self.internal.check()?;
         self.rates.check()?;
         let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
         let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
@@ -126,6 +130,8 @@ impl Settings {
 /// The dependencies that every domain receives.
 pub struct Backbone {
     pub tokens: Arc<Tokens>,
+    /// The tokens between services, if there is a secret for them.
+    pub internal: Option<Arc<Internal>>,
     pub rates: Rates,
     /// The memory budget of large responses.
     pub answers: InFlight,
@@ -151,7 +157,7 @@ pub struct Backbone {
 impl Backbone {
     /// Builds everything. It needs no running server and binds no port. `declared` and `kinds` are those of the domains.
     pub fn new(settings: &Settings, declared: Declared, kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
-        let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log, commands } = settings;
+        let Settings { http, jwt, internal, rates, kafka, producer, postgres, redis, access_log, commands } = settings;
         let tokens = Arc::new(Tokens::new(jwt, declared)?);
         let rates = Rates::new(rates);
         let answers = InFlight::new(http.max_bytes_in_flight);
@@ -171,6 +177,7 @@ impl Backbone {
                 access_log: access_log.access_log,
             },
             tokens,
+            internal: Internal::new(internal)?.map(Arc::new),
             rates,
             answers,
             cache,

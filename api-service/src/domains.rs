@@ -42,6 +42,7 @@ domains! {
     devices: devices, DevicesConfig;
     ads: ads, AdsConfig;
     placements: placements, PlacementsConfig;
+    validation: placements::validation, ValidationConfig;
 }
 
 #[derive(Clone, Copy)]

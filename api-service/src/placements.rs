@@ -1,6 +1,7 @@
 //! Placements: editors place products into videos; players and plugins read what comes of it.
 
 mod answers;
+mod check;
 mod codes;
 mod command;
 mod config;
@@ -11,6 +12,7 @@ mod paths;
 mod places;
 mod products;
 mod rights;
+pub mod validation;
 mod validations;
 mod videos;
 
@@ -36,6 +38,7 @@ pub const DOMAIN: Domain = Domain {
         describe_counter!("commands_total", "Commands, by name and by what became of them.");
         describe_counter!("idempotent_replays_total", "Commands answered as before, because of their key.");
         counter!("idempotent_replays_total").increment(0);
+        check::describe();
     },
 };
 
@@ -48,7 +51,8 @@ pub fn serve(config: &PlacementsConfig, backbone: &Arc<Backbone>) -> anyhow::Res
     let tail = backbone.tail(&config.topics.input)?;
     let commands = Commands { backbone: Arc::clone(backbone), tail };
     let files = files::routes(&config.files, backbone)?;
+    let check = check::routes(&config.check, &commands)?;
     let routes = [videos::routes, places::routes, products::routes, validations::routes];
-    let routes = routes.into_iter().flat_map(|routes| routes(&commands)).chain(files).collect();
+    let routes = routes.into_iter().flat_map(|routes| routes(&commands)).chain(files).chain(check).collect();
     Ok(Served { routes, ..Served::default() })
 }

@@ -57,7 +57,7 @@ pub(super) fn routes(commands: &Commands) -> Vec<Route> {
 impl Commands {
     /// A call with a body of one of these media types.
     fn call(&self, types: &'static [&'static str]) -> JsonCall<'_> {
-        JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: self.anonymous.as_ref() }
+        JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: self.anonymous.as_ref(), services: None }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::subject::{About, Subject, SubjectKind, subject_kind};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Longer than the longest body, with escapes.
+pub(super) const MAX_BODY: usize = 64 * 1024;
 const SEE_ERRORS: &str = "see errors for what is wrong with it";
 
 /// The media types of a body, and of a change.

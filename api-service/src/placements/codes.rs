@@ -24,4 +24,10 @@ codes! {
     INVALID_PLACEMENT: UNPROCESSABLE_ENTITY, "invalid_placement", "The body is not a valid placement";
     INVALID_PRODUCT: UNPROCESSABLE_ENTITY, "invalid_product", "The body is not a valid product";
     FILES_UNAVAILABLE: SERVICE_UNAVAILABLE, "files_unavailable", "The files cannot be read now";
+    VALIDATION_UNAVAILABLE: SERVICE_UNAVAILABLE, "validation_unavailable", "Nothing can be validated now";
 }
+
+pub(super) const INVALID_VALIDATION: Code =
+    Code::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_validation", "The body does not say what to validate");
+/// Those of the service that validates, beside the others.
+pub(super) const OF_VALIDATION: &[Code] = &[INVALID_VALIDATION];

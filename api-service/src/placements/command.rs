@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout_at;
 
 use self::written::{about_of, kept, problem_of, respond, stored};
-use super::answers::of_video;
+use super::answers::{MAX_BODY, of_video};
 use super::rights::EDITORS;
 use crate::auth::Caller;
 use crate::backbone::Backbone;
@@ -27,8 +27,6 @@ use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
 use crate::http::{IfMatch, correlation, request_id};
 
-/// Longer than the longest body, with escapes.
-pub(super) const MAX_BODY: usize = 64 * 1024;
 /// How often a transaction that met another one is tried.
 const TRIES: usize = 3;
 
@@ -54,7 +52,7 @@ pub(super) enum Action {
 impl Commands {
     /// Reads a command with a body of one of these media types.
     pub(super) async fn read(&self, request: Request, types: &'static [&'static str]) -> Result<JsonRequest, Response> {
-        let call = JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: None };
+        let call = JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: None, services: None };
         self.backbone.read_json(request, call, |caller| caller.needs_any(EDITORS)).await
     }
 

@@ -1,5 +1,6 @@
 //! The operations on videos, placements, products and validations in the OpenAPI document.
 
+mod check;
 mod files;
 mod places;
 mod products;
@@ -19,7 +20,12 @@ use crate::http::problem::Code;
 
 /// The parts of the document.
 pub(super) fn parts() -> Vec<Part> {
-    vec![common(), videos::part(), places::part(), products::part(), validations::part(), files::part()]
+    vec![common(), videos::part(), places::part(), products::part(), validations::part(), files::part(), check::part()]
+}
+
+/// The parts of the service that validates, which may be the only one of an instance.
+pub(super) fn of_validation() -> Vec<Part> {
+    vec![check::of_service()]
 }
 
 /// The errors of a read.

@@ -50,7 +50,8 @@ async fn create(State(commands): State<Commands>, request: Request) -> Result<Re
 async fn create_many(State(commands): State<Commands>, request: Request) -> Result<Response, Response> {
     let backbone = &commands.backbone;
     // Only the body tells how many they are.
-    let call = JsonCall { types: &BODY_TYPES, limit: MAX_MANY_BODY, cost: (Kind::Reads, 0), anonymous: None };
+    let call =
+        JsonCall { types: &BODY_TYPES, limit: MAX_MANY_BODY, cost: (Kind::Reads, 0), anonymous: None, services: None };
     let mut read = backbone.read_json(request, call, |caller| caller.needs_any(EDITORS)).await?;
     let video = video_in_path(&mut read.parts).await;
     let new = video.and_then(|video| {

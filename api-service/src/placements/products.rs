@@ -9,9 +9,9 @@ use shared::placements::queries::{commands, reads};
 use shared::placements::{NewProduct, ProductId};
 use tokio::time::Instant;
 
-use super::answers::{BODY_TYPES, id_in_path, json, none, of_body, of_product, shown, unread};
+use super::answers::{BODY_TYPES, MAX_BODY, id_in_path, json, none, of_body, of_product, shown, unread};
 use super::codes::{INVALID_PRODUCT, PRODUCT_NOT_FOUND};
-use super::command::{Commands, MAX_BODY};
+use super::command::Commands;
 use super::page;
 use super::paths::{PRODUCT, PRODUCTS};
 use super::rights::{ADMINS, READERS};
@@ -30,7 +30,8 @@ pub(super) fn routes(commands: &Commands) -> Vec<Route> {
 /// Sets a product. Nobody is told: a validation is of the products at its own time. Errors: those of a body before it is
 /// parsed, 404 for an id that cannot be one, 422 and 503.
 async fn put(State(Commands { backbone, .. }): State<Commands>, request: Request) -> Result<Response, Response> {
-    let call = JsonCall { types: &BODY_TYPES, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: None };
+    let call =
+        JsonCall { types: &BODY_TYPES, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: None, services: None };
     let read = backbone.read_json(request, call, |caller| caller.needs_any(ADMINS)).await?;
     let JsonRequest { mut parts, bytes, room: _room, .. } = read;
     let set = async {

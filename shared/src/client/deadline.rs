@@ -11,10 +11,10 @@ const RESERVE: Duration = Duration::from_millis(50);
 /// The least time for a call.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// The value of [`EXPECTED`]: a number of milliseconds. A value that is none says nothing.
+/// The value of [`EXPECTED`]: a number of milliseconds. A value that is none, and 0, say nothing.
 pub fn expected(value: &[u8]) -> Option<Duration> {
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok().map(Duration::from_millis)
+    digits.parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
 /// When a call must be done that begins now, for a caller whose own answer is due at `deadline`, and that may take
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn an_expectation_is_digits() {
         assert_eq!(expected(b"250"), Some(Duration::from_millis(250)));
-        assert_eq!(expected(b"0"), Some(Duration::ZERO));
+        assert_eq!(expected(b"0"), None, "a proxy may say that it waits for ever");
         for none in ["", "-1", "+1", "1.5", "1s", " 1", "99999999999999999999", "\u{661}"] {
             assert_eq!(expected(none.as_bytes()), None, "{none:?}");
         }

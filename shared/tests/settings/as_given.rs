@@ -13,10 +13,11 @@ use shared::runtime::config::{AccessLog, LogFormat, Secret};
 use shared::store::Pooler;
 
 /// Settings whose value may contain spaces at its ends: only a line feed at the end is removed.
-const EXACT: [&str; 6] = [
+const EXACT: [&str; 7] = [
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
     "INTERNAL_JWT_SECRET",
+    "INTERNAL_JWT_SECRET_PREVIOUS",
     "KAFKA_SASL_PASSWORD",
     "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
     "KAFKA_SSL_KEY_PASSWORD",

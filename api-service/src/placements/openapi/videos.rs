@@ -13,9 +13,8 @@ use crate::http::openapi::answers::{self, TOKEN, answers, parameters, rated, rat
 use crate::http::openapi::headers::{constant, header, required};
 use crate::http::openapi::schemas::schema;
 use crate::http::problem::Code;
-use crate::placements::answers::{BODY_TYPES, PATCH_TYPES};
+use crate::placements::answers::{BODY_TYPES, MAX_BODY, PATCH_TYPES};
 use crate::placements::codes::INVALID_VIDEO;
-use crate::placements::command::MAX_BODY;
 use crate::placements::paths::{VIDEO, VIDEOS};
 
 pub(super) fn part() -> Part {
