@@ -43,7 +43,7 @@ pub(crate) fn document(published: &[Published]) -> Value {
 
 fn message(domain: &str, schema: &EventSchema) -> Value {
     let mut payload = schema.open().clone();
-    let summary = payload["title"].clone();
+    let summary = payload.get("title").cloned();
     if let Some(members) = payload.as_object_mut() {
         // AsyncAPI has its own dialect, of which our keywords are a part.
         members.remove("$schema");

@@ -83,7 +83,7 @@ impl fmt::Display for Fraction {
 
 impl Serialize for Fraction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 % Self::ONE.0 == 0 {
+        if self.0.is_multiple_of(Self::ONE.0) {
             return serializer.serialize_u16(self.0 / Self::ONE.0);
         }
         // The shortest text of the nearest double has these decimals.

@@ -251,7 +251,7 @@ impl Found {
     }
 
     fn report(mut self, snapshot: &Snapshot) -> Report {
-        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.0.sort_by_key(|(place, _)| *place);
         Report { findings: self.0.into_iter().map(|(_, finding)| finding).collect(), revision: snapshot.video.revision }
     }
 }

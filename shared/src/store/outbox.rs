@@ -29,7 +29,7 @@ pub struct Outbound {
     pub schema: &'static EventSchema,
     /// The boundary's aggregate, which is the record's key.
     pub aggregate: Arc<str>,
-    /// A number of the boundary, from [`Boundary::next`].
+    /// A number of the boundary, from [`Boundary::next_number`].
     pub sequence: i64,
     /// Its id, from [`EventId::generate`].
     pub id: EventId,

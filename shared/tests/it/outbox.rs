@@ -48,7 +48,7 @@ impl Work for Command {
         let mut boundaries = Boundary::lock_all(tx, &self.aggregates).await?;
         tokio::time::sleep(self.pause).await;
         let events: Vec<_> =
-            boundaries.iter_mut().map(|one| event(&one.aggregate().clone(), one.next(), "{}")).collect();
+            boundaries.iter_mut().map(|one| event(&one.aggregate().clone(), one.next_number(), "{}")).collect();
         publish(tx, boundaries, &events).await?;
         if self.fails { Err(Failure::failed("on purpose")) } else { Ok(()) }
     }
@@ -140,7 +140,7 @@ async fn an_event_is_written_with_all_its_attributes_and_its_data_byte_for_byte(
         type Output = [EventId; 2];
         async fn run(&self, tx: &mut Tx<'_>) -> Result<[EventId; 2], Failure> {
             let mut boundary = Boundary::lock(tx, "v-1").await?;
-            assert_eq!((boundary.last(), &**boundary.aggregate()), (0, "v-1"));
+            assert_eq!((boundary.last_number(), &**boundary.aggregate()), (0, "v-1"));
             let cause = Cause {
                 correlation_id: Some("c-1".into()),
                 causation_id: Some("e-0".into()),
@@ -148,8 +148,8 @@ async fn an_event_is_written_with_all_its_attributes_and_its_data_byte_for_byte(
                 user_id: Some("al\"ice, ü".into()),
                 traceparent: Some("00-1-2-01".into()),
             };
-            let first = Outbound { cause, ..event("v-1", boundary.next(), "{ \"n\":1 , \"text\":\"\\u0000\"}") };
-            let second = Outbound { schema: &ENDED, ..event("v-1", boundary.next(), "{}") };
+            let first = Outbound { cause, ..event("v-1", boundary.next_number(), "{ \"n\":1 , \"text\":\"\\u0000\"}") };
+            let second = Outbound { schema: &ENDED, ..event("v-1", boundary.next_number(), "{}") };
             let ids = [first.id.clone(), second.id.clone()];
             publish(tx, vec![boundary], &[first, second]).await?;
             Ok(ids)
@@ -208,34 +208,39 @@ async fn what_breaks_a_schema_or_the_numbers_is_not_committed_and_a_failure_of_t
     let kit = Kit::new("outbox_refuses").await;
     let cases: [(Publishing, &str); 9] = [
         (
-            |all| vec![event("a", all[0].next(), r#"{"m":1}"#)],
+            |all| vec![event("a", all[0].next_number(), r#"{"m":1}"#)],
             r#"breaks version 1 of its schema, at "": the schema has no m"#,
         ),
-        (|all| vec![event("a", all[0].next(), r#"{"n":"planted"}"#)], r#"at "/n": it must be of the type integer"#),
-        (|all| vec![event("a", all[0].next(), "{")], "it is not JSON"),
         (
-            |all| vec![event("a", all[0].next(), format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_DATA_BYTES - 10)))],
+            |all| vec![event("a", all[0].next_number(), r#"{"n":"planted"}"#)],
+            r#"at "/n": it must be of the type integer"#,
+        ),
+        (|all| vec![event("a", all[0].next_number(), "{")], "it is not JSON"),
+        (
+            |all| {
+                vec![event("a", all[0].next_number(), format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_DATA_BYTES - 10)))]
+            },
             "65537 bytes: 65536 are the most",
         ),
         (
             |all| {
-                all[0].next();
+                all[0].next_number();
                 Vec::new()
             },
             "the boundary a gave numbers up to 1, and not each of them has an event",
         ),
         (|_| vec![event("a", 1, "{}")], "the boundary a gave numbers up to 0"),
-        (|all| vec![event("c", all[0].next(), "{}")], "of c, which is not locked"),
+        (|all| vec![event("c", all[0].next_number(), "{}")], "of c, which is not locked"),
         (
             |all| {
-                let (first, second) = (all[0].next(), all[0].next());
+                let (first, second) = (all[0].next_number(), all[0].next_number());
                 vec![event("a", second, "{}"), event("a", first, "{}")]
             },
             "of a has the number 2 after 0",
         ),
         (
             |all| {
-                let number = all[0].next();
+                let number = all[0].next_number();
                 vec![event("a", number, "{}"), event("a", number, "{}")]
             },
             "of a has the number 1 after 1",
@@ -251,7 +256,7 @@ async fn what_breaks_a_schema_or_the_numbers_is_not_committed_and_a_failure_of_t
     // As long as may be, and in both boundaries.
     let longest: Publishing = |all| {
         let text = "x".repeat(MAX_DATA_BYTES - r#"{"text":""}"#.len());
-        let (a, b) = (all[0].next(), all[1].next());
+        let (a, b) = (all[0].next_number(), all[1].next_number());
         vec![event("b", b, format!(r#"{{"text":"{text}"}}"#)), event("a", a, "{}")]
     };
     kit.store.transact("", &Wrong(longest)).await.unwrap();

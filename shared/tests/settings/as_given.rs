@@ -120,9 +120,11 @@ fn good(variable: &str) -> &'static str {
         | "JWT_JWKS_REFRESH"
         | "EMF_INTERVAL" => "1m 3s",
         "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" | "VALIDATION_TIMEOUT" => "3s 500ms",
-        "EVENTS_RETENTION" | "ADS_EVENTS_RETENTION" | "INBOX_RETENTION" | "IDEMPOTENCY_RETENTION" | "FILES_RETENTION" => {
-            "40days 3s"
-        }
+        "EVENTS_RETENTION"
+        | "ADS_EVENTS_RETENTION"
+        | "INBOX_RETENTION"
+        | "IDEMPOTENCY_RETENTION"
+        | "FILES_RETENTION" => "40days 3s",
         "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",

@@ -65,7 +65,8 @@ fn read(mut settings: ClientConfig, topic: &str, waiters: &Mutex<Waiters>) -> an
         match consumer.poll(POLL) {
             Some(Ok(message)) => wake(&Record::of(message), waiters),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if left.remove(&partition) && left.is_empty() {
+                left.remove(&partition);
+                if left.is_empty() {
                     locked(waiters).at_end();
                 }
             }

@@ -34,7 +34,7 @@ fn cached() -> Vec<(&'static str, Value)> {
 
 /// An operation that responds with a file, or with 304 and these headers.
 fn operation(
-    id: &str,
+    [tag, id]: [&str; 2],
     summary: &str,
     own: &[Value],
     found: Value,
@@ -44,7 +44,7 @@ fn operation(
     let parameters = [own, &parameters(["If-None-Match", "X-Request-Id"])].concat();
     json!({
         "operationId": id,
-        "tags": ["documentation"],
+        "tags": [tag],
         "summary": summary,
         "security": [],
         "parameters": parameters,
@@ -61,7 +61,7 @@ fn document_operation() -> Value {
     });
     let packed = ("content-encoding", header("Content-Encoding"));
     let found = with_content("OpenAPI 3.1.", content, cached().into_iter().chain([packed]));
-    operation("document", "This document", &[], found, cached(), &[])
+    operation(["documentation", "document"], "This document", &[], found, cached(), &[])
 }
 
 fn page_operation() -> Value {
@@ -69,7 +69,7 @@ fn page_operation() -> Value {
     let headers = [cached(), own.to_vec()].concat();
     let content = json!({"text/html": {"schema": {"type": "string"}}});
     let found = with_content("Swagger UI.", content, headers.clone());
-    operation("page", "A page to read this document and to try the calls", &[], found, headers, &[])
+    operation(["documentation", "page"], "A page to read this document and to try the calls", &[], found, headers, &[])
 }
 
 fn file_operation() -> Value {
@@ -84,7 +84,14 @@ fn file_operation() -> Value {
     });
     let packed = ("content-encoding", json!({"schema": {"type": "string", "const": "gzip"}}));
     let found = with_content("The file.", content, cached().into_iter().chain([packed]));
-    operation("file", "The files of the page, and `events`: each type of event, who publishes it and who consumes it", &[name], found, cached(), &[Code::NOT_FOUND])
+    operation(
+        ["documentation", "file"],
+        "The files of the page, and `events`: each type of event, who publishes it and who consumes it",
+        &[name],
+        found,
+        cached(),
+        &[Code::NOT_FOUND],
+    )
 }
 
 /// The operations on the registry of schemas.
@@ -121,9 +128,7 @@ fn schemas_operation() -> Value {
     }]});
     let found = answers::json("The types, with their versions.", "EventSchemas", example, cached());
     let summary = "Lists the schemas of the events that are published";
-    let mut operation = operation("listSchemas", summary, &[], found, cached(), &[]);
-    operation["tags"] = json!(["schemas"]);
-    operation
+    operation(["schemas", "listSchemas"], summary, &[], found, cached(), &[])
 }
 
 fn asyncapi_operation() -> Value {
@@ -132,9 +137,7 @@ fn asyncapi_operation() -> Value {
     });
     let found = with_content("AsyncAPI 3.0.", content, cached());
     let summary = "The events that are published, as AsyncAPI";
-    let mut operation = operation("asyncapi", summary, &[], found, cached(), &[]);
-    operation["tags"] = json!(["schemas"]);
-    operation
+    operation(["schemas", "asyncapi"], summary, &[], found, cached(), &[])
 }
 
 fn schema_operation() -> Value {
@@ -154,7 +157,5 @@ fn schema_operation() -> Value {
         headers(),
     );
     let summary = "A schema of an event's data";
-    let mut operation = operation("showSchema", summary, &own, found, headers(), &[Code::NOT_FOUND]);
-    operation["tags"] = json!(["schemas"]);
-    operation
+    operation(["schemas", "showSchema"], summary, &own, found, headers(), &[Code::NOT_FOUND])
 }

@@ -236,14 +236,12 @@ pub(super) fn video_example() -> Value {
 
 /// A placement as it is sent; many at once need not name the video.
 pub(super) fn new_placement(names_video: bool) -> Value {
-    let mut new = json!({
+    let new = json!({
         "productId": "mug", "campaignId": 1, "startMs": 1_000, "endMs": 3_000, "layer": 0,
         "region": {"x": 0.1, "y": 0.6, "width": 0.2, "height": 0.25}, "label": "on the table"
     });
-    if names_video {
-        new["videoId"] = VIDEO.into();
-    }
-    new
+    let video = if names_video { members(json!({"videoId": VIDEO})) } else { Map::new() };
+    Value::Object(video.into_iter().chain(members(new)).collect())
 }
 
 pub(super) fn shown_placement_example() -> Value {

@@ -80,7 +80,7 @@ impl Work for Command {
         let event = Outbound {
             schema: &CAMPAIGN_CREATED,
             aggregate: Arc::clone(boundary.aggregate()),
-            sequence: boundary.next(),
+            sequence: boundary.next_number(),
             id: self.id.clone(),
             source: "/bench",
             subject: self.aggregate.clone(),

@@ -30,7 +30,7 @@ fn placement_model(placed: &Placed) -> Value {
 
 fn model(snapshot: &Snapshot) -> Value {
     let mut placements = snapshot.placements.clone();
-    placements.sort_by(|one, other| (one.range.start(), one.id).cmp(&(other.range.start(), other.id)));
+    placements.sort_by_key(|one| (one.range.start(), one.id));
     let video = &snapshot.video;
     let mut about = json!({"id": video.id, "title": video.title, "durationMs": video.duration_ms});
     if let Some(rate) = video.frame_rate {

@@ -71,7 +71,7 @@ pub async fn write_files(
         if ready.get(&**boundary.aggregate()).is_none_or(|ready| *ready >= made.revision) {
             continue;
         }
-        let sequence = boundary.next();
+        let sequence = boundary.next_number();
         written.push((*made, sequence));
         events.push(Outbound {
             schema: &FILES_GENERATED,

@@ -157,7 +157,7 @@ pub async fn finish_validations(
         if !open.remove(&finished.of.id) {
             continue;
         }
-        let sequence = boundary.next();
+        let sequence = boundary.next_number();
         let version = sequence.saturating_mul(2);
         versions.all.insert(finished.of.id, version);
         versions.ended.insert(finished.of.id, finished.ended.status());

@@ -57,12 +57,12 @@ fn model(snapshot: &Snapshot) -> Vec<Said> {
         }
         match one.campaign.map(|id| snapshot.campaigns.get(&id)) {
             Some(None) => add(FindingCode::CampaignMissing),
-            Some(Some(campaign)) => {
-                if campaign.status == "ended" || campaign.ends_at.is_some_and(|at| at <= snapshot.now) {
-                    add(FindingCode::CampaignEnded);
-                }
+            Some(Some(campaign))
+                if campaign.status == "ended" || campaign.ends_at.is_some_and(|at| at <= snapshot.now) =>
+            {
+                add(FindingCode::CampaignEnded);
             }
-            None => {}
+            Some(Some(_)) | None => {}
         }
         for other in snapshot.placements.iter().filter(|other| one.id < other.id && one.layer == other.layer) {
             let regions = one.region.unwrap_or(Region::WHOLE).meets(other.region.unwrap_or(Region::WHOLE));

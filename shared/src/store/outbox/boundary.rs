@@ -68,12 +68,12 @@ impl Boundary {
     }
 
     /// The last number that has been taken; 0: none.
-    pub fn last(&self) -> i64 {
+    pub fn last_number(&self) -> i64 {
         self.taken
     }
 
     /// The next number. An event with it must be published in this transaction.
-    pub fn next(&mut self) -> i64 {
+    pub fn next_number(&mut self) -> i64 {
         self.taken = self.taken.saturating_add(1);
         self.taken
     }

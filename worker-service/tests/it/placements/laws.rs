@@ -47,7 +47,8 @@ fn logs<H: Handler<Event: Clone + std::fmt::Debug>>(
 ) -> impl Strategy<Value = Vec<Delivery<H::Event>>> {
     let happened = (0..2_u8, 0..types.len(), 0..4_u8, any::<bool>());
     let log = move |all: Vec<Happened>| {
-        let (mut log, mut last): (Vec<Delivery<H::Event>>, [Option<Delivery<H::Event>>; 3]) = Default::default();
+        let mut log: Vec<Delivery<H::Event>> = Vec::new();
+        let mut last: [Option<Delivery<H::Event>>; 3] = Default::default();
         let mut numbers = [0; 3];
         for (offset, (of, kind, number, again)) in (0..).zip(all) {
             let event_type = types[kind];

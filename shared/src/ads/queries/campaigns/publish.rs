@@ -28,7 +28,7 @@ pub(super) async fn publish(
     let event = Outbound {
         schema,
         aggregate: boundary.aggregate().clone(),
-        sequence: boundary.next(),
+        sequence: boundary.next_number(),
         id: EventId::generate(),
         source: published::SOURCE,
         subject: campaign.to_string(),

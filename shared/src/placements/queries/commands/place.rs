@@ -88,8 +88,9 @@ impl Decide for Creation {
             return Ok(Err(Refused::NoVideo));
         }
         let mut boundary = Boundary::lock(tx, &video.aggregate()).await?;
-        let all: Vec<Placed> = new.iter().map(|(id, new)| Placed::of(new.clone(), *id, boundary.next())).collect();
-        let revision = boundary.last();
+        let all: Vec<Placed> =
+            new.iter().map(|(id, new)| Placed::of(new.clone(), *id, boundary.next_number())).collect();
+        let revision = boundary.last_number();
         let more = i32::try_from(all.len()).unwrap_or(i32::MAX);
         let Some(ready_revision) = touch(tx, *video, revision, more).await? else {
             return Ok(Err(Refused::TooMany));
@@ -192,7 +193,7 @@ impl Decide for Change<'_> {
             // The change that it repeats may have ended before its fence.
             return Ok(Ok((written, vec![(video.cache_key(), row.try_get("of_video")?)])));
         }
-        let changed = Placed { version: boundary.next(), ..changed };
+        let changed = Placed { version: boundary.next_number(), ..changed };
         let ready_revision = touched(touch(tx, video, changed.version, 0).await?)?;
         let body = update(tx, &changed).await?;
         let event =
@@ -225,7 +226,7 @@ async fn delete(
     old: &Placed,
 ) -> Result<(Written, Vec<Fence>), Failure> {
     let Placed { id, video, product, .. } = old;
-    let revision = boundary.next();
+    let revision = boundary.next_number();
     sqlx::query(DELETE).bind(id.to_string()).bind(revision).execute(&mut *tx).await?;
     touched(touch(tx, *video, revision, -1).await?)?;
     let data = deleted_data(*id, *video, product, revision);

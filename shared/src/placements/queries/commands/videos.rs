@@ -51,7 +51,7 @@ impl Decide for Creation<'_> {
     async fn decide(&self, call: &Call<'_>, tx: &mut Tx<'_>) -> Result<Decision, Failure> {
         let Self { id, new } = *self;
         let mut boundary = Boundary::lock(tx, &id.aggregate()).await?;
-        let version = boundary.next();
+        let version = boundary.next_number();
         let body = write(tx, INSERT, id, new, version).await?;
         let event = call.event(&VIDEO_CREATED, &boundary, version, id.to_string(), video_data(id, new, version));
         publish(tx, vec![boundary], &[event]).await?;
@@ -116,7 +116,7 @@ impl Decide for Change<'_> {
             // The change that it repeats may have ended before its fence.
             return Ok(Ok((written, vec![(id.cache_key(), version)])));
         }
-        let version = boundary.next();
+        let version = boundary.next_number();
         let body = write(tx, UPDATE, id, &changed, version).await?;
         let data = video_data(id, &changed, version);
         let event = call.event(&VIDEO_UPDATED, &boundary, version, id.to_string(), data);
@@ -147,7 +147,7 @@ impl Decide for Request {
             return Ok(Err(Refused::NoVideo));
         }
         let mut boundary = Boundary::lock(tx, &video.aggregate()).await?;
-        let number = boundary.next();
+        let number = boundary.next_number();
         let query = sqlx::query_scalar(REQUEST).bind(id.to_string()).bind(video.to_string()).bind(number);
         let revision: i64 = query.bind(call.cause.user_id.as_deref()).fetch_one(&mut *tx).await?;
         let data = requested_data(id, video, revision);
