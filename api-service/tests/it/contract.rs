@@ -237,6 +237,7 @@ fn the_operations_at_a_glance() {
     get /health/ready: 200 500 503
     get /openapi.json: 200 304 500
     post /placements token: 201 400 401 403 404 408 409 413 415 422 429 500 503
+    post /placements/check token: 200 400 401 403 404 408 413 415 422 429 500 503
     delete /placements/{id} token: 204 400 401 403 404 409 412 422 428 429 500 503
     get /placements/{id} token: 200 304 401 403 404 429 500 503
     patch /placements/{id} token: 200 400 401 403 404 408 409 412 413 415 422 428 429 500 503
@@ -251,6 +252,7 @@ fn the_operations_at_a_glance() {
     post /resources/query token: 200 400 401 403 408 413 415 422 429 500 503
     get /schemas: 200 304 500
     get /schemas/{type}/{version}: 200 304 404 500
+    post /validation/validate token: 200 400 401 403 404 408 413 415 422 429 500 503
     get /validations/{id} token: 200 304 401 403 404 429 500 503
     get /videos token: 200 400 401 403 429 500 503
     post /videos token: 201 400 401 403 408 409 413 415 422 429 500 503

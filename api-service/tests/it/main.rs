@@ -49,6 +49,7 @@ mod missing_topic;
 mod other_protocols;
 mod own_domain;
 mod placements_bulk;
+mod placements_check;
 mod placements_commands;
 mod placements_files;
 mod placements_held;

@@ -86,7 +86,11 @@ impl Editor {
     }
 
     pub(crate) async fn with(name: &str, settings: &[&str]) -> Self {
-        let app = TestApp::with(name, settings).await;
+        Self::of(TestApp::with(name, settings).await).await
+    }
+
+    /// An editor who calls this app.
+    pub(crate) async fn of(app: TestApp) -> Self {
         let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
         Self { app, pool, token: of("edith", &["editor"]) }
     }

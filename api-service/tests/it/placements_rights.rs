@@ -19,6 +19,8 @@ async fn who_may_call_what() {
         (format!("GET /videos/{video}/placements"), Value::Null, [200, 200, 200, 200, 403, 401]),
         (format!("GET /placements/{placement}"), Value::Null, [200, 200, 200, 200, 403, 401]),
         (format!("PATCH /placements/{placement}"), json!({"layer": 1}), [403, 200, 200, 200, 403, 401]),
+        ("POST /placements/check".to_owned(), new(&video, 0, 1), [403, 200, 200, 200, 403, 401]),
+        ("POST /validation/validate".to_owned(), json!({"videoId": video}), [403, 200, 200, 200, 403, 401]),
         ("PUT /products/mug".to_owned(), json!({"name": "m", "active": true}), [403, 403, 403, 201, 403, 401]),
         ("GET /products".to_owned(), Value::Null, [200, 200, 200, 200, 403, 401]),
         ("GET /products/mug".to_owned(), Value::Null, [200, 200, 200, 200, 403, 401]),
