@@ -49,7 +49,8 @@ impl App {
         let described = domains.clone();
         // Built on the first request: that needs some MiB for a moment.
         routes.extend(docs::routes(move || openapi::text(&described.document())));
-        routes.extend(schemas::routes(&domains.published()));
+        // Of all domains: a schema's address leads to any instance.
+        routes.extend(schemas::routes(&Domains::all().published()));
         let (mut producers, mut tasks, mut drained, mut webhooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
