@@ -96,7 +96,7 @@ async fn a_call_tells_who_calls_for_what_and_how_long_the_caller_waits() {
         user_id: Some("alice".to_owned()),
         causation_id: None,
     };
-    let told = |timeout, left| {
+    let told = |timeout: Duration, left: Duration| {
         let (peer, cause) = (peer(&service.address, timeout), cause.clone());
         async move {
             let answer: Value = peer.post("/ask", &json!({"n": 7}), &cause, Instant::now() + left).await.unwrap();
@@ -173,8 +173,8 @@ async fn an_answer_is_not_asked_for_twice() {
 #[tokio::test]
 async fn a_call_ends_before_its_caller_has_to_answer() {
     let service = Service::start(|_, _, _| std::future::pending::<StatusCode>()).await;
-    let peer = peer(&service.address, LONG);
-    let post = |left| peer.post::<_, Value>("/ask", &7, &Cause::default(), Instant::now() + left);
+    let (peer, cause) = (peer(&service.address, LONG), Cause::default());
+    let post = |left: Duration| peer.post::<_, Value>("/ask", &7, &cause, Instant::now() + left);
     let begun = Instant::now();
     is_unavailable(&post(Duration::from_millis(400)).await, "");
     // Of the time that there is it takes what it may, and leaves the rest.
