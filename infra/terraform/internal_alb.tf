@@ -54,6 +54,7 @@ resource "aws_security_group" "internal_alb" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "internal_alb" {
+  # checkov:skip=CKV_AWS_260:from a security group, and from no address
   for_each                     = local.internal_callers
   security_group_id            = aws_security_group.internal_alb.id
   description                  = "From ${each.key}"
