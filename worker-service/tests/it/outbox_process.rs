@@ -89,3 +89,21 @@ async fn the_next_relay_shuts_out_the_one_before() {
     // A marker is behind the first three.
     assert_eq!((ends, kit.records(6).await.len()), ([(0, 7)].into(), 6));
 }
+
+/// The alarms without a Prometheus read this line (infra/terraform/alarms.tf).
+#[tokio::test(flavor = "multi_thread")]
+async fn that_nobody_publishes_is_in_the_log_of_those_that_could() {
+    let kit = Kit::new("relay_waits", 1).await;
+    kit.write_events("a", 3).await;
+    let rows = "UPDATE outbox SET written_at = now() - interval '1 hour';
+                UPDATE outbox_relay SET holder = 'another', held_until = now() + interval '1 hour'";
+    sqlx::raw_sql(rows).execute(&kit.pool).await.unwrap();
+    let worker = kit.process_with(&[("WORKER_ONLY", "devices,outbox-relay")]).await;
+    let lines = || told(&worker.service.log(), "events of the outbox wait to be published");
+    until("it says so", async || !lines().is_empty()).await;
+    let line = &lines()[0];
+    assert_eq!((&line["level"], &line["rows"]), (&json!("WARN"), &json!(3)));
+    assert!((3_600.0..3_700.0).contains(&line["oldest_s"].as_f64().unwrap()), "{line}");
+    assert_eq!(lines().len(), 1, "once a minute");
+    worker.end().await;
+}
