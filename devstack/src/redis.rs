@@ -15,8 +15,9 @@ use crate::server::{Recipe, Server};
 use crate::tls::Certificates;
 use crate::{port, spawn};
 
-/// Arguments that disable persistence.
-const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
+/// Arguments that disable persistence. A replica writes what it copies from its primary to a file, and would keep that
+/// file and load it when it is started again.
+const FORGETFUL: [&str; 6] = ["--save", "", "--appendonly", "no", "--rdb-del-sync-files", "yes"];
 
 /// How long it may take to answer whether it is ready; then it is asked again.
 const READY: Duration = Duration::from_millis(500);

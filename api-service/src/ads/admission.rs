@@ -210,26 +210,30 @@ impl Admission {
         }
         let answers = self.caps.add(&impressions).await;
         let now = Instant::now();
+        let mut incomplete = Vec::new();
         for (place, answer) in places.into_iter().zip(answers) {
             let Some(slot) = slots.get_mut(place) else { continue };
             let Slot::Has(charge) = slot else { continue };
+            let takes_unsure = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure) || self.caps.are_evicted();
             match answer {
                 Capped::New => {}
                 Capped::There => charge.entry = None,
                 // Whether it is in the set, nobody knows. If it is, it stays: it was accepted.
-                Capped::Unsure if charge.ticket.cap.is_some_and(|cap| cap.allow_unsure) || self.caps.are_evicted() => {
-                    charge.entry = None;
-                }
+                Capped::Unsure if takes_unsure => charge.entry = None,
                 Capped::Unsure => *slot = Slot::Refused(Refused::Unavailable),
                 Capped::Full => {
                     let most = charge.ticket.cap.map_or(0, |cap| cap.most);
                     let retry_after = charge.ticket.cap.map_or(1, |cap| whole_seconds(cap.day_ends, now));
                     charge.entry = None;
-                    *slot = Slot::Refused(Refused::Capped { most, retry_after });
+                    let refused = std::mem::replace(slot, Slot::Refused(Refused::Capped { most, retry_after }));
+                    if takes_unsure && let Slot::Has(charge) = refused {
+                        incomplete.push((place, charge));
+                    }
                 }
             }
         }
         self.check_capped(asks, slots, unchecked).await;
+        self.check_incomplete(asks, slots, incomplete).await;
     }
 
     /// Keeps leases and caps up to date, forever.

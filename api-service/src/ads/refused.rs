@@ -10,12 +10,13 @@ use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
 pub(super) const FREQUENCY_CAPPED: Code =
-    Code::new(StatusCode::TOO_MANY_REQUESTS, "frequency_capped", "The user's cap is reached");
+    Code::new(StatusCode::TOO_MANY_REQUESTS, "frequency_capped", "The user's cap is reached").as_a_rule();
 pub(super) const BUDGET_EXHAUSTED: Code =
-    Code::new(StatusCode::CONFLICT, "budget_exhausted", "The campaign's budget is exhausted");
+    Code::new(StatusCode::CONFLICT, "budget_exhausted", "The campaign's budget is exhausted").as_a_rule();
 pub(super) const CAMPAIGN_NOT_ACTIVE: Code =
-    Code::new(StatusCode::CONFLICT, "campaign_not_active", "The campaign is not active");
-pub(super) const PACED: Code = Code::new(StatusCode::CONFLICT, "paced", "The campaign's pace allows no more now");
+    Code::new(StatusCode::CONFLICT, "campaign_not_active", "The campaign is not active").as_a_rule();
+pub(super) const PACED: Code =
+    Code::new(StatusCode::CONFLICT, "paced", "The campaign's pace allows no more now").as_a_rule();
 pub(super) const ADMISSION_UNAVAILABLE: Code =
     Code::new(StatusCode::SERVICE_UNAVAILABLE, "admission_unavailable", "The event cannot be admitted now");
 

@@ -20,7 +20,7 @@ use tower::Service;
 use tower_http::request_id::RequestId;
 use tracing::Level;
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::request_id;
 use super::subject::{About, Answered, Subject};
 use super::trace::Answering;
@@ -107,7 +107,7 @@ impl RequestContext {
             response = problem.write(response, request_id::text(self.request_id.as_ref()));
         }
         let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
-        let code = problem.as_ref().map(|problem| problem.code.as_str());
+        let code = problem.as_ref().map(|problem| problem.code);
         self.report(response.status().as_u16(), code, about);
         response
     }
@@ -118,14 +118,17 @@ impl RequestContext {
     }
 
     /// Counts and logs the request, and ends its span. A second call does nothing.
-    fn report(&mut self, status: u16, code: Option<&'static str>, about: Option<&About>) {
+    fn report(&mut self, status: u16, code: Option<Code>, about: Option<&About>) {
         let Some(answering) = self.answering.take() else { return };
         let (route, took) = (route_name(self.route.as_ref()), self.start.elapsed());
         count(self.method, route, status, took);
         let request_id = request_id::text(self.request_id.as_ref());
         let subject = about.and_then(|about| about.subject.as_ref());
         let event_id = about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str);
-        if let Some((level, message)) = self.line(status, request_id) {
+        let line = self.line(status, code.is_some_and(Code::is_rule), request_id);
+        // Only the log and the trace know this one.
+        let code = if status == NOT_ANSWERED { Some("not_answered") } else { code.map(Code::as_str) };
+        if let Some((level, message)) = line {
             let trace_id = answering.trace_id();
             let (trace_id, request, took) = (trace_id.as_deref(), Some((self.method, route)), Some(took));
             let index = None;
@@ -138,13 +141,13 @@ impl RequestContext {
     }
 
     /// The level and message of the log line, if there is one: always for errors, otherwise as `ACCESS_LOG` says.
-    fn line(&self, status: u16, request_id: &str) -> Option<(Level, &'static str)> {
+    fn line(&self, status: u16, is_rule: bool, request_id: &str) -> Option<(Level, &'static str)> {
         let usual = if self.is_probe() { Level::DEBUG } else { Level::INFO };
         match status {
             NOT_ANSWERED => Some((Level::INFO, "not answered")),
             500.. if self.is_probe() => Some((Level::DEBUG, "answered")),
             500.. => Some((Level::WARN, "answered")),
-            400..500 => Some((Level::INFO, "answered")),
+            400..500 if !is_rule => Some((Level::INFO, "answered")),
             _ => self.access_log.takes(request_id).then_some((usual, "answered")),
         }
     }
@@ -152,7 +155,7 @@ impl RequestContext {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        self.report(NOT_ANSWERED, Some("not_answered"), None);
+        self.report(NOT_ANSWERED, None, None);
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Code {
     status: StatusCode,
     name: &'static str,
     title: &'static str,
+    is_rule: bool,
 }
 
 macro_rules! codes {
@@ -75,7 +76,17 @@ codes! {
 impl Code {
     /// A code with its status, its name in responses, and its general meaning.
     pub const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Self {
-        Self { status, name, title }
+        Self { status, name, title, is_rule: false }
+    }
+
+    /// The same for what a domain refuses as a rule, and so as often as it accepts: that is no error, and has a log line
+    /// only if an accepted request had one.
+    pub const fn as_a_rule(self) -> Self {
+        Self { is_rule: true, ..self }
+    }
+
+    pub(crate) const fn is_rule(self) -> bool {
+        self.is_rule
     }
 
     pub const fn status(self) -> StatusCode {
@@ -256,7 +267,7 @@ impl Problem {
     }
 
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
-        let Code { status, name: code, title } = self.code;
+        let Code { status, name: code, title, .. } = self.code;
         let body = Body {
             kind: format!("/problems/{code}"),
             title,

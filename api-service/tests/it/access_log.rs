@@ -96,3 +96,31 @@ async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
     let (_, seen) = binary.terminate();
     assert_eq!(ids(&seen), expected);
 }
+
+/// A campaign that takes no more may be asked thousands of times a second.
+#[tokio::test]
+async fn what_a_campaign_refuses_as_a_rule_is_no_error() {
+    const DRAFT: &str =
+        r#"{"name":"c","pricing_model":"cpm","unit_price":"10","total_budget":"5","status":"draft","external_id":"c"}"#;
+    const AD_EVENT: &str = r#"{"campaign_id":1,"user_id":"u","event_type":"impression"}"#;
+    const NO_CAMPAIGN: &str = r#"{"campaign_id":7,"user_id":"u","event_type":"impression"}"#;
+    let scope = prepared("access_refused").await;
+    for (access_log, batch, alone) in [("errors", vec![404], vec!["r-2"]), ("all", vec![409, 404], vec!["r-1", "r-2"])]
+    {
+        let binary = Binary::with(&scope, &[("ACCESS_LOG", access_log)]);
+        let send = async |path: &str, body: String, id: &str| {
+            let request = binary.post(path, &admin(), body).header("x-request-id", id);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert!([200, 201].contains(&send("/campaigns", DRAFT.to_owned(), "r-0").await));
+        assert_eq!(send("/ad-events", AD_EVENT.to_owned(), "r-1").await, 409);
+        assert_eq!(send("/ad-events", NO_CAMPAIGN.to_owned(), "r-2").await, 404);
+        assert_eq!(send("/ad-events/batch", format!("[{AD_EVENT},{NO_CAMPAIGN}]"), "r-3").await, 207);
+        let (_, seen) = binary.terminate();
+        let told = ids(&seen).into_iter().filter(|id| alone.contains(&id.as_str()) || id == "r-1");
+        assert_eq!(told.collect::<Vec<_>>(), alone, "{access_log}");
+        let lines = seen.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let items = lines.filter(|line| line["message"] == "answered in a batch");
+        assert_eq!(items.map(|line| line["status"].as_u64().unwrap()).collect::<Vec<_>>(), batch, "{access_log}");
+    }
+}

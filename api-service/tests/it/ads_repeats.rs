@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use devstack::{Proxy, Redis};
 use time::OffsetDateTime;
 
 use crate::ads_kit::{Ads, impression, named};
@@ -221,5 +222,46 @@ async fn a_repeat_is_accepted_although_its_campaign_is_paused() {
     assert_eq!(ads.accepted(&repeat).await["cost"], "0.01");
     for other in [named(impression(campaign, "u"), "b"), named(impression(campaign, "v"), "a")] {
         assert_eq!(ads.refused(&other, 409, "campaign_not_active").await.1, None);
+    }
+}
+
+/// What is taken while Redis does not answer is in no set.
+#[tokio::test]
+async fn what_was_taken_while_nobody_could_tell_is_not_refused_later() {
+    let redis = blocking(|| Redis::start(&[]).unwrap()).await;
+    let (proxy, url) = Proxy::before(&redis.url()).unwrap();
+    let ads = Ads::with("ads_unsure_repeats", &[&format!("--ad-redis-url={url}"), "--redis-timeout=200ms"]).await;
+    let capped = json!({"freq_cap_impressions_per_day": 1, "cap_unsure": "allow", "total_budget": "1000"});
+    let (campaign, other) = (ads.campaign(capped.clone()).await, ads.campaign(capped).await);
+    let sent = Cell::new(0);
+    let status = async |event: Value| {
+        let status = ads.status(&event).await;
+        sent.set(sent.get() + usize::from(status == 202));
+        status
+    };
+    let named_as = |id: &str| named(impression(campaign, "u"), id);
+    assert_eq!([status(named_as("a")).await, status(impression(other, "u")).await], [202, 202]);
+    proxy.cut();
+    assert_eq!(status(named_as("b")).await, 202);
+    proxy.mend();
+    until("Redis answers again", async || status(impression(other, "u")).await == 429).await;
+    // Neither is applied: both may be repeats.
+    assert_eq!([status(named_as("b")).await, status(named_as("c")).await], [202, 202]);
+    ads.work(sent.get()).await;
+    for id in ["b", "c"] {
+        ads.accepted(&named_as(id)).await;
+    }
+
+    let next = Cell::new(0);
+    let is_capped = async || {
+        next.set(next.get() + 1);
+        match ads.status(&named_as(&format!("new-{}", next.get()))).await {
+            429 => Ok(()),
+            other => Err(other),
+        }
+    };
+    found("what was taken is applied, or Kafka never had it", is_capped).await;
+    for id in ["b", "c"] {
+        ads.accepted(&named_as(id)).await;
     }
 }

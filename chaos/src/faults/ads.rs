@@ -6,7 +6,7 @@ use devstack::psql;
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::{Injection, until_done};
+use super::{Injection, until_done, within};
 use crate::history::ads::{Seen, Try, decimal};
 use crate::load::advertiser::{Advertiser, least_budget, zone_with_midnight_at};
 use crate::load::lock;
@@ -17,6 +17,10 @@ const BEFORE: Duration = Duration::from_secs(3);
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How many campaigns get a midnight, until events of one are accepted before it.
 const MIDNIGHTS: usize = 6;
+/// For how long a midnight waits until ad events are accepted at all: other faults may last.
+const ADMITTED_AGAIN: Duration = Duration::from_secs(60);
+/// Ad events are accepted at present if one was this long ago.
+const LATELY: Duration = Duration::from_secs(1);
 /// How many campaigns get less money at once.
 const PATCHED: usize = 3;
 /// How often a budget is lowered before it is clear that others are faster.
@@ -33,6 +37,13 @@ impl Injection<'_> {
         // Without a cap in most cases: the caps may not be known while the day ends.
         let cap = (self.step.choice % 4 == 1).then_some(2);
         for _ in 0..MIDNIGHTS {
+            let _ = within(ADMITTED_AGAIN, || {
+                let since = self.began.elapsed().saturating_sub(LATELY);
+                let is_recent = |one: &&Try| one.to >= since;
+                let accepts = lock(self.history).ads.tries.iter().rev().take_while(is_recent).any(Try::is_accepted);
+                anyhow::ensure!(accepts, "no ad event is accepted");
+                Ok(())
+            });
             let name = format!("midnight-{}", self.began.elapsed().as_millis());
             let terms = json!({
                 "pricing_model": "cpm", "unit_price": "3.3", "total_budget": "0.9", "daily_budget": "0.5",

@@ -105,6 +105,19 @@ pub struct Entry {
     nonce: u64,
 }
 
+impl Entry {
+    /// The arguments that name it.
+    fn add_to(&self, call: &mut Call) {
+        call.arg(self.id.as_str());
+        // What nobody added in particular, anybody may release.
+        if makes("any-release") {
+            call.arg("")
+        } else {
+            call.arg(self.nonce)
+        };
+    }
+}
+
 /// An entry that is to be added.
 #[derive(Debug, Clone)]
 pub struct NewId {
@@ -155,8 +168,7 @@ impl IdSets {
     /// An entry for a set.
     pub fn entry(&self, set: &str, id: EventId) -> Arc<Entry> {
         // Redis keeps what fits into an i64 in 8 bytes, and other numbers as text.
-        let nonce = if makes("any-release") { 0 } else { fastrand::u64(..) >> 1 };
-        Arc::new(Entry { key: self.key(set), id, nonce })
+        Arc::new(Entry { key: self.key(set), id, nonce: fastrand::u64(..) >> 1 })
     }
 
     /// The incarnation of each server that answers; an error if none does.
@@ -255,7 +267,8 @@ impl IdSets {
         }
         self.compared(&mut call);
         for NewId { entry, most, since, ttl } in ids {
-            call.arg(entry.id.as_str()).arg(entry.nonce).arg(*most).arg(millis(*ttl)).arg(micros(*since));
+            entry.add_to(&mut call);
+            call.arg(*most).arg(millis(*ttl)).arg(micros(*since));
         }
         let answer = self.0.servers.run_at_owner(&call, Instant::now() + self.0.timeout).await;
         let answers = answer.ok().and_then(|answer| self.understood(answer));
@@ -284,7 +297,7 @@ impl IdSets {
         for chunk in entries.chunks(size) {
             let mut call = scripts::release_ids();
             for entry in chunk {
-                call.key(&entry.key).arg(entry.id.as_str()).arg(entry.nonce);
+                entry.add_to(call.key(&entry.key));
             }
             calls.push(async move { self.0.servers.run(&call, Instant::now() + self.0.timeout).await.is_ok() });
         }

@@ -129,6 +129,31 @@ async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     assert_eq!(pair.log.count("Redis is a replica now"), 1);
 }
 
+/// Without persistence too, a replica keeps the file of what it copied from its primary, and loads it when it is started
+/// again, unless it has `rdb-del-sync-files`.
+#[tokio::test]
+async fn one_that_took_over_and_dies_does_not_come_back_with_what_it_had_copied() {
+    let pair = Pair::new("role_copied").await;
+    let (api, fencer) = pair.services_with_a_cached("a").await;
+    pair.second.follow(&pair.first).unwrap();
+    pair.first.hand_over(&pair.second).unwrap();
+    pair.name.lead_to(pair.second.port);
+    let second = pair.write("a", 2).await;
+    fencer.fence(&second).await;
+    assert!(fencer.finish(Duration::from_secs(30)).await, "it gets to the new primary");
+    let new = Lookup::Hit(pair.body("a").await.into());
+    eventually("the reader gets there too", async || api.get(&id("a").cache_key()).await == new).await;
+
+    pair.second.kill().unwrap();
+    pair.second.start().unwrap();
+    let never_older = async || {
+        let found = api.get(&id("a").cache_key()).await;
+        assert!([Lookup::Miss, Lookup::Unavailable].contains(&found), "{found:?}");
+        found == Lookup::Miss
+    };
+    eventually("it is back, and empty", never_older).await;
+}
+
 /// An API without reads, or a worker without events.
 #[tokio::test]
 async fn a_replica_is_left_by_one_that_only_asks_how_it_is() {

@@ -3,13 +3,17 @@
 //! PostgreSQL has the events that were applied. That an impression is in the set of its user does not mean that Kafka has
 //! it: perhaps nobody knows that. So only PostgreSQL's answer makes a 202 without another record.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shared::ads::queries::{self, StoredEvent};
 
 use super::book::{Cap, DayBefore, Refusal};
 use super::caps::Impression;
 use super::{Admission, Asks, Charge, Refused, Slot};
+
+/// How long PostgreSQL may not have what was taken while nobody could tell: the topic has it after 5 s, and the rest is
+/// for the worker.
+const APPLIED: Duration = Duration::from_secs(20);
 
 /// An impression that may have been admitted on the day before.
 pub(super) struct MayRepeat {
@@ -77,6 +81,32 @@ impl Admission {
     pub(super) async fn check_capped(&self, asks: &[Asks<'_>], slots: &mut [Slot<'_>], mut all: Vec<MayRepeat>) {
         all.retain(|it| matches!(slots.get(it.place), Some(Slot::Refused(Refused::Capped { .. }))));
         self.check(asks, slots, all).await;
+    }
+
+    /// Before a cap refuses impressions whose sets may lack ids: what is taken while nobody can tell is in none.
+    pub(super) async fn check_incomplete<'a>(
+        &'a self,
+        asks: &[Asks<'_>],
+        slots: &mut [Slot<'a>],
+        mut all: Vec<(usize, Charge<'a>)>,
+    ) {
+        all.retain(|(place, _)| {
+            asks.get(*place).is_some_and(|asks| asks.is_named)
+                && matches!(slots.get(*place), Some(Slot::Refused(Refused::Capped { .. })))
+        });
+        let looked = self.look_up(asks, all.iter().map(|(place, _)| *place)).await;
+        let is_applied = !self.caps.were_unsure_within(APPLIED);
+        for ((place, charge), looked) in all.into_iter().zip(looked) {
+            let Some(slot) = slots.get_mut(place) else { continue };
+            let is_allowed = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure);
+            match looked {
+                Looked::Stored(event) => *slot = Slot::Stored(event),
+                // It may be one that was taken then, and is on its way.
+                Looked::Nothing if is_allowed && !is_applied => *slot = Slot::Has(charge),
+                Looked::NotAsked | Looked::Failed if is_allowed => *slot = Slot::Refused(Refused::Unavailable),
+                Looked::Nothing | Looked::Another | Looked::NotAsked | Looked::Failed => {}
+            }
+        }
     }
 
     /// Looks for impressions on the day before.

@@ -6,7 +6,7 @@ use shared::ads::{AdEventType, UserId};
 use crate::ads::refused::CODES;
 use crate::ads::{EVENTS, EVENTS_ALIAS, EVENTS_BATCH};
 use crate::http::openapi::Part;
-use crate::http::openapi::schemas::{object, schema};
+use crate::http::openapi::schemas::{PRINTABLE, object, schema};
 use crate::ingest::openapi::{AnswerForm, Operations, OwnForm};
 
 /// Printable ASCII without a blank at either end.
@@ -159,8 +159,8 @@ fn members() -> Value {
         "impression_id": optional(schema("EventId"), "The impression that led to it."),
         "click_id": optional(schema("EventId"), "The click that led to it."),
         "user_agent": optional(
-            json!({"type": "string", "maxLength": 512}),
-            "The user's browser or app: up to 512 bytes without control characters."
+            json!({"type": "string", "maxLength": 512, "pattern": PRINTABLE}),
+            "The user's browser or app: up to 512 characters, none of them a control character."
         )
     })
 }

@@ -7,6 +7,8 @@ use crate::http::problem::Code;
 
 /// The pattern of a token, such as an event's id.
 pub(crate) const ID: &str = "^[A-Za-z0-9._:-]+$";
+/// The pattern of a text without control characters.
+pub(crate) const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 pub(crate) fn schema(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})

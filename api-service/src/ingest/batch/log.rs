@@ -1,5 +1,5 @@
 //! One log line for each event of a batch, as a single event has with its request: if `ACCESS_LOG` selects the request,
-//! and always for a refused event.
+//! and always for a refused event, unless it was refused as a rule.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ use crate::http::subject::Answered;
 /// them.
 pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item]) {
     let all = access_log.takes(request_id);
-    if !all && items.iter().all(|item| item.code.is_none()) {
+    let is_usual = |item: &Item| item.code.is_none_or(Code::is_rule);
+    if !all && items.iter().all(is_usual) {
         return;
     }
     let mut nameless: BTreeMap<&'static str, (u16, usize)> = BTreeMap::new();
@@ -24,14 +25,13 @@ pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item
         // A thousand lines take milliseconds, and other tasks need this thread, too.
         coop::consume_budget().await;
         let level = match (item.status, item.code) {
+            _ if !all && is_usual(item) => continue,
             (_, Some(code)) if item.about.subject.is_none() && item.about.event_id.is_none() => {
                 nameless.entry(code.as_str()).or_insert((item.status, 0)).1 += 1;
                 continue;
             }
             (500.., _) => Level::WARN,
-            (400..500, _) => Level::INFO,
-            _ if all => Level::INFO,
-            _ => continue,
+            _ => Level::INFO,
         };
         let line = Answered {
             level,

@@ -102,7 +102,8 @@ impl Found {
             }
             let all = of_user.get(user.as_str()).map(Vec::as_slice).unwrap_or_default();
             let before = all.iter().find(|other| other.id == *id && other.is_accepted() && other.to < at);
-            if let Some(before) = before.filter(|_| !while_evicting(ads, one.span())) {
+            let is_certain = |before: &&&Try| [*before, one].iter().all(|one| !while_evicting(ads, one.span()));
+            if let Some(before) = before.filter(is_certain) {
                 let what = format!("{id} of {user} was answered 202 at {:?}, and 429 at {at:?}", before.to);
                 self.say_of('f', campaign.id, what);
             }
@@ -150,6 +151,6 @@ fn may_be_in_the_set(one: &Try) -> bool {
 }
 
 /// Whether keys may have been evicted, unnoticed, during this time.
-fn while_evicting(ads: &Ads, span: Span) -> bool {
+pub(super) fn while_evicting(ads: &Ads, span: Span) -> bool {
     ads.evicted.iter().any(|evicted| Span { to: evicted.to + EVICTION_SEEN, ..*evicted }.meets(&span))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::Found;
 use super::Campaign;
+use super::caps::while_evicting;
 use crate::history::History;
 use crate::history::ads::{Ads, EventRow, Outcome, Try};
 
@@ -95,7 +96,9 @@ impl Found {
             return;
         };
         let reason = row.reason.as_deref().unwrap_or_default();
-        let may_be_capped = reason == "capped" && campaign.ever(|terms| terms.allows);
+        let is_unsure =
+            campaign.ever(|terms| terms.allows) || accepted.iter().any(|one| while_evicting(ads, one.span()));
+        let may_be_capped = reason == "capped" && is_unsure;
         let is_excused = may_be_capped || tries.iter().any(|one| is_beyond_a_lease(ads, one));
         if row.outcome == Outcome::Void && !is_excused {
             self.say_of('d', campaign.id, format!("event {id} was answered 202, and is void ({reason})"));

@@ -23,6 +23,8 @@ const USERS: usize = 4;
 const NEW_USER: usize = 60;
 /// With more events than this whose answer is not certain, a tracker makes few new ones.
 const MOST_UNCERTAIN: usize = 40;
+/// A refusal is not final if the client shall come again in fewer seconds.
+const SOON: u64 = 5;
 /// The accepted impressions that a tracker remembers, for clicks and repeats.
 const REMEMBERED: usize = 30;
 
@@ -220,7 +222,9 @@ impl Client {
         for _ in 0..attempts {
             let tries = self.try_events(std::slice::from_ref(event), Form::Single, is_probe, random).await;
             last = tries.into_iter().next();
-            if last.as_ref().is_some_and(|one| one.status > 0 && one.status < 500) {
+            // While the other API holds the last units, the answer is to come again soon.
+            let comes_again = |one: &Try| one.retry_after.is_some_and(|seconds| seconds < SOON);
+            if last.as_ref().is_some_and(|one| one.status > 0 && one.status < 500 && !comes_again(one)) {
                 break;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -26,7 +26,7 @@ pub struct AdData {
 pub(super) const MEMBERS: [&str; 7] =
     ["campaign_id", "user_id", "event_type", "value", "impression_id", "click_id", "user_agent"];
 
-/// The longest user agent, in bytes.
+/// The longest user agent, in characters.
 const MAX_USER_AGENT: usize = 512;
 
 impl AdData {
@@ -106,8 +106,8 @@ pub(super) fn type_name(raw: &RawValue) -> Result<AdEventType, String> {
 
 fn user_agent(raw: &RawValue) -> Result<String, String> {
     let text = text(raw)?;
-    if text.len() > MAX_USER_AGENT {
-        return Err(format!("must be at most {MAX_USER_AGENT} bytes long"));
+    if text.chars().count() > MAX_USER_AGENT {
+        return Err(format!("must be at most {MAX_USER_AGENT} characters long"));
     }
     if text.chars().any(char::is_control) {
         return Err("must not contain control characters".to_owned());

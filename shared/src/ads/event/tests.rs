@@ -80,7 +80,7 @@ fn every_fault_with_its_pointer() {
         (r#""value":1e1"#, "/value must be a decimal number without an exponent".into()),
         (r#""impression_id":"""#, "/impression_id must be 1 to 64 characters long".into()),
         (r#""click_id":7"#, "/click_id must be a string".into()),
-        (&format!(r#""user_agent":"{agent}""#), "/user_agent must be at most 512 bytes long".into()),
+        (&format!(r#""user_agent":"{agent}""#), "/user_agent must be at most 512 characters long".into()),
         (r#""user_agent":"a\tb""#, "/user_agent must not contain control characters".into()),
         (r#""cost":1"#, "/cost is not a field of an ad event".into()),
         (r#""user_agent":"a","user_agent":"a""#, "/user_agent is there more than once".into()),

@@ -14,9 +14,9 @@ use super::trimmed;
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct AccessLogConfig {
     /// Which requests and events (API) and records (worker) are logged, one line each: `all`; `errors`, which are those
-    /// with status 400 and up, and records that were not applied (except repeats, because Kafka delivers at least
-    /// once); or a share from 0 to 1, such as `0.01`, of request ids, the same ids in both services. Errors are always
-    /// logged.
+    /// with status 400 and up (except what is refused as a rule, such as the impressions of a spent campaign), and
+    /// records that were not applied (except repeats, because Kafka delivers at least once); or a share from 0 to 1,
+    /// such as `0.01`, of request ids, the same ids in both services. Errors are always logged.
     #[arg(long, env, default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
     pub access_log: AccessLog,
 }

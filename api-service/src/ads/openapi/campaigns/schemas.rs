@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use shared::ads::{CapUnsure, OnExhausted, Pacing, PricingModel, Status};
 
-use crate::http::openapi::schemas::{object, schema};
+use crate::http::openapi::schemas::{PRINTABLE, object, schema};
 
 /// The members that a new campaign must have.
 const REQUIRED: [&str; 4] = ["name", "pricing_model", "unit_price", "total_budget"];
@@ -11,9 +11,6 @@ const REQUIRED: [&str; 4] = ["name", "pricing_model", "unit_price", "total_budge
 const FIXED: [&str; 3] = ["external_id", "pricing_model", "currency"];
 /// The members that a change cannot remove.
 const KEPT: [&str; 4] = ["name", "unit_price", "total_budget", "status"];
-
-/// A text without control characters.
-const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 pub(super) fn all() -> Value {
     let terms = terms();

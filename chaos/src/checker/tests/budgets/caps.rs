@@ -131,6 +131,11 @@ fn an_accepted_impression_that_is_refused_when_it_is_sent_again() {
         ads.evicted.push(Span { from: at(9), to: at(9) });
     };
     assert_eq!(parts(evicted), "");
+    let accepted_meanwhile = |ads: &mut Ads, end: &mut AdsEnd| {
+        evicted(ads, end);
+        ads.evicted = vec![Span { from: at(1), to: at(1) }];
+    };
+    assert_eq!(parts(accepted_meanwhile), "");
     let before = |ads: &mut Ads, _: &mut AdsEnd| {
         ads.tries.retain(|one| one.id != "e1" || one.from < at(5));
         ads.tries.push(Try { from: Duration::from_millis(1_050), ..capped("e1", "u", 1) });

@@ -55,6 +55,14 @@ fn an_accepted_event_that_does_not_count() {
         end.events[6].reason = Some("capped".into());
     };
     assert_eq!(parts(capped), "d");
+    let evicted = |to| {
+        move |ads: &mut Ads, end: &mut AdsEnd| {
+            capped(ads, end);
+            ads.evicted.push(span(30, to));
+        }
+    };
+    assert_eq!(parts(evicted(33)), "", "keys were evicted less than two seconds ago");
+    assert_eq!(parts(evicted(32)), "d");
     let allowed = |reason: &'static str| {
         move |ads: &mut Ads, end: &mut AdsEnd| {
             void(ads, end);
