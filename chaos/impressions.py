@@ -131,7 +131,7 @@ def create(world, names, cap):
 
 def post_all(world, posts, answers, problems):
     """Posts until each answer is 202 or 429; each thread takes the next one."""
-    lock, left = threading.Lock(), list(reversed(posts))
+    lock, left, accepted_at = threading.Lock(), list(reversed(posts)), {}
 
     def run():
         client = Client(world.ports)
@@ -142,9 +142,14 @@ def post_all(world, posts, answers, problems):
                 event, api, body = left.pop()
             until = time.monotonic() + DEADLINE
             while True:
+                sent = time.monotonic()
                 answer = client.post(api, "/ad-events", body)
                 status = answer[0] if answer else None
                 with lock:
+                    if status == 202:
+                        accepted_at.setdefault(event, time.monotonic())
+                    if status == 429 and accepted_at.get(event, sent) < sent:
+                        problems.append((event, "it was answered 202, and then 429"))
                     answers[event][status] += 1
                 if status in (202, 429):
                     break
@@ -183,7 +188,7 @@ def main():
     log = open(ROOT / "target" / "impressions.log", "wb")
     world = World(log)
     ids = create(world, sorted({name for name, _ in keys}), settings.cap)
-    day = world.sql("SELECT current_date")
+    day = world.sql("SELECT (now() AT TIME ZONE 'UTC')::date")
     bodies = [
         json.dumps({"campaign_id": ids[name], "user_id": user, "event_type": "impression", "event_id": f"i-{n}"})
         for n, (name, user) in enumerate(keys)
@@ -216,7 +221,7 @@ def main():
     )
     spent = world.sql("SELECT sum(spent) = (SELECT sum(cost) FROM ad_events) FROM campaigns")
     void = world.sql("SELECT count(*) FROM ad_events WHERE outcome <> 'counted'")
-    is_one_day = world.sql("SELECT current_date") == day
+    is_one_day = world.sql("SELECT (now() AT TIME ZONE 'UTC')::date") == day
     statuses = sum(answers, collections.Counter())
     kills = {program.name.split()[0]: 0 for program in [*world.apis, *world.workers, world.caps]}
     for program in [*world.apis, *world.workers, world.caps]:

@@ -34,11 +34,18 @@ use self::refill::Refill;
 /// How long the events of a request wait for leases, all together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The most queries for repeats in a second.
+const LOOKUPS: u32 = 100;
+const LOOKUPS_OF_INCOMPLETE: u32 = 2_000;
+
 pub(super) struct Admission {
     book: Arc<Book>,
     refill: Arc<Refill>,
     caps: Caps,
+    /// Before refusals by budgets, and on the day before.
     lookups: Lookups,
+    /// Before refusals by sets that may lack ids: these campaigns are few, and each of their users is refused.
+    incomplete: Lookups,
     store: Store,
 }
 
@@ -105,7 +112,8 @@ impl Admission {
             book: Arc::default(),
             refill: Arc::new(Refill::new(store.clone())),
             caps: Caps::new(sets, store.clone()),
-            lookups: Lookups::new(Instant::now()),
+            lookups: Lookups::new(LOOKUPS, Instant::now()),
+            incomplete: Lookups::new(LOOKUPS_OF_INCOMPLETE, Instant::now()),
             store: store.clone(),
         }
     }
@@ -210,14 +218,22 @@ impl Admission {
         }
         let answers = self.caps.add(&impressions).await;
         let now = Instant::now();
-        let mut incomplete = Vec::new();
+        let (mut incomplete, mut unsure) = (Vec::new(), Vec::new());
         for (place, answer) in places.into_iter().zip(answers) {
             let Some(slot) = slots.get_mut(place) else { continue };
             let Slot::Has(charge) = slot else { continue };
-            let takes_unsure = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure) || self.caps.are_evicted();
+            let is_allowed = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure);
+            let takes_unsure = is_allowed || self.caps.are_evicted();
+            let is_named = asks.get(place).is_some_and(|asks| asks.is_named);
             match answer {
                 Capped::New => {}
                 Capped::There => charge.entry = None,
+                Capped::Unsure if is_allowed && is_named => {
+                    let taken = std::mem::replace(slot, Slot::Refused(Refused::Unavailable));
+                    if let Slot::Has(charge) = taken {
+                        unsure.push((place, charge));
+                    }
+                }
                 // Whether it is in the set, nobody knows. If it is, it stays: it was accepted.
                 Capped::Unsure if takes_unsure => charge.entry = None,
                 Capped::Unsure => *slot = Slot::Refused(Refused::Unavailable),
@@ -232,6 +248,7 @@ impl Admission {
                 }
             }
         }
+        self.note_unsure(asks, slots, unsure).await;
         self.check_capped(asks, slots, unchecked).await;
         self.check_incomplete(asks, slots, incomplete).await;
     }
@@ -264,7 +281,12 @@ impl Charged {
     }
 }
 
-impl Asks<'_> {
+impl<'a> Asks<'a> {
+    /// By what PostgreSQL knows it.
+    fn key(&self) -> (CampaignId, &'a EventId) {
+        (self.campaign, self.id)
+    }
+
     /// Whether it is a repeat of this event.
     fn is(&self, event: &StoredEvent) -> bool {
         event.user == self.user.as_str() && event.event_type == self.event_type

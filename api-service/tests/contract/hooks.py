@@ -158,6 +158,10 @@ def meant(body: bytes | None, is_ads: bool) -> bytes | None:
         data = item.get("data") if is_ads and "specversion" in item else None
         for name in ("campaign_id", "user_id", "event_type") if isinstance(data, dict) else ():
             changed |= data.pop(name, None) is not None
+        if is_ads and item.get("value") is not None and item.get("event_type") not in (None, "conversion"):
+            item["event_type"], changed = "conversion", True
+        if isinstance(data, dict) and data.get("value") is not None:
+            item["type"], changed = "io.edge.ad.conversion.v1", True
         for place in (item, data if isinstance(data, dict) else {}):
             for name in MONEY:
                 if isinstance(place.get(name), float) and "e" in repr(place[name]):

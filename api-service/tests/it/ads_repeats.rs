@@ -225,43 +225,48 @@ async fn a_repeat_is_accepted_although_its_campaign_is_paused() {
     }
 }
 
-/// What is taken while Redis does not answer is in no set.
+/// What an instance takes while it cannot reach Redis is in no set, and others may get its repeats.
 #[tokio::test]
 async fn what_was_taken_while_nobody_could_tell_is_not_refused_later() {
     let redis = blocking(|| Redis::start(&[]).unwrap()).await;
     let (proxy, url) = Proxy::before(&redis.url()).unwrap();
     let ads = Ads::with("ads_unsure_repeats", &[&format!("--ad-redis-url={url}"), "--redis-timeout=200ms"]).await;
-    let capped = json!({"freq_cap_impressions_per_day": 1, "cap_unsure": "allow", "total_budget": "1000"});
-    let (campaign, other) = (ads.campaign(capped.clone()).await, ads.campaign(capped).await);
-    let sent = Cell::new(0);
-    let status = async |event: Value| {
-        let status = ads.status(&event).await;
-        sent.set(sent.get() + usize::from(status == 202));
-        status
-    };
-    let named_as = |id: &str| named(impression(campaign, "u"), id);
-    assert_eq!([status(named_as("a")).await, status(impression(other, "u")).await], [202, 202]);
-    proxy.cut();
-    assert_eq!(status(named_as("b")).await, 202);
-    proxy.mend();
-    until("Redis answers again", async || status(impression(other, "u")).await == 429).await;
-    // Neither is applied: both may be repeats.
-    assert_eq!([status(named_as("b")).await, status(named_as("c")).await], [202, 202]);
-    ads.work(sent.get()).await;
-    for id in ["b", "c"] {
-        ads.accepted(&named_as(id)).await;
-    }
+    let direct = format!("--ad-redis-url={}", redis.url());
+    let other = Ads::of(TestApp::prepared(ads.app.scope.clone(), &[&direct]).await).await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 1, "cap_unsure": "allow"})).await;
+    let event = |id: &str| named(impression(campaign, "u"), id);
+    until("its incarnation is known", async || other.status(&event("a")).await == 202).await;
+    other.refused(&event("new"), 429, "frequency_capped").await;
 
-    let next = Cell::new(0);
-    let is_capped = async || {
-        next.set(next.get() + 1);
-        match ads.status(&named_as(&format!("new-{}", next.get()))).await {
-            429 => Ok(()),
-            other => Err(other),
-        }
-    };
-    found("what was taken is applied, or Kafka never had it", is_capped).await;
-    for id in ["b", "c"] {
-        ads.accepted(&named_as(id)).await;
+    proxy.cut();
+    ads.accepted(&event("b")).await;
+    // It is not applied, and nothing was ever unsure here.
+    other.accepted(&event("b")).await;
+    other.refused(&event("new"), 429, "frequency_capped").await;
+    proxy.mend();
+    let capped = async || ads.status(&impression(campaign, "u")).await == 429;
+    until("Redis answers again", capped).await;
+    ads.accepted(&event("b")).await;
+    ads.refused(&event("new"), 429, "frequency_capped").await;
+
+    // Applied, PostgreSQL's row makes the 202.
+    ads.work(4).await;
+    ads.sql("DELETE FROM unsure_impressions").await;
+    for instance in [&ads, &other] {
+        instance.accepted(&event("b")).await;
+        instance.refused(&event("new"), 429, "frequency_capped").await;
     }
+}
+
+#[tokio::test]
+async fn nothing_is_taken_unsure_that_cannot_be_noted() {
+    let none = nowhere("--ad-redis-url=redis://127.0.0.1:PORT");
+    let ads = Ads::without_caps(TestApp::with("ads_unsure_unnoted", &[&none, "--redis-timeout=200ms"]).await).await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 1, "cap_unsure": "allow"})).await;
+    ads.accepted(&named(impression(campaign, "u"), "a")).await;
+    ads.sql("ALTER TABLE unsure_impressions RENAME TO hidden").await;
+    ads.refused(&named(impression(campaign, "u"), "b"), 503, "admission_unavailable").await;
+    ads.accepted(&impression(campaign, "u")).await;
+    ads.sql("ALTER TABLE hidden RENAME TO unsure_impressions").await;
+    ads.accepted(&named(impression(campaign, "u"), "b")).await;
 }

@@ -47,6 +47,13 @@ impl Found {
                 let what = format!("{:?} was answered {status}, and its row has {name:?}", created.external_id);
                 self.say_of('a', id, what);
             }
+            let first = created.campaign.and_then(|id| campaigns.get(&id)?.changes.first());
+            // A fault may change the status in the store itself.
+            let asked = |first: &Change| Terms { status: first.terms.status.clone(), ..created.terms.clone() };
+            if let Some(first) = first.filter(|first| asked(first) != first.terms) {
+                let what = format!("it was made with {:?}, and {:?} were asked for", first.terms, created.terms);
+                self.say_of('a', first.campaign, what);
+            }
         }
         for (partition, (committed, end)) in &end.ads.left {
             let what = format!("partition {partition} is committed up to {committed} for good, and ends at {end}");

@@ -136,6 +136,9 @@ pub struct Try {
     /// The seconds of `Retry-After`, of a post of one event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Whether it was posted with others: then the answer has no `Retry-After` for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batched: bool,
     /// Whether it was sent 20 s after everything was quiet, to see whether its campaign takes one more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub probe: bool,

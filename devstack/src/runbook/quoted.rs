@@ -11,9 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Code that is not in the services' source.
-const OF_OTHERS: [&str; 28] = [
+const OF_OTHERS: [&str; 31] = [
     // Redis: its settings and messages, and the client's form of them.
     "maxmemory-policy allkeys-lru",
+    "save \"\"",
+    "appendonly no",
+    "rdb-del-sync-files yes",
     "min-replicas-to-write",
     "replica-serve-stale-data no",
     "cluster-require-full-coverage no",

@@ -26,7 +26,7 @@ pub use self::incarnations::{Incarnation, note_incarnation, prove, server_and_te
 pub use self::leases::{DayBefore, Facts, Granted, Grants, Lease, Room, State, Want, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
 pub use self::locked::IfLocked;
-pub use self::lookup::{StoredEvent, accepted_impressions, stored_events};
+pub use self::lookup::{StoredEvent, accepted_impressions, note_unsure, stored_events, taken_unsure};
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
 pub use self::settle::{

@@ -41,7 +41,7 @@ async fn erase(config: &EraseUserConfig, out: Out<'_>) -> anyhow::Result<()> {
     );
     let fencer = Fencer::new(cache, store.clone());
     let is_fenced = fencer.fence(&gone.fences).await.is_acknowledged() || fencer.finish(FENCES).await;
-    let (events, days) = (gone.events, gone.days.len());
+    let (events, days) = (gone.events, gone.days);
     let told = writeln!(out, "erased {user}: {events} events in {days} days of campaigns; sums stay")
         .and_then(|()| out.flush());
     uncounted?;
@@ -54,7 +54,7 @@ async fn erase(config: &EraseUserConfig, out: Out<'_>) -> anyhow::Result<()> {
 
 fn names(user: &UserId, gone: &Erased) -> anyhow::Result<Vec<String>> {
     let name = |(campaign, day): &(i64, _)| Ok(caps::set_name(CampaignId::try_from(*campaign)?, user, *day));
-    gone.days.iter().map(name).collect()
+    gone.sets.iter().map(name).collect()
 }
 
 /// Settings of `erase-user`.

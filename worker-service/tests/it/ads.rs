@@ -34,7 +34,7 @@ async fn an_event_is_billed_from_its_lease_once() {
     assert_eq!(ads.money(1).await, (2, 5));
     let stats = "SELECT sum(impressions)::bigint * 10 + sum(clicks)::bigint FROM ad_stats";
     assert_eq!(ads.count(stats).await, 21);
-    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
 
     // The group is rewound: all events come again.
     worker.stop().await.unwrap();
@@ -76,7 +76,7 @@ async fn an_event_of_a_closed_lease_needs_room_and_a_later_copy_raises_it() {
     let cost = format!("SELECT count(*) FROM ad_events WHERE event_id = 'e2' AND cost = {CENT} AND reason IS NULL");
     assert_eq!(ads.count(sqlx::AssertSqlSafe(cost)).await, 1);
     assert_eq!(ads.count("SELECT void FROM campaigns").await, 0);
-    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
     worker.stop().await.unwrap();
 }
 
@@ -180,7 +180,7 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
     ads.until_money(1, (2, 1)).await;
     let open: Vec<String> = sqlx::query_scalar("SELECT id FROM ad_leases").fetch_all(&ads.pool).await.unwrap();
     assert_eq!(open, ["open"]);
-    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
     until("it is shown", async || counted("ads_open_leases") == 1.0 && counted("ads_oldest_lease_seconds") == 0.0)
         .await;
     assert!(counted("ads_leases_closed_total") >= 2.0);
@@ -253,7 +253,7 @@ async fn a_dead_letter_of_an_ad_event_is_billed_when_it_is_sent_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     let ads = Ads::new("ads_erase", 1).await;
-    ads.campaign(&[]).await;
+    ads.campaign(&[("cap", "5")]).await;
     let worker = ads.worker();
     let id = || EventId::generate().to_string();
     for user in ["alice", "alice", "bob"] {
@@ -266,6 +266,12 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     for user in ["alice", "bob"] {
         let () = redis.hset(set(user), "an-event", "").await.unwrap();
     }
+    // One that is accepted, and not applied yet.
+    let today = OffsetDateTime::now_utc().date();
+    let accepted = |user: &str| format!("{}ad:cap:1:{user}:{today}", ads.scope.cache_prefix);
+    for user in ["alice", "bob"] {
+        let () = redis.hset(accepted(user), "an-event", "").await.unwrap();
+    }
     let away = nobody();
     let why = ads.fails(&["erase-user", "alice", &format!("--ad-redis-url=redis://{away}")]).await;
     assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
@@ -276,13 +282,16 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
     let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
     assert_eq!(counted, [false, true]);
+    let waits: [bool; 2] =
+        [redis.exists(accepted("alice")).await.unwrap(), redis.exists(accepted("bob")).await.unwrap()];
+    assert_eq!(waits, [false, true]);
     let of_alice = "SELECT (SELECT count(*) FROM ad_events WHERE user_id = 'alice')
         + (SELECT count(*) FROM ad_user_days WHERE user_id = 'alice')";
     assert_eq!(ads.count(of_alice).await, 0);
     assert_eq!(ads.money(1).await, (3, 0), "what was spent stays spent");
     assert_eq!(ads.count("SELECT impressions FROM campaigns").await, 3);
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);
-    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
 
     // All records once more, and a new event.
     worker.stop().await.unwrap();
@@ -314,6 +323,6 @@ async fn events_are_deleted_after_their_retention_and_sums_stay() {
     assert!(expires.sample("ads_expiry_behind_seconds").await.is_some_and(|behind| behind < 60.0));
     assert_eq!(ads.money(1).await, (3, 0));
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);
-    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().violations, 0);
+    assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
     expires.end().await;
 }

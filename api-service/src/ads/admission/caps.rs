@@ -92,11 +92,6 @@ impl Caps {
         self.met().evicts.unwrap_or_default()
     }
 
-    /// Whether nobody could tell something within this time.
-    pub(super) fn were_unsure_within(&self, time: Duration) -> bool {
-        self.met().unsure_at.is_some_and(|at| at.elapsed() < time)
-    }
-
     /// Adds the ids of impressions to the sets of their users: one answer for each, in order.
     pub(super) async fn add(&self, impressions: &[Impression<'_>]) -> Vec<Capped> {
         let ids: Vec<_> = impressions.iter().map(|impression| impression.new.clone()).collect();
@@ -112,7 +107,6 @@ impl Caps {
         let answers: Vec<_> = answers.into_iter().map(Capped::of).collect();
         let unsure = answers.iter().filter(|answer| **answer == Capped::Unsure).count();
         if unsure > 0 {
-            self.met().unsure_at = Some(Instant::now());
             counter!("ads_caps_unsure_total").increment(unsure as u64);
         }
         answers
@@ -160,7 +154,6 @@ impl Caps {
                     self.note(met).await
                 }
                 Err(error) => {
-                    self.met().unsure_at = Some(Instant::now());
                     self.asking.failed(error);
                     false
                 }

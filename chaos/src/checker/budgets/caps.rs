@@ -134,6 +134,10 @@ impl Found {
 
     /// `Retry-After` leads to the end of the day.
     fn retry_after(&mut self, campaign: &Campaign<'_>, ads: &Ads, one: &Try, day: &str) {
+        if one.retry_after.is_none() && !one.batched {
+            let what = format!("{} was answered 429 at {:?} without Retry-After", one.id, one.from);
+            self.say_of('f', campaign.id, what);
+        }
         let Some(((_, ends), after)) = campaign.bounds_of(day).zip(one.retry_after) else { return };
         let left = |at| (ends - clock(ads, at)) / 1_000_000;
         let expected = left(one.to) - RETRY_AFTER_MISSES..=left(one.from) + RETRY_AFTER_MISSES;

@@ -55,6 +55,7 @@ fn tried(id: &str, user: &str, kind: AdKind, at_: u64, status: u16) -> Try {
         day: None,
         cost: None,
         retry_after: None,
+        batched: false,
         probe: false,
     }
 }
@@ -251,6 +252,16 @@ pub(crate) fn whole_ads() -> (Ads, AdsEnd) {
 
 /// The parts of promise 6 that are broken after this change; each violation names the campaign.
 fn parts(change: impl FnOnce(&mut Ads, &mut AdsEnd)) -> String {
+    parts_as_asked(|ads, end| {
+        change(ads, end);
+        if let Some(first) = end.changes.first() {
+            ads.created[0].terms = first.terms.clone();
+        }
+    })
+}
+
+/// The same, with the terms that the advertiser asked for.
+fn parts_as_asked(change: impl FnOnce(&mut Ads, &mut AdsEnd)) -> String {
     let broken = found(|history, end| change(&mut history.ads, &mut end.ads));
     assert!(broken.iter().all(|broken| broken.promise == 6), "{broken:?}");
     let parts: BTreeSet<_> = broken.into_iter().filter_map(|broken| broken.part).collect();

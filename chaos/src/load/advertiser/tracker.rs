@@ -255,6 +255,7 @@ impl Client {
             day: said.day,
             cost: said.cost,
             retry_after: said.retry_after,
+            batched: matches!(form, Form::Array | Form::Lines),
             probe,
         };
         let tries: Vec<_> = events.iter().zip(said).map(tried).collect();

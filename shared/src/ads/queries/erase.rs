@@ -10,8 +10,11 @@ use crate::store::{Failure, Store, Tx, Work};
 pub struct Erased {
     /// The number of erased events.
     pub events: i64,
-    /// The campaigns and days in which the user's impressions were counted, for the caps in Redis.
-    pub days: Vec<(i64, time::Date)>,
+    /// In how many days of campaigns it had events.
+    pub days: usize,
+    /// The campaigns and days in which Redis may have ids of the user's impressions: those of its rows, and the present
+    /// days of all campaigns with a cap, whose events may not be applied yet.
+    pub sets: Vec<(i64, time::Date)>,
     /// The reports of these campaigns, with their new versions: they count their users otherwise.
     pub fences: Vec<Fence>,
 }
@@ -30,6 +33,15 @@ WITH gone AS (DELETE FROM ad_events WHERE user_id = $1 RETURNING campaign_id, co
 costs AS (SELECT campaign_id, sum(cost)::bigint AS cost FROM gone GROUP BY campaign_id),
 booked AS (UPDATE campaigns AS c SET booked_out = c.booked_out + costs.cost FROM costs WHERE c.id = costs.campaign_id)
 SELECT count(*) FROM gone";
+
+/// Yesterday, whose sets Redis still has, today, and tomorrow, which may begin meanwhile.
+const PRESENT_DAYS: &str = "
+SELECT c.id, (now() AT TIME ZONE c.timezone)::date + ago
+FROM campaigns AS c, generate_series(-1, 1) AS ago
+WHERE c.cap IS NOT NULL OR EXISTS (
+  SELECT FROM campaign_changes AS h
+  WHERE h.campaign_id = c.id AND h.changed_at > now() - interval '3 days'
+    AND h.terms ->> 'freq_cap_impressions_per_day' IS NOT NULL)";
 
 impl Work for Erasure<'_> {
     type Output = Erased;
@@ -66,7 +78,9 @@ impl Work for Erasure<'_> {
         }
         let events = sqlx::query_scalar(EVENTS).bind(user).fetch_one(&mut *tx).await?;
         let days = sqlx::query_as("DELETE FROM ad_user_days WHERE user_id = $1 RETURNING campaign_id, day");
-        let days = days.bind(user).fetch_all(tx).await?;
-        Ok(Erased { events, days, fences })
+        let mut sets: Vec<(i64, time::Date)> = days.bind(user).fetch_all(&mut *tx).await?;
+        let days = sets.len();
+        sets.extend(sqlx::query_as::<_, (i64, time::Date)>(PRESENT_DAYS).fetch_all(tx).await?);
+        Ok(Erased { events, days, sets, fences })
     }
 }

@@ -24,7 +24,13 @@ WITH old AS (
 )
 SELECT count(*) FROM gone";
 
-/// Deletes up to `piece` events that were written longer ago than this; `None` if another worker is doing it.
+/// Clients repeat what got no answer for minutes; a day's cap holds for a day.
+const UNSURE: &str = "
+DELETE FROM unsure_impressions WHERE ctid = ANY (ARRAY (
+  SELECT ctid FROM unsure_impressions WHERE taken_at < now() - interval '3 days' LIMIT $1))";
+
+/// Deletes up to `piece` events that were written longer ago than this, and what is known of impressions that were taken
+/// unsure days ago; `None` if another worker is doing it.
 pub async fn expire(store: &Store, older_than: Duration, piece: u32) -> Result<Option<u64>, Failure> {
     store.transact("", &Piece { seconds: older_than.as_secs_f64(), rows: piece.into() }).await
 }
@@ -41,6 +47,7 @@ impl Work for Piece {
         if !sqlx::query_scalar(TURN).fetch_one(&mut *tx).await? {
             return Ok(None);
         }
+        sqlx::query(UNSURE).bind(self.rows).execute(&mut *tx).await?;
         let piece = sqlx::query_scalar(PIECE).bind(self.seconds).bind(self.rows);
         let campaigns: Vec<i64> = piece.fetch_all(&mut *tx).await?;
         if campaigns.is_empty() {

@@ -1,6 +1,6 @@
-//! What is known of events that were applied.
+//! What is known of events that were applied, and of impressions that were taken while nobody could tell a cap.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use time::Date;
 
@@ -44,6 +44,32 @@ pub async fn stored_events(
         Some(campaign_id(campaign).map(|campaign| ((campaign, id), event)))
     });
     stored.collect()
+}
+
+/// Notes impressions that are about to be taken although nobody can tell how many their users had.
+pub async fn note_unsure(store: &Store, events: &[(CampaignId, &EventId)]) -> Result<(), Failure> {
+    let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
+    let query = sqlx::query(
+        "INSERT INTO unsure_impressions (campaign_id, event_id)
+         SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING",
+    );
+    let query = query.bind(campaigns).bind(ids);
+    within_deadline!(store, |tx| async { Ok(query.execute(tx).await?) }).map(drop)
+}
+
+/// Those of these impressions that were noted by [`note_unsure`].
+pub async fn taken_unsure(
+    store: &Store,
+    events: &[(CampaignId, &EventId)],
+) -> Result<HashSet<(CampaignId, String)>, Failure> {
+    let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
+    let query = sqlx::query_as(
+        "SELECT campaign_id, event_id FROM unnest($1::bigint[], $2::text[]) AS asked (campaign_id, event_id)
+         JOIN unsure_impressions USING (campaign_id, event_id)",
+    );
+    let query = query.bind(campaigns).bind(ids);
+    let rows: Vec<(i64, String)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
+    rows.into_iter().map(|(campaign, id)| Ok((campaign_id(campaign)?, id))).collect()
 }
 
 /// The ids of a user's impressions in a campaign's day. Those that do not count were accepted, too: a cap limits what is

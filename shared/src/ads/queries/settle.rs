@@ -70,10 +70,10 @@ pub async fn open_leases(store: &Store) -> Result<OpenLeases, Failure> {
 }
 
 /// The result of checking the books of some campaigns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// How many of them break an invariant of money.
-    pub violations: u64,
+    /// The ids of those that break an invariant of money.
+    pub broken: Vec<i64>,
     /// Where the next check begins; 0 after the last campaign.
     pub next: i64,
 }
@@ -96,15 +96,15 @@ pub async fn audit(store: &Store, after: i64, most: u32) -> Result<Audit, Failur
       SELECT campaign_id, sum(spend) AS spent FROM ad_stats
       WHERE campaign_id IN (SELECT id FROM asked) GROUP BY campaign_id
     )
-    SELECT count(*) FILTER (
+    SELECT coalesce(array_agg(c.id ORDER BY c.id) FILTER (
         WHERE c.spent + c.reserved > c.total_budget OR coalesce(days.broken, false)
            OR c.spent <> coalesce(days.spent, 0) OR c.reserved <> coalesce(days.reserved, 0)
-           OR c.spent <> coalesce(hours.spent, 0)),
+           OR c.spent <> coalesce(hours.spent, 0)), '{}'),
       CASE WHEN count(*) = $2 THEN max(c.id) ELSE 0 END
     FROM asked AS c LEFT JOIN days ON days.campaign_id = c.id LEFT JOIN hours ON hours.campaign_id = c.id";
     let query = sqlx::query_as(SQL).bind(after).bind(i64::from(most));
-    let (broken, next): (i64, i64) = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
-    Ok(Audit { violations: u64::try_from(broken).unwrap_or_default(), next })
+    let (broken, next) = within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })?;
+    Ok(Audit { broken, next })
 }
 
 const OF: &str = "SELECT id, campaign_id FROM ad_leases WHERE id = ANY($1)";

@@ -15,18 +15,18 @@ pub(super) struct Audit {
     /// Campaigns up to this one were checked in this round.
     after: i64,
     /// How many break an invariant, of this round so far and of the one before.
-    found: u64,
-    before: u64,
+    found: usize,
+    before: usize,
 }
 
 impl Audit {
     /// Checks the next campaigns. What a round has found is shown until the next one has ended.
     pub(super) async fn look(&mut self, store: &Store) -> Result<(), Failure> {
-        let queries::Audit { violations, next } = queries::audit(store, self.after, MOST).await?;
+        let queries::Audit { broken, next } = queries::audit(store, self.after, MOST).await?;
         self.after = next;
-        self.found += violations;
-        if violations > 0 {
-            tracing::error!(task = TASK, campaigns = violations, "the books of campaigns break an invariant");
+        self.found += broken.len();
+        if !broken.is_empty() {
+            tracing::error!(task = TASK, campaigns = ?broken, "the books of campaigns break an invariant");
         }
         gauge!("ads_budget_violations").set(self.found.max(self.before) as f64);
         if next == 0 {

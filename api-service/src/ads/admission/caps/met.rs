@@ -21,8 +21,6 @@ pub(super) struct Met {
     /// Whether Redis evicts keys if it has no memory. Once it does not, that stays: what it evicts later makes another
     /// incarnation of it.
     pub(super) evicts: Option<bool>,
-    /// When nobody could tell last whether an id is in its set.
-    pub(super) unsure_at: Option<Instant>,
 }
 
 pub(super) struct Noted {

@@ -149,12 +149,18 @@ fn a_429_that_says_wrongly_when_the_day_ends() {
     let until = |after| {
         move |ads: &mut Ads, _: &mut AdsEnd| {
             let capped = ads.tries.iter_mut().find(|one| one.is_capped()).unwrap();
-            capped.retry_after = Some(after);
+            capped.retry_after = after;
         }
     };
-    assert_eq!(parts(until(25)), "");
-    assert_eq!(parts(until(22)), "f");
-    assert_eq!(parts(until(30)), "f");
+    assert_eq!(parts(until(Some(25))), "");
+    assert_eq!(parts(until(Some(22))), "f");
+    assert_eq!(parts(until(Some(30))), "f");
+    assert_eq!(parts(until(None)), "f");
+    let batched = |ads: &mut Ads, end: &mut AdsEnd| {
+        until(None)(ads, end);
+        ads.tries.iter_mut().for_each(|one| one.batched = true);
+    };
+    assert_eq!(parts(batched), "");
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn a_budget_that_was_overspent() {
 }
 
 #[test]
+fn a_campaign_with_other_terms_than_its_advertiser_asked_for() {
+    let asked = |change: fn(&mut Terms)| parts_as_asked(|ads, _| change(&mut ads.created[0].terms));
+    assert_eq!(asked(|_| {}), "");
+    assert_eq!(asked(|terms| terms.total = 10), "a");
+    assert_eq!(asked(|terms| terms.daily = Some(1)), "a");
+    assert_eq!(asked(|terms| terms.price = 1), "a");
+    assert_eq!(asked(|terms| terms.cap = Some(1)), "a");
+    assert_eq!(asked(|terms| terms.allows = true), "a");
+    assert_eq!(asked(|terms| terms.status = "draft".into()), "", "it may have been activated since");
+}
+
+#[test]
 fn money_at_each_change() {
     assert_eq!(parts(|_, end| end.changes[0].terms.total = 19), "a", "20 were spent before it was raised");
     assert_eq!(parts(|_, end| end.changes[1].reserved = 101), "b");
