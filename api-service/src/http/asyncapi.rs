@@ -92,8 +92,11 @@ fn attributes() -> Value {
 mod tests {
     use super::*;
 
-    static MADE: EventSchema =
-        EventSchema::new("com.example.thing.made", 1, r#"{"$schema":"x","title":"A thing was made","type":"object"}"#);
+    static MADE: EventSchema = EventSchema::new(
+        "com.example.thing.made",
+        1,
+        r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","title":"A thing was made","type":"object"}"#,
+    );
     static SENT: EventSchema = EventSchema::new("com.example.letter.sent", 2, r#"{"title":"Sent","type":"object"}"#);
     static ALL: [Published; 2] = [
         Published { domain: "things", stream: "events", schemas: &[&MADE] },

@@ -155,6 +155,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--kafka-ads-dlq-topic={}", scope.ads_dlq_topic),
         format!("--kafka-domain-topic={}", scope.domain_topic),
         format!("--kafka-domain-dlq-topic={}", scope.domain_dlq_topic),
+        format!("--files-url={}", scope.files_url),
         format!("--database-url={}", scope.database_url),
         "--database-max-connections=4".to_owned(),
         format!("--redis-url={}", scope.endpoints.redis_url),

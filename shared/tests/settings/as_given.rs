@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+use shared::placements::objects::FilesUrl;
 use shared::runtime::config::{AccessLog, LogFormat, Secret};
 use shared::store::Pooler;
 
@@ -203,6 +204,7 @@ impl Leaf<'_> {
             .or_else(|| of::<LogFormat>(matches, id))
             .or_else(|| of::<Pooler>(matches, id))
             .or_else(|| of::<AccessLog>(matches, id))
+            .or_else(|| of::<FilesUrl>(matches, id))
             .or_else(|| (self.others)(matches, id));
         Ok(shown.unwrap_or_else(|| panic!("{id} has a type that this test does not know")))
     }
