@@ -1,6 +1,6 @@
 //! What advertisers do, and time does, at a bad moment.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use devstack::psql;
 use serde_json::json;
@@ -17,8 +17,8 @@ const BEFORE: Duration = Duration::from_secs(3);
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How many campaigns get a midnight, until events of one are accepted before it.
 const MIDNIGHTS: usize = 6;
-/// For how long a midnight waits until ad events are accepted at all: other faults may last.
-const ADMITTED_AGAIN: Duration = Duration::from_secs(60);
+/// For how long midnights wait, all together, until ad events are accepted at all: other faults may last.
+const ADMITTED_AGAIN: Duration = Duration::from_secs(30);
 /// Ad events are accepted at present if one was this long ago.
 const LATELY: Duration = Duration::from_secs(1);
 /// How many campaigns get less money at once.
@@ -36,8 +36,9 @@ impl Injection<'_> {
     pub(super) fn midnight(&self) -> anyhow::Result<()> {
         // Without a cap in most cases: the caps may not be known while the day ends.
         let cap = (self.step.choice % 4 == 1).then_some(2);
+        let until = Instant::now() + ADMITTED_AGAIN;
         for _ in 0..MIDNIGHTS {
-            let _ = within(ADMITTED_AGAIN, || {
+            let _ = within(until.saturating_duration_since(Instant::now()), || {
                 let since = self.began.elapsed().saturating_sub(LATELY);
                 let is_recent = |one: &&Try| one.to >= since;
                 let accepts = lock(self.history).ads.tries.iter().rev().take_while(is_recent).any(Try::is_accepted);

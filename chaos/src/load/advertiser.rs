@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use self::campaigns::zone_with_midnight_at;
 use self::campaigns::{create_all, create_small, is_small};
-pub use self::client::Advertiser;
+pub use self::client::{Advertiser, TooLong};
 pub use self::watcher::least_budget;
 use super::{Client, lock};
 

@@ -23,6 +23,18 @@ pub struct Advertiser<'a> {
     pub began: Instant,
 }
 
+/// Other faults last so long that nothing can be done meanwhile.
+#[derive(Debug)]
+pub struct TooLong(String);
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
 /// A campaign as it is now.
 struct Current {
     seen: Seen,
@@ -60,7 +72,9 @@ impl<'a> Advertiser<'a> {
                 }
                 anyhow::ensure!(answer.status >= 500, "a campaign was refused: {}: {}", answer.status, answer.body);
             }
-            anyhow::ensure!(Instant::now() < deadline, "no campaign could be made");
+            if Instant::now() > deadline {
+                return Err(TooLong(format!("no campaign could be made for {DEADLINE:?}")).into());
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -83,7 +97,7 @@ impl<'a> Advertiser<'a> {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        anyhow::bail!("campaign {campaign} could not be changed for {DEADLINE:?}")
+        Err(TooLong(format!("campaign {campaign} could not be changed for {DEADLINE:?}")).into())
     }
 
     async fn patch(&self, campaign: i64, etag: &str, change: Value) -> Option<Patch> {
