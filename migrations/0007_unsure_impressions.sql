@@ -1,5 +1,5 @@
--- Impressions that a campaign with `cap_unsure: allow` takes while nobody can tell how many its user had. They are in
--- no set of Redis, and until they are applied nothing else says that they were taken. Deleted after three days.
+-- Impressions that a campaign with `cap_unsure: allow` accepts while Redis cannot tell how many its user had. Redis
+-- does not have their ids, and `ad_events` only once they are applied. Rows are deleted after three days.
 CREATE TABLE unsure_impressions (
     campaign_id bigint      NOT NULL,
     event_id    text        COLLATE "C" NOT NULL,

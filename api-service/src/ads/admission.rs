@@ -34,9 +34,10 @@ use self::refill::Refill;
 /// How long the events of a request wait for leases, all together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The most queries for repeats in a second.
+/// The most lookups in a second for repeats of events that PostgreSQL has.
 const LOOKUPS: u32 = 100;
-const LOOKUPS_OF_INCOMPLETE: u32 = 2_000;
+/// The most lookups in a second for impressions that were noted.
+const LOOKUPS_OF_NOTED: u32 = 2_000;
 
 pub(super) struct Admission {
     book: Arc<Book>,
@@ -44,8 +45,8 @@ pub(super) struct Admission {
     caps: Caps,
     /// Before refusals by budgets, and on the day before.
     lookups: Lookups,
-    /// Before refusals by sets that may lack ids: these campaigns are few, and each of their users is refused.
-    incomplete: Lookups,
+    /// Before caps of campaigns that allow unsure impressions refuse.
+    noted: Lookups,
     store: Store,
 }
 
@@ -113,7 +114,7 @@ impl Admission {
             refill: Arc::new(Refill::new(store.clone())),
             caps: Caps::new(sets, store.clone()),
             lookups: Lookups::new(LOOKUPS, Instant::now()),
-            incomplete: Lookups::new(LOOKUPS_OF_INCOMPLETE, Instant::now()),
+            noted: Lookups::new(LOOKUPS_OF_NOTED, Instant::now()),
             store: store.clone(),
         }
     }
@@ -218,39 +219,38 @@ impl Admission {
         }
         let answers = self.caps.add(&impressions).await;
         let now = Instant::now();
-        let (mut incomplete, mut unsure) = (Vec::new(), Vec::new());
+        let (mut unsure, mut refused) = (Vec::new(), Vec::new());
         for (place, answer) in places.into_iter().zip(answers) {
             let Some(slot) = slots.get_mut(place) else { continue };
             let Slot::Has(charge) = slot else { continue };
             let is_allowed = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure);
-            let takes_unsure = is_allowed || self.caps.are_evicted();
-            let is_named = asks.get(place).is_some_and(|asks| asks.is_named);
+            let may_repeat = is_allowed && asks.get(place).is_some_and(|asks| asks.is_named);
             match answer {
                 Capped::New => {}
                 Capped::There => charge.entry = None,
-                Capped::Unsure if is_allowed && is_named => {
+                Capped::Unsure if may_repeat => {
                     let taken = std::mem::replace(slot, Slot::Refused(Refused::Unavailable));
                     if let Slot::Has(charge) = taken {
                         unsure.push((place, charge));
                     }
                 }
                 // Whether it is in the set, nobody knows. If it is, it stays: it was accepted.
-                Capped::Unsure if takes_unsure => charge.entry = None,
+                Capped::Unsure if is_allowed || self.caps.are_evicted() => charge.entry = None,
                 Capped::Unsure => *slot = Slot::Refused(Refused::Unavailable),
                 Capped::Full => {
                     let most = charge.ticket.cap.map_or(0, |cap| cap.most);
                     let retry_after = charge.ticket.cap.map_or(1, |cap| whole_seconds(cap.day_ends, now));
                     charge.entry = None;
-                    let refused = std::mem::replace(slot, Slot::Refused(Refused::Capped { most, retry_after }));
-                    if takes_unsure && let Slot::Has(charge) = refused {
-                        incomplete.push((place, charge));
+                    let capped = std::mem::replace(slot, Slot::Refused(Refused::Capped { most, retry_after }));
+                    if may_repeat && let Slot::Has(charge) = capped {
+                        refused.push((place, charge));
                     }
                 }
             }
         }
         self.note_unsure(asks, slots, unsure).await;
         self.check_capped(asks, slots, unchecked).await;
-        self.check_incomplete(asks, slots, incomplete).await;
+        self.check_noted(asks, slots, refused).await;
     }
 
     /// Keeps leases and caps up to date, forever.

@@ -3,14 +3,12 @@
 //! PostgreSQL has the events that were applied. That an impression is in the set of its user does not mean that Kafka has
 //! it: perhaps nobody knows that. So only PostgreSQL's answer makes a 202 without another record.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use shared::ads::queries::{self, StoredEvent};
 
 use super::book::{Cap, DayBefore, Refusal};
 use super::caps::Impression;
-use super::lookups::Lookups;
 use super::{Admission, Asks, Charge, Refused, Slot};
 
 /// An impression that may have been admitted on the day before.
@@ -44,7 +42,7 @@ impl Admission {
                 places.push((place, *refusal));
             }
         }
-        let looked = self.look_up(&self.lookups, asks, places.iter().map(|(place, _)| *place)).await;
+        let looked = self.look_up(asks, places.iter().map(|(place, _)| *place)).await;
         for ((place, refusal), looked) in places.into_iter().zip(looked) {
             let Some(slot) = slots.get_mut(place) else { continue };
             match looked {
@@ -81,20 +79,20 @@ impl Admission {
         self.check(asks, slots, all).await;
     }
 
-    /// Before impressions are taken although nobody can tell a cap: they are in no set, and their repeats must not be
-    /// refused later, whoever gets them.
+    /// Nobody can tell whether these impressions have room, and their campaigns allow that. Notes them in PostgreSQL
+    /// before they are admitted: the sets do not have them, and another instance may get their repeats.
     pub(super) async fn note_unsure<'a>(
         &'a self,
         asks: &[Asks<'_>],
         slots: &mut [Slot<'a>],
         all: Vec<(usize, Charge<'a>)>,
     ) {
-        let noted: Vec<_> = all.iter().filter_map(|(place, _)| asks.get(*place)).map(Asks::key).collect();
-        if noted.is_empty() || queries::note_unsure(&self.store, &noted).await.is_err() {
+        let keys: Vec<_> = all.iter().filter_map(|(place, _)| asks.get(*place)).map(Asks::key).collect();
+        if keys.is_empty() || queries::note_unsure(&self.store, &keys).await.is_err() {
             return;
         }
         for (place, mut charge) in all {
-            // If it is in the set, it stays: it is accepted.
+            // If the set has it all the same, it stays there.
             charge.entry = None;
             if let Some(slot) = slots.get_mut(place) {
                 *slot = Slot::Has(charge);
@@ -102,33 +100,34 @@ impl Admission {
         }
     }
 
-    /// Before a cap refuses impressions whose sets may lack ids: what is taken while nobody can tell is in none.
-    pub(super) async fn check_incomplete<'a>(
+    /// The cap refuses these impressions. Those that were noted are repeats, and are admitted again.
+    pub(super) async fn check_noted<'a>(
         &'a self,
         asks: &[Asks<'_>],
         slots: &mut [Slot<'a>],
-        mut all: Vec<(usize, Charge<'a>)>,
+        all: Vec<(usize, Charge<'a>)>,
     ) {
-        all.retain(|(place, _)| {
-            asks.get(*place).is_some_and(|asks| asks.is_named)
-                && matches!(slots.get(*place), Some(Slot::Refused(Refused::Capped { .. })))
-        });
-        let looked = self.look_up(&self.incomplete, asks, all.iter().map(|(place, _)| *place)).await;
-        let keys: Vec<_> = all.iter().filter_map(|(place, _)| asks.get(*place)).map(Asks::key).collect();
-        let is_asked = looked.iter().any(|looked| matches!(looked, Looked::Nothing));
-        let taken = if is_asked { queries::taken_unsure(&self.store, &keys).await } else { Ok(HashSet::new()) };
-        for (((place, charge), looked), (campaign, id)) in all.into_iter().zip(looked).zip(keys) {
-            let Some(slot) = slots.get_mut(place) else { continue };
-            let is_allowed = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure);
-            let is_taken = taken.as_ref().map(|taken| taken.contains(&(campaign, id.as_str().to_owned())));
-            match (looked, is_taken) {
-                (Looked::Stored(event), _) => *slot = Slot::Stored(event),
-                // It is on its way, or Kafka never had it.
-                (Looked::Nothing, Ok(true)) => *slot = Slot::Has(charge),
-                (Looked::Nothing, Err(_)) | (Looked::NotAsked | Looked::Failed, _) if is_allowed => {
-                    *slot = Slot::Refused(Refused::Unavailable);
-                }
-                (Looked::Nothing | Looked::Another | Looked::NotAsked | Looked::Failed, _) => {}
+        let now = Instant::now();
+        let (mut capped, mut keys) = (Vec::new(), Vec::new());
+        for (place, charge) in all {
+            let (Some(slot), Some(asks)) = (slots.get_mut(place), asks.get(place)) else { continue };
+            if !matches!(slot, Slot::Refused(Refused::Capped { .. })) {
+                continue;
+            }
+            let refused = std::mem::replace(slot, Slot::Refused(Refused::Unavailable));
+            if self.noted.allows(now) {
+                capped.push((place, charge, refused));
+                keys.push(asks.key());
+            }
+        }
+        if keys.is_empty() {
+            return;
+        }
+        let Ok(noted) = queries::taken_unsure(&self.store, &keys).await else { return };
+        for ((place, charge, refused), (campaign, id)) in capped.into_iter().zip(keys) {
+            let is_noted = noted.contains(&(campaign, id.as_str().to_owned()));
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = if is_noted { Slot::Has(charge) } else { refused };
             }
         }
     }
@@ -154,7 +153,7 @@ impl Admission {
             there.extend(is_left.then_some(answer.is_some()));
             is_left
         });
-        let looked = self.look_up(&self.lookups, asks, all.iter().map(|it| it.place)).await;
+        let looked = self.look_up(asks, all.iter().map(|it| it.place)).await;
         let now = Instant::now();
         for ((MayRepeat { place, before, .. }, is_there), looked) in all.into_iter().zip(there).zip(looked) {
             let Some(slot) = slots.get_mut(place) else { continue };
@@ -174,9 +173,9 @@ impl Admission {
     }
 
     /// Looks for these events of a request in PostgreSQL.
-    async fn look_up(&self, lookups: &Lookups, asks: &[Asks<'_>], places: impl Iterator<Item = usize>) -> Vec<Looked> {
+    async fn look_up(&self, asks: &[Asks<'_>], places: impl Iterator<Item = usize>) -> Vec<Looked> {
         let now = Instant::now();
-        let all: Vec<_> = places.map(|place| asks.get(place).filter(|_| lookups.allows(now))).collect();
+        let all: Vec<_> = places.map(|place| asks.get(place).filter(|_| self.lookups.allows(now))).collect();
         let asked: Vec<_> = all.iter().flatten().map(|asks| (asks.campaign, asks.id)).collect();
         if asked.is_empty() {
             return all.iter().map(|_| Looked::NotAsked).collect();

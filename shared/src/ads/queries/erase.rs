@@ -48,6 +48,8 @@ impl Work for Erasure<'_> {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, Failure> {
         let user = self.0.as_str();
+        // Before the lock, for which workers wait.
+        let mut sets: Vec<(i64, time::Date)> = sqlx::query_as(PRESENT_DAYS).fetch_all(&mut *tx).await?;
         // No batch that began before the tombstone is still being applied, and the next one sees it.
         sqlx::query("LOCK TABLE ad_forgotten_users IN EXCLUSIVE MODE").execute(&mut *tx).await?;
         sqlx::query(
@@ -78,9 +80,8 @@ impl Work for Erasure<'_> {
         }
         let events = sqlx::query_scalar(EVENTS).bind(user).fetch_one(&mut *tx).await?;
         let days = sqlx::query_as("DELETE FROM ad_user_days WHERE user_id = $1 RETURNING campaign_id, day");
-        let mut sets: Vec<(i64, time::Date)> = days.bind(user).fetch_all(&mut *tx).await?;
-        let days = sets.len();
-        sets.extend(sqlx::query_as::<_, (i64, time::Date)>(PRESENT_DAYS).fetch_all(tx).await?);
-        Ok(Erased { events, days, sets, fences })
+        let days: Vec<_> = days.bind(user).fetch_all(tx).await?;
+        sets.extend(&days);
+        Ok(Erased { events, days: days.len(), sets, fences })
     }
 }

@@ -24,7 +24,7 @@ WITH old AS (
 )
 SELECT count(*) FROM gone";
 
-/// Clients repeat what got no answer for minutes; a day's cap holds for a day.
+/// A repeat is looked up while the cap of its day holds.
 const UNSURE: &str = "
 DELETE FROM unsure_impressions WHERE ctid = ANY (ARRAY (
   SELECT ctid FROM unsure_impressions WHERE taken_at < now() - interval '3 days' LIMIT $1))";

@@ -1,4 +1,5 @@
-//! What is known of events that were applied, and of impressions that were taken while nobody could tell a cap.
+//! What PostgreSQL knows of events that were applied, and of impressions that were accepted while Redis could not tell
+//! whether a cap had room.
 
 use std::collections::{HashMap, HashSet};
 
@@ -46,7 +47,8 @@ pub async fn stored_events(
     stored.collect()
 }
 
-/// Notes impressions that are about to be taken although nobody can tell how many their users had.
+/// Writes the ids of impressions that are about to be accepted although Redis cannot tell how many their users had.
+/// Repeating it does no harm.
 pub async fn note_unsure(store: &Store, events: &[(CampaignId, &EventId)]) -> Result<(), Failure> {
     let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
     let query = sqlx::query(
