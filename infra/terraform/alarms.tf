@@ -82,6 +82,14 @@ locals {
       missing     = "notBreaching"
       description = "A partition stands before records that cannot be read, until an operator skips them."
     }
+    DeadLetters = {
+      expression  = "buried"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "Events became dead letters."
+    }
     HeldAlone = {
       expression  = "alone + letters"
       comparison  = "GreaterThanThreshold"
@@ -166,6 +174,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
       unstable   = { name = "UnstableAge", stat = "Maximum" }
       stalled    = { name = "StalledPartitions", stat = "Sum" }
       unreadable = { name = "UnreadablePartitions", stat = "Sum" }
+      buried     = { name = "DeadLetters", stat = "Sum" }
       alone      = { name = "HeldAloneKeys", stat = "Sum" }
       letters    = { name = "UnknownErrorLetters", stat = "Sum" }
       lost       = { name = "RecordsLost", stat = "Sum" }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use shared::store::idempotency::IdempotencyKey;
@@ -17,7 +18,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// The longest key.
 pub(crate) const MAX: usize = 255;
 
-/// The key of a request, and the hash of the request.
+/// The key of a request, and the hash of the request: its method, path, `If-Match` and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestKey {
     text: String,
@@ -29,7 +30,10 @@ impl RequestKey {
     pub(crate) fn of(parts: &Parts, body: &[u8]) -> Result<Option<Self>, Problem> {
         let Some(text) = text(&parts.headers)? else { return Ok(None) };
         let mut hash = Context::new(&SHA256);
-        for part in [parts.method.as_str().as_bytes(), b" ", parts.uri.path().as_bytes(), b"\n", body] {
+        let request_line = [parts.method.as_str().as_bytes(), b" ", parts.uri.path().as_bytes(), b"\n"];
+        // No value of a header has a line feed: two requests that differ are two texts.
+        let states = parts.headers.get_all(IF_MATCH).iter().flat_map(|value| [value.as_bytes(), b"\n"]);
+        for part in request_line.into_iter().chain(states).chain([b"\n".as_slice(), body]) {
             hash.update(part);
         }
         let mut fingerprint = [0; 32];
@@ -79,15 +83,27 @@ fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use axum::http::{HeaderValue, Request};
     use proptest::prelude::*;
 
     use super::*;
 
     fn key(method: &str, path: &str, keys: &[&str], body: &str) -> Result<Option<RequestKey>, String> {
+        conditional(method, path, keys, &[], body)
+    }
+
+    fn conditional(
+        method: &str,
+        path: &str,
+        keys: &[&str],
+        tags: &[&str],
+        body: &str,
+    ) -> Result<Option<RequestKey>, String> {
         let mut request = Request::builder().method(method).uri(path);
-        for key in keys {
-            request = request.header(HEADER, HeaderValue::from_bytes(key.as_bytes()).unwrap());
+        for (name, value) in keys.iter().map(|key| (HEADER, key)).chain(tags.iter().map(|tag| (IF_MATCH, tag))) {
+            request = request.header(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         RequestKey::of(&parts, body.as_bytes()).map_err(|problem| {
@@ -125,6 +141,17 @@ mod tests {
         for other in [print("PATCH", "/things", "{}"), print("POST", "/thing", "{}"), print("POST", "/things", "{ }")] {
             assert_ne!(other, first);
         }
+        let of_state = |tags: &[&str], body| {
+            conditional("POST", "/things", &["k"], tags, body).unwrap().unwrap().fingerprint
+        };
+        let prints = [
+            of_state(&[], "{}"),
+            of_state(&["\"7\""], "{}"),
+            of_state(&["\"8\""], "{}"),
+            of_state(&["\"7\"", "\"8\""], "{}"),
+            of_state(&[], "\"7\"\n\n{}"),
+        ];
+        assert_eq!(HashSet::from(prints).len(), prints.len());
     }
 
     proptest! {

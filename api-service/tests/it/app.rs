@@ -146,6 +146,7 @@ pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     Store::open(&plain.backbone.postgres, "test").unwrap().migrate(&[shared::devices::queries::INDEXES]).await.unwrap();
 }
 
+/// The usual settings and these; one with an empty value is not set.
 pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     let usual = [
         format!("--kafka-brokers={}", scope.endpoints.kafka_brokers),
@@ -170,7 +171,8 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     ];
     let name = |setting: &str| setting.split('=').next().unwrap().to_owned();
     let kept = usual.into_iter().filter(|one| !settings.iter().any(|other| name(other) == name(one)));
-    let args = std::iter::once("api-service".to_owned()).chain(kept).chain(settings.iter().map(|&s| s.to_owned()));
+    let given = settings.iter().filter(|one| !one.ends_with('=')).map(|&one| one.to_owned());
+    let args = std::iter::once("api-service".to_owned()).chain(kept).chain(given);
     let config = Config::try_parse_from(args).unwrap();
     config.backbone.check().unwrap();
     config

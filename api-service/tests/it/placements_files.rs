@@ -132,3 +132,24 @@ async fn without_its_store_a_file_cannot_be_read_now() {
     edith.make_files(&video).await;
     edith.get(&path).await.expect(200);
 }
+
+#[tokio::test]
+async fn an_instance_that_is_told_of_no_store_has_no_files_and_all_else() {
+    let edith = Editor::start("files_nowhere").await;
+    let bare = Editor::of(TestApp::prepared(edith.app.scope.clone(), &["--files-url="]).await).await;
+    let video = bare.video().await;
+    bare.placement(&video, 0, 1).await;
+    for path in paths(&video) {
+        bare.get(&path).await.refused(404, "file_not_ready");
+    }
+    let files = edith.make_files(&video).await;
+    for (path, content) in paths(&video).iter().zip(&files) {
+        let refused = bare.get(path).await;
+        let problem = refused.refused(503, "files_unavailable");
+        assert_eq!(problem["detail"], "this instance has no store of files");
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        let tag = format!("\"{}\"", ObjectHash::of(content));
+        bare.send(&format!("GET {path}"), &[("if-none-match", &tag)], &Value::Null).await.expect(304);
+        edith.get(path).await.expect(200);
+    }
+}

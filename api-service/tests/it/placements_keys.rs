@@ -87,6 +87,14 @@ async fn a_key_is_for_one_request_of_one_caller() {
     let id = edith.video().await;
     edith.keyed("POST /placements", &new(&id, 0, 1)).await.refused(422, "key_reused");
     assert_eq!(edith.number("SELECT count(*) FROM placements").await, 0);
+    // Another state of what it changes is another request.
+    let placement = edith.placement(&id, 0, 1).await.text("id");
+    let patch = async |tag| {
+        let headers = [("idempotency-key", "k-2"), ("if-match", tag)];
+        edith.send(&format!("PATCH /placements/{placement}"), &headers, &json!({"layer": 1})).await
+    };
+    patch("\"9\"").await.refused(412, "precondition_failed");
+    patch("\"2\"").await.refused(422, "key_reused");
     // In quotes it is the same key.
     let quoted = edith.send("POST /videos", &[("idempotency-key", "\"k-1\"")], &video).await;
     assert_eq!((quoted.status, quoted.header("idempotent-replayed")), (201, Some("true")));
