@@ -141,9 +141,8 @@ mod tests {
         for other in [print("PATCH", "/things", "{}"), print("POST", "/thing", "{}"), print("POST", "/things", "{ }")] {
             assert_ne!(other, first);
         }
-        let of_state = |tags: &[&str], body| {
-            conditional("POST", "/things", &["k"], tags, body).unwrap().unwrap().fingerprint
-        };
+        let of_state =
+            |tags: &[&str], body| conditional("POST", "/things", &["k"], tags, body).unwrap().unwrap().fingerprint;
         let prints = [
             of_state(&[], "{}"),
             of_state(&["\"7\""], "{}"),

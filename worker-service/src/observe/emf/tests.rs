@@ -120,7 +120,9 @@ fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
         assert_eq!(told[name], value, "{name}");
     }
     let told = document([partition(Some(0), 0.0)], false);
-    for name in ["UnstableRecords", "StalledPartitions", "HeldAloneKeys", "RecordsLost", "DeadLetters", "LogLinesDropped"] {
+    for name in
+        ["UnstableRecords", "StalledPartitions", "HeldAloneKeys", "RecordsLost", "DeadLetters", "LogLinesDropped"]
+    {
         assert_eq!(told[name], 0, "{name}: an alarm has to see that it is over");
     }
     assert_eq!(told["UnstableAge"], 0.0);
