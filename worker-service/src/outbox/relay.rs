@@ -24,14 +24,14 @@ use crate::source::Source;
 /// The task's name.
 pub const TASK: &str = "outbox-relay";
 
-/// How long a lease is valid, and how often it is renewed.
+/// How long a lease is valid, and how often it is renewed: just before an idle term would ask for the third time.
 pub const LEASE: Duration = Duration::from_secs(10);
-const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+const RENEW_INTERVAL: Duration = PROGRESS_INTERVAL.saturating_mul(4);
 /// How often the others ask whether it is free, in milliseconds, at random.
 const STANDBY_MILLIS: std::ops::Range<u64> = 1_500..2_500;
 /// A term that makes no progress for this long is given up, with its thread: every call of it has a shorter deadline.
 const HANG_TIMEOUT: Duration = Duration::from_secs(45);
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(715);
 /// How long a term may take to end when it is told to: its transaction ends first.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 pub const TASK: &str = "files-expire";
 
 /// Shorter than a day, an object might be deleted between its put and its row while PostgreSQL is away.
-const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(DAY)..=Duration::from_secs(100 * 365 * DAY);
-const DAY: u64 = 86_400;
+const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(86_400)..=Duration::from_secs(100 * YEAR);
+/// 365.25 days, as humantime reads `1year`.
+const YEAR: u64 = 31_557_600;
 /// The wait between two passes, and after one that failed: each lists the whole store.
 const INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 const RETRY: Duration = Duration::from_secs(600);
@@ -41,7 +42,7 @@ pub fn describe() {
 #[derive(Debug, Clone, clap::Args)]
 pub struct FilesExpiryConfig {
     /// How long an object stays in the store after it was put, if it is no file of a video any more. From 1day to
-    /// 36500days.
+    /// 100years.
     #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub files_retention: Duration,
 }

@@ -137,15 +137,15 @@ async fn a_relay_that_has_nothing_to_do_asks_once_a_second() {
     let relay = kit.relaying();
     kit.write_events("a", 1).await;
     kit.all_published(1).await;
-    // Of the whole database, with those of this test. Each server process tells its numbers within a second or two.
+    // Of the whole database, with those of this test, which its idle processes tell after ten seconds.
     const TRANSACTIONS: &str =
         "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     let (from, before) = (Instant::now(), kit.count(TRANSACTIONS).await);
     tokio::time::sleep(Duration::from_secs(12)).await;
     let (after, seconds) = (kit.count(TRANSACTIONS).await, from.elapsed().as_secs_f64());
     let (asked, a_second) = (after - before, (after - before) as f64 / seconds);
     println!("{a_second:.2} transactions a second");
-    assert!(asked > 3 && a_second < 1.5, "{asked} in {seconds} s");
+    assert!(asked > 3 && a_second < 1.3, "{asked} in {seconds} s");
     relay.end().await;
 }
