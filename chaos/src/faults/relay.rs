@@ -15,6 +15,9 @@ use super::{Injection, until_done};
 const MET: Duration = Duration::from_secs(60);
 /// How long it is kept there at most: less than it waits for PostgreSQL.
 const KEPT: Duration = Duration::from_secs(2);
+/// How long to wait for it to ask for rows that were just committed: it is rung for within some 20 ms. As long as that,
+/// nobody writes any.
+const RUNG: Duration = Duration::from_millis(200);
 /// The time from the end of a lease until another relay has published what waits.
 const TAKEN_OVER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -44,9 +47,9 @@ impl Injection<'_> {
         self.world.take_worker_with(pid)
     }
 
-    /// The session of the relay that waits for a lock with this statement.
-    fn waiting(&self, statement: &str) -> Option<String> {
-        let deadline = Instant::now() + KEPT;
+    /// The session of the relay that waits for a lock with this statement, within this time.
+    fn waiting(&self, statement: &str, within: Duration) -> Option<String> {
+        let deadline = Instant::now() + within;
         let query = format!(
             "SELECT max(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '{statement}'
                AND application_name LIKE 'worker-service outbox-relay%'"
@@ -67,7 +70,7 @@ impl Injection<'_> {
         let deadline = Instant::now() + MET;
         while Instant::now() < deadline {
             let held = Held::begin(self.world, "SELECT FROM outbox_relay FOR UPDATE", "'locked'", 2 * KEPT);
-            let session = held.value(KEPT).ok().and_then(|_| self.waiting(DELETES));
+            let session = held.value(KEPT).ok().and_then(|_| self.waiting(DELETES, KEPT));
             let met = session.and_then(|session| Some((session, self.take_relay()?)));
             if let Some((session, relay)) = met {
                 let killed = self.worker_away(&relay, true, || relay.kill());
@@ -92,7 +95,7 @@ impl Injection<'_> {
             let lock = "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE";
             let held = Held::begin(self.world, lock, "SELECT count(*) FROM outbox", 2 * KEPT);
             let has_rows = held.value(KEPT).is_ok_and(|rows| rows != "0");
-            let met = has_rows && self.waiting(READS).is_some();
+            let met = has_rows && self.waiting(READS, RUNG).is_some();
             let Some(relay) = met.then(|| self.take_relay()).flatten() else {
                 held.end();
                 sleep(PAUSE);
