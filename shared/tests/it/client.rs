@@ -154,7 +154,8 @@ async fn an_answer_is_not_asked_for_twice() {
         assert_eq!(service.calls(), 1);
     }
     let moved = || (StatusCode::FOUND, [(header::LOCATION, "/below/ask")]).into_response();
-    let answers: [(&str, fn() -> Response); 4] = [
+    type Answer = fn() -> Response;
+    let answers: [(&str, Answer); 4] = [
         ("500", || StatusCode::INTERNAL_SERVER_ERROR.into_response()),
         ("302", moved),
         ("expected", || "no JSON".into_response()),
