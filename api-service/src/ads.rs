@@ -96,8 +96,8 @@ fn anonymous(config: &AdsConfig) -> Option<Arc<Caller>> {
     let roles = config.ads_anonymous_roles.as_ref()?;
     tracing::warn!(
         %roles,
-        "ADS_ANONYMOUS_ROLES is set: anybody who reaches this service has these roles on campaigns of callers without a \
-         token, and spends their budgets. For development only"
+        "ADS_ANONYMOUS_ROLES is set: anybody who reaches this service has these roles: an advertiser on the campaigns of \
+         callers without a token, a tracker on every campaign, whose budget it can spend. For development only"
     );
     Some(Arc::new(Caller::anonymous(roles.iter().map(|role| role.as_str().to_owned()).collect())))
 }

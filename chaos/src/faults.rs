@@ -125,7 +125,7 @@ impl Injection<'_> {
             Fault::StopRedis => self.redis_away(|| self.restart_all(&self.all_redis(), Server::stop)),
             Fault::FreezeRedis => self.redis_away(|| self.freeze_all(&self.all_redis())),
             Fault::CutRedis if step.target.has_workers() => self.redis_away(|| self.cut(Proxies::all_redis)),
-            // Only workers defer fences.
+            // An API defers only the fences of changes, and its reads say that it does without Redis.
             Fault::CutRedis => self.cut(Proxies::all_redis),
             // A slow Redis does not make a worker defer fences.
             Fault::SlowRedis => self.slow(Proxies::all_redis, Duration::from_millis(30)),

@@ -135,6 +135,17 @@ async fn a_repeat_after_midnight_counts_on_its_own_day_alone() {
 }
 
 #[tokio::test]
+async fn a_void_event_of_the_day_before_is_tried_again_on_this_day() {
+    let midnight = Midnight::start("ads_midnight_void").await;
+    let first = midnight.forward(0).await;
+    midnight.sends_new("a", "a1", &first).await;
+    midnight.work().await;
+    midnight.ads.sql("UPDATE ad_events SET outcome = 'void', reason = 'no_room', cost = 0").await;
+    let second = midnight.forward(HOUR + 5).await;
+    midnight.sends_new("a", "a1", &second).await;
+}
+
+#[tokio::test]
 async fn what_redis_has_forgotten_of_the_day_before_postgresql_knows() {
     let midnight = Midnight::start("ads_midnight_forgotten").await;
     let first = midnight.forward(0).await;

@@ -18,6 +18,9 @@ use crate::{Scale, records};
 const CONNECTIONS: u32 = 256;
 const USERS: usize = 1_000;
 const MANY: usize = 10_000;
+/// The users of the campaign with a cap: so many that each has some impressions in the row, as users of capped campaigns
+/// have, and not a hundred.
+const CAPPED_USERS: usize = 100_000;
 /// The campaigns for the rate of lease transactions.
 const LEASED: usize = 1_000;
 
@@ -67,15 +70,15 @@ fn impression(campaign: usize, user: usize) -> String {
 /// Posts of ad events, in turns with those of devices.
 fn posts(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let folder = &site.bed.folder;
-    // Each line has a user of its own: fewer users would have more impressions in a day than a cap allows anywhere.
-    let file = |name: &str, campaign: fn(usize) -> usize| {
-        records::lines(folder, name, (0..MANY).map(|n| impression(campaign(n), n)))
+    // Each line has a user of its own.
+    let file = |name: &str, users, campaign: fn(usize) -> usize| {
+        records::lines(folder, name, (0..users).map(|n| impression(campaign(n), n)))
     };
     let files: [PathBuf; 4] = [
-        file("ads-hot", |_| HOT)?,
-        file("ads-capped", |_| CAPPED)?,
-        file("ads-many", |n| FIRST_OF_MANY + n)?,
-        file("ads-spent", |_| SPENT)?,
+        file("ads-hot", MANY, |_| HOT)?,
+        file("ads-capped", CAPPED_USERS, |_| CAPPED)?,
+        file("ads-many", MANY, |n| FIRST_OF_MANY + n)?,
+        file("ads-spent", MANY, |_| SPENT)?,
     ];
     let devices = records::lines(folder, "ads-devices", (0..USERS).map(|n| records::body(n, 100)))?;
     let load = |path, lines| Load::posts(&api.url, path, lines, &site.bed.token, CONNECTIONS);

@@ -2,19 +2,21 @@
 //!
 //! | part | what holds |
 //! |---|---|
-//! | a | the costs of the counted events are what was spent, in campaign, day and statistics, and within every budget |
+//! | a | the costs of the counted events are what was spent, in campaign, day and statistics, and within every budget; so are the counts of events, users and reasons |
 //! | b | what is spent and reserved is within the budget; once all is quiet, nothing is reserved |
 //! | c | no user has more counted impressions in a day than the cap allows |
 //! | d | each event that was answered 202 is there once, as it was sent, and counts unless a rule refused it; none that was refused is there |
 //! | e | no more different impressions of a user in a day were answered 202 than the cap allows |
 //! | f | an impression is answered 429 only behind that many others, and never once it was answered 202 |
 //! | g | 20 s after all is quiet, a campaign with room for one more takes one more |
-//! | h | no report is older than its fence |
+//! | h | no report is older than its fence, or than a change of its campaign's terms that was answered 200 |
 //!
 //! A budget or a cap that was changed is judged by the greatest one of the day.
 
 mod caps;
+mod counts;
 mod events;
+mod fences;
 mod money;
 mod reports;
 mod room;
@@ -24,8 +26,8 @@ use std::collections::BTreeMap;
 
 use super::{Broken, Found, Judged};
 use crate::history::ads::{
-    AdLetter, AdRecord, Books, CampaignRow, Change, DayRow, EventRow, LeaseRow, Patch, Report, Seen, StatRow, Terms,
-    Try, UserDay,
+    AdLetter, AdRecord, Books, CampaignRow, Change, DayRow, EventRow, InvalidRow, LeaseRow, Patch, Report, Seen,
+    StatRow, Terms, Try, UserDay,
 };
 use crate::history::{End, History};
 
@@ -85,6 +87,7 @@ struct Campaign<'a> {
     events: Vec<&'a EventRow>,
     stats: Vec<&'a StatRow>,
     user_days: Vec<&'a UserDay>,
+    invalid: Vec<&'a InvalidRow>,
     records: Vec<&'a AdRecord>,
     letters: Vec<&'a AdLetter>,
     /// In the order in which they were sent.
@@ -126,6 +129,7 @@ fn campaigns<'a>(history: &'a History, end: &'a End) -> BTreeMap<i64, Campaign<'
         stored.events => events,
         stored.stats => stats,
         stored.user_days => user_days,
+        stored.invalid => invalid,
         stored.records => records,
         ads.tries => tries,
         ads.patches => patches,

@@ -58,7 +58,7 @@ impl Found {
     /// After a version was read, no read returns an older one. A version that was read past the cache does not
     /// count: before its fence the cache does not have it. For an excused read, only versions read before its
     /// excuse began count.
-    fn went_back(&mut self, name: &str, mut judged: Vec<(Duration, &Read)>) {
+    pub(super) fn went_back(&mut self, name: &str, mut judged: Vec<(Duration, &Read)>) {
         let mut answered: Vec<_> = judged.iter().map(|(_, read)| *read).filter(|read| !read.bypass).collect();
         answered.sort_by_key(|read| read.to);
         judged.sort_by_key(|(since, _)| *since);

@@ -55,6 +55,11 @@ impl<'a> StalenessAllowance<'a> {
         self.concerns(device).then(|| OfDevice { outage: self, made_up_for: self.made_up_for(history, device) })
     }
 
+    /// The allowance for whatever may have had a fence in this period.
+    pub(super) fn of_any(&self) -> OfDevice<'_> {
+        OfDevice { outage: self, made_up_for: None }
+    }
+
     /// Whether a fence of this device can have been deferred: one of its events had its effect in this period.
     fn concerns(&self, device: &Device<'_>) -> bool {
         device.rows.iter().any(|row| {

@@ -61,7 +61,7 @@ pub(super) fn gather(
     );
     let campaigns = format!(
         "SELECT c.id AS campaign, c.external_id, {TERMS} AS terms, c.spent, c.reserved, c.booked_out, c.impressions,
-                c.clicks, c.conversions, c.value, c.void, {days} AS days FROM campaigns c"
+                c.clicks, c.conversions, c.value, c.void, c.users, {days} AS days FROM campaigns c"
     );
     let events = format!(
         "SELECT campaign_id AS campaign, event_id AS id, user_id AS user, type AS kind, day, cost, value, outcome,

@@ -56,7 +56,7 @@ pub(crate) async fn granted(store: &Store, campaign: CampaignId, amount: i64) ->
     grant(store, "test", &wants, IfLocked::Wait).await.unwrap().granted.remove(&campaign).unwrap()
 }
 
-async fn lease(store: &Store, campaign: CampaignId, amount: i64) -> (Lease, Facts) {
+pub(crate) async fn lease(store: &Store, campaign: CampaignId, amount: i64) -> (Lease, Facts) {
     let Granted { facts, room } = granted(store, campaign, amount).await;
     match room {
         Room::Lease(lease) => (lease, facts),
@@ -69,9 +69,9 @@ fn now() -> OffsetDateTime {
 }
 
 /// An ad event at this offset.
-struct Ad<'a> {
+pub(crate) struct Ad<'a> {
     campaign: CampaignId,
-    user: &'a str,
+    pub(crate) user: &'a str,
     id: &'a str,
     kind: AdEventType,
     lease: Option<&'a Lease>,
@@ -82,11 +82,11 @@ struct Ad<'a> {
 }
 
 impl<'a> Ad<'a> {
-    fn new(campaign: CampaignId, id: &'a str, lease: Option<&'a Lease>, day: Date, offset: i64) -> Self {
+    pub(crate) fn new(campaign: CampaignId, id: &'a str, lease: Option<&'a Lease>, day: Date, offset: i64) -> Self {
         Self { campaign, user: "u", id, kind: AdEventType::Impression, lease, cost: UNIT / 100, day, at: now(), offset }
     }
 
-    fn delivery(&self) -> AdDelivery {
+    pub(crate) fn delivery(&self) -> AdDelivery {
         let event = AdEvent {
             campaign: self.campaign,
             user: self.user.parse().unwrap(),
@@ -103,7 +103,7 @@ impl<'a> Ad<'a> {
     }
 }
 
-async fn applied(store: &Store, events: &[AdDelivery]) -> Vec<Outcome> {
+pub(crate) async fn applied(store: &Store, events: &[AdDelivery]) -> Vec<Outcome> {
     let batch: Vec<_> = events.iter().collect();
     let applied = store.transact(BEGIN, &Batch(&batch)).await.unwrap();
     assert_eq!(audit(store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);

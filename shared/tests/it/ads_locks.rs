@@ -1,10 +1,10 @@
 //! Leases of campaigns that somebody else has locked.
 
 use shared::ads::Nanos;
-use shared::ads::queries::{Grants, IfLocked, Room, Want, audit, close_leases, give_back, grant};
+use shared::ads::queries::{Grants, IfLocked, Outcome, Room, Want, audit, close_leases, erase_user, give_back, grant};
 use sqlx::{Postgres, Transaction};
 
-use crate::ads::campaign;
+use crate::ads::{Ad, applied, campaign, lease};
 use crate::prelude::*;
 
 const CENT: i64 = 10_000_000;
@@ -62,5 +62,40 @@ async fn who_has_locked_a_campaign_stops_no_other() {
     assert_eq!((waited.closed.leases, waited.locked), (0, [(locked, vec![of_locked])].into()));
     held.rollback().await.unwrap();
     assert_eq!(give_back(&kit.store, alone, IfLocked::Wait).await.unwrap().closed.leases, 1);
+    assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn an_erasure_that_meets_a_locked_campaign_fails_and_stops_no_events() {
+    let kit = Kit::new("ads_locked_erasure").await;
+    let (locked, other) = (campaign(&kit, &[]).await, campaign(&kit, &[]).await);
+    let ((of_locked, facts), (of_other, _)) =
+        (lease(&kit.store, locked, 10 * CENT).await, lease(&kit.store, other, 50 * CENT).await);
+    let first = [(locked, "a", &of_locked), (other, "b", &of_other)]
+        .map(|(campaign, id, lease)| Ad::new(campaign, id, Some(lease), facts.day, 0).delivery());
+    applied(&kit.store, &first).await;
+    let held = lock(&kit, "SELECT FROM campaigns WHERE id = 1 FOR UPDATE").await;
+    let user = "u".parse().unwrap();
+    let mut erasing = Box::pin(erase_user(&kit.store, &user));
+    let mut offset = 1;
+    let failed = loop {
+        let id = format!("c{offset}");
+        let mut event = Ad::new(other, &id, Some(&of_other), facts.day, offset);
+        event.user = "v";
+        let event = event.delivery();
+        tokio::select! {
+            biased;
+            erased = &mut erasing => break erased.unwrap_err(),
+            outcomes = applied(&kit.store, std::slice::from_ref(&event)) => assert_eq!(outcomes, [Outcome::Counted]),
+        }
+        offset += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert!(failed.reason.contains("lock timeout"), "{failed:?}");
+    assert_eq!(kit.number("SELECT count(*) FROM ad_events WHERE user_id = 'u'").await, 2, "nothing is erased");
+    held.rollback().await.unwrap();
+    let erased = erase_user(&kit.store, &user).await.unwrap();
+    assert_eq!((erased.events, erased.days, erased.fences.len()), (2, 2, 2));
+    assert_eq!(kit.number("SELECT sum(booked_out)::bigint / 10000000 FROM campaigns").await, 2);
     assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
 }

@@ -25,14 +25,16 @@ async fn count(kit: &Kit, condition: &'static str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&kit.pool).await.unwrap()
 }
 
-/// Inserts the rows `first` to `last` as a worker does, with the time `recorded_at`.
+/// Inserts the rows `first` to `last` as a worker does, with the time `recorded_at`. What it read is in PostgreSQL's
+/// statistics afterwards; without this function, perhaps only later.
 async fn fill(kit: &Kit, first: u32, last: u32, recorded_at: &str) {
     let sql = format!(
         r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
                                appended_at, outcome, recorded_at)
            SELECT 'd', n::text, 't', jsonb_build_object('text', repeat('x', 900)), now(), now(), 't', 0, n, now(),
                   'applied', {recorded_at}
-           FROM generate_series({first}, {last}) AS n"#
+           FROM generate_series({first}, {last}) AS n;
+           SELECT pg_stat_force_next_flush()"#
     );
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&kit.pool).await.unwrap();
 }

@@ -17,35 +17,53 @@ pub fn describe() {
     describe_counter!("ads_events_pruned_total", "Ad events deleted after ADS_EVENTS_RETENTION.");
     describe_gauge!(
         "ads_expiry_behind_seconds",
-        "How long ad events may have existed beyond ADS_EVENTS_RETENTION, as far as this worker knows."
+        "How long ad events may have existed beyond ADS_EVENTS_RETENTION, and notes of unsure impressions beyond three \
+         days, as far as this worker knows."
     );
     counter!("ads_events_pruned_total").increment(0);
 }
 
 /// Deletes piece by piece until `stop` is cancelled. `since` is the start of this worker.
 pub async fn run(store: Store, older_than: Duration, since: Instant, stop: CancellationToken) {
-    expiry::run(TASK, &[AdEvents { store, older_than }], since, stop).await;
+    let all = [Rows::Events { older_than }, Rows::Unsure].map(|rows| Expiring { store: store.clone(), rows });
+    expiry::run(TASK, &all, since, stop).await;
 }
 
-struct AdEvents {
+struct Expiring {
     store: Store,
-    older_than: Duration,
+    rows: Rows,
 }
 
-impl Expiry for AdEvents {
+enum Rows {
+    Events {
+        older_than: Duration,
+    },
+    /// What was noted of impressions that were taken unsure.
+    Unsure,
+}
+
+impl Expiry for Expiring {
     async fn expire(&self, piece: u32) -> Result<Expired, Failure> {
-        let Some(rows) = queries::expire(&self.store, self.older_than, piece).await? else {
-            return Ok(Expired::Elsewhere);
+        let rows = match self.rows {
+            Rows::Events { older_than } => queries::expire(&self.store, older_than, piece).await?,
+            Rows::Unsure => Some(queries::expire_unsure(&self.store, piece).await?),
         };
+        let Some(rows) = rows else { return Ok(Expired::Elsewhere) };
         let more = rows >= u64::from(piece);
         Ok(Expired::Rows { rows, more, behind: (!more).then_some(Duration::ZERO) })
     }
 
     fn deleted(&self, rows: u64) {
-        counter!("ads_events_pruned_total").increment(rows);
+        if let Rows::Events { .. } = self.rows {
+            counter!("ads_events_pruned_total").increment(rows);
+        }
     }
 
     fn behind(&self, behind: Duration) {
-        gauge!("ads_expiry_behind_seconds").set(behind.as_secs_f64());
+        let rows = match self.rows {
+            Rows::Events { .. } => "events",
+            Rows::Unsure => "unsure",
+        };
+        gauge!("ads_expiry_behind_seconds", "rows" => rows).set(behind.as_secs_f64());
     }
 }

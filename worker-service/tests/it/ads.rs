@@ -317,10 +317,21 @@ async fn events_are_deleted_after_their_retention_and_sums_stay() {
     ads.until_money(1, (3, 0)).await;
     worker.stop().await.unwrap();
     ads.sql("UPDATE ad_events SET recorded_at = now() - interval '2 h' WHERE event_id <> 'e3'").await;
+    // More than a piece.
+    ads.sql(
+        "INSERT INTO unsure_impressions (campaign_id, event_id, taken_at)
+         SELECT 1, 'u' || n, now() - interval '4 days' FROM generate_series(1, 12000) AS n
+         UNION ALL SELECT 1, 'recent', now()",
+    )
+    .await;
     let expires = ads.process_with(&[("WORKER_ONLY", "ads-expire"), ("ADS_EVENTS_RETENTION", "1h")]).await;
     ads.until("SELECT count(*) FROM ad_events", 1).await;
     until("it is counted", async || expires.sample("ads_events_pruned_total").await == Some(2.0)).await;
-    assert!(expires.sample("ads_expiry_behind_seconds").await.is_some_and(|behind| behind < 60.0));
+    ads.until("SELECT count(*) FROM unsure_impressions", 1).await;
+    for rows in ["events", "unsure"] {
+        let behind = expires.sample(&format!("ads_expiry_behind_seconds{{rows=\"{rows}\"}}")).await;
+        assert!(behind.is_some_and(|behind| behind < 60.0), "{rows}: {behind:?}");
+    }
     assert_eq!(ads.money(1).await, (3, 0));
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);
     assert_eq!(audit(&ads.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);

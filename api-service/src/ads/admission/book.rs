@@ -22,7 +22,7 @@ use time::{Date, OffsetDateTime};
 use self::account::Account;
 
 const SHARDS: usize = 16;
-/// The most campaigns in one question.
+/// From this number of campaigns on, a question takes no further shard; a shard is asked for as a whole.
 const MOST_WANTS: usize = 1_000;
 
 /// What an event may use.

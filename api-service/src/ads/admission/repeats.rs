@@ -159,6 +159,8 @@ impl Admission {
             let Some(slot) = slots.get_mut(place) else { continue };
             let is_refused = matches!(slot, Slot::Refused(_));
             match looked {
+                // This copy may have room, and then counts on this day.
+                Looked::Stored(event) if event.is_void => {}
                 Looked::Stored(event) => *slot = Slot::Stored(event),
                 // It may be on its way, and has to come again. Later it is taken for one that Kafka never had.
                 Looked::Nothing if is_refused || is_there && now < before.applied_by => {

@@ -15,7 +15,10 @@ impl Found {
     pub(super) fn money(&mut self, campaign: &Campaign<'_>, history: &History) {
         if let Some(row) = campaign.row {
             self.sums(campaign, row);
-            self.counters(campaign, row);
+            if row.booked_out == 0 {
+                self.counters(campaign, row);
+                self.counts(campaign, row);
+            }
             self.leases(campaign, row);
         }
         self.costs(campaign);
@@ -75,9 +78,6 @@ impl Found {
 
     /// The campaign's and the statistics' counts are those of the events.
     fn counters(&mut self, campaign: &Campaign<'_>, row: &CampaignRow) {
-        if row.booked_out > 0 {
-            return;
-        }
         let counted = |kind| {
             let counted = campaign.events.iter().filter(|event| event.outcome == Outcome::Counted);
             counted.filter(move |event| event.kind == kind)

@@ -1,5 +1,5 @@
 //! Part h: reports, judged like the reads of resources (promise 5). A report's version here is the number of events
-//! that it counts: that of the campaign grows with changes of its terms, too.
+//! that it counts: its own version grows with changes of the terms, too.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,7 @@ impl Found {
         });
         let mut found = Found::default();
         found.freshness(&view, &devices.collect());
+        found.fences(history, &view, campaigns);
         for broken in found.broken {
             self.broken.push(super::Broken { promise: 6, part: Some('h'), ..broken });
         }
@@ -59,7 +60,7 @@ impl Found {
     }
 }
 
-fn read(report: &crate::history::ads::Report) -> Read {
+pub(super) fn read(report: &crate::history::ads::Report) -> Read {
     Read {
         device: name(report.campaign),
         from: report.from,

@@ -3,7 +3,9 @@
 //! The campaign is in its own time zone, in which midnight is 30 s after the run began.
 
 mod caps;
+mod counts;
 mod events;
+mod fences;
 mod money;
 mod reports;
 mod room;
@@ -11,7 +13,8 @@ mod room;
 use super::*;
 use crate::history::ads::{
     AdKind, AdLetter, AdRecord, Ads, AdsEnd, Books, CachedReport, CampaignRow, Change, Created, DayBegin, DayBooks,
-    DayRow, EventRow, FrozenApi, LeaseRow, Outcome, Patch, Pricing, Report, Seen, StatRow, Terms, Try, UserDay,
+    DayRow, EventRow, FrozenApi, InvalidRow, LeaseRow, Outcome, Patch, Pricing, Report, Seen, StatRow, Terms, Try,
+    UserDay,
 };
 
 const THURSDAY: &str = "2026-11-26";
@@ -116,6 +119,7 @@ fn stat(day: &str, [impressions, clicks, conversions]: [i64; 3], spend: i64) -> 
         spend,
         value: 7 * conversions,
         void: 0,
+        users: Some(0),
     }
 }
 
@@ -216,7 +220,7 @@ pub(crate) fn whole_ads() -> (Ads, AdsEnd) {
     };
     let day = |day: &str, spent| DayRow { campaign: 1, day: day.into(), budget: Some(40), spent, reserved: 0 };
     let days = [(THURSDAY, MIDNIGHT - DAY), (FRIDAY, MIDNIGHT), ("2026-11-28", MIDNIGHT + DAY)];
-    let end = AdsEnd {
+    let mut end = AdsEnd {
         campaigns: vec![CampaignRow {
             campaign: 1,
             external_id: Some("one".into()),
@@ -229,6 +233,7 @@ pub(crate) fn whole_ads() -> (Ads, AdsEnd) {
             conversions: 1,
             value: 7,
             void: 0,
+            users: Some(0),
             days: days.map(|(day, begins)| DayBegin { day: day.into(), begins }).into(),
         }],
         changes: vec![change(1, 0, 0, terms()), change(2, 10, 20, changed)],
@@ -247,6 +252,7 @@ pub(crate) fn whole_ads() -> (Ads, AdsEnd) {
         cached: vec![CachedReport { campaign: 1, body: "{}".into(), stored: "{}".into() }],
         left: BTreeMap::new(),
     };
+    count_users(&mut end);
     (ads, end)
 }
 
@@ -272,6 +278,20 @@ fn parts_as_asked(change: impl FnOnce(&mut Ads, &mut AdsEnd)) -> String {
     parts.into_iter().collect()
 }
 
+/// Counts the users of the counted events, each day's in its first hour.
+fn count_users(end: &mut AdsEnd) {
+    let counted = end.events.iter().filter(|event| event.outcome == Outcome::Counted);
+    let seen: BTreeSet<_> = counted.map(|event| (&*event.day, &*event.user)).collect();
+    let number = |users: usize| i64::try_from(users).ok();
+    end.campaigns[0].users = number(seen.iter().map(|(_, user)| user).collect::<BTreeSet<_>>().len());
+    let mut days = BTreeSet::new();
+    for stat in &mut end.stats {
+        let is_first = days.insert(stat.day.clone());
+        let users = seen.iter().filter(|(day, _)| is_first && *day == stat.day).count();
+        stat.users = number(users);
+    }
+}
+
 /// Takes an impression at this moment, and does the books for it.
 fn take(ads: &mut Ads, end: &mut AdsEnd, one: Try) {
     let row = event(&one, i64::try_from(end.events.len()).unwrap());
@@ -288,6 +308,7 @@ fn take(ads: &mut Ads, end: &mut AdsEnd, one: Try) {
     }
     end.records.push(of_log(&row));
     end.events.push(row);
+    count_users(end);
     ads.tries.push(one);
 }
 
@@ -307,6 +328,7 @@ fn make_void(end: &mut AdsEnd, place: usize, reason: &str) {
     end.stats[index].impressions -= 1;
     end.stats[index].void += 1;
     end.user_days.iter_mut().find(|row| row.user == user && row.day == day).unwrap().impressions -= 1;
+    count_users(end);
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct CampaignRow {
     pub conversions: i64,
     pub value: i64,
     pub void: i64,
+    /// Who has counted events; older histories do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<i64>,
     /// The days of the run in its time zone, and one more.
     pub days: Vec<DayBegin>,
 }
@@ -101,6 +104,9 @@ pub struct StatRow {
     pub spend: i64,
     pub value: i64,
     pub void: i64,
+    /// Whose first counted event of the day is of this hour; older histories do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::{Failure, Store, Tx, Work};
+use crate::store::{Failure, Store, Tx, Work, within_deadline};
 
 /// One worker at a time. The campaigns are locked before their money is booked out.
 const TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('ad_events.expire', 0))";
@@ -27,10 +27,16 @@ SELECT count(*) FROM gone";
 /// A repeat is looked up while the cap of its day holds.
 const UNSURE: &str = "
 DELETE FROM unsure_impressions WHERE ctid = ANY (ARRAY (
-  SELECT ctid FROM unsure_impressions WHERE taken_at < now() - interval '3 days' LIMIT $1))";
+  SELECT ctid FROM unsure_impressions WHERE taken_at < now() - interval '3 days' LIMIT $1
+  FOR UPDATE SKIP LOCKED))";
 
-/// Deletes up to `piece` events that were written longer ago than this, and what is known of impressions that were taken
-/// unsure days ago; `None` if another worker is doing it.
+/// Deletes up to `piece` rows of impressions that were taken unsure days ago. Returns their number.
+pub async fn expire_unsure(store: &Store, piece: u32) -> Result<u64, Failure> {
+    let delete = sqlx::query(UNSURE).bind(i64::from(piece));
+    within_deadline!(store, |tx| async { Ok(delete.execute(tx).await?.rows_affected()) })
+}
+
+/// Deletes up to `piece` events that were written longer ago than this; `None` if another worker is doing it.
 pub async fn expire(store: &Store, older_than: Duration, piece: u32) -> Result<Option<u64>, Failure> {
     store.transact("", &Piece { seconds: older_than.as_secs_f64(), rows: piece.into() }).await
 }
@@ -47,7 +53,6 @@ impl Work for Piece {
         if !sqlx::query_scalar(TURN).fetch_one(&mut *tx).await? {
             return Ok(None);
         }
-        sqlx::query(UNSURE).bind(self.rows).execute(&mut *tx).await?;
         let piece = sqlx::query_scalar(PIECE).bind(self.seconds).bind(self.rows);
         let campaigns: Vec<i64> = piece.fetch_all(&mut *tx).await?;
         if campaigns.is_empty() {

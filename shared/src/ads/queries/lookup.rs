@@ -23,6 +23,8 @@ pub struct StoredEvent {
     pub cost: Nanos,
     /// Whether it counts: it is neither void nor invalid.
     pub counts: bool,
+    /// Whether it is void: another copy may have room, and counts then.
+    pub is_void: bool,
 }
 
 /// Those of these events that were applied.
@@ -32,16 +34,16 @@ pub async fn stored_events(
 ) -> Result<HashMap<(CampaignId, String), StoredEvent>, Failure> {
     let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
     let query = sqlx::query_as(
-        "SELECT e.campaign_id, e.event_id, e.user_id, e.type, e.day, e.cost, e.outcome = 'counted'
+        "SELECT e.campaign_id, e.event_id, e.user_id, e.type, e.day, e.cost, e.outcome = 'counted', e.outcome = 'void'
          FROM unnest($1::bigint[], $2::text[]) AS asked (campaign_id, event_id)
          JOIN ad_events AS e USING (campaign_id, event_id)",
     );
     let query = query.bind(campaigns).bind(ids);
-    let rows: Vec<(i64, String, String, String, Date, i64, bool)> =
+    let rows: Vec<(i64, String, String, String, Date, i64, bool, bool)> =
         within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
-    let stored = rows.into_iter().filter_map(|(campaign, id, user, name, day, cost, counts)| {
+    let stored = rows.into_iter().filter_map(|(campaign, id, user, name, day, cost, counts, is_void)| {
         let event_type = AdEventType::from_name(&name)?;
-        let event = StoredEvent { user, event_type, day, cost: Nanos::new(cost), counts };
+        let event = StoredEvent { user, event_type, day, cost: Nanos::new(cost), counts, is_void };
         Some(campaign_id(campaign).map(|campaign| ((campaign, id), event)))
     });
     stored.collect()

@@ -83,6 +83,7 @@ fn an_event_that_a_rule_refused() {
             end.events[6].outcome = Outcome::Invalid;
             end.campaigns[0].void = 0;
             end.stats[1].void = 0;
+            end.invalid.push(InvalidRow { campaign: 1, reason: "duplicate_click".into(), events: 1 });
             end.changes.iter_mut().for_each(|change| change.terms.filters = filters);
         }
     };

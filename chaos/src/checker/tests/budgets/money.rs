@@ -136,6 +136,7 @@ fn an_event_in_the_wrong_day() {
         end.stats = vec![stat(THURSDAY, [1, 1, 1], 10), stat(FRIDAY, [3, 0, 0], 30)];
         end.user_days[0].impressions = 1;
         end.user_days.push(user_day("u", FRIDAY, [1, 0, 0]));
+        count_users(end);
     };
     assert_eq!(parts(by_applying), "ad");
     // A lease of Thursday that was used on Friday.

@@ -44,7 +44,7 @@ fn a_report_of_what_never_was() {
 #[test]
 fn a_report_whose_money_does_not_add_up() {
     assert_eq!(parts(|ads, _| ads.reports[1].remaining = 81), "a", "of 101");
-    assert_eq!(parts(|ads, _| ads.reports[1].remaining = 100), "", "of 120, which it was raised to");
+    assert_eq!(parts(|ads, _| ads.reports[1].remaining = 100), "", "of 120, to which it is being raised");
     assert_eq!(parts(|ads, _| (ads.reports[1].spend, ads.reports[1].remaining) = (110, -10)), "a");
 }
 

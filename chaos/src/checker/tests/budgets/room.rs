@@ -11,6 +11,7 @@ fn refused_probe(ads: &mut Ads, end: &mut AdsEnd, status: u16) {
     end.campaigns[0].impressions -= 1;
     end.days[1].spent -= 10;
     end.stats[1] = stat(FRIDAY, [1, 0, 0], 10);
+    count_users(end);
     let probe = ads.tries.iter_mut().find(|one| one.probe).unwrap();
     (probe.status, probe.code) = (status, Some("budget_exhausted".into()));
 }
