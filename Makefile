@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract clients chaos impressions bench soak fuzz memcheck settings picture alerts
+.PHONY: help dev test lint telemetry contract clients chaos impressions bench soak fuzz memcheck settings events picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -90,6 +90,10 @@ memcheck: ## Runs the unsafe code (two files of shared/src/kafka) under valgrind
 settings: ## Writes docs/settings.md again, from --help of both services
 	@$(CARGO) build --bins $(SERVICES)
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/devstack settings
+
+events: ## Writes docs/events.md again, from what the domains publish and consume
+	@$(CARGO) build --bins $(SERVICES)
+	@target/debug/worker-service events > docs/events.md.new && mv docs/events.md.new docs/events.md
 
 picture: ## Draws docs/architecture.svg again, with docs/architecture.svg.py
 	@python3 docs/architecture.svg.py

@@ -4,6 +4,7 @@
 that is here fails.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,6 +13,8 @@ import subprocess
 import sys
 
 import forwarders
+import objects
+import placements
 from stack import CLIENTS, Stack, running
 
 HERE = pathlib.Path(__file__).parent
@@ -65,11 +68,13 @@ READS = [
     ("Node", ["node", CLIENTS / "node/consume.js"]),
     ("Java", [*JAVA, "consume"]),
 ]
+# What commands publish. Each program that reads gets its name and, once that is known, how many records it has.
+DOMAIN_EVENTS = "domain-events"
 
 
 class Table:
     def __init__(self, stack: Stack):
-        self.stack, self.rows, self.sent = stack, [], {}
+        self.stack, self.rows, self.sent, self.published = stack, [], {}, 0
 
     def add(self, client: str, version: str, mode: str, result: str) -> None:
         self.rows.append((client, version, mode, result))
@@ -106,11 +111,42 @@ class Table:
 
     def judge_read(self, records: list) -> str:
         """A consumer has read what each client sent last for each device."""
-        last = {device: (kind, payload) for device, _, kind, payload in records}
+        if any(kind.startswith("com.nedlia.") for _, _, kind, *_ in records):
+            return self.judge_published(records)
+        last = {device: (kind, payload) for device, _, kind, payload, _ in records}
         for device, payload in self.sent.items():
             if last.get(device) != ("io.edge.device.reported.v1", payload):
                 return f"FAILED: {device} reads as {last.get(device)}, and {payload} was sent"
         return f"ok ({len(records)} events)" if self.sent else "FAILED: nothing was sent before"
+
+    def judge_published(self, records: list) -> str:
+        """A consumer has read what commands published: of each aggregate the numbers 1, 2, 3 …, each once."""
+        numbers, kinds = {}, set()
+        for subject, event, kind, data, more in records:
+            numbers.setdefault(more["partitionkey"], []).append(int(more["sequence"]))
+            kinds.add(kind.removeprefix("com.nedlia."))
+            if not more["correlationid"] or data.get("videoId", more["partitionkey"]) != more["partitionkey"]:
+                return f"FAILED: {event} of {subject} has {more} and {data}"
+            if kind.endswith("files_generated") and not more["causationid"]:
+                return f"FAILED: {event} names no cause: {more}"
+        for aggregate, found in numbers.items():
+            if found != list(range(1, len(found) + 1)):
+                return f"FAILED: {aggregate} reads {found}"
+        wanted = {"video.created", "placement.created", "video.validation_requested", "video.validation_completed",
+                  "video.files_generated"}
+        if not wanted <= kinds or self.published not in (0, len(records)):
+            return f"FAILED: {len(records)} events of {sorted(kinds)}, and another client read {self.published}"
+        self.published = len(records)
+        return f"ok ({len(records)} events)"
+
+
+def store() -> tuple[contextlib.AbstractContextManager, dict[str, str]]:
+    """Where files are kept, and what could not be had."""
+    try:
+        objects.install(install)
+        return objects.served(), {}
+    except NotHere as reason:
+        return contextlib.nullcontext(objects.Store()), {"S3 (moto)": str(reason)}
 
 
 def main() -> int:
@@ -126,15 +162,19 @@ def main() -> int:
     for command in ("curl", "wget"):
         if not shutil.which(command):
             missing[command] = f"no `{command}` here"
-    with running() as stack:
+    served, reasons = store()
+    missing |= reasons
+    with served as files, running(files.env) as stack:
         table = Table(stack)
         for name, _, programs in POSTS:
             for program in programs if name in ready else []:
                 table.run(name, program)
         missing |= forwarders.run(table)
+        missing |= placements.run(table, files)
         for name, program in READS:
             if name in ready:
                 table.run(name, program)
+                table.run(name, [*program, DOMAIN_EVENTS, *([str(table.published)] if table.published else [])])
     failed = [row for row in table.rows if row[3].startswith("FAILED")]
     clients = len({row[0] for row in table.rows})
     print(f"\n{clients} clients, {len(table.rows)} modes: {len(table.rows) - len(failed)} ok, {len(failed)} failed")

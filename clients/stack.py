@@ -72,14 +72,14 @@ def wait_until_ready(url: str, services: list[subprocess.Popen]) -> None:
 
 
 @contextlib.contextmanager
-def running():
-    """Starts both services, and ends them."""
+def running(more: dict[str, str]):
+    """Starts both services with these further settings, and ends them."""
     at = json.loads(os.environ["DEVSTACK"])
     env = os.environ | {
         "KAFKA_BROKERS": at["kafka_brokers"], "DATABASE_URL": at["postgres_url"], "REDIS_URL": at["redis_url"],
         "TOPIC_REPLICATION": "1", "TOPIC_MIN_INSYNC_REPLICAS": "1", "JWT_SECRET": secrets.token_hex(32),
         "LOG_FORMAT": "json",
-    }
+    } | more
     port, services = free_port(), []
     url = f"http://127.0.0.1:{port}"
     subprocess.run([BINARIES / "worker-service", "setup"], env=env, check=True, stdout=subprocess.DEVNULL)

@@ -5,7 +5,7 @@
     API=http://localhost:8000 python3 tools/walks.py       beside `make dev`
 
 Needs nothing but Python, and may run as often as you like: devices and campaigns are new each time. `TOKEN` is a token
-with the roles device, user, advertiser and tracker; without one, `JWT_SECRET` signs it.
+with the roles device, user, advertiser, tracker, editor and admin; without one, `JWT_SECRET` signs it.
 """
 
 import base64
@@ -61,7 +61,7 @@ def signed_token():
 
     claims = {
         "sub": "walks",
-        "roles": ["device", "user", "advertiser", "tracker"],
+        "roles": ["device", "user", "advertiser", "tracker", "editor", "admin"],
         "exp": int(time.time()) + 600,
     }
     head, body = (part(json.dumps(value).encode()) for value in ({"alg": "HS256", "typ": "JWT"}, claims))
@@ -70,8 +70,8 @@ def signed_token():
     return b".".join([head, body, part(signature)]).decode()
 
 
-def once(method, path, body, token):
-    headers = {"Content-Type": "application/json"}
+def once(method, path, body, token, more=None):
+    headers = {"Content-Type": "application/json", **(more or {})}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
@@ -84,11 +84,11 @@ def once(method, path, body, token):
     return Answer(f"{method} {path}", status, headers, json.loads(text) if text else None)
 
 
-def call(method, path, body=None, token=None):
+def call(method, path, body=None, token=None, more=None):
     """Sends a request. A 503 is sent again, as its Retry-After says."""
     until = time.monotonic() + PATIENCE
     while True:
-        answer = once(method, path, body, token)
+        answer = once(method, path, body, token, more)
         if answer.status != 503 or time.monotonic() > until:
             return answer
         print(f"  {answer}: again")
@@ -163,7 +163,34 @@ def ads(token):
         raise Failed("the right path in errors")
 
 
-WALKS = {"devices": devices, "ads": ads}
+def placements(token):
+    """Needs the roles editor and admin."""
+    product = f"walk-{uuid.uuid4()}"
+    call("PUT", f"/products/{product}", {"name": "Mug", "active": True}, token).expect(201, id=product, active=True)
+    video = call("POST", "/videos", {"title": "A film", "durationMs": 60_000}, token).expect(201, placements=0).body["id"]
+    new = {"videoId": video, "productId": product, "startMs": 1_000, "endMs": 3_000}
+    key = {"Idempotency-Key": f"walk-{video}"}
+    placed = call("POST", "/placements", new, token, key).expect(201, videoId=video, startMs=1_000)
+    again = call("POST", "/placements", new, token, key)
+    if (again.body, again.headers["Idempotent-Replayed"]) != (placed.body, "true"):
+        raise Failed(f"the same answer again: {again}")
+    later = {"startMs": 2_000, "endMs": 4_000}
+    call("PATCH", f"/placements/{placed.body['id']}", later, token).expect(428, code="precondition_required")
+    changed = call("PATCH", f"/placements/{placed.body['id']}", later, token, {"If-Match": placed.headers["ETag"]})
+    changed.expect(200, startMs=2_000, campaignId=None)
+    # Players read the file, a moment later.
+    revision = changed.body["files"]["revision"]
+    path = f"/videos/{video}/files/placements.json"
+    file = eventually("GET", path, token, lambda body: body["revision"] >= revision).expect(200)
+    if [one["id"] for one in file.body["placements"]] != [placed.body["id"]]:
+        raise Failed("the placement in the file")
+    asked = call("POST", f"/videos/{video}/validations", None, token).expect(202, status="queued")
+    path = f"/validations/{asked.body['id']}"
+    report = eventually("GET", path, token, lambda body: body["status"] != "queued" and body["finishedAt"])
+    report.expect(200, status="succeeded", findings=[], stale=False)
+
+
+WALKS = {"devices": devices, "ads": ads, "placements": placements}
 
 
 def main():

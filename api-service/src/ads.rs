@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ads::REPORT;
+use shared::ads::published::{OF_ADS, OF_CAMPAIGNS};
 
 use self::admission::Admission;
 use self::commands::Commands;
@@ -42,6 +43,7 @@ pub const DOMAIN: Domain = Domain {
     roles: rights::ROLES,
     codes: ALL_CODES,
     kinds: &[&REPORT],
+    published: &[&OF_CAMPAIGNS, &OF_ADS],
     openapi: openapi::parts,
     describe: || {
         admission::describe();

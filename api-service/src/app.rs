@@ -17,7 +17,7 @@ use crate::backbone::tasks::{RunTask, keep_running};
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
-use crate::http::{HttpConfig, Route, cors, docs, layers, openapi, rate, server, webhook};
+use crate::http::{HttpConfig, Route, cors, docs, layers, openapi, rate, schemas, server, webhook};
 use crate::ingest::producer::Producer;
 
 /// The time for the hooks of all domains together at shutdown, before the pool of PostgreSQL closes.
@@ -49,6 +49,8 @@ impl App {
         let described = domains.clone();
         // Built on the first request: that needs some MiB for a moment.
         routes.extend(docs::routes(move || openapi::text(&described.document())));
+        // Of all domains: a schema's address leads to any instance.
+        routes.extend(schemas::routes(&Domains::all().published()));
         let (mut producers, mut tasks, mut drained, mut webhooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
@@ -125,10 +127,13 @@ impl App {
         let keys = tokio::spawn(async move { tokens.source.run().await });
         let fencer = backbone.fencer.clone();
         let fences = tokio::spawn(async move { fencer.run().await });
+        let (doorbell, outbox) = (backbone.doorbell.clone(), backbone.outbox.clone());
+        let rings = tokio::spawn(async move { doorbell.run().await });
+        let counts = tokio::spawn(async move { outbox.run().await });
         let ending = async {
             shutdown.await;
             // Before the listener closes, so that load balancers stop sending requests.
-            backbone.health.end();
+            backbone.end();
         };
         let connections = server::serve(listener, router, &http, ending).await;
         // A body that is still on its way would not be complete before the process ends.
@@ -139,7 +144,7 @@ impl App {
         join_all(producers.iter().map(Producer::flush)).await;
         // Requests that waited for an acknowledgement until now are answered before their connections end.
         connections.close().await;
-        for task in tasks.into_iter().chain([probes, keys, fences]) {
+        for task in tasks.into_iter().chain([probes, keys, fences, rings, counts]) {
             task.abort();
         }
         let drained = timeout(HOOKS_TIMEOUT, join_all(drained));

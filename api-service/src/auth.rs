@@ -4,6 +4,7 @@ mod claim_path;
 mod claims;
 mod config;
 pub mod fetch;
+pub mod internal;
 pub mod jwks;
 mod jws;
 pub mod keys;

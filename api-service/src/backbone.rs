@@ -1,9 +1,12 @@
 //! The dependencies shared by all domains, and the tasks that run beside them. No domain is named here.
 
+pub mod config;
 pub mod health;
 pub mod json_body;
 pub mod openapi;
+pub mod outbox;
 pub mod probes;
+pub mod tail;
 pub mod tasks;
 
 use std::sync::Arc;
@@ -13,16 +16,22 @@ use anyhow::ensure;
 use axum::http::request::Parts;
 use clap::Args;
 use futures_util::future::BoxFuture;
-use metrics::describe_gauge;
+use metrics::{describe_gauge, gauge};
 use shared::cache::{Cache, Fencer, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
+use shared::kafka::schemas::Published;
 use shared::runtime::config::AccessLogConfig;
+use shared::store::outbox::doorbell::Doorbell;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
+use self::config::CommandsConfig;
 use self::health::Health;
+use self::outbox::OutboxLimit;
 use self::probes::Probes;
+use self::tail::{Tail, Tails};
 use self::tasks::RunTask;
+use crate::auth::internal::{Internal, InternalConfig};
 use crate::auth::tokens::Tokens;
 use crate::auth::{Caller, Declared, JwtConfig, identify_or};
 use crate::cached::Cached;
@@ -45,6 +54,8 @@ pub struct Domain {
     pub codes: &'static [Code],
     /// The kinds of resources that it caches.
     pub kinds: &'static [&'static Kind],
+    /// The schemas of the events that it publishes.
+    pub published: &'static [&'static Published],
     /// Its parts of the OpenAPI document.
     pub openapi: fn() -> Vec<Part>,
     /// Describes its own metrics, and starts those at 0 that alerts use.
@@ -72,6 +83,8 @@ pub struct Settings {
     #[command(flatten)]
     pub jwt: JwtConfig,
     #[command(flatten)]
+    pub internal: InternalConfig,
+    #[command(flatten)]
     pub rates: RateConfig,
     #[command(flatten)]
     pub kafka: KafkaConfig,
@@ -83,12 +96,15 @@ pub struct Settings {
     pub redis: RedisConfig,
     #[command(flatten)]
     pub access_log: AccessLogConfig,
+    #[command(flatten)]
+    pub commands: CommandsConfig,
 }
 
 impl Settings {
     /// Rejects settings that contradict each other, and bad secrets, which clap would quote.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
+        self.internal.check()?;
         self.rates.check()?;
         let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
         let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
@@ -114,6 +130,8 @@ impl Settings {
 /// The dependencies that every domain receives.
 pub struct Backbone {
     pub tokens: Arc<Tokens>,
+    /// The tokens between services, if there is a secret for them.
+    pub internal: Option<Arc<Internal>>,
     pub rates: Rates,
     /// The memory budget of large responses.
     pub answers: InFlight,
@@ -121,6 +139,10 @@ pub struct Backbone {
     pub cached: Cached,
     /// For changes that are made here, and not by an event.
     pub fencer: Fencer,
+    /// For commands whose events are committed.
+    pub doorbell: Doorbell,
+    /// Whether commands may write further events.
+    pub outbox: OutboxLimit,
     /// The dependencies of handlers that accept events.
     pub ingest: ingest::Dependencies,
     pub health: Arc<Health>,
@@ -128,12 +150,14 @@ pub struct Backbone {
     kafka: KafkaConfig,
     producer: ProducerConfig,
     redis: RedisConfig,
+    held_requests_max: u32,
+    tails: Tails,
 }
 
 impl Backbone {
     /// Builds everything. It needs no running server and binds no port. `declared` and `kinds` are those of the domains.
     pub fn new(settings: &Settings, declared: Declared, kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
-        let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
+        let Settings { http, jwt, internal, rates, kafka, producer, postgres, redis, access_log, commands } = settings;
         let tokens = Arc::new(Tokens::new(jwt, declared)?);
         let rates = Rates::new(rates);
         let answers = InFlight::new(http.max_bytes_in_flight);
@@ -141,6 +165,8 @@ impl Backbone {
         let store = Store::open(postgres, "api-service")?;
         Ok(Arc::new(Self {
             fencer: Fencer::new(cache.clone(), store.clone()),
+            doorbell: Doorbell::new(store.clone()),
+            outbox: OutboxLimit::new(store.clone(), commands.outbox_max_rows),
             cached: Cached::new(cache.clone(), kinds, store.clone(), answers.clone(), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
@@ -151,6 +177,7 @@ impl Backbone {
                 access_log: access_log.access_log,
             },
             tokens,
+            internal: Internal::new(internal)?.map(Arc::new),
             rates,
             answers,
             cache,
@@ -159,6 +186,8 @@ impl Backbone {
             kafka: kafka.clone(),
             producer: producer.clone(),
             redis: redis.clone(),
+            held_requests_max: commands.held_requests_max,
+            tails: Tails::default(),
         }))
     }
 
@@ -203,6 +232,24 @@ impl Backbone {
         Producer::new(&self.kafka, &ProducerConfig { message_timeout, linger, ..self.producer.clone() }, topic)
     }
 
+    /// Holds requests until events of this topic come.
+    pub fn tail(&self, topic: &str) -> anyhow::Result<Arc<Tail>> {
+        let tail = Arc::new(Tail::new(shared::kafka::client(&self.kafka)?, topic, self.held_requests_max));
+        self.tails.add(&tail);
+        Ok(tail)
+    }
+
+    /// How many requests are held at the moment.
+    pub fn held_requests(&self) -> usize {
+        self.tails.held()
+    }
+
+    /// Marks the start of the shutdown: the instance should get no more traffic, and holds no request any more.
+    pub fn end(&self) {
+        self.health.end();
+        self.tails.end();
+    }
+
     /// The settings of Redis, for connections other than the cache's.
     pub fn redis(&self) -> &RedisConfig {
         &self.redis
@@ -220,4 +267,9 @@ pub fn describe() {
     ingest::producer::describe();
     crate::cached::describe();
     describe_gauge!("dependency_up", "Whether a dependency works, as this instance sees it.");
+    describe_gauge!(outbox::FULL, "Whether commands are refused because too many events wait to be published.");
+    describe_gauge!(tail::HELD, "Requests that are held until an event comes.");
+    for name in [outbox::FULL, tail::HELD] {
+        gauge!(name).set(0.0);
+    }
 }

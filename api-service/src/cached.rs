@@ -90,6 +90,15 @@ struct Loaded {
     body: Bytes,
 }
 
+/// A state, as a domain reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub version: i64,
+    pub body: Bytes,
+    /// The value of `Cache-Status`.
+    pub source: HeaderValue,
+}
+
 /// Reads resources through the cache.
 pub struct Cached {
     cache: Cache,
@@ -140,6 +149,14 @@ impl Cached {
     /// Responds with a body of one of its kinds that was read past the cache: with the entity tag of a state, or 304.
     pub fn show_loaded(&self, loaded: shared::store::Loaded, headers: &HeaderMap, about: About) -> Response {
         answer(Loaded { version: loaded.version, body: loaded.body.into() }, headers, &about)
+    }
+
+    /// The state of a key, for a domain that answers with more than its body; `None` if there is none. The caller's
+    /// rights must be checked before. Errors: 503 if it cannot be read, or not in time.
+    pub async fn find(&self, key: &CacheKey, deadline: Instant) -> Result<Option<Found>, Problem> {
+        let (Loaded { version, body }, source) = self.state(key, deadline).await?;
+        let source = HeaderValue::from_static(source.parts().1);
+        Ok((version > 0).then_some(Found { version, body, source }))
     }
 
     /// The state of a key and its source. Errors: 503 if it cannot be read, or not in time.
@@ -250,11 +267,14 @@ fn answer(found: Loaded, headers: &HeaderMap, about: &About) -> Response {
 /// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version alone is not
 /// enough: an erased resource that is made again starts at version 1, and a 304 must not confirm an erased state.
 fn tag(found: &Loaded) -> Option<HeaderValue> {
-    let body = found.body.strip_suffix(b"\"}")?;
-    let updated_at = body.rsplit(|byte| *byte == b'"').next()?;
-    let version = found.version.to_string();
-    let tag = [b"\"", version.as_bytes(), b"-", updated_at, b"\""].concat();
-    HeaderValue::from_maybe_shared(Bytes::from(tag)).ok()
+    HeaderValue::try_from(tag_of(found.version, &found.body)?).ok()
+}
+
+/// The entity tag of the state with this version and this body.
+pub(crate) fn tag_of(version: i64, body: &[u8]) -> Option<String> {
+    let body = body.strip_suffix(b"\"}")?;
+    let updated_at = std::str::from_utf8(body.rsplit(|byte| *byte == b'"').next()?).ok()?;
+    Some(format!("\"{version}-{updated_at}\""))
 }
 
 #[cfg(test)]

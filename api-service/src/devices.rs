@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use shared::devices::published::PUBLISHED;
 use shared::devices::{self, DeviceId};
 
 pub use self::config::{DeviceBinding, DevicesConfig};
@@ -33,6 +34,7 @@ pub const DOMAIN: Domain = Domain {
     roles: rights::ROLES,
     codes: &[DEVICE_NOT_ALLOWED],
     kinds: &[&devices::RESOURCE],
+    published: &[&PUBLISHED],
     openapi: openapi::parts,
     describe: || {},
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::Value;
 use shared::cache::Kind;
+use shared::kafka::schemas::Published;
 use shared::runtime::config::text;
 use shared::runtime::unique::ensure_unique;
 
@@ -14,7 +15,7 @@ use crate::http::openapi;
 use crate::http::problem::Code;
 
 macro_rules! domains {
-    ($($name:ident: $config:ident;)*) => {
+    ($($name:ident: $($module:ident)::+, $config:ident;)*) => {
         /// Which domains are served, and their settings.
         #[derive(Debug, Clone, Args)]
         pub struct DomainsConfig {
@@ -23,23 +24,25 @@ macro_rules! domains {
             pub only: Option<String>,
             $(
                 #[command(flatten)]
-                pub $name: crate::$name::$config,
+                pub $name: crate::$($module)::+::$config,
             )*
         }
 
         const DOMAINS: [Registered; [$(stringify!($name)),*].len()] = [$(
             Registered {
-                domain: &crate::$name::DOMAIN,
-                claims: |config| crate::$name::claims(&config.$name),
-                serve: |config, backbone| crate::$name::serve(&config.$name, backbone),
+                domain: &crate::$($module)::+::DOMAIN,
+                claims: |config| crate::$($module)::+::claims(&config.$name),
+                serve: |config, backbone| crate::$($module)::+::serve(&config.$name, backbone),
             },
         )*];
     };
 }
 
 domains! {
-    devices: DevicesConfig;
-    ads: AdsConfig;
+    devices: devices, DevicesConfig;
+    ads: ads, AdsConfig;
+    placements: placements, PlacementsConfig;
+    validation: placements::validation, ValidationConfig;
 }
 
 #[derive(Clone, Copy)]
@@ -108,6 +111,11 @@ impl Domains {
         all
     }
 
+    /// The schemas of the events that they publish.
+    pub fn published(&self) -> Vec<Published> {
+        self.declared().flat_map(|domain| domain.published).map(|published| **published).collect()
+    }
+
     pub fn document(&self) -> Value {
         openapi::document(self.parts(), &self.codes())
     }
@@ -115,6 +123,7 @@ impl Domains {
     fn parts(&self) -> Vec<openapi::Part> {
         let backbone = [
             openapi::part(),
+            openapi::schemas_part(),
             crate::backbone::openapi::part(),
             crate::ingest::openapi::part(),
             crate::cached::openapi::part(),
@@ -139,7 +148,7 @@ mod tests {
     static DETAIL: Kind = Kind { prefix: "order:detail:", load: LOAD };
 
     const fn domain(name: &'static str, codes: &'static [Code], kinds: &'static [&'static Kind]) -> Domain {
-        Domain { name, roles: &[], codes, kinds, openapi: Vec::new, describe: || {} }
+        Domain { name, roles: &[], codes, kinds, published: &[], openapi: Vec::new, describe: || {} }
     }
 
     static ORDERS: Domain = domain("orders", &[SOLD_OUT], &[&ORDER]);

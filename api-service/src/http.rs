@@ -1,23 +1,28 @@
 //! HTTP for all domains: the server, the limits of bodies and responses, problems, log lines, the OpenAPI document.
 
 pub(crate) mod accept;
+pub(crate) mod asyncapi;
 pub mod body;
 pub mod compression;
 mod conditional;
 mod config;
+pub mod correlation;
 pub mod cors;
 pub mod docs;
 pub mod encoding;
+pub(crate) mod idempotency;
 pub mod in_flight;
 pub mod layers;
 pub(crate) mod members;
 pub mod observe;
 pub mod openapi;
 pub(crate) mod parameters;
+pub(crate) mod prefer;
 pub mod problem;
 pub mod rate;
 pub mod request_id;
 pub mod response_budget;
+pub mod schemas;
 pub mod server;
 pub mod subject;
 pub mod trace;

@@ -2,8 +2,8 @@
 //! response; a resource is read from Redis, otherwise from PostgreSQL.
 //!
 //! Each part uses only those before it: [`http`] (the server, limits, problems) ← [`auth`] ← [`ingest`] (events to
-//! Kafka), [`cached`] (reads) ← [`backbone`] (the dependencies of domains) ← [`devices`], [`ads`] ← [`domains`] ← [`config`] ←
-//! [`app`]. A request passes `http::server` → `http::layers` → a route of a domain.
+//! Kafka), [`cached`] (reads) ← [`backbone`] (the dependencies of domains) ← [`devices`], [`ads`],
+//! [`placements`] ← [`domains`] ← [`config`] ← [`app`]. A request passes `http::server` → `http::layers` → a route of a domain.
 
 pub mod ads;
 pub mod app;
@@ -15,3 +15,4 @@ pub mod devices;
 pub mod domains;
 pub mod http;
 pub mod ingest;
+pub mod placements;

@@ -13,8 +13,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{ClientConfig, ClientContext};
 use shared::devices::{DeviceDelivery, Event, EventType};
 use shared::kafka::position::Position;
-use shared::kafka::{self, Envelope, Outgoing};
+use shared::kafka::{self, Envelope, Outgoing, header};
 use shared::runtime::json::Payload;
+use shared::store::outbox::relay::OutboxRow;
 use time::OffsetDateTime;
 
 use crate::bed::Site;
@@ -85,6 +86,20 @@ impl Ready {
         });
         Self { key: event.envelope.key.to_string(), value: event.envelope.data.clone(), headers }
     }
+
+    /// A row of the outbox, with about the headers that the relay writes.
+    pub(crate) fn of_outbox(row: &OutboxRow) -> Self {
+        let columns = [(header::TYPE, &row.event_type), (header::ID, &row.event_id), (header::SUBJECT, &row.aggregate)];
+        let mut headers = OwnedHeaders::new_with_capacity(columns.len() + row.attributes.len());
+        for (key, value) in columns {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        for (name, value) in &row.attributes {
+            let key = [header::ATTRIBUTE, name].concat();
+            headers = headers.insert(Header { key: &key, value: Some(value) });
+        }
+        Self { key: row.aggregate.clone(), value: Bytes::from(row.data.clone()), headers }
+    }
 }
 
 #[derive(Default)]
@@ -129,7 +144,7 @@ impl Bare {
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
-    fn send(&self, record: &Ready, partition: Option<i32>) -> anyhow::Result<()> {
+    pub(crate) fn send(&self, record: &Ready, partition: Option<i32>) -> anyhow::Result<()> {
         let mut next =
             BaseRecord::to(&self.topic).key(&record.key).payload(&record.value[..]).headers(record.headers.clone());
         next.partition = partition;
@@ -146,7 +161,7 @@ impl Bare {
         Ok(())
     }
 
-    fn settle(&self) -> anyhow::Result<u64> {
+    pub(crate) fn settle(&self) -> anyhow::Result<u64> {
         self.producer.flush(Duration::from_secs(60))?;
         let counter = self.producer.context();
         anyhow::ensure!(counter.failed.load(Ordering::Relaxed) == 0, "records were not acknowledged");

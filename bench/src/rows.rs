@@ -4,6 +4,7 @@ mod ads;
 mod api_growth;
 mod backlog;
 mod batch;
+mod commands;
 mod expire;
 mod pooler;
 mod post;
@@ -45,6 +46,8 @@ pub(crate) enum Row {
     Expire,
     /// Advertising, each figure beside the same of devices.
     Ads,
+    /// Commands: their events on the way from the outbox to the topic; some minutes.
+    Commands,
     /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
     Pooler,
 }
@@ -73,6 +76,7 @@ impl Row {
             Self::Expire => expire::measure,
             Self::Pooler => pooler::measure,
             Self::Ads => ads::measure,
+            Self::Commands => commands::measure,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checks the six promises against the clients' observations and the final state. Pure.
+//! Checks the ten promises against the clients' observations and the final state. Pure.
 //!
 //! The log is the reference. The API's part: it holds all acknowledged events, in the order in which they
 //! were sent. The worker's part: the events have their effects in the order of the log.
@@ -13,6 +13,7 @@
 mod budgets;
 mod effects;
 mod order;
+mod placements;
 mod reads;
 mod staleness;
 
@@ -26,12 +27,12 @@ use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// The number of the promise, 1 to 6.
+    /// The number of the promise, 1 to 10.
     pub promise: u8,
     /// The part of promise 6: a to h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<char>,
-    /// The device, or the campaign.
+    /// The device, the campaign, or what else it is about.
     pub device: String,
     pub what: String,
 }
@@ -79,6 +80,7 @@ pub fn check(history: &History, end: &End) -> Verdict {
     found.reads(history, &devices);
     found.cache(end);
     let reports = found.budgets(history, end);
+    found.placements(history, end);
     Verdict { broken: found.broken, reads: found.judged, reports }
 }
 

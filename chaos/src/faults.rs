@@ -3,9 +3,12 @@
 mod ads;
 mod caps;
 mod failover;
+mod held;
 mod kafka;
 mod postgres;
 mod refusal;
+mod relay;
+mod restore;
 mod transactions;
 mod wire;
 mod workers;
@@ -146,6 +149,12 @@ impl Injection<'_> {
             ),
             Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
             Fault::Transactions => return self.transactions(),
+            Fault::FreezeRelay => return self.freeze_relay(),
+            Fault::KillRelay => return self.kill_relay(),
+            Fault::TwoRelays => return self.two_relays(),
+            Fault::HoldXmin => return self.hold_xmin(),
+            Fault::CutObjects => self.cut_objects(),
+            Fault::RestorePostgres => self.restore_postgres(),
         }?;
         Ok(None)
     }

@@ -8,6 +8,7 @@ use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 
 use crate::checker::Verdict;
 use crate::history::ads::{Outcome, Try};
+use crate::history::placements::{Ask, Tried};
 use crate::history::{End, History, Record, TRANSACTIONS_DEVICE};
 use crate::load::Counts;
 
@@ -89,6 +90,36 @@ figures! {
     /// Events that were posted once all was quiet.
     probes: "one event more, at last",
     probes_accepted: "  accepted",
+    /// Commands that were answered 2xx; one that is repeated counts once.
+    commands: "commands done",
+    commands_at_last: "  after all faults",
+    /// Those with several placements.
+    arrays: "  of many at once",
+    /// Answers that say that they are those of an earlier try.
+    replayed: "  answered again",
+    /// Answers 4xx.
+    commands_refused: "  refused",
+    /// Of these, those whose `If-Match` named an earlier state.
+    commands_stale: "  of an earlier state",
+    /// Those whose key another command had.
+    keys_reused: "  with another's key",
+    /// Keys without any certain answer.
+    commands_unknown: "  without an answer",
+    /// Tries without a certain answer.
+    commands_failed: "  tries that failed",
+    /// Records of the topic of what commands publish.
+    domain_records: "records of commands",
+    /// Terms of a relay that found events in the topic whose rows were not deleted yet.
+    reconciled: "  found by a relay",
+    taken: "taken by subscribers",
+    /// Reads of files and of videos.
+    file_reads: "files read",
+    /// Of these, the revisions that differ.
+    file_revisions: "  revisions",
+    video_reads: "videos read",
+    validations: "validations",
+    /// Findings of all of them.
+    findings: "  findings",
 }
 
 impl Figures {
@@ -103,6 +134,7 @@ impl Figures {
         let of_days: BTreeSet<_> = days.iter().map(|(campaign, _)| campaign).collect();
         let patches = |status| ads.patches.iter().filter(|patch| patch.status == status).count();
         let moments: BTreeSet<_> = ads.books.iter().map(|books| books.at).collect();
+        let placed = Self::of_placements(history, end);
         let is_of_transaction = |it: &&Record| it.id.is_some() && it.device.starts_with(TRANSACTIONS_DEVICE);
         Self {
             accepted: count(&counts.accepted),
@@ -140,6 +172,38 @@ impl Figures {
             excused_reports: verdict.reports.excused,
             probes: tries(&|one| one.probe),
             probes_accepted: tries(&|one| one.probe && one.is_accepted()),
+            commands_failed: count(&counts.commands_failed),
+            ..placed
+        }
+    }
+
+    fn of_placements(history: &History, end: &End) -> Self {
+        let (observed, stored) = (&history.placements, &end.placements);
+        let keys = |is_so: &dyn Fn(&Tried) -> bool| {
+            let of_it: BTreeSet<&str> =
+                observed.tries.iter().filter(|tried| is_so(tried)).map(|tried| tried.key.as_str()).collect();
+            of_it
+        };
+        let code = |code: &str| observed.tries.iter().filter(|tried| tried.code.as_deref() == Some(code)).count();
+        let certain = keys(&|tried| tried.is_certain() && !tried.reuses);
+        let revisions: BTreeSet<_> =
+            observed.files.iter().map(|read| (&read.video, &read.kind, read.revision)).collect();
+        let findings = stored.validations.iter().filter_map(|row| row.findings.as_ref()?.as_array());
+        Self {
+            commands: keys(&Tried::is_done).len(),
+            arrays: keys(&|tried| tried.is_done() && matches!(tried.ask, Ask::PlaceMany { .. })).len(),
+            replayed: observed.tries.iter().filter(|tried| tried.replayed).count(),
+            commands_refused: keys(&|tried| tried.is_refused() && !tried.reuses).len(),
+            commands_stale: code("precondition_failed"),
+            keys_reused: code("key_reused"),
+            commands_unknown: keys(&|_| true).difference(&certain).count(),
+            domain_records: stored.records.len(),
+            taken: stored.inbox.len(),
+            file_reads: observed.files.len(),
+            file_revisions: revisions.len(),
+            video_reads: observed.videos.len(),
+            validations: stored.validations.len(),
+            findings: findings.map(Vec::len).sum(),
             ..Self::default()
         }
     }

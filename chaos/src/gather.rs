@@ -1,6 +1,7 @@
 //! Reads the contents of the log, the stores and the dead-letter topic once the workers are idle.
 
 mod ads;
+mod placements;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -15,8 +16,10 @@ use shared::runtime::config::Secret;
 use shared::store::{Loaded, Pooler, PostgresConfig, Store};
 
 pub use self::ads::books;
+pub use self::placements::{numbers, saved_videos};
 use crate::faults::MARK;
 use crate::history::ads::CachedReport;
+use crate::history::placements::LeftBehind;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
 use crate::world::World;
 
@@ -27,11 +30,21 @@ const QUIET: Duration = Duration::from_secs(120);
 /// By partition: the committed offset and the end of the log.
 pub type Left = BTreeMap<i32, (i64, i64)>;
 
-/// Waits until both groups have committed their logs; see [`until_committed`].
-pub fn until_quiet(world: &World) -> anyhow::Result<(Left, Left)> {
+/// What is left of each stream.
+pub struct AllLeft {
+    devices: Left,
+    ads: Left,
+    placements: Vec<LeftBehind>,
+}
+
+/// Waits until all groups have committed their logs; see [`until_committed`].
+pub fn until_quiet(world: &World) -> anyhow::Result<AllLeft> {
     let scope = &world.scope;
-    let devices = until_committed(world, &scope.input_topic, &scope.group)?;
-    Ok((devices, until_committed(world, &scope.ads_topic, &scope.ads_group)?))
+    Ok(AllLeft {
+        devices: until_committed(world, &scope.input_topic, &scope.group)?,
+        ads: until_committed(world, &scope.ads_topic, &scope.ads_group)?,
+        placements: placements::until_taken(world)?,
+    })
 }
 
 /// Waits until nothing is reserved any more, but not for longer than this: the checker judges what is left. What is
@@ -79,13 +92,15 @@ pub fn until_committed(world: &World, topic: &str, group: &str) -> anyhow::Resul
 }
 
 /// Reads everything directly from the servers, past the services.
-pub async fn gather(world: &World, store: &Store, (left, ads_left): (Left, Left)) -> anyhow::Result<End> {
+pub async fn gather(world: &World, store: &Store, left: AllLeft) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
     // First: without readers, the cached bodies expire.
     let reports = reports(world, store).await?;
     let cached = cached(world, "resource:", resources.keys()).await?;
-    let ads = ads::gather(world, reports, ads_left)?;
-    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left, ads })
+    let ads = ads::gather(world, reports, left.ads)?;
+    let placements = placements::gather(world, left.placements)?;
+    let (log, rows, letters) = (log(world)?, rows(world)?, letters(world)?);
+    Ok(End { log, rows, resources, letters, cached, left: left.devices, ads, placements })
 }
 
 fn rows(world: &World) -> anyhow::Result<Vec<Row>> {

@@ -7,6 +7,7 @@ pub mod ads;
 pub mod file;
 mod fingerprint;
 mod micros;
+pub mod placements;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::ads::{Ads, AdsEnd};
-pub use self::fingerprint::fingerprint;
+pub use self::fingerprint::{fingerprint, sha256};
+use self::placements::{Placements, PlacementsEnd};
 
 /// The prefix of the devices whose events another producer writes in transactions.
 pub const TRANSACTIONS_DEVICE: &str = "transactions-";
@@ -120,6 +122,7 @@ pub struct History {
     pub workers_away: Vec<WorkerAway>,
     pub bounds: Bounds,
     pub ads: Ads,
+    pub placements: Placements,
 }
 
 /// A raw record, which no client library writes.
@@ -254,4 +257,5 @@ pub struct End {
     /// Partitions that the group did not finish in time: the committed offset and the end offset.
     pub left: BTreeMap<i32, (i64, i64)>,
     pub ads: AdsEnd,
+    pub placements: PlacementsEnd,
 }

@@ -1,8 +1,9 @@
-//! Devices that send events and readers that poll resources, and the same for advertising; all record their
-//! observations in the history.
+//! Devices that send events and readers that poll resources, and the same for advertising and for placements; all record
+//! their observations in the history.
 
 pub mod advertiser;
 mod device;
+mod editor;
 mod reader;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 
 use self::device::Device;
+use self::editor::Board;
 use crate::faults;
 use crate::history::History;
 use crate::history::ads::Ads;
@@ -80,6 +82,12 @@ pub struct Counts {
     /// Changes of campaigns that were tried.
     pub patches: AtomicUsize,
     pub reports: AtomicUsize,
+    /// Commands that were answered 2xx.
+    pub commands: AtomicUsize,
+    /// Tries of commands whose answer is not certain.
+    pub commands_failed: AtomicUsize,
+    /// Reads of videos and their files.
+    pub placement_reads: AtomicUsize,
 }
 
 fn count(counter: &AtomicUsize, by: usize) {
@@ -92,6 +100,7 @@ struct Client {
     world: Arc<World>,
     history: Arc<Mutex<History>>,
     counts: Arc<Counts>,
+    board: Arc<Mutex<Board>>,
     began: Instant,
     pace: u32,
     stop: Arc<AtomicBool>,
@@ -107,6 +116,7 @@ impl Load {
             world: Arc::clone(world),
             history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ads, ..History::default() })),
             counts: Arc::default(),
+            board: Arc::default(),
             began: Instant::now(),
             pace: plan.pace,
             stop: Arc::clone(&sending.stop),
@@ -131,6 +141,15 @@ impl Load {
         }
         watching.spawn(watcher.clone().watch_books());
         watching.spawn(watcher.clone().watch_ad_commits());
+        let first = first + 1 + advertiser::TRACKERS + advertiser::READERS;
+        for n in 0..editor::EDITORS {
+            sending.spawn(sender.clone().edit(n, random(first + n)));
+        }
+        let first = first + editor::EDITORS;
+        sending.spawn(sender.clone().end_campaigns(random(first)));
+        for n in 0..editor::READERS {
+            watching.spawn(watcher.clone().read_placements(random(first + 1 + n)));
+        }
         let Client { history, counts, began, .. } = sender;
         Ok(Load { history, counts, began, sending, watching, prober: watcher, random: random(usize::MAX) })
     }

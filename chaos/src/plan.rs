@@ -42,6 +42,8 @@ impl fmt::Display for Step {
 const WARM: Duration = Duration::from_secs(3);
 /// Longer than all attempts of a failing event with the delays between them.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
+/// How far back PostgreSQL is restored.
+const RESTORED: Duration = Duration::from_secs(8);
 /// How long PostgreSQL's name resolves to the standby before the failover.
 const FAILS_OVER: Duration = Duration::from_secs(3);
 /// Long enough for events to have their effects while Redis is away.
@@ -84,7 +86,7 @@ impl Plan {
             let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
             steps.push(Step::draw(fault, at, lasts, &mut random));
             // A fault sometimes begins before the previous one is over.
-            at += Duration::from_millis(random.u64(500..4_200));
+            at += Duration::from_millis(random.u64(500..3_800));
         }
         let somewhere =
             |random: &mut Rng, lasts: Duration| WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75);
@@ -96,6 +98,10 @@ impl Plan {
             // The refusal has two phases of about this length: first during other faults, then without.
             let at = somewhere(&mut random, OUTLASTS_RETRIES * 2);
             steps.push(Step::draw(Fault::RefuseDevices, at, OUTLASTS_RETRIES, &mut random));
+        }
+        if length >= WHOLE {
+            let at = somewhere(&mut random, RESTORED);
+            steps.push(Step::draw(Fault::RestorePostgres, at, RESTORED, &mut random));
         }
         // Only in half of the runs.
         if random.bool() {

@@ -12,13 +12,17 @@ use crate::figures::Figures;
 use crate::least;
 use crate::plan::{Fault, Plan, Step};
 
-const PROMISES: [&str; 6] = [
+const PROMISES: [&str; 10] = [
     "a 202 is never false",
     "exactly one effect",
     "order per device",
     "an outage is not a bad event",
     "no read older than the fence",
     "budgets and caps",
+    "a command and its events",
+    "no gap, no inversion",
+    "each subscriber once",
+    "files and validations",
 ];
 
 #[derive(Debug, Serialize)]
@@ -71,7 +75,7 @@ impl Report {
                 _ if parts.is_empty() => format!("BROKEN, {times} times"),
                 _ => format!("BROKEN, {times} times: {}", parts.join(", ")),
             };
-            text.push_str(&format!("{number}. {promise:<31}{verdict}\n"));
+            text.push_str(&format!("{number:>2}. {promise:<31}{verdict}\n"));
         }
         if !self.fell_short.is_empty() {
             text.push_str("\nVOID: the run tried too little for this to say anything\n");

@@ -13,7 +13,7 @@ use crate::history::{Span, file};
 use crate::load::{Counts, Load, lock};
 use crate::plan::{Plan, Target};
 use crate::report::Report;
-use crate::world::{ASSIGNED, World};
+use crate::world::{ASSIGNED, NOTHING_FOUND, RELAY, World};
 use crate::{checker, faults, gather, least};
 
 /// How long after the last event all leases are closed: they end within 10 s, and are closed 7 s later.
@@ -56,14 +56,15 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let happened = break_things(plan, &world, &load).await?;
 
     let counts = Arc::clone(&load.counts);
-    let accepted = || [&counts.accepted, &counts.ads_accepted].map(|counter| counter.load(Ordering::Relaxed));
-    let [devices_before, ads_before] = accepted();
+    let accepted =
+        || [&counts.accepted, &counts.ads_accepted, &counts.commands].map(|counter| counter.load(Ordering::Relaxed));
+    let [devices_before, ads_before, commands_before] = accepted();
     if let Some(before) = plan.cut_at_last {
         cut_redis_at_last(&world, &mut load, before).await?;
     } else {
         end_sending(&mut load).await?;
     }
-    let [devices, ads] = accepted();
+    let [devices, ads, commands] = accepted();
     let reads = counts.reads.load(Ordering::Relaxed);
     say(&load, "all events are sent");
     let quiet = Arc::clone(&world);
@@ -93,8 +94,10 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
         refusals: faults::refusals(&world)?,
         accepted_at_last: devices - devices_before,
         ads_at_last: ads - ads_before,
+        commands_at_last: commands - commands_before,
         reads_at_last: history.reads.len() - reads,
         assignments: in_logs(logs, ASSIGNED)?.len(),
+        reconciled: in_logs(logs, RELAY)?.iter().filter(|line| !line.contains(NOTHING_FOUND)).count(),
         ..Figures::of(&history, &end, &verdict, &counts)
     };
     Ok(Report {
@@ -127,11 +130,14 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
             world.tend()?;
-            let Counts { accepted, failed, reads, ads_accepted, reports, .. } = &*load.counts;
-            let counters = [accepted, failed, reads, ads_accepted, reports];
-            let [accepted, failed, reads, ads, reports] = counters.map(|counter| counter.load(Ordering::Relaxed));
+            let Counts { accepted, failed, reads, ads_accepted, reports, commands, placement_reads, .. } =
+                &*load.counts;
+            let counters = [accepted, failed, reads, ads_accepted, reports, commands, placement_reads];
+            let [accepted, failed, reads, ads, reports, commands, files] =
+                counters.map(|counter| counter.load(Ordering::Relaxed));
             let devices = format!("{accepted} accepted, {failed} failed posts, {reads} reads");
-            say(load, &format!("{devices}; {ads} ad events, {reports} reports"));
+            let placements = format!("{commands} commands, {files} reads of placements");
+            say(load, &format!("{devices}; {ads} ad events, {reports} reports; {placements}"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -145,8 +151,10 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
 
 /// Stops the devices once some of their events were accepted after the last fault.
 async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
-    let accepted =
-        |load: &Load| [&load.counts.accepted, &load.counts.ads_accepted].map(|it| it.load(Ordering::Relaxed));
+    let accepted = |load: &Load| {
+        let Counts { accepted, ads_accepted, commands, .. } = &*load.counts;
+        [accepted, ads_accepted, commands].map(|it| it.load(Ordering::Relaxed))
+    };
     let (before, deadline) = (accepted(load), Instant::now() + RECOVERY);
     let is_enough =
         |load: &Load| accepted(load).iter().zip(before).all(|(now, before)| *now >= before + least::AT_LAST);
@@ -180,6 +188,10 @@ fn in_logs(folder: &Path, text: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
+        // The store of files is there, too.
+        if !path.is_file() {
+            continue;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let log = std::fs::read(&path)?;
         let log = String::from_utf8_lossy(&log);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -18,6 +18,9 @@ const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
 /// A worker's log line for each partition that it is assigned.
 pub const ASSIGNED: &str = r#""message":"assigned""#;
+/// A worker's log line when it has become the relay, and what it has if the topic had no event whose row was there.
+pub const RELAY: &str = "this worker publishes the outbox";
+pub const NOTHING_FOUND: &str = r#""deleted":0"#;
 /// The cache's TTL. Much longer than a deferred fence takes, so that a fence that is never sent leaves a stale
 /// body for long enough to be noticed.
 pub const TTL: Duration = Duration::from_secs(20);
@@ -65,6 +68,8 @@ pub struct World {
     pub urls: Vec<String>,
     pub token: String,
     pub scope: Scope,
+    /// The store of files: a folder that all services see.
+    pub files: PathBuf,
     /// First one for each API, then the ones that the workers share.
     pub proxies: Vec<Proxies>,
     /// The small disk of PostgreSQL's tables, if this machine may mount one; a fault fills it.
@@ -82,7 +87,9 @@ pub struct World {
     pub log_reader: LogReader,
     started: AtomicUsize,
     ended: Mutex<Vec<String>>,
-    turns: [Mutex<()>; 4],
+    turns: [Mutex<()>; 5],
+    /// Held by all who end or start workers; closed while none may run.
+    gate: RwLock<()>,
     logs: PathBuf,
 }
 
@@ -101,6 +108,9 @@ impl World {
         }
         let (second_redis, own_proxy) = (Redis::start(&[])?, Proxy::to(stack.postgres.port)?);
         let mut scope = Scope::on(&stack.endpoints(), "chaos")?;
+        let files = logs.canonicalize()?.join("files");
+        std::fs::create_dir(&files)?;
+        scope.files_url = format!("file://{}", files.display());
         let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
         if let Some(disk) = &disk {
             faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
@@ -116,6 +126,7 @@ impl World {
             urls: Vec::new(),
             token: token::hs256(SECRET, "chaos", &["admin"], &[], Duration::from_secs(24 * 3600))?,
             scope,
+            files,
             proxies,
             disk,
             second_redis,
@@ -128,6 +139,7 @@ impl World {
             started: AtomicUsize::new(0),
             ended: Mutex::default(),
             turns: Default::default(),
+            gate: RwLock::default(),
             logs: logs.to_owned(),
         };
         for index in 0..APIS {
@@ -230,6 +242,13 @@ impl World {
         Some(workers.remove(place))
     }
 
+    /// The same for the one with this process id.
+    pub fn take_worker_with(&self, pid: u32) -> Option<Service> {
+        let mut workers = lock(&self.workers);
+        let place = workers.iter().position(|worker| worker.pid() == pid)?;
+        Some(workers.remove(place))
+    }
+
     pub fn put_worker(&self, service: Service) {
         lock(&self.workers).push(service);
     }
@@ -238,8 +257,27 @@ impl World {
         lock(&self.workers).len()
     }
 
+    /// Waits while no worker may run. Whoever ends or starts workers holds this.
+    pub fn gate(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody ends or starts workers; then nobody else does.
+    pub fn close_gate(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a command of the worker to its end.
+    pub fn command(&self, args: &[&str], timeout: Duration) -> anyhow::Result<()> {
+        let command = self.spawn(Program::Worker, args, &self.env(0)?)?;
+        let status = command.wait(timeout)?;
+        ensure!(status.success(), "{status}: {}", command.log());
+        Ok(())
+    }
+
     /// Restarts services that ended by themselves, as a platform does, except those that a fault holds.
     pub fn tend(&self) -> anyhow::Result<()> {
+        let Ok(_gate) = self.gate.try_read() else { return Ok(()) };
         let ended: Vec<_> = lock(&self.workers).extract_if(.., |worker| !worker.is_running()).collect();
         for worker in ended {
             self.still_runs(&worker);

@@ -115,11 +115,12 @@ public class Clients {
         });
     }
 
-    static List<Object> records() throws Exception {
+    static List<Object> records(String topic) throws Exception {
         var found = new ArrayList<Object>();
-        Map<String, Object> settings = Map.of("bootstrap.servers", System.getenv("CLIENTS_BROKERS"));
+        Map<String, Object> settings = Map.of(
+            "bootstrap.servers", System.getenv("CLIENTS_BROKERS"), "isolation.level", "read_committed");
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new CloudEventDeserializer())) {
-            var partitions = consumer.partitionsFor("events-input").stream()
+            var partitions = consumer.partitionsFor(topic).stream()
                 .map(each -> new TopicPartition(each.topic(), each.partition())).toList();
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
@@ -128,7 +129,11 @@ public class Clients {
                 for (var record : consumer.poll(Duration.ofSeconds(30))) {
                     var event = record.value();
                     var data = JSON.readValue(event.getData().toBytes(), Map.class);
-                    found.add(List.of(event.getSubject(), event.getId(), event.getType(), data));
+                    var more = new LinkedHashMap<String, Object>();
+                    for (var name : List.of("partitionkey", "sequence", "correlationid", "causationid")) {
+                        more.put(name, event.getExtension(name));
+                    }
+                    found.add(List.of(event.getSubject(), event.getId(), event.getType(), data, more));
                 }
             }
         }
@@ -140,11 +145,13 @@ public class Clients {
             posts();
             return;
         }
+        // `consume`, and the topic.
+        var topic = args.length > 1 ? args[1] : "events-input";
         var line = new LinkedHashMap<String, Object>(Map.of(
             "client", "kafka-clients, CloudEvents SDK (Java)", "version", AppInfoParser.getVersion() + ", " + SDK,
-            "mode", "reads events-input"));
+            "mode", "reads " + topic));
         try {
-            line.put("read", records());
+            line.put("read", records(topic));
         } catch (Exception error) {
             line.put("error", error.toString());
         }

@@ -1,9 +1,10 @@
-// Reads the topic `events-input` with kafkajs, and decodes it with the CloudEvents SDK for JavaScript.
+// Reads a topic with kafkajs, `events-input` if no other is named, and decodes it with the CloudEvents SDK for
+// JavaScript. The number of its records may follow: transactions leave offsets without one.
 const { Kafka: Client, logLevel } = require("kafkajs");
 const { Kafka } = require("cloudevents");
 const version = (name) => require(`${name}/package.json`).version;
 
-const topic = "events-input";
+const [topic = "events-input", records] = process.argv.slice(2);
 const line = {
   client: "kafkajs, CloudEvents SDK (JavaScript)", mode: `reads ${topic}`,
   version: `${version("kafkajs")}, ${version("cloudevents")}`,
@@ -15,9 +16,9 @@ async function main() {
   await admin.connect();
   const ends = await admin.fetchTopicOffsets(topic);
   await admin.disconnect();
-  let left = ends.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0);
+  let left = records ? Number(records) : ends.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0);
 
-  const consumer = client.consumer({ groupId: "clients-node" });
+  const consumer = client.consumer({ groupId: `clients-node-${topic}` });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
   line.read = [];
@@ -29,7 +30,9 @@ async function main() {
           const headers = Object.fromEntries(Object.entries(message.headers).map(([k, v]) => [k, v.toString()]));
           const event = Kafka.toEvent({ headers, key: message.key, value: message.value.toString() });
           const data = typeof event.data === "string" ? JSON.parse(event.data) : event.data;
-          line.read.push([event.subject, event.id, event.type, data]);
+          const { partitionkey, sequence, correlationid, causationid } = event;
+          line.read.push([event.subject, event.id, event.type, data,
+            { partitionkey, sequence, correlationid, causationid }]);
         } catch (error) {
           reject(error);
         }

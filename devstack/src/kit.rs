@@ -75,7 +75,9 @@ pub fn with_handler<'a>(args: &[&'a str]) -> Vec<&'a str> {
 
 /// The report on the group of the devices' handler, from a worker's health.
 pub fn group_of_devices(report: &serde_json::Value) -> &serde_json::Value {
+    const OTHERS: [&str; 4] = ["-ads-group", "-read-model", "-files", "-validator"];
     let groups = report["groups"].as_object().into_iter().flatten();
-    let mut of_devices = groups.filter(|(name, _)| !name.ends_with("-ads-group")).map(|(_, group)| group);
+    let is_of_devices = |name: &str| !OTHERS.iter().any(|other| name.ends_with(other));
+    let mut of_devices = groups.filter(|(name, _)| is_of_devices(name)).map(|(_, group)| group);
     of_devices.next().unwrap_or(&serde_json::Value::Null)
 }

@@ -17,6 +17,13 @@ pub struct Scope {
     pub ads_topic: String,
     pub ads_dlq_topic: String,
     pub ads_group: String,
+    pub domain_topic: String,
+    pub domain_dlq_topic: String,
+    pub read_model_group: String,
+    pub files_group: String,
+    pub validator_group: String,
+    /// A folder of its own, which does not exist yet.
+    pub files_url: String,
     /// The prefix of its Redis keys.
     pub cache_prefix: String,
 }
@@ -46,6 +53,12 @@ impl Scope {
             ads_topic: format!("{name}-ads"),
             ads_dlq_topic: format!("{name}-ads-dlq"),
             ads_group: format!("{name}-ads-group"),
+            domain_topic: format!("{name}-domain"),
+            domain_dlq_topic: format!("{name}-domain-dlq"),
+            read_model_group: format!("{name}-read-model"),
+            files_group: format!("{name}-files"),
+            validator_group: format!("{name}-validator"),
+            files_url: format!("file://{}/{name}-files", crate::target_dir().join("devstack").display()),
             cache_prefix: format!("{name}:"),
         })
     }
@@ -60,6 +73,12 @@ impl Scope {
             ("KAFKA_ADS_TOPIC", &self.ads_topic),
             ("KAFKA_ADS_DLQ_TOPIC", &self.ads_dlq_topic),
             ("KAFKA_ADS_GROUP", &self.ads_group),
+            ("KAFKA_DOMAIN_TOPIC", &self.domain_topic),
+            ("KAFKA_DOMAIN_DLQ_TOPIC", &self.domain_dlq_topic),
+            ("KAFKA_READ_MODEL_GROUP", &self.read_model_group),
+            ("KAFKA_FILES_GROUP", &self.files_group),
+            ("KAFKA_VALIDATOR_GROUP", &self.validator_group),
+            ("FILES_URL", &self.files_url),
             ("DATABASE_URL", &self.database_url),
             ("REDIS_URL", &self.endpoints.redis_url),
             ("CACHE_KEY_PREFIX", &self.cache_prefix),

@@ -1,4 +1,4 @@
-# The load balancer's access log: client, request and response. The API's own access log is off by default
+# The load balancers' access log: client, request and response. The API's own access log is off by default
 # (ACCESS_LOG=errors), and has no requests that never reached a task.
 
 resource "aws_s3_bucket" "access_log" {
@@ -53,9 +53,12 @@ resource "aws_s3_bucket_policy" "access_log" {
 
 data "aws_iam_policy_document" "access_log" {
   statement {
-    sid       = "Write"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.access_log.arn}/AWSLogs/${data.aws_caller_identity.current.account_id}/*"]
+    sid     = "Write"
+    actions = ["s3:PutObject"]
+    resources = [
+      "${aws_s3_bucket.access_log.arn}/AWSLogs/${data.aws_caller_identity.current.account_id}/*",
+      "${aws_s3_bucket.access_log.arn}/internal/AWSLogs/${data.aws_caller_identity.current.account_id}/*",
+    ]
     principals {
       type        = "Service"
       identifiers = ["logdelivery.elasticloadbalancing.amazonaws.com"]
@@ -66,7 +69,8 @@ data "aws_iam_policy_document" "access_log" {
       test     = "ArnLike"
       variable = "aws:SourceArn"
       values = [
-        "arn:aws:elasticloadbalancing:${var.region}:${data.aws_caller_identity.current.account_id}:loadbalancer/app/${var.name}/*"
+        "arn:aws:elasticloadbalancing:${var.region}:${data.aws_caller_identity.current.account_id}:loadbalancer/app/${var.name}/*",
+        "arn:aws:elasticloadbalancing:${var.region}:${data.aws_caller_identity.current.account_id}:loadbalancer/app/${var.name}-internal/*",
       ]
     }
   }

@@ -82,6 +82,14 @@ locals {
       missing     = "notBreaching"
       description = "A partition stands before records that cannot be read, until an operator skips them."
     }
+    DeadLetters = {
+      expression  = "buried"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "Events became dead letters."
+    }
     HeldAlone = {
       expression  = "alone + letters"
       comparison  = "GreaterThanThreshold"
@@ -166,6 +174,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
       unstable   = { name = "UnstableAge", stat = "Maximum" }
       stalled    = { name = "StalledPartitions", stat = "Sum" }
       unreadable = { name = "UnreadablePartitions", stat = "Sum" }
+      buried     = { name = "DeadLetters", stat = "Sum" }
       alone      = { name = "HeldAloneKeys", stat = "Sum" }
       letters    = { name = "UnknownErrorLetters", stat = "Sum" }
       lost       = { name = "RecordsLost", stat = "Sum" }
@@ -326,6 +335,58 @@ resource "aws_cloudwatch_metric_alarm" "caps" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
+# The outbox, from what the workers that publish it log each minute while its first event waits for longer than a minute.
+locals {
+  publishing = { for name, service in local.worker_services : name => service if contains(service.background, "outbox-relay") }
+  outbox_alarms = {
+    OutboxWaits = {
+      member      = "oldest_s"
+      threshold   = 120
+      minutes     = 2
+      description = "Events of commands have waited for over two minutes to be published."
+    }
+    OutboxFills = {
+      member      = "rows"
+      threshold   = 500000
+      minutes     = 1
+      description = "Half as many events as commands may write (OUTBOX_MAX_ROWS) wait to be published."
+    }
+  }
+  named_outbox_filters = merge([for name, alarm in local.outbox_alarms : {
+    for service in keys(local.publishing) : "${service}-${name}" => { name = name, member = alarm.member, service = service }
+  }]...)
+}
+
+resource "aws_cloudwatch_log_metric_filter" "outbox" {
+  for_each       = local.named_outbox_filters
+  name           = "${var.name}-${each.key}"
+  log_group_name = module.service[each.value.service].log_group_name
+  pattern        = "{ $.message = \"events of the outbox wait to be published\" }"
+
+  metric_transformation {
+    namespace = local.emf_namespace
+    name      = each.value.name
+    value     = "$.${each.value.member}"
+    unit      = each.value.member == "rows" ? "Count" : "Seconds"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "outbox" {
+  for_each            = local.outbox_alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} See docs/operations.md, ${each.key}."
+  namespace           = local.emf_namespace
+  metric_name         = each.key
+  statistic           = "Maximum"
+  period              = 60
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.minutes
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
 # The API's alarms, from the load balancer's metrics. At 14.4 times the rate that would use up an error budget
 # of 0.1 % in exactly 30 days, 2 % of the budget is used in an hour.
 resource "aws_cloudwatch_metric_alarm" "errors" {
@@ -377,14 +438,18 @@ locals {
 resource "aws_cloudwatch_metric_alarm" "targets" {
   for_each = merge([for service in keys(local.api_services) : {
     for name, alarm in local.target_alarms :
-    (service == "api-service" ? name : "${service}-${name}") => merge(alarm, { service = service })
+    (service == "api-service" ? name : "${service}-${name}") =>
+    merge(alarm, { service = service, balancer = local.api_services[service].balancer })
   }]...)
-  alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = "Tasks of ${each.value.service} that the load balancer finds ready. See docs/operations.md, NobodyAnswers."
-  namespace           = "AWS/ApplicationELB"
-  metric_name         = each.value.metric
-  statistic           = each.value.stat
-  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api[each.value.service].arn_suffix }
+  alarm_name        = "${var.name}-${each.key}"
+  alarm_description = "Tasks of ${each.value.service} that the load balancer finds ready. See docs/operations.md, NobodyAnswers."
+  namespace         = "AWS/ApplicationELB"
+  metric_name       = each.value.metric
+  statistic         = each.value.stat
+  dimensions = {
+    LoadBalancer = local.balancers[each.value.balancer].arn_suffix
+    TargetGroup  = aws_lb_target_group.api[each.value.service].arn_suffix
+  }
   period              = 60
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold

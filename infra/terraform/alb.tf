@@ -37,7 +37,7 @@ resource "aws_lb_listener" "https" {
 # The API services that serve only some paths.
 resource "aws_lb_listener_rule" "api" {
   for_each     = { for name, service in local.api_services : name => service if length(service.paths) > 0 }
-  listener_arn = aws_lb_listener.https.arn
+  listener_arn = local.balancers[each.value.balancer].listener_arn
 
   action {
     type             = "forward"
@@ -52,6 +52,18 @@ resource "aws_lb_listener_rule" "api" {
 }
 
 locals {
+  balancers = {
+    public = {
+      arn_suffix        = aws_lb.api.arn_suffix
+      listener_arn      = aws_lb_listener.https.arn
+      security_group_id = aws_security_group.alb.id
+    }
+    internal = {
+      arn_suffix        = aws_lb.internal.arn_suffix
+      listener_arn      = aws_lb_listener.internal.arn
+      security_group_id = aws_security_group.internal_alb.id
+    }
+  }
   # The target group of each service, once the listener uses it.
   listened_target_groups = merge(
     { api-service = aws_lb_listener.https.default_action[0].target_group_arn },
@@ -77,7 +89,8 @@ resource "aws_lb_listener" "http" {
 resource "aws_lb_target_group" "api" {
   for_each = local.api_services
   # checkov:skip=CKV_AWS_378:TLS ends at the load balancer; behind it is a private subnet, and only the load balancer may reach the port
-  name        = "${var.name}-${each.key}"
+  # 32 characters at most.
+  name        = trimsuffix(substr("${var.name}-${each.key}", 0, 32), "-")
   vpc_id      = aws_vpc.main.id
   target_type = "ip"
   port        = 8000
@@ -129,7 +142,7 @@ resource "aws_vpc_security_group_ingress_rule" "alb" {
 
 resource "aws_vpc_security_group_egress_rule" "alb" {
   for_each                     = local.api_services
-  security_group_id            = aws_security_group.alb.id
+  security_group_id            = local.balancers[each.value.balancer].security_group_id
   description                  = "To ${each.key}"
   referenced_security_group_id = module.service[each.key].security_group_id
   ip_protocol                  = "tcp"

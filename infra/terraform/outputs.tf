@@ -26,6 +26,11 @@ output "access_log" {
   value       = aws_s3_bucket.access_log.id
 }
 
+output "files" {
+  description = "The bucket with the files of videos."
+  value       = aws_s3_bucket.files.id
+}
+
 output "load_balancer" {
   description = "What the name of the certificate has to point to."
   value       = aws_lb.api.dns_name

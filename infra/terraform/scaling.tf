@@ -1,10 +1,12 @@
-# The API scales by the highest demand of three policies, the worker by its lag.
+# The API scales by the highest demand of its policies, the worker by its lag.
 
 resource "aws_appautoscaling_policy" "api" {
   for_each = merge([for name, service in local.api_services : {
-    "${name}/cpu"      = { service = name, name = "cpu", metric = "ECSServiceAverageCPUUtilization", target = 60 }
-    "${name}/memory"   = { service = name, name = "memory", metric = "ECSServiceAverageMemoryUtilization", target = 75 }
-    "${name}/requests" = { service = name, name = "requests", metric = "ALBRequestCountPerTarget", target = var.requests_target }
+    for policy, by in {
+      cpu      = { metric = "ECSServiceAverageCPUUtilization", target = service.scaling.cpu }
+      memory   = { metric = "ECSServiceAverageMemoryUtilization", target = 75 }
+      requests = { metric = "ALBRequestCountPerTarget", target = var.requests_target }
+    } : "${name}/${policy}" => merge(by, { service = name, name = policy, balancer = service.balancer, scaling = service.scaling })
   }]...)
   name               = each.value.name
   policy_type        = "TargetTrackingScaling"
@@ -14,12 +16,12 @@ resource "aws_appautoscaling_policy" "api" {
 
   target_tracking_scaling_policy_configuration {
     target_value       = each.value.target
-    scale_out_cooldown = 30
-    scale_in_cooldown  = 300
+    scale_out_cooldown = each.value.scaling.out
+    scale_in_cooldown  = each.value.scaling.in
 
     predefined_metric_specification {
       predefined_metric_type = each.value.metric
-      resource_label         = each.value.name == "requests" ? "${aws_lb.api.arn_suffix}/${aws_lb_target_group.api[each.value.service].arn_suffix}" : null
+      resource_label         = each.value.name == "requests" ? "${local.balancers[each.value.balancer].arn_suffix}/${aws_lb_target_group.api[each.value.service].arn_suffix}" : null
     }
   }
 }

@@ -31,6 +31,26 @@ resource "aws_secretsmanager_secret_version" "database_url" {
   secret_string_wo_version = var.database_password_version
 }
 
+# What services of ours sign their calls with.
+resource "aws_secretsmanager_secret" "internal_jwt" {
+  # checkov:skip=CKV2_AWS_57:rotated by var.internal_secret_version, for all services together
+  name        = "${var.name}/internal-jwt-secret"
+  description = "INTERNAL_JWT_SECRET"
+  kms_key_id  = aws_kms_key.main.arn
+}
+
+# Never in the state, as the password of the database.
+ephemeral "random_password" "internal_jwt" {
+  length  = 64
+  special = false
+}
+
+resource "aws_secretsmanager_secret_version" "internal_jwt" {
+  secret_id                = aws_secretsmanager_secret.internal_jwt.id
+  secret_string_wo         = ephemeral.random_password.internal_jwt.result
+  secret_string_wo_version = var.internal_secret_version
+}
+
 resource "aws_secretsmanager_secret" "redis_url" {
   # checkov:skip=CKV2_AWS_57:rotated by replacing random_password.redis, together with the cache
   name        = "${var.name}/redis-url"

@@ -34,7 +34,8 @@ locals {
       name => "${aws_secretsmanager_secret.manual["kafka-client-certificate"].arn}:${member}::"
     } : {},
   )
-  caps = { AD_REDIS_URL = aws_secretsmanager_secret.ad_redis_url.arn }
+  caps            = { AD_REDIS_URL = aws_secretsmanager_secret.ad_redis_url.arn }
+  internal_secret = { INTERNAL_JWT_SECRET = aws_secretsmanager_secret.internal_jwt.arn }
   secrets = merge({
     DATABASE_URL = aws_secretsmanager_secret.database_url.arn
     REDIS_URL    = aws_secretsmanager_secret.redis_url.arn
@@ -71,44 +72,72 @@ locals {
         EMF_NAMESPACE = local.emf_namespace
         EMF_INTERVAL  = "60s"
       }
-      secrets = merge(local.secrets, local.caps)
+      secrets = local.secrets
     }
   }
 
-  # The API services by name. `domains` is API_DOMAINS, empty for all. `paths` are the paths that the load balancer
-  # routes there (five patterns at most), empty for all paths without another service. `secrets` are its own: an API
-  # that serves advertising writes, so it cannot have the role that only reads.
+  # The API services by name. `domains` is API_DOMAINS, empty for all. `balancer` is `public` or `internal`
+  # (internal_alb.tf). `paths` are the paths that it routes there (five patterns at most), empty for all paths without
+  # another service. `secrets` are its own: an API that serves advertising or placements writes, so it cannot have the
+  # role that only reads. `scaling` is the CPU in per cent, and the seconds before another task is added or removed.
   api_services = {
     api-service = {
-      domains = "devices", paths = [], secrets = local.api_database
-      cpu     = 1024, memory = 2048, tasks = { min = 2, max = 10 }
+      domains = "devices", balancer = "public", paths = [], secrets = local.api_database, environment = {}
+      cpu     = 1024, memory = 2048, tasks = { min = 2, max = 10 }, scaling = { cpu = 60, out = 30, in = 300 }
     }
     ad-service = {
-      domains = "ads", paths = ["/campaigns*", "/ad-events*", "/events/", "/report/*"], secrets = local.caps
-      cpu     = 1024, memory = 2048, tasks = { min = 2, max = 10 }
+      domains     = "ads", balancer = "public", paths = ["/campaigns*", "/ad-events*", "/events/", "/report/*"]
+      secrets     = local.caps
+      environment = {}
+      cpu         = 1024, memory = 2048, tasks = { min = 2, max = 10 }, scaling = { cpu = 60, out = 30, in = 300 }
+    }
+    placement-service = {
+      domains     = "placements", balancer = "public", paths = ["/videos*", "/placements*", "/products*", "/validations/*"]
+      secrets     = local.internal_secret
+      environment = merge(local.files, { VALIDATION_URL = "http://${local.internal_name}" })
+      cpu         = 512, memory = 1024, tasks = { min = 2, max = 10 }, scaling = { cpu = 70, out = 60, in = 300 }
+    }
+    validation-service = {
+      domains     = "validation", balancer = "internal", paths = ["/validation/*"], secrets = local.internal_secret
+      environment = {}
+      cpu         = 512, memory = 1024, tasks = { min = 1, max = 5 }, scaling = { cpu = 70, out = 60, in = 300 }
     }
   }
+  # Those that call services behind the internal load balancer.
+  internal_callers = toset(["placement-service"])
 
-  # The worker services. `only` is WORKER_ONLY, empty for all. `groups` are the consumer groups of its handlers
-  # (the defaults of KAFKA_GROUP and KAFKA_ADS_GROUP): the service scales by the lag of each, and each has alarms
-  # (alarms.tf). `background` are the tasks that it runs beside them, which have alarms too. More ECS tasks than
-  # partitions would be idle.
+  # The worker services. `only` is WORKER_ONLY: what no service names runs nowhere, and no group may be in two.
+  # `groups` are the consumer groups of its handlers (the defaults of their settings): the service scales by the lag of
+  # each, and each has alarms (alarms.tf). `background` are the tasks that it runs beside them, which have alarms too.
+  # More ECS tasks than partitions would be idle.
   worker_services = {
     worker-service = {
-      only  = "", groups = ["events-processor", "ads-processor"], background = ["devices-expire", "ads-settle", "ads-expire"]
-      cpu   = 512, memory = 1024
-      tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
+      only        = "devices,ads,devices-expire,ads-settle,ads-expire", groups = ["events-processor", "ads-processor"]
+      background  = ["devices-expire", "ads-settle", "ads-expire"]
+      secrets     = local.caps
+      environment = {}
+      cpu         = 512, memory = 1024
+      tasks       = { min = min(2, var.topic_partitions), max = var.topic_partitions }
+    }
+    placement-worker = {
+      only        = "outbox-relay,read-model,files,validator,inbox-expire,keys-expire,files-expire"
+      groups      = ["placement-read-model", "placement-files", "placement-validator"]
+      background  = ["outbox-relay", "inbox-expire", "keys-expire", "files-expire"]
+      secrets     = {}
+      environment = local.files
+      cpu         = 512, memory = 1024
+      tasks       = { min = min(2, var.topic_partitions), max = min(10, var.topic_partitions) }
     }
   }
 
   services = merge(
     { for name, service in local.api_services : name => {
       image       = "api", cpu = service.cpu, memory = service.memory, tasks = service.tasks, secrets = service.secrets
-      environment = service.domains == "" ? {} : { API_DOMAINS = service.domains }
+      environment = merge(service.environment, service.domains == "" ? {} : { API_DOMAINS = service.domains })
     } },
     { for name, service in local.worker_services : name => {
-      image       = "worker", cpu = service.cpu, memory = service.memory, tasks = service.tasks, secrets = {}
-      environment = service.only == "" ? {} : { WORKER_ONLY = service.only }
+      image       = "worker", cpu = service.cpu, memory = service.memory, tasks = service.tasks, secrets = service.secrets
+      environment = merge(service.environment, service.only == "" ? {} : { WORKER_ONLY = service.only })
     } },
   )
 
@@ -154,7 +183,7 @@ resource "aws_vpc_security_group_ingress_rule" "api" {
   for_each                     = local.api_services
   security_group_id            = module.service[each.key].security_group_id
   description                  = "From the load balancer"
-  referenced_security_group_id = aws_security_group.alb.id
+  referenced_security_group_id = local.balancers[each.value.balancer].security_group_id
   ip_protocol                  = "tcp"
   from_port                    = 8000
   to_port                      = 8000

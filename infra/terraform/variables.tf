@@ -144,6 +144,18 @@ variable "database_password_version" {
   default     = 1
 }
 
+variable "internal_secret_version" {
+  description = "Add one to have a new secret for calls between services; then restart placement-service and validation-service (docs/operations.md)."
+  type        = number
+  default     = 1
+}
+
+variable "private_zone" {
+  description = "The private DNS zone in which services call each other: no name in it may be looked up outside of the VPC."
+  type        = string
+  default     = "nedlia.local"
+}
+
 variable "cache_node_type" {
   description = "ElastiCache's node type."
   type        = string

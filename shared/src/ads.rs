@@ -6,6 +6,7 @@ pub mod caps;
 pub mod event;
 pub mod money;
 pub mod patch;
+pub mod published;
 pub mod queries;
 
 use std::fmt;
@@ -164,6 +165,7 @@ impl Stream for AdStream {
         ),
         types: AdEventType::ALL,
         extensions: event::EXTENSIONS,
+        transactional: false,
     };
 }
 

@@ -1,6 +1,7 @@
 //! Devices: the events that a device may report, and the state that is stored. The rules do no I/O; [`queries`] has the
 //! SQL.
 
+pub mod published;
 pub mod queries;
 pub mod submission;
 
@@ -61,6 +62,7 @@ impl Stream for DeviceStream {
         ),
         types: EventType::ALL,
         extensions: &[],
+        transactional: false,
     };
 }
 

@@ -3,6 +3,7 @@
 //! The API writes the **binary** content mode: the value is the payload, byte for byte, and the attributes are headers.
 //! The worker also reads **structured** records of other producers.
 
+mod cause;
 mod client;
 mod client_errors;
 mod client_headers;
@@ -22,10 +23,12 @@ mod outgoing;
 pub mod position;
 mod probe_event;
 mod record;
+pub mod schemas;
 mod stream;
 pub mod topics;
 pub mod unreadable;
 
+pub use self::cause::Cause;
 pub use self::client::*;
 pub use self::client_errors::{Fetched, next_fetched};
 pub use self::client_headers::Header;

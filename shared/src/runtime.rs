@@ -1,6 +1,7 @@
 //! The parts that every process needs: settings, log, traces, metrics, signals, the internal port, JSON, and times as
 //! text.
 
+pub mod breaker;
 pub mod config;
 pub mod json;
 pub mod lifecycle;

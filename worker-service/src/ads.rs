@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use clap::Command;
 use metrics::{counter, describe_counter};
+use shared::ads::published::{OF_ADS, OF_CAMPAIGNS};
 use shared::ads::queries::{self, Outcome};
 use shared::ads::{AdDelivery, AdEvent, AdEventType, AdStream, REPORT};
 use shared::kafka::{Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
 use shared::runtime::sabotage::makes;
-use shared::store::{Failure, Tx};
+use shared::store::{Failure, Once, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseUserConfig;
@@ -42,7 +43,7 @@ const INVALID: [&str; 5] = ["no_impression", "duplicate_click", "late_conversion
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<AdEventsConfig>()
-        .handler(|settings| Ok(Ads::new(settings.of()?)))
+        .handler(|given| Ok(Ads::new(given.settings.of()?)))
         .task(settle::TASK, |given| {
             let (store, fences) = (given.store.clone(), given.offset_fences(Ads::SPEC.name)?);
             Ok(move |stop| settle::run(store.clone(), fences.clone(), stop))
@@ -59,6 +60,8 @@ pub fn register(worker: &mut Registry) {
         .describe(describe)
         .describe(settle::describe)
         .describe(expire::describe)
+        .publishes(&OF_CAMPAIGNS)
+        .publishes(&OF_ADS)
         .cached(&REPORT);
 }
 
@@ -113,7 +116,8 @@ impl Handler for Ads {
         group: Setting::new("KAFKA_ADS_GROUP", "kafka-ads-group", "ads-processor", "The consumer group of ad events"),
         stream: AdStream::SPEC,
         owner: true,
-        journal: queries::JOURNAL,
+        types: AdStream::SPEC.types,
+        once: Once::Journal(queries::JOURNAL),
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(campaign_user);

@@ -1,5 +1,7 @@
 //! The commands other than `run`. Their results go to standard output, their log to standard error.
 
+mod events;
+
 use std::io::{self, Write};
 
 use anyhow::Context;
@@ -74,6 +76,12 @@ impl<W: Write> Write for Output<W> {
             flushed => flushed,
         }
     }
+}
+
+/// Prints docs/events.md.
+pub fn events() -> anyhow::Result<()> {
+    let out = &mut Output(io::stdout());
+    out.write_all(events::page(&domains::registry()).as_bytes()).and_then(|()| out.flush()).context("cannot print it")
 }
 
 /// Lists, shows, redrives or purges dead letters.

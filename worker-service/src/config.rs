@@ -60,6 +60,8 @@ pub enum Command {
     /// A command that a domain brings.
     #[command(flatten)]
     Domain(DomainCommand),
+    /// Print the page of events, docs/events.md: each type with its schema, its publisher and its consumers.
+    Events,
     /// Ask the worker in this container for its health; for a container's health check.
     Health(HealthConfig),
 }

@@ -80,6 +80,6 @@ async fn outcomes(
     let name = |letter: &LetterSummary| Some((letter.key.clone()?, letter.event_id.clone()?));
     let names: Vec<Option<EventName>> = letters.iter().map(name).collect();
     let asked: Vec<_> = names.iter().flatten().cloned().collect();
-    let found = if asked.is_empty() { HashMap::new() } else { handler.journal.outcomes(store, &asked).await? };
+    let found = if asked.is_empty() { HashMap::new() } else { handler.once.outcomes(store, &asked).await? };
     Ok(names.iter().map(|name| found.get(name.as_ref()?).cloned()).collect())
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use clap::Command;
 use futures_util::FutureExt as _;
+use shared::devices::published::PUBLISHED;
 use shared::devices::queries::{self, Outcome};
 use shared::devices::{DeviceStream, Event, EventType, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
-use shared::store::{Failure, Tx};
+use shared::store::{Failure, Once, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
@@ -32,7 +33,7 @@ const YEAR: u64 = 31_557_600;
 pub fn register(worker: &mut Registry) {
     worker
         .settings::<EventsConfig>()
-        .handler(|settings| Ok(Devices { events: settings.of()? }))
+        .handler(|given| Ok(Devices { events: given.settings.of()? }))
         .task(expire::TASK, |given| {
             let (store, since) = (given.store.clone(), Instant::now());
             let older_than = given.settings.of::<EventsConfig>()?.events_retention;
@@ -46,6 +47,7 @@ pub fn register(worker: &mut Registry) {
         .describe(expire::describe)
         .indexes(queries::INDEXES)
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
+        .publishes(&PUBLISHED)
         .cached(&RESOURCE);
 }
 
@@ -74,7 +76,8 @@ impl Handler for Devices {
         group: Setting::new("KAFKA_GROUP", "kafka-group", "events-processor", "The consumer group"),
         stream: DeviceStream::SPEC,
         owner: true,
-        journal: queries::JOURNAL,
+        types: DeviceStream::SPEC.types,
+        once: Once::Journal(queries::JOURNAL),
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(device_id);

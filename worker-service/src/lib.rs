@@ -3,8 +3,8 @@
 //!
 //! Each part uses only those before it: [`scheduler`] (decides what a partition does next; pure) → [`observe`] (metrics,
 //! spans, panics) → [`source`] (what a handler reads) → [`dead_letters`] (the topic, and the commands `dlq`) → [`consumer`]
-//! (a group and its partitions) → the domains ([`devices`], [`ads`]) → [`domains`] (which there are) → [`config`] (all
-//! settings) → [`worker`] and [`command`].
+//! (a group and its partitions) → [`outbox`] (publishes what commands wrote) → the domains ([`devices`], [`ads`],
+//! [`placements`]) → [`domains`] (which there are) → [`config`] (all settings) → [`worker`] and [`command`].
 
 pub mod ads;
 pub mod command;
@@ -14,6 +14,8 @@ pub mod dead_letters;
 pub mod devices;
 pub mod domains;
 pub mod observe;
+pub mod outbox;
+pub mod placements;
 pub mod scheduler;
 pub mod source;
 pub mod worker;

@@ -32,6 +32,7 @@ async fn work() {
         Command::Dlq { command } => command::dlq(&command).await,
         Command::Seek(config) => command::seek(&config).await,
         Command::Domain(config) => command::of_domain(&config).await,
+        Command::Events => command::events(),
         Command::Health(config) => probe::health(&config),
     };
     if let Err(error) = outcome {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shared::kafka::{Setting, StreamSpec, TopicConfig};
-use shared::store::Journal;
+use shared::store::Once;
 
 /// A handler, as its domain declares it.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +16,10 @@ pub struct HandlerSpec {
     /// Whether it owns its stream. Exactly one of a stream's handlers does: it dead-letters records that are not
     /// events, and events of a type that the stream does not define. The other handlers skip these.
     pub owner: bool,
+    /// The types of its stream that have an effect in it.
+    pub types: &'static [&'static str],
     /// Detects repeats, and returns the outcomes of the events of dead letters.
-    pub journal: Journal,
+    pub once: Once,
 }
 
 /// Checks that each stream has one owner among its handlers.
@@ -66,9 +68,16 @@ mod tests {
 
     fn handler(name: &'static str, stream: &'static str, owner: bool) -> HandlerSpec {
         let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: stream, topic: setting, dead_letters: setting, types: &[], extensions: &[] };
-        let journal = Journal { table: "", matches: "", outcome: "" };
-        HandlerSpec { name, group: setting, stream, owner, journal }
+        let stream = StreamSpec {
+            name: stream,
+            topic: setting,
+            dead_letters: setting,
+            types: &[],
+            extensions: &[],
+            transactional: false,
+        };
+        let once = Once::Inbox { subscriber: "" };
+        HandlerSpec { name, group: setting, stream, owner, types: &[], once }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use shared::cache::{Cache, Fencer};
 use shared::kafka::{self, Record};
 use shared::runtime::{lifecycle, ops, telemetry};
 use shared::store::Store;
+use shared::store::outbox::doorbell::Doorbell;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -129,7 +130,9 @@ impl Worker {
         let budget = ByteBudget::new(config.max_bytes_in_hand);
         let given = Dependencies {
             client,
+            doorbell: Doorbell::new(store.clone()),
             store,
+            postgres: config.stores.postgres.clone(),
             fencer: fencer.clone(),
             access_log: config.access_log.access_log,
             read: parts.read,
@@ -155,6 +158,8 @@ impl Worker {
         let (emf, reported) = (config.emf.clone(), task_healths.clone());
         runtime.spawn(async move { panics::keep_running("task-metrics", || tasks::report(&emf, &reported)).await });
         let health = Health::new(healths, task_healths);
+        let doorbell = given.doorbell.clone();
+        runtime.spawn(async move { panics::keep_running("doorbell", || doorbell.run()).await });
         let (fences, watched, shown) = (fencer.clone(), fencer.clone(), health.clone());
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
         runtime.spawn(async move { panics::keep_running("cache", || shown.watch_cache(&cache, &watched)).await });

@@ -7,20 +7,22 @@ mod list;
 mod show;
 
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use shared::ads::queries::campaigns::{Actor, Shown};
 use shared::ads::{CampaignId, Status};
+use shared::kafka::Cause;
 
 use super::commands::{Commands, JSON};
 use super::rights;
 use crate::auth::Caller;
 use crate::backbone::json_body::JsonCall;
-use crate::http::Route;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
+use crate::http::{Route, correlation};
 
 pub(super) use self::list::{DEFAULT_LIMIT, MAX_LIMIT};
 
@@ -55,13 +57,18 @@ pub(super) fn routes(commands: &Commands) -> Vec<Route> {
 impl Commands {
     /// A call with a body of one of these media types.
     fn call(&self, types: &'static [&'static str]) -> JsonCall<'_> {
-        JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: self.anonymous.as_ref() }
+        JsonCall { types, limit: MAX_BODY, cost: (Kind::Reads, 1), anonymous: self.anonymous.as_ref(), services: None }
     }
 }
 
+/// The cause of the events of a command.
+fn cause(caller: &Caller, parts: &Parts) -> Cause {
+    correlation::cause(parts, rights::owner(caller))
+}
+
 /// Who makes a change, for its record.
-fn actor<'a>(caller: &'a Caller, request_id: &'a str) -> Actor<'a> {
-    Actor { subject: rights::owner(caller), request_id: Some(request_id) }
+fn actor<'a>(caller: &'a Caller, cause: &'a Cause) -> Actor<'a> {
+    Actor { subject: rights::owner(caller), request_id: cause.request_id.as_deref(), cause }
 }
 
 /// The entity tag of a campaign: its terms have this revision. Its money changes without a new one, so that no answer

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use shared::kafka::cloud_events::essence;
 
 use super::Backbone;
+use crate::auth::internal::Internal;
 use crate::auth::{Caller, identify_or};
 use crate::http::in_flight::MemoryPermit;
 use crate::http::problem::{Code, Problem};
@@ -19,7 +20,7 @@ use crate::http::response_budget::in_time;
 use crate::http::{body, content_type, encoding};
 
 /// What a call takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct JsonCall<'a> {
     /// The media types of its body.
     pub types: &'static [&'static str],
@@ -29,6 +30,8 @@ pub struct JsonCall<'a> {
     pub cost: (Kind, u32),
     /// The caller of a request without any `Authorization` header, if it may come.
     pub anonymous: Option<&'a Arc<Caller>>,
+    /// If only services of ours may call it: their tokens, instead of those of users.
+    pub services: Option<&'a Internal>,
 }
 
 /// A call with its whole body.
@@ -50,11 +53,16 @@ impl Backbone {
         call: JsonCall<'_>,
         may: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
     ) -> Result<JsonRequest, Response> {
-        let JsonCall { types, limit, cost: (kind, cost), anonymous } = call;
+        let JsonCall { types, limit, cost: (kind, cost), anonymous, services } = call;
         let (parts, mut body) = request.into_parts();
         let read = async {
-            let caller = identify_or(&parts.headers, &self.tokens, || anonymous.cloned());
-            let caller = in_time(self.cached.deadline(), caller).await??;
+            let caller = match services {
+                Some(services) => services.identify(&parts.headers)?,
+                None => {
+                    let caller = identify_or(&parts.headers, &self.tokens, || anonymous.cloned());
+                    in_time(self.cached.deadline(), caller).await??
+                }
+            };
             may(&caller)?;
             self.rates.charge(kind, &parts, caller.quota(), cost)?;
             let given = essence(content_type(&parts.headers));

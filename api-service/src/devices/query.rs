@@ -30,7 +30,13 @@ pub(super) async fn show(
     request: Request,
 ) -> Result<Response, Response> {
     // Only the body tells what the query costs.
-    let call = JsonCall { types: &["application/json"], limit: MAX_BODY, cost: (Kind::Reads, 0), anonymous: None };
+    let call = JsonCall {
+        types: &["application/json"],
+        limit: MAX_BODY,
+        cost: (Kind::Reads, 0),
+        anonymous: None,
+        services: None,
+    };
     let read = backbone.read_json(request, call, |caller| rights.admit(caller, READERS)).await?;
     let JsonRequest { parts, caller, bytes, room } = read;
     let ids = ids(&bytes);

@@ -27,12 +27,25 @@ impl<'a> IfMatch<'a> {
     /// Refuses to change the state with this entity tag unless the request names it: 412. The comparison is strong, so
     /// that a weak tag names none. The state that is changed in the end has to be this one.
     pub fn check(self, tag: &[u8]) -> Result<(), Problem> {
-        let names = |(given, is_weak): (&[u8], bool)| !is_weak && is_same(given, tag);
-        if self.is_any() || self.lines().any(|line| entity_tags(line).any(names)) {
+        if self.names(|given| is_same(given, tag)) {
             return Ok(());
         }
         let detail = "If-Match does not name the current ETag: read the state again (weak tags, W/\"…\", never match)";
         Err(Problem::new(Code::PRECONDITION_FAILED, detail))
+    }
+
+    /// The same for a state that has several entity tags: whether it is named by one of them. `is_its` is called with
+    /// the text between the quotes, and also with that text without the suffix of a proxy.
+    pub fn names_any(self, is_its: impl Fn(&[u8]) -> bool) -> bool {
+        self.names(|given| {
+            let text = given.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or_default();
+            SUFFIXES.iter().any(|suffix| text.strip_suffix(*suffix).is_some_and(&is_its))
+        })
+    }
+
+    fn names(self, is_same: impl Fn(&[u8]) -> bool) -> bool {
+        let names = |(given, is_weak): (&[u8], bool)| !is_weak && is_same(given);
+        self.is_any() || self.lines().any(|line| entity_tags(line).any(names))
     }
 
     fn lines(self) -> impl Iterator<Item = &'a [u8]> {
@@ -49,13 +62,16 @@ pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
         .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|(given, _)| is_same(given, tag)))
 }
 
-/// Whether the caller has this tag, perhaps with the suffix of a proxy that compressed the answer: Apache's
-/// `mod_deflate` and `mod_brotli`, Caddy and lighttpd append `-gzip` and the like inside the quotes, Jetty `--gzip`. No
-/// tag of ours ends so, except for that of a compressed file, which is the same content.
+/// The suffixes of proxies that compressed the answer, and none: Apache's `mod_deflate` and `mod_brotli`, Caddy and
+/// lighttpd append `-gzip` and the like inside the quotes, Jetty `--gzip`. No tag of ours ends so, except for that of a
+/// compressed file, which is the same content.
+const SUFFIXES: [&[u8]; 7] = [b"", b"-gzip", b"--gzip", b"-br", b"--br", b"-zstd", b"-deflate"];
+
+/// Whether the caller has this tag, perhaps with the suffix of a proxy.
 fn is_same(given: &[u8], tag: &[u8]) -> bool {
     let Some(opened) = tag.strip_suffix(b"\"") else { return false };
     let Some(rest) = given.strip_prefix(opened).and_then(|rest| rest.strip_suffix(b"\"")) else { return false };
-    matches!(rest, b"" | b"-gzip" | b"--gzip" | b"-br" | b"--br" | b"-zstd" | b"-deflate")
+    SUFFIXES.contains(&rest)
 }
 
 /// The entity tags of a list, each in its quotes and without `W/`, and whether it is weak; up to the first malformed one.
@@ -153,6 +169,20 @@ mod tests {
             assert_eq!(checked(lines).unwrap_err().code, Code::PRECONDITION_FAILED, "{lines:?}");
         }
         assert_eq!(checked(&[]).unwrap_err().code, Code::PRECONDITION_REQUIRED);
+    }
+
+    #[test]
+    fn a_state_may_have_several_tags() {
+        let named = |list: &'static str| {
+            let headers: HeaderMap = [(header::IF_MATCH, HeaderValue::from_static(list))].into_iter().collect();
+            IfMatch::required(&headers).unwrap().names_any(|tag| tag == b"7-a" || tag == b"8-b")
+        };
+        for list in ["\"7-a\"", "\"1\", \"8-b\"", "\"8-b-gzip\"", "\"7-a--br\"", "*"] {
+            assert!(named(list), "{list}");
+        }
+        for list in ["W/\"7-a\"", "7-a", "\"7\"", "\"7-a-gzip-gzip\"", "\"\"", ""] {
+            assert!(!named(list), "{list}");
+        }
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use super::request_id;
 /// How long a browser may keep the answer to a preflight. Chrome keeps none for longer.
 const MAX_AGE: Duration = Duration::from_secs(2 * 3_600);
 /// The headers of answers that a page may read, beside the few that it always may.
-const EXPOSED: [HeaderName; 11] = [
+const EXPOSED: [HeaderName; 13] = [
     header::ETAG,
     header::LOCATION,
     HeaderName::from_static("cache-status"),
@@ -32,6 +32,8 @@ const EXPOSED: [HeaderName; 11] = [
     header::ALLOW,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("preference-applied"),
+    super::idempotency::REPLAYED,
+    HeaderName::from_static("x-revision"),
 ];
 
 /// The origins of `CORS_ORIGINS`.
@@ -93,7 +95,7 @@ pub fn allowed(routes: Router, origins: &Origins) -> Router {
     let origins = origins.clone();
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| origins.allow(origin)))
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // Attributes of CloudEvents are headers with any name. Nothing is sent by itself, such as cookies, so that a
         // page of an allowed origin can do only what its token allows.
         .allow_headers(AllowHeaders::mirror_request())

@@ -29,8 +29,8 @@ pub(crate) struct Asset {
     content: &'static [u8],
 }
 
-/// The build compresses Swagger UI, and every client gets it compressed: every browser can decompress gzip.
-pub(crate) const FILES: [Asset; 4] = [
+/// The files of the page, and the page of events. The build compresses Swagger UI, and every client gets it compressed: every browser can decompress gzip.
+pub(crate) const FILES: [Asset; 5] = [
     Asset {
         name: "swagger-ui-bundle.js",
         media_type: "text/javascript",
@@ -44,11 +44,17 @@ pub(crate) const FILES: [Asset; 4] = [
         content: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
     },
     Asset { name: "page.css", media_type: "text/css", is_gzip: false, content: include_bytes!("docs/page.css") },
+    Asset {
+        name: "events",
+        media_type: "text/markdown; charset=utf-8",
+        is_gzip: false,
+        content: include_bytes!("../../../docs/events.md"),
+    },
     Asset { name: "start.js", media_type: "text/javascript", is_gzip: false, content: include_bytes!("docs/start.js") },
 ];
 
 /// Content as it is sent, with its hash.
-struct Served {
+pub(super) struct Served {
     headers: HeaderMap,
     tag: String,
     content: Bytes,
@@ -57,7 +63,8 @@ struct Served {
 }
 
 impl Served {
-    fn new(media_type: &'static str, content: Bytes, more: &[(HeaderName, &'static str)]) -> Self {
+    /// `more` are further headers, or other values of the usual ones.
+    pub(super) fn new(media_type: &'static str, content: Bytes, more: &[(HeaderName, &'static str)]) -> Self {
         let hash = digest(&SHA256, &content);
         let hash: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let tag = format!("\"{hash}\"");
@@ -66,8 +73,10 @@ impl Served {
             (header::CACHE_CONTROL, CACHE_CONTROL),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        let headers = usual.iter().chain(more).map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        let mut headers: HeaderMap = headers.collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in usual.iter().chain(more) {
+            headers.insert(name.clone(), HeaderValue::from_static(value));
+        }
         if let Ok(tag) = HeaderValue::try_from(&tag) {
             headers.insert(header::ETAG, tag);
         }
@@ -82,7 +91,7 @@ impl Served {
         self
     }
 
-    fn answer(&self, request: &HeaderMap) -> Response {
+    pub(super) fn answer(&self, request: &HeaderMap) -> Response {
         let mut headers = self.headers.clone();
         let mut content = &self.content;
         let preferred = preferred(request);

@@ -13,7 +13,7 @@ pub mod schemas;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-pub use self::documentation::part;
+pub use self::documentation::{part, schemas_part};
 use super::problem::Code;
 
 /// The additions of one part of the service. Each value is an object, by name.

@@ -10,6 +10,7 @@ use std::ops::Deref;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::kafka::ids::EventId;
@@ -53,9 +54,11 @@ codes! {
     TOO_MANY_IDS: PAYLOAD_TOO_LARGE, "too_many_ids", "The query has too many ids";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type";
     UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "Unsupported content encoding";
+    KEY_IN_PROGRESS: CONFLICT, "key_in_progress", "The first request with this key is not done yet";
     PRECONDITION_FAILED: PRECONDITION_FAILED, "precondition_failed", "The state has changed since it was read";
     INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not a valid event";
     INVALID_QUERY: UNPROCESSABLE_ENTITY, "invalid_query", "The body is not a valid query";
+    KEY_REUSED: UNPROCESSABLE_ENTITY, "key_reused", "The key was used for another request";
     PRECONDITION_REQUIRED: PRECONDITION_REQUIRED, "precondition_required", "The request must have If-Match";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Internal error";
@@ -64,6 +67,7 @@ codes! {
     SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "This instance is shutting down";
     OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "Server overloaded";
     OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";
+    OUTBOX_FULL: SERVICE_UNAVAILABLE, "outbox_full", "Too many events wait to be published";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now";
     TIMED_OUT: SERVICE_UNAVAILABLE, "timed_out", "The request timed out";
     KEYS_UNAVAILABLE: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be verified now";
@@ -147,6 +151,8 @@ pub struct Parts {
     header: Option<(HeaderName, &'static str)>,
     /// The result of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
+    /// The whole body, if it was kept: that of an earlier request.
+    kept: Option<Bytes>,
 }
 
 impl Deref for Problem {
@@ -192,7 +198,15 @@ impl Problem {
             retry_after,
             header: None,
             items: None,
+            kept: None,
         }))
+    }
+
+    /// The problem that an earlier request got, with the body that was kept.
+    pub(crate) fn kept(code: Code, body: Bytes) -> Self {
+        let mut problem = Self::new(code, code.title());
+        problem.0.kept = Some(body);
+        problem
     }
 
     /// The problem for an error of the framework.
@@ -285,7 +299,7 @@ impl Problem {
 
     /// Writes the problem as the response, and keeps the headers that are set already.
     pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
-        let text = self.body(request_id);
+        let text = self.kept.clone().unwrap_or_else(|| self.body(request_id).into());
         let (mut parts, _) = response.into_parts();
         parts.status = self.code.status();
         // The framework set it for its own body.

@@ -35,7 +35,7 @@ pub fn text(id: Option<&RequestId>) -> &str {
     id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
 }
 
-fn is_sane(text: &[u8]) -> bool {
+pub(crate) fn is_sane(text: &[u8]) -> bool {
     (1..=MAX).contains(&text.len())
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))
 }

@@ -117,7 +117,7 @@ impl Operations {
             Some(own) => (own.schema, merged(accepted, &own.example)),
         };
         let good = json!({"202": answers::json("Kafka holds the event.", name, accepted, rates())});
-        let mut parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        let mut parameters = parameters(["X-Request-Id", "X-Correlation-Id", "Traceparent", "Content-Encoding"]);
         parameters.extend(self.attributes());
         json!({
             "operationId": self.ids[0],
@@ -170,7 +170,7 @@ impl Operations {
                 headers()
             )
         });
-        let mut parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        let mut parameters = parameters(["X-Request-Id", "X-Correlation-Id", "Traceparent", "Content-Encoding"]);
         parameters.push(prefer());
         let mut more = rated(&codes);
         let statuses: BTreeSet<_> = more.iter().map(|(status, ..)| *status).collect();

@@ -18,7 +18,7 @@ use crate::auth::{Caller, identify_or};
 use crate::http::in_flight::MemoryPermit;
 use crate::http::problem::Problem;
 use crate::http::rate::Kind;
-use crate::http::{body, encoding, request_id};
+use crate::http::{body, correlation, encoding, request_id};
 
 /// An admitted submission with its whole body. It holds its memory until the response.
 pub(super) struct ReadRequest<F> {
@@ -79,6 +79,7 @@ impl<F> ReadRequest<F> {
     ) -> Outgoing {
         let mut record = ingest.record(event, accepted_at);
         record.envelope.request_id = Some(self.request_id().to_owned());
+        record.envelope.correlation_id = Some(correlation::of(&self.parts));
         // A caller without a token has no name.
         record.envelope.user_id = (!self.caller.is_anonymous).then(|| self.caller.subject.clone());
         record.envelope.traceparent = publishing.header.clone();

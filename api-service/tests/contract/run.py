@@ -35,6 +35,7 @@ def environment() -> dict[str, str]:
         "TOPIC_REPLICATION": "1",
         "TOPIC_MIN_INSYNC_REPLICAS": "1",
         "JWT_SECRET": secrets.token_hex(32),
+        "FILES_URL": (TARGET / "contract" / "files").absolute().as_uri(),
         # High enough never to refuse; the test needs only the headers.
         "RATE_LIMIT_EVENTS_PER_SECOND": "1000000",
         "RATE_LIMIT_READS_PER_SECOND": "1000000",

@@ -137,12 +137,16 @@ pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let kafka = shared::kafka::client(&plain.backbone.kafka).unwrap();
     let of_devices = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     let of_ads = TopicConfig { input: scope.ads_topic.clone(), dlq: scope.ads_dlq_topic.clone() };
-    for created in join_all([&of_devices, &of_ads].map(|topics| setup::create(&kafka, topics, &shape))).await {
+    let of_commands = TopicConfig { input: scope.domain_topic.clone(), dlq: scope.domain_dlq_topic.clone() };
+    for created in
+        join_all([&of_devices, &of_ads, &of_commands].map(|topics| setup::create(&kafka, topics, &shape))).await
+    {
         created.unwrap();
     }
     Store::open(&plain.backbone.postgres, "test").unwrap().migrate(&[shared::devices::queries::INDEXES]).await.unwrap();
 }
 
+/// The usual settings and these; one with an empty value is not set.
 pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     let usual = [
         format!("--kafka-brokers={}", scope.endpoints.kafka_brokers),
@@ -150,6 +154,9 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--kafka-dlq-topic={}", scope.dlq_topic),
         format!("--kafka-ads-topic={}", scope.ads_topic),
         format!("--kafka-ads-dlq-topic={}", scope.ads_dlq_topic),
+        format!("--kafka-domain-topic={}", scope.domain_topic),
+        format!("--kafka-domain-dlq-topic={}", scope.domain_dlq_topic),
+        format!("--files-url={}", scope.files_url),
         format!("--database-url={}", scope.database_url),
         "--database-max-connections=4".to_owned(),
         format!("--redis-url={}", scope.endpoints.redis_url),
@@ -164,7 +171,8 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     ];
     let name = |setting: &str| setting.split('=').next().unwrap().to_owned();
     let kept = usual.into_iter().filter(|one| !settings.iter().any(|other| name(other) == name(one)));
-    let args = std::iter::once("api-service".to_owned()).chain(kept).chain(settings.iter().map(|&s| s.to_owned()));
+    let given = settings.iter().filter(|one| !one.ends_with('=')).map(|&one| one.to_owned());
+    let args = std::iter::once("api-service".to_owned()).chain(kept).chain(given);
     let config = Config::try_parse_from(args).unwrap();
     config.backbone.check().unwrap();
     config

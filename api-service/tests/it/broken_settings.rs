@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+/// Long enough for a secret.
+const LONG: &str = "planted-7f3a-planted-7f3a-plante";
+
 /// The error output of the binary, started with valid settings and these.
 fn refused(settings: &[(&str, &str)]) -> String {
     let good = [
@@ -9,7 +12,7 @@ fn refused(settings: &[(&str, &str)]) -> String {
         ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
         ("REDIS_URL", "redis://127.0.0.1:1"),
         // 32 bytes, the minimum.
-        ("JWT_SECRET", "planted-7f3a-planted-7f3a-plante"),
+        ("JWT_SECRET", LONG),
         // An address that cannot be bound: an attempt ends with another error.
         ("API_BIND", "192.0.2.1:1"),
         ("OPS_BIND", "192.0.2.1:1"),
@@ -45,6 +48,15 @@ fn one_clear_line_names_the_setting() {
         ),
         (&[("JWT_REQUIRED_CLAIMS", "token_use")], "\"token_use\" must be a claim, `=`, and its value"),
         (&[("JWT_SECRET", ""), ("JWT_ALLOW_SHORT_SECRET", "true")], "JWT_SECRET is empty"),
+        (&[("INTERNAL_JWT_SECRET", "planted")], "INTERNAL_JWT_SECRET must have at least 32 bytes, as HS256 requires"),
+        (&[("INTERNAL_JWT_SECRET_PREVIOUS", LONG)], "INTERNAL_JWT_SECRET_PREVIOUS needs INTERNAL_JWT_SECRET"),
+        (&[("VALIDATION_URL", "http://h")], "VALIDATION_URL needs INTERNAL_JWT_SECRET"),
+        (&[("VALIDATION_URL", "h"), ("INTERNAL_JWT_SECRET", LONG)], "VALIDATION_URL is not a URL"),
+        (
+            &[("VALIDATION_URL", "http://u:planted@h"), ("INTERNAL_JWT_SECRET", LONG)],
+            "VALIDATION_URL must not contain a user or a password",
+        ),
+        (&[("VALIDATION_TIMEOUT", "31s")], "VALIDATION_TIMEOUT"),
         (&[("JWT_ALLOW_SHORT_SECRET", "perhaps")], "JWT_ALLOW_SHORT_SECRET"),
         (&[("ACCESS_LOG", "some")], "ACCESS_LOG>': it must be `all`, `errors`, or a share from 0 to 1, such as `0.01`"),
         (&[("ACCESS_LOG", "1.5")], "ACCESS_LOG"),

@@ -52,7 +52,7 @@ async fn an_event_is_the_same_in_every_mode() {
     }
     let records = records(&app, 4).await;
     assert_eq!(records.len(), 4);
-    let own = [&b"ce_acceptedat"[..], b"ce_requestid"];
+    let own = [&b"ce_acceptedat"[..], b"ce_requestid", b"ce_correlationid"];
     let parts = |record: &shared::kafka::Record| {
         let headers = record.headers().filter(|(name, _)| !own.contains(name));
         let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.unwrap().to_vec())).collect();

@@ -33,6 +33,7 @@ async fn create(State(given): State<Given>, request: Request) -> Result<Response
         limit: 1_000,
         cost: (Kind::Reads, 1),
         anonymous: given.anonymous.as_ref(),
+        services: None,
     };
     let read = given.backbone.read_json(request, call, |caller| caller.needs_any(&["admin"])).await?;
     let JsonRequest { caller, bytes, .. } = read;
@@ -43,7 +44,7 @@ async fn create(State(given): State<Given>, request: Request) -> Result<Response
 
 async fn change(State(given): State<Given>, request: Request) -> Result<Response, Response> {
     let types = &["application/merge-patch+json", "application/json"];
-    let call = JsonCall { types, limit: 1_000, cost: (Kind::Reads, 1), anonymous: None };
+    let call = JsonCall { types, limit: 1_000, cost: (Kind::Reads, 1), anonymous: None, services: None };
     let read = given.backbone.read_json(request, call, |_| Ok(())).await?;
     let matches = IfMatch::required(&read.parts.headers).and_then(|if_match| if_match.check(b"\"7\""));
     matches.map_err(|problem| problem.into_response())?;

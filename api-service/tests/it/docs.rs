@@ -50,6 +50,16 @@ async fn the_page_and_all_that_it_asks_for() {
     assert_eq!(none["code"], "not_found");
 }
 
+#[tokio::test]
+async fn the_page_of_events_is_served_as_it_is() {
+    let app = TestApp::start("docs_events").await;
+    let page = app.request("GET", "/docs/events").send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/markdown; charset=utf-8");
+    let (status, _, body) = checked(page).await;
+    assert_eq!(status, 200);
+    assert_eq!(body, include_str!("../../../docs/events.md").as_bytes());
+}
+
 /// The page's rules for phones use classes of Swagger UI, which an update may rename.
 #[tokio::test]
 async fn every_class_that_the_pages_own_style_names_is_one_of_swagger_uis() {

@@ -43,6 +43,7 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
         headers,
         [
             ("ce_acceptedat", accepted),
+            ("ce_correlationid", "req:1"),
             ("ce_id", "e-1"),
             ("ce_requestid", "req:1"),
             ("ce_source", "/devices/device-123"),
@@ -55,6 +56,22 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
             ("traceparent", TRACEPARENT),
         ]
     );
+}
+
+/// What belongs together has one id, also where each request has another.
+#[tokio::test]
+async fn events_carry_the_callers_correlation_id_on() {
+    let app = TestApp::start("submit_correlation").await;
+    let given = ["order:7", "not sane", ""];
+    for (n, given) in given.iter().enumerate() {
+        let request = app.submission(&token(&["admin"], &[]), r#"{"device_id":"d","payload":{}}"#);
+        let request = request.header("x-request-id", format!("r-{n}")).header("x-correlation-id", *given);
+        assert_eq!(request.send().await.unwrap().status(), 202);
+    }
+    let mut found: Vec<_> = records(&app, given.len()).await;
+    found.sort_by_key(|record| text(record, "ce_requestid").to_owned());
+    let found: Vec<_> = found.iter().map(|record| text(record, "ce_correlationid")).collect();
+    assert_eq!(found, ["order:7", "r-1", "r-2"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod effects;
 mod fences;
 mod order;
 mod outages;
+mod placements;
 mod seed_9001;
 
 use std::time::Duration;
@@ -110,6 +111,7 @@ const REFUSED: &str = "SQLSTATE P0001: refused";
 /// refused device with a dead letter; poison, reads and commits.
 pub(crate) fn whole() -> (History, End) {
     let (ads, ads_end) = budgets::whole_ads();
+    let (placements, placements_end) = placements::whole_placements(&ads_end);
     let history = History {
         sent: BTreeMap::from([
             (
@@ -131,6 +133,7 @@ pub(crate) fn whole() -> (History, End) {
         workers_away: vec![],
         bounds: Bounds { ttl: at(20), fill_delay: at(2), fences_sent: at(1), store_timeout: at(2) },
         ads,
+        placements,
     };
     let a: Vec<_> = (1..=3).map(|id| record("a", id, 0)).collect();
     let r: Vec<_> = (1..=2).map(|id| record("r", id, 1)).collect();
@@ -150,6 +153,7 @@ pub(crate) fn whole() -> (History, End) {
         cached: BTreeMap::from([("a".into(), body(3))]),
         left: BTreeMap::new(),
         ads: ads_end,
+        placements: placements_end,
     };
     (history, end)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::{Injection, until_done, within};
-use crate::history::ads::{Seen, Try, decimal};
+use crate::history::ads::{MIDNIGHT, Seen, Try, decimal};
 use crate::load::advertiser::{Advertiser, least_budget, zone_with_midnight_at};
 use crate::load::lock;
 
@@ -45,7 +45,7 @@ impl Injection<'_> {
                 anyhow::ensure!(accepts, "no ad event is accepted");
                 Ok(())
             });
-            let name = format!("midnight-{}", self.began.elapsed().as_millis());
+            let name = format!("{MIDNIGHT}{}", self.began.elapsed().as_millis());
             let terms = json!({
                 "pricing_model": "cpm", "unit_price": "3.3", "total_budget": "0.9", "daily_budget": "0.5",
                 "freq_cap_impressions_per_day": cap, "status": "draft"

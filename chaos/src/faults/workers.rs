@@ -14,18 +14,21 @@ const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Injection<'_> {
     pub(super) fn kill_worker(&self) -> anyhow::Result<()> {
+        let _gate = self.world.gate();
         let worker = self.take_worker()?;
         self.worker_away(&worker, true, || worker.kill())?;
         self.world.add_worker()
     }
 
     pub(super) fn stop_worker(&self) -> anyhow::Result<()> {
+        let _gate = self.world.gate();
         let worker = self.take_worker()?;
         self.world.add_worker()?;
         self.worker_away(&worker, true, || end(&worker))
     }
 
     pub(super) fn freeze_worker(&self) -> anyhow::Result<()> {
+        let _gate = self.world.gate();
         let worker = self.take_worker()?;
         self.worker_away(&worker, false, || {
             worker.freeze()?;
@@ -39,6 +42,7 @@ impl Injection<'_> {
 
     /// Starts one more worker, or stops one if there are enough.
     pub(super) fn add_worker(&self) -> anyhow::Result<()> {
+        let _gate = self.world.gate();
         if self.world.workers() < MAX_WORKERS {
             return self.world.add_worker();
         }

@@ -20,12 +20,12 @@ const TERMS: &str = "jsonb_build_object('pricing', c.pricing_model, 'price', c.u
     cardinality(c.blocked_user_agents) > 0)";
 
 /// Microseconds since 1970.
-fn micros(moment: &str) -> String {
+pub(super) fn micros(moment: &str) -> String {
     format!("(extract(epoch FROM {moment}) * 1000000)::bigint")
 }
 
 /// The rows of a query whose columns are a fact's members.
-fn rows<T: DeserializeOwned>(world: &World, query: &str) -> anyhow::Result<Vec<T>> {
+pub(super) fn rows<T: DeserializeOwned>(world: &World, query: &str) -> anyhow::Result<Vec<T>> {
     let text = psql(&world.scope.database_url, &format!("SELECT to_jsonb(t) FROM ({query}) t"))?;
     let row = |line: &str| serde_json::from_str(line).with_context(|| format!("the row {line}"));
     text.lines().map(row).collect()

@@ -16,6 +16,9 @@ pub use self::end::{
 pub(super) use self::facts::AdFact;
 use super::{Commit, Span, micros};
 
+/// What the names of campaigns begin with whose day ends soon: the run itself changes their time zones.
+pub const MIDNIGHT: &str = "midnight-";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdKind {

@@ -16,6 +16,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::ads::AdFact;
+use super::placements::PlacementFact;
 use super::{Bounds, Commit, End, History, Letter, Read, Record, Resource, Row, Sent, Span, WorkerAway, Written};
 
 /// The format's version, in the first line. A reader refuses every other number.
@@ -47,6 +48,7 @@ enum Fact {
     Cached { device: String, body: String },
     Left { partition: i32, committed: i64, end: i64 },
     Ads(AdFact),
+    Placements(PlacementFact),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +85,9 @@ pub fn load(path: &Path) -> anyhow::Result<(History, End)> {
 }
 
 fn write(writer: &mut impl Write, history: History, end: End) -> anyhow::Result<()> {
-    let History { sent, reads, commits, poison, wire, letters_refused, refused, aborted, bounds, ads, .. } = history;
+    let History {
+        sent, reads, commits, poison, wire, letters_refused, refused, aborted, bounds, ads, placements, ..
+    } = history;
     let sent = sent.into_iter().flat_map(|(device, sent)| {
         sent.into_iter().map(move |what| Fact::Sent(OfDevice { device: device.clone(), what }))
     });
@@ -110,7 +114,8 @@ fn write(writer: &mut impl Write, history: History, end: End) -> anyhow::Result<
         .chain(end.log.into_iter().map(Fact::Record))
         .chain(end.rows.into_iter().map(Fact::Row))
         .chain(reads.into_iter().map(Fact::Read))
-        .chain(AdFact::all(ads, end.ads).map(Fact::Ads));
+        .chain(AdFact::all(ads, end.ads).map(Fact::Ads))
+        .chain(PlacementFact::all(placements, end.placements).map(Fact::Placements));
     for fact in facts {
         serde_json::to_writer(&mut *writer, &fact)?;
         writer.write_all(b"\n")?;
@@ -152,6 +157,7 @@ fn read(reader: impl BufRead) -> anyhow::Result<(History, End)> {
             Fact::Cached { device, body } => drop(end.cached.insert(device, body)),
             Fact::Left { partition, committed, end: at } => drop(end.left.insert(partition, (committed, at))),
             Fact::Ads(fact) => fact.put_into(&mut history.ads, &mut end.ads),
+            Fact::Placements(fact) => fact.put_into(&mut history.placements, &mut end.placements),
         }
     }
     anyhow::ensure!(has_format, "it is empty: a history begins with the line {{\"format\":{FORMAT}}}");

@@ -1,6 +1,13 @@
-//! A short fingerprint of a record: equal for records that are equal byte for byte.
+//! Fingerprints: equal for what is equal byte for byte.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// The SHA-256 of some bytes, in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
@@ -15,6 +22,11 @@ pub fn fingerprint(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_is_the_one_that_everybody_computes() {
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
 
     #[test]
     fn what_differs_in_a_byte_differs() {

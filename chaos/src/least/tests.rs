@@ -58,11 +58,12 @@ fn a_load_that_died_makes_it_void() {
     for plan in plans() {
         let (happened, whole) = honest(&plan);
         let none = fell_short(&plan, &happened, &Figures::default());
-        for name in ["events accepted", "events accepted, after all faults", "reads, judged strictly"] {
+        for name in ["events accepted", "events accepted, after all faults", "reads, judged strictly", "commands done"]
+        {
             assert!(none.iter().any(|short| short.starts_with(&format!("{name}: 0 of at least "))), "{none:?}");
         }
-        let half = Figures { accepted_at_last: 0, ads_at_last: 0, reads_at_last: 0, ..whole };
-        assert_eq!(fell_short(&plan, &happened, &half).len(), 3, "one that died on the way, too");
+        let half = Figures { accepted_at_last: 0, ads_at_last: 0, commands_at_last: 0, reads_at_last: 0, ..whole };
+        assert_eq!(fell_short(&plan, &happened, &half).len(), 4, "one that died on the way, too");
     }
 }
 
@@ -79,6 +80,11 @@ fn each_kind_of_count_is_demanded() {
         "dead letters",
         "reads",
         "cached bodies at last",
+        "commands done, of many at once",
+        "commands done, without an answer",
+        "records of commands, found by a relay",
+        "files read, revisions",
+        "validations, findings",
     ] {
         assert!(short.iter().any(|short| short.starts_with(&format!("{name}: 0 of at least "))), "{name}: {short:?}");
     }

@@ -22,7 +22,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
 
 impl Client {
     /// A campaign, of the newest ones more often: they are small, or their day ends soon.
-    fn campaign(&self, random: &mut fastrand::Rng) -> Option<i64> {
+    pub(super) fn campaign(&self, random: &mut fastrand::Rng) -> Option<i64> {
         const NEWEST: usize = 2;
         let history = lock(&self.history);
         let created = history.ads.created.iter();

@@ -1,4 +1,5 @@
-//! The schedule of `make test`: each kind of fault once, in half a minute.
+//! The schedule of `make test`: each kind of fault once, in half a minute; only PostgreSQL is not restored to an earlier
+//! time, which takes as long by itself.
 //!
 //! Faults of different servers overlap, but each still affects running work:
 //! - A worker is killed early. The group waits ten seconds for it, and would wait ten more if Kafka went
@@ -11,11 +12,12 @@ use std::time::Duration;
 use super::{Fault, Plan, Step, Target};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Target); 39] = [
+const STEPS: [(u64, Fault, u64, Target); 44] = [
     (1_000, Fault::RefuseDevices, 300, Target::All),
     (1_000, Fault::SlowPostgres, 500, Target::All),
     (1_000, Fault::SlowKafka, 500, Target::All),
     (1_200, Fault::CutRedis, 1_000, Target::Workers),
+    (1_500, Fault::CutObjects, 1_500, Target::All),
     // The worker still has deferred fences.
     (1_600, Fault::KillWorker, 0, Target::All),
     (1_600, Fault::CutPostgres, 700, Target::All),
@@ -24,6 +26,8 @@ const STEPS: [(u64, Fault, u64, Target); 39] = [
     (3_000, Fault::FreezeApi, 1_000, Target::All),
     // Redis is back, and the caps are taken.
     (3_000, Fault::RestoreRedis, 800, Target::All),
+    (3_200, Fault::KillRelay, 0, Target::All),
+    (3_300, Fault::TwoRelays, 500, Target::All),
     (3_500, Fault::ReadOnlyPostgres, 700, Target::All),
     (3_700, Fault::RefuseLetters, 700, Target::All),
     (4_500, Fault::FillDisk, 700, Target::All),
@@ -60,6 +64,9 @@ const STEPS: [(u64, Fault, u64, Target); 39] = [
     (24_000, Fault::Midnight, 2_000, Target::All),
     (24_000, Fault::PatchBudget, 500, Target::All),
     (25_000, Fault::EvictRedis, 1_500, Target::All),
+    (25_500, Fault::HoldXmin, 1_500, Target::All),
+    // Another worker takes over, ten seconds later.
+    (26_000, Fault::FreezeRelay, 300, Target::All),
 ];
 /// PostgreSQL is back some time before this end.
 const LENGTH: Duration = Duration::from_secs(27);
@@ -69,7 +76,7 @@ const CUT_AT_LAST: Duration = Duration::from_secs(1);
 const PACE: u32 = 4;
 
 impl Plan {
-    /// Each kind of fault once.
+    /// Each kind of fault once, except one.
     pub fn by_hand() -> Self {
         let step = |(choice, (at, fault, lasts, target)): (usize, (u64, Fault, u64, Target))| Step {
             fault,

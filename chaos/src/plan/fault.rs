@@ -42,19 +42,25 @@ pub enum Fault {
     EvictRedis,
     Midnight,
     PatchBudget,
+    FreezeRelay,
+    KillRelay,
+    TwoRelays,
+    HoldXmin,
+    CutObjects,
     Poison,
     WireRecords,
     RefuseLetters,
     UnreadLogs,
     LosePostgres,
     FailOverPostgres,
+    RestorePostgres,
     AddPartitions,
 }
 
 impl Fault {
     /// The recurring faults, in an order on which the seeds depend. The others happen at most once.
     pub fn drawn() -> Vec<Self> {
-        let once = [Self::LosePostgres, Self::FailOverPostgres, Self::AddPartitions];
+        let once = [Self::LosePostgres, Self::FailOverPostgres, Self::RestorePostgres, Self::AddPartitions];
         Self::all().filter(|fault| !once.contains(fault)).collect()
     }
 
@@ -98,7 +104,9 @@ impl Fault {
             Self::KillRedis | Self::StopRedis | Self::FreezeRedis | Self::SwapRedis => (redis, true, false),
             Self::CutRedis | Self::SlowRedis => (redis, true, true),
             Self::RestoreRedis | Self::FailoverRedis | Self::EvictRedis => (redis, true, false),
-            Self::Midnight | Self::PatchBudget => (None, true, false),
+            Self::Midnight | Self::PatchBudget | Self::HoldXmin | Self::CutObjects => (None, true, false),
+            Self::KillRelay => (Some(Turn::Relay), false, false),
+            Self::FreezeRelay | Self::TwoRelays | Self::RestorePostgres => (Some(Turn::Relay), true, false),
             // These write during any other fault, but one at a time.
             Self::Transactions => (Some(Turn::Transactions), true, false),
         }
@@ -112,6 +120,8 @@ pub enum Turn {
     Postgres,
     Redis,
     Transactions,
+    /// The relay of the outbox, which is one of the workers.
+    Relay,
 }
 
 /// The number of APIs. Each has its own proxies.

@@ -1,6 +1,7 @@
 //! `devstack dev`: runs all servers and both services until Ctrl-C.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -43,7 +44,14 @@ pub(crate) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
 fn everything(ports: Taken, folder: &Path) -> anyhow::Result<()> {
     let from = Instant::now();
     let bin = binaries()?;
-    let settings = Settings::new(ports)?;
+    let files = std::path::absolute(folder.join("files"))?;
+    // Of a database that is gone.
+    if let Err(error) = fs::remove_dir_all(&files)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot empty {}", files.display()));
+    }
+    let settings = Settings::new(ports, &files)?;
     settings.tell_foreign();
     let stack = step("Kafka, PostgreSQL and Redis", || {
         Stack::start_on(ports.servers, |server| up(server, from, &settings, folder))

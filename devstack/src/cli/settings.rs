@@ -26,6 +26,8 @@ const SECRET_ALGORITHM: &str = "JWT_SECRET_ALGORITHM";
 /// Settings that say what tokens have to be like, if they are set.
 const OF_TOKENS: [&str; 3] = ["JWT_ISSUER", "JWT_AUDIENCE", SECRET_ALGORITHM];
 const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
+/// Where the files of videos are: a folder that both services see.
+const FILES: &str = "FILES_URL";
 /// Defaults for both services, and for commands in the user's shell.
 const COMMON: [(&str, &str); 5] = [
     ("KAFKA_INPUT_TOPIC", "events-input"),
@@ -37,11 +39,12 @@ const COMMON: [(&str, &str); 5] = [
 ];
 /// Log settings for a person who watches: a line for every request and every event.
 const LOG: [(&str, &str); 2] = [("LOG_FORMAT", "pretty"), ("ACCESS_LOG", "all")];
-const API: [(&str, &str); 6] = [
+const API: [(&str, &str); 7] = [
     // Not secret, because README.md shows it; and too short for any other use.
     (SECRET, "local-dev-secret"),
     ("JWT_ALLOW_SHORT_SECRET", "true"),
     ("JWT_DEVICE_BINDING", "claimed"),
+    ("INTERNAL_JWT_SECRET", "local-dev-secret-between-services"),
     // The walk of advertising in README.md has no token.
     ("ADS_ANONYMOUS_ROLES", "advertiser,tracker"),
     // Pages under development are served from this machine, on any port.
@@ -52,7 +55,7 @@ const API: [(&str, &str); 6] = [
 
 /// Variables that the services must not inherit: addresses, logins, and libpq's variables, which would
 /// add to them.
-pub(crate) const FOREIGN: [&str; 30] = [
+pub(crate) const FOREIGN: [&str; 31] = [
     "DATABASE_URL",
     "DATABASE_POOLER",
     "KAFKA_BROKERS",
@@ -76,6 +79,7 @@ pub(crate) const FOREIGN: [&str; 30] = [
     "AD_REDIS_URL",
     "REDIS_CLUSTER",
     "REDIS_TLS_CA",
+    "VALIDATION_URL",
     "API_BIND",
     "OPS_BIND",
     "PGSSLMODE",
@@ -96,7 +100,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(ports: Taken) -> anyhow::Result<Settings> {
+    /// `files` is the folder for the files of videos, unless the environment has another place for them.
+    pub(crate) fn new(ports: Taken, files: &Path) -> anyhow::Result<Settings> {
         let environment = |name: &str| {
             env::var_os(name)
                 .map(|value| value.into_string().ok().with_context(|| format!("{name} is not text")))
@@ -117,6 +122,9 @@ impl Settings {
         };
         let (mut common, mut api) = (or(&COMMON)?, or(&API)?);
         common.extend(environment(CACHE_PREFIX)?.map(|prefix| (CACHE_PREFIX.to_owned(), prefix)));
+        let files =
+            reqwest::Url::from_file_path(files).ok().with_context(|| format!("{} is not absolute", files.display()));
+        common.push((FILES.to_owned(), environment(FILES)?.map_or_else(|| files.map(String::from), Ok)?));
         for name in OF_TOKENS {
             api.extend(environment(name)?.map(|value| (name.to_owned(), value)));
         }
@@ -159,8 +167,13 @@ impl Settings {
     }
 
     pub(crate) fn for_api(&self) -> Env {
-        let bind = ("API_BIND".to_owned(), format!("127.0.0.1:{}", self.ports.api));
-        self.service(self.ports.api_ops, [self.api.clone(), vec![bind]].concat())
+        let own = [
+            ("API_BIND", format!("127.0.0.1:{}", self.ports.api)),
+            // Drafts are validated by the service for that: itself, called as another instance would be.
+            ("VALIDATION_URL", self.api()),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        self.service(self.ports.api_ops, [self.api.clone(), own.into()].concat())
     }
 
     fn service(&self, ops_port: u16, more: Env) -> Env {

@@ -12,6 +12,15 @@ fn the_page_of_settings_is_what_the_services_say() {
     assert!(fs::read_to_string(file).unwrap() == expected, "`make settings` rewrites docs/settings.md");
 }
 
+#[test]
+fn the_page_of_events_is_what_the_domains_say() {
+    let worker = devstack::binaries().unwrap().join("worker-service");
+    let printed = Command::new(worker).arg("events").env_clear().output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let page = fs::read(workspace().join("docs/events.md")).unwrap();
+    assert!(page == printed.stdout, "`make events` rewrites docs/events.md");
+}
+
 /// The names of the decisions: `0001-a-queue-for-each-partition.md`.
 fn decisions() -> BTreeSet<String> {
     let files = fs::read_dir(workspace().join("docs/adr")).unwrap();

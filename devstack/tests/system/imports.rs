@@ -11,7 +11,7 @@ use crate::documents::listed;
 /// The parts of each crate, lowest first. Any other part that `shared` and a service have is a domain, so a new domain
 /// needs no line here.
 static ORDERS: [Order; 3] = [
-    Order { folder: "shared", backbone: &[&["runtime"], &["kafka"], &["store"], &["cache"]], top: &[] },
+    Order { folder: "shared", backbone: &[&["runtime"], &["kafka"], &["client"], &["store"], &["cache"]], top: &[] },
     Order {
         folder: "api-service",
         backbone: &[&["http"], &["auth"], &["ingest", "cached"], &["backbone"]],

@@ -8,14 +8,16 @@ use crate::prelude::*;
 
 const DOCS: &str = include_str!("../../../docs/operations.md");
 const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");
-const RULE_TESTS: [&str; 3] = [
+const RULE_TESTS: [&str; 4] = [
     include_str!("../../../observe/prometheus/tests/ads.yml"),
     include_str!("../../../observe/prometheus/tests/api.yml"),
+    include_str!("../../../observe/prometheus/tests/placements.yml"),
     include_str!("../../../observe/prometheus/tests/worker.yml"),
 ];
-const DASHBOARDS: [&str; 2] = [
+const DASHBOARDS: [&str; 3] = [
     include_str!("../../../observe/grafana/dashboards/ads.json"),
     include_str!("../../../observe/grafana/dashboards/events.json"),
+    include_str!("../../../observe/grafana/dashboards/placements.json"),
 ];
 
 type Family = (String, BTreeSet<String>);
@@ -128,6 +130,9 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
     // It waits to hear of its campaign, which is not there.
     let event = json!({"campaign_id": 9, "user_id": "u", "event_type": "click"});
     assert_eq!(system.api.post("/ad-events", &system.token, event.to_string()).send().await.unwrap().status(), 404);
+    // A command, whose event is published, and whose files are made.
+    let video = system.api.post("/videos", &system.token, r#"{"title":"t","durationMs":1}"#.to_owned()).send().await;
+    assert_eq!(video.unwrap().status(), 201);
     let nowhere = system.api.get("/made-up", "").send().await;
     assert_eq!(nowhere.unwrap().status(), 404);
     let stranger =

@@ -26,6 +26,8 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("JWT_SECRET", format!("{MARK}-jwt, long enough to be one of ours")),
         ("JWT_SECRET_PREVIOUS", format!("{MARK}-jwt, the one that was ours before it")),
         ("JWT_JWKS_URL", format!("https://localhost:{nobody}/{MARK}-jwks")),
+        ("INTERNAL_JWT_SECRET", format!("{MARK}-internal, long enough to be one of ours")),
+        ("FILES_URL", format!("file://{}/secrets-files", devstack::target_dir().display())),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://u:{MARK}-otlp@localhost:{nobody}")),
         ("OTEL_EXPORTER_OTLP_HEADERS", format!("x-key={MARK}-otlp")),
         ("OPS_BIND", "127.0.0.1:0".into()),
@@ -43,6 +45,8 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("REDIS_URL", format!("{MARK}-redis")),
         ("JWT_SECRET", MARK.into()),
         ("JWT_SECRET_PREVIOUS", MARK.into()),
+        ("INTERNAL_JWT_SECRET", MARK.into()),
+        ("VALIDATION_URL", format!("http://u:{MARK}@example.org/")),
         ("JWT_JWKS_URL", format!("http://example.org/{MARK}-jwks")),
         ("JWT_JWKS_URL", format!("https://u:{MARK}@example.org/")),
         ("JWT_JWKS_URL", format!("{MARK}-jwks")),
@@ -57,7 +61,7 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://u:{MARK}@localhost")),
         ("OTEL_EXPORTER_OTLP_HEADERS", format!("{MARK}-otlp")),
     ];
-    let of_worker = |name: &str| !name.starts_with("JWT_");
+    let of_worker = |name: &str| !["JWT_", "INTERNAL_JWT_", "VALIDATION_"].iter().any(|of| name.starts_with(of));
     let logs = devstack::target_dir().join("system-logs").join("secrets-start");
     let _ = std::fs::remove_dir_all(&logs);
     std::fs::create_dir_all(&logs).unwrap();

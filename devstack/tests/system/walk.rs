@@ -101,6 +101,33 @@ fn campaign(shell: &mut Shell) {
     });
 }
 
+/// Pastes the walk of placements.
+fn placement(shell: &mut Shell) {
+    let walk = block("README.md", "placements");
+    let [token, made, placed, file, validated] = walk.trim().split("\n\n").collect::<Vec<_>>()[..] else {
+        panic!("{walk}")
+    };
+    shell.paste(token);
+    let product = object(&shell.paste(made), "{\"id\"");
+    assert_eq!((&product["id"], &product["active"]), (&"mug".into(), &true.into()), "{product}");
+    let first = shell.paste(placed);
+    let placement = object(&first, "{\"id\"");
+    let is_repeat = |said: &str| said.lines().any(|line| line.trim() == "idempotent-replayed: true");
+    assert!(first.contains("HTTP/1.1 201 Created") && !is_repeat(&first), "{first}");
+    assert_eq!((&placement["startMs"], &placement["files"]["state"]), (&1_000.into(), &"processing".into()));
+    let again = shell.paste(placed);
+    assert!(is_repeat(&again), "{again}");
+    assert_eq!(object(&again, "{\"id\""), placement);
+    let shell = RefCell::new(shell);
+    devstack::kit::until_blocking("the file has the placement", || {
+        let read = shell.borrow_mut().paste(file);
+        read.contains("HTTP/1.1 200 OK") && object(&read, "{\"placements\"")["placements"][0]["id"] == placement["id"]
+    });
+    let report = object(&shell.borrow_mut().paste(validated), "{\"version\"");
+    let expected = (&"succeeded".into(), &serde_json::json!([]), &false.into());
+    assert_eq!((&report["status"], &report["findings"], &report["stale"]), expected, "{report}");
+}
+
 #[test]
 fn the_walk_of_the_readme_works_as_it_stands() {
     if own_network().is_none() {
@@ -156,6 +183,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
     assert!(read.contains("HTTP/1.1 200 OK"), "{read}");
 
     campaign(&mut shell);
+    placement(&mut shell);
 
     let role = shell.paste(
         "PGPASSWORD=apppass psql -h localhost -U appuser -d appdb -Atc \

@@ -17,10 +17,11 @@ use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, Redi
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::breaker::Breaker;
+use super::breaker::breaker;
 use super::diagnosis::Diagnosis;
 use super::effects::Effects;
 use super::node::{CommandFailure, Node};
+use crate::runtime::breaker::Breaker;
 
 /// The most redirections that a command follows.
 const HOPS: usize = 3;
@@ -74,7 +75,7 @@ impl Cluster {
             nodes: Mutex::default(),
             owners: watch::Sender::default(),
             refreshing: AtomicBool::new(false),
-            lost: Breaker::default(),
+            lost: breaker(),
             reason_is_due: AtomicBool::new(false),
             effects,
         })

@@ -11,7 +11,7 @@ use redis::{
 };
 use tokio::time::Instant;
 
-use super::breaker::Breaker;
+use super::breaker::breaker;
 use super::classify::{self, Verdict, classify};
 use super::commands::{Does, beginning, beginning_of, reading};
 use super::connection::Connection;
@@ -21,6 +21,7 @@ pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
 use super::scripts;
 use super::trouble::Trouble;
+use crate::runtime::breaker::Breaker;
 
 /// The least time between two reconnects because the server is a replica.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
@@ -63,9 +64,9 @@ impl Node {
         Ok(Self {
             name: info.addr().to_string().into(),
             connection: Arc::new(Connection::open(info, tries)?),
-            breaker: Arc::default(),
+            breaker: Arc::new(breaker()),
             reason_is_due: Arc::default(),
-            writes: Arc::default(),
+            writes: Arc::new(breaker()),
             refusals: Arc::default(),
             fails: Arc::default(),
             absent_key,

@@ -15,7 +15,7 @@ use super::client_headers::UNREAD;
 use super::{Record, Refusal, StreamSpec, header, unknown_type};
 use crate::kafka::ids::{EventId, Key};
 use crate::kafka::position::Position;
-use crate::runtime::json::Payload;
+use crate::runtime::json::{self, Payload};
 use crate::runtime::redact::redact;
 use crate::runtime::rfc3339;
 
@@ -38,8 +38,14 @@ pub struct Envelope {
     pub request_id: Option<String>,
     /// The token's subject.
     pub user_id: Option<String>,
+    /// What belongs together, through every hop; CloudEvents `correlationid`.
+    pub correlation_id: Option<String>,
+    /// The event that caused this one; CloudEvents `causationid`.
+    pub causation_id: Option<String>,
     /// W3C Trace Context of the request.
     pub traceparent: Option<String>,
+    /// The number of the event among those of its aggregate, from 1. Only the events of the outbox have one.
+    pub sequence: Option<i64>,
     /// The extension attributes that the stream declares, and that the event has.
     pub extensions: Vec<(&'static str, String)>,
     /// CloudEvents `data`: one JSON value.
@@ -69,7 +75,10 @@ impl Envelope {
             accepted_at,
             request_id: None,
             user_id: None,
+            correlation_id: None,
+            causation_id: None,
             traceparent: None,
+            sequence: None,
             extensions: Vec::new(),
             data,
         }
@@ -156,7 +165,10 @@ fn binary(record: &Record, content_type: &str, stream: &StreamSpec) -> Result<En
         accepted_at,
         request_id: owned(record, header::REQUEST_ID)?,
         user_id: owned(record, header::USER_ID)?,
+        correlation_id: owned(record, header::CORRELATION_ID)?,
+        causation_id: owned(record, header::CAUSATION_ID)?,
         traceparent: owned(record, header::TRACEPARENT)?,
+        sequence: sequence(header::SEQUENCE, stream, || text(record, header::SEQUENCE))?,
         extensions: extensions::of_headers(record, stream.extensions)?,
         data: value.slice_ref(json.get().as_bytes()),
     })
@@ -188,7 +200,12 @@ struct Structured<'a> {
     time: Option<String>,
     requestid: Option<String>,
     userid: Option<String>,
+    correlationid: Option<String>,
+    causationid: Option<String>,
     traceparent: Option<String>,
+    /// Streams of others may number their events in any way.
+    #[serde(borrow)]
+    sequence: Option<&'a RawValue>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -223,10 +240,36 @@ fn structured(record: &Record, stream: &StreamSpec) -> Result<Envelope, Refusal>
         accepted_at,
         request_id: storable("requestid", event.requestid)?,
         user_id: storable("userid", event.userid)?,
+        correlation_id: storable("correlationid", event.correlationid)?,
+        causation_id: storable("causationid", event.causationid)?,
         traceparent: storable("traceparent", event.traceparent)?,
+        sequence: sequence("sequence", stream, || member("sequence", event.sequence))?,
         extensions: extensions::of_members(text, stream.extensions)?,
         data: value.slice_ref(event.data.get().as_bytes()),
     })
+}
+
+/// The number of an event of the outbox. In other streams the attribute may be anything, and is ignored.
+fn sequence<T: AsRef<str>>(
+    name: &str,
+    stream: &StreamSpec,
+    found: impl FnOnce() -> Result<Option<T>, Refusal>,
+) -> Result<Option<i64>, Refusal> {
+    if !stream.transactional {
+        return Ok(None);
+    }
+    let Some(text) = found()? else { return Ok(None) };
+    let digits = Some(text.as_ref()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()).filter(|number| *number > 0) {
+        Some(number) => Ok(Some(number)),
+        None => poison(format!("{name} is not a number from 1 to {}", i64::MAX)),
+    }
+}
+
+/// The text of a member.
+fn member<'a>(name: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let text = value.map(json::text).transpose();
+    text.map_err(|wrong| Refusal::undecodable(format!("{name} {wrong}")))
 }
 
 fn accepted_at(record: &Record) -> Result<OffsetDateTime, Refusal> {

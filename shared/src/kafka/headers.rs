@@ -17,7 +17,7 @@ pub mod header {
     /// What the name of each attribute's header begins with.
     pub const ATTRIBUTE: &str = "ce_";
     /// The names of attributes that a stream's own extensions must not have.
-    pub const ATTRIBUTES: [&str; 14] = [
+    pub const ATTRIBUTES: [&str; 18] = [
         "specversion",
         "type",
         "source",
@@ -30,6 +30,10 @@ pub mod header {
         "acceptedat",
         "requestid",
         "userid",
+        "correlationid",
+        "causationid",
+        "partitionkey",
+        "sequence",
         "traceparent",
         "tracestate",
     ];
@@ -39,6 +43,12 @@ pub mod header {
     pub const REQUEST_ID: &str = "ce_requestid";
     /// Extension: the token's subject.
     pub const USER_ID: &str = "ce_userid";
+    /// Extension: what belongs together, through every hop.
+    pub const CORRELATION_ID: &str = "ce_correlationid";
+    /// Extension: the event that caused this one.
+    pub const CAUSATION_ID: &str = "ce_causationid";
+    /// Extension: the event's number among those of its aggregate, with leading zeros.
+    pub const SEQUENCE: &str = "ce_sequence";
     /// The media type of the value.
     pub const CONTENT_TYPE: &str = "content-type";
     /// W3C Trace Context.

@@ -4,7 +4,7 @@ use super::{Envelope, header};
 use crate::runtime::rfc3339;
 
 /// The most headers that an event has, without the extensions of its stream.
-const MAX_HEADERS: usize = 11;
+const MAX_HEADERS: usize = 13;
 
 /// An event to send to Kafka. The record's key is the envelope's key, and its value is the envelope's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub fn each_header(event: &Outgoing, mut put: impl FnMut(&str, &str)) {
     for (name, value) in [
         (header::REQUEST_ID, &envelope.request_id),
         (header::USER_ID, &envelope.user_id),
+        (header::CORRELATION_ID, &envelope.correlation_id),
+        (header::CAUSATION_ID, &envelope.causation_id),
         (header::TRACEPARENT, &envelope.traceparent),
     ] {
         if let Some(value) = value {

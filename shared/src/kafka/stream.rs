@@ -76,6 +76,8 @@ pub struct StreamSpec {
     pub types: &'static [&'static str],
     /// The CloudEvents extension attributes of its events, beyond those of the backbone. A record need not have them.
     pub extensions: &'static [&'static str],
+    /// Whether its records are of the outbox: their producer writes them in transactions, and each has a `sequence`.
+    pub transactional: bool,
 }
 
 impl StreamSpec {
@@ -177,6 +179,7 @@ mod tests {
             dead_letters: Setting::new("READINGS_DLQ_TOPIC", "readings-dlq-topic", "readings-dlq", "Of dead letters"),
             types: &[],
             extensions: &[],
+            transactional: false,
         };
     }
 

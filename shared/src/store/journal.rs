@@ -25,9 +25,7 @@ impl Journal {
     /// The outcomes of those of these events that have a row.
     pub async fn outcomes(&self, store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
         let Self { table, matches, outcome } = self;
-        // PostgreSQL's `text` cannot contain a NUL, so no row has one.
-        let storable = events.iter().filter(|(key, id)| !key.contains('\0') && !id.contains('\0'));
-        let (keys, ids): (Vec<&str>, Vec<&str>) = storable.map(|(key, id)| (key.as_str(), id.as_str())).unzip();
+        let (keys, ids) = storable(events);
         let query = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT asked.key, asked.id, {outcome} FROM unnest($1::text[], $2::text[]) AS asked (key, id)
              JOIN {table} ON {matches}"
@@ -37,4 +35,10 @@ impl Journal {
             within_deadline!(store, |session| async { Ok(query.fetch_all(session).await?) })?;
         Ok(rows.into_iter().map(|(key, id, outcome)| ((key, id), outcome)).collect())
     }
+}
+
+/// The keys and ids of these events, as columns. PostgreSQL's `text` cannot contain a NUL, so no row has one.
+pub(super) fn storable(events: &[EventName]) -> (Vec<&str>, Vec<&str>) {
+    let storable = events.iter().filter(|(key, id)| !key.contains('\0') && !id.contains('\0'));
+    storable.map(|(key, id)| (key.as_str(), id.as_str())).unzip()
 }

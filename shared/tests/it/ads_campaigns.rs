@@ -3,11 +3,15 @@
 use serde_json::{Value, json};
 use shared::ads::queries::campaigns::{self, Actor, Campaigns, ChangeError, Shown, Viewer};
 use shared::ads::{CampaignId, Patch, Status, Terms};
+use shared::kafka::Cause;
 use sqlx::AssertSqlSafe;
 
 use crate::prelude::*;
 
-pub(crate) const BY_ALICE: Actor<'_> = Actor { subject: Some("alice"), request_id: Some("r-1") };
+/// The cause of what nobody asks about.
+pub(crate) static UNKNOWN: Cause =
+    Cause { correlation_id: None, causation_id: None, request_id: None, user_id: None, traceparent: None };
+pub(crate) const BY_ALICE: Actor<'_> = Actor { subject: Some("alice"), request_id: Some("r-1"), cause: &UNKNOWN };
 pub(crate) const OF_ALICE: Viewer<'_> = Viewer::Owner(Some("alice"));
 /// Whatever revision the campaign has.
 pub(crate) const ANY: fn(i64) -> bool = |_| true;

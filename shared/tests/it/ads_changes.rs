@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use shared::ads::queries::campaigns::{self, Actor, BelowSpend, ChangeError, Shown, Viewer};
 use shared::ads::{Patch, Status, Terms};
 
-use crate::ads_campaigns::{ANY, BY_ALICE, OF_ALICE, change, create, day, faults, id, patch, sql, terms, value};
+use crate::ads_campaigns::{
+    ANY, BY_ALICE, OF_ALICE, UNKNOWN, change, create, day, faults, id, patch, sql, terms, value,
+};
 use crate::prelude::*;
 
 #[tokio::test]
@@ -29,7 +31,7 @@ async fn a_change_has_a_new_revision_a_new_version_of_the_report_and_a_record() 
     let kit = Kit::new("ads_record").await;
     let campaign = create(&kit, json!({})).await;
     sql(&kit, &campaign, "UPDATE campaigns SET spent = 1000, reserved = 500, report_version = 40").await;
-    let other = Actor { subject: None, request_id: Some("r-2") };
+    let other = Actor { subject: None, request_id: Some("r-2"), cause: &UNKNOWN };
     let patch = patch(&json!({"name": "new", "daily_budget": null, "freq_cap_impressions_per_day": null}));
     let changed = campaigns::change(&kit.store, id(&campaign), Viewer::All, &ANY, &patch, other).await.unwrap();
     assert_eq!((changed.revision, changed.report_version), (2, 41));

@@ -9,21 +9,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+use shared::placements::objects::FilesUrl;
 use shared::runtime::config::{AccessLog, LogFormat, Secret};
 use shared::store::Pooler;
 
 /// Settings whose value may contain spaces at its ends: only a line feed at the end is removed.
-const EXACT: [&str; 5] = [
+const EXACT: [&str; 7] = [
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
+    "INTERNAL_JWT_SECRET",
+    "INTERNAL_JWT_SECRET_PREVIOUS",
     "KAFKA_SASL_PASSWORD",
     "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
     "KAFKA_SSL_KEY_PASSWORD",
 ];
 
 /// Settings for which 0 is a valid value.
-const NOTHING_IS_GOOD: [&str; 5] =
-    ["DRAIN_DELAY", "DRAIN_TIMEOUT", "KAFKA_LINGER", "RATE_LIMIT_EVENTS_PER_SECOND", "RATE_LIMIT_READS_PER_SECOND"];
+const NOTHING_IS_GOOD: [&str; 6] = [
+    "DRAIN_DELAY",
+    "DRAIN_TIMEOUT",
+    "HELD_REQUESTS_MAX",
+    "KAFKA_LINGER",
+    "RATE_LIMIT_EVENTS_PER_SECOND",
+    "RATE_LIMIT_READS_PER_SECOND",
+];
 
 /// Settings in bytes, for which four billion is a valid value.
 const BYTES: [&str; 3] = ["MAX_BYTES_IN_FLIGHT", "MAX_BYTES_IN_HAND", "KAFKA_QUEUE_BYTES"];
@@ -44,6 +53,11 @@ fn good(variable: &str) -> &'static str {
         | "KAFKA_ADS_GROUP"
         | "KAFKA_ADS_TOPIC"
         | "KAFKA_ADS_DLQ_TOPIC"
+        | "KAFKA_READ_MODEL_GROUP"
+        | "KAFKA_FILES_GROUP"
+        | "KAFKA_VALIDATOR_GROUP"
+        | "KAFKA_DOMAIN_TOPIC"
+        | "KAFKA_DOMAIN_DLQ_TOPIC"
         | "CACHE_KEY_PREFIX"
         | "API_DOMAINS"
         | "JWT_ISSUER"
@@ -61,6 +75,8 @@ fn good(variable: &str) -> &'static str {
         }
         "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL" => "https://h/token",
         "KAFKA_SASL_OAUTHBEARER_EXTENSIONS" | "KAFKA_PROPERTIES" => "a=b,c=d",
+        "FILES_URL" => "s3://bucket/a prefix",
+        "VALIDATION_URL" => "http://h:8000",
         "DATABASE_URL" => "postgres://u:p@h/d",
         "REDIS_URL" | "AD_REDIS_URL" => "redis://h",
         "ADS_ANONYMOUS_ROLES" => "advertiser, tracker",
@@ -89,7 +105,10 @@ fn good(variable: &str) -> &'static str {
         | "RATE_LIMIT_EVENTS_PER_SECOND"
         | "RATE_LIMIT_BURST"
         | "RATE_LIMIT_READS_PER_SECOND"
-        | "RATE_LIMIT_READ_BURST" => "7",
+        | "RATE_LIMIT_READ_BURST"
+        | "OUTBOX_MAX_ROWS"
+        | "OUTBOX_BATCH_ROWS"
+        | "HELD_REQUESTS_MAX" => "7",
         "REQUEST_TIMEOUT"
         | "BODY_TIMEOUT"
         | "WRITE_TIMEOUT"
@@ -101,8 +120,12 @@ fn good(variable: &str) -> &'static str {
         | "CACHE_TTL"
         | "JWT_JWKS_REFRESH"
         | "EMF_INTERVAL" => "1m 3s",
-        "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
-        "EVENTS_RETENTION" | "ADS_EVENTS_RETENTION" => "40days 3s",
+        "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" | "VALIDATION_TIMEOUT" => "3s 500ms",
+        "EVENTS_RETENTION"
+        | "ADS_EVENTS_RETENTION"
+        | "INBOX_RETENTION"
+        | "IDEMPOTENCY_RETENTION"
+        | "FILES_RETENTION" => "40days 3s",
         "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",
@@ -181,6 +204,7 @@ impl Leaf<'_> {
             .or_else(|| of::<LogFormat>(matches, id))
             .or_else(|| of::<Pooler>(matches, id))
             .or_else(|| of::<AccessLog>(matches, id))
+            .or_else(|| of::<FilesUrl>(matches, id))
             .or_else(|| (self.others)(matches, id));
         Ok(shown.unwrap_or_else(|| panic!("{id} has a type that this test does not know")))
     }

@@ -230,7 +230,7 @@ args_of_handlers!(Sources, NamedSources, OneSource, OneGroup, Streams, DomainSet
 #[cfg(test)]
 mod tests {
     use shared::kafka::Setting;
-    use shared::store::Journal;
+    use shared::store::Once;
 
     use super::*;
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     const fn stream(name: &'static str, topic: Setting, dead_letters: Setting) -> StreamSpec {
-        StreamSpec { name, topic, dead_letters, types: &[], extensions: &[] }
+        StreamSpec { name, topic, dead_letters, types: &[], extensions: &[], transactional: false }
     }
 
     const READINGS: StreamSpec = stream(
@@ -254,8 +254,8 @@ mod tests {
     );
 
     const fn handler(name: &'static str, group: Setting, stream: StreamSpec) -> HandlerSpec {
-        let journal = Journal { table: "", matches: "", outcome: "" };
-        HandlerSpec { name, group, stream, owner: true, journal }
+        let once = Once::Inbox { subscriber: "" };
+        HandlerSpec { name, group, stream, owner: true, types: &[], once }
     }
 
     /// Two handlers of one stream, and one of another stream.

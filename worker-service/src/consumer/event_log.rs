@@ -153,6 +153,7 @@ mod tests {
         dead_letters: SETTING,
         types: &["io.edge.device.reported.v1"],
         extensions: &[],
+        transactional: false,
     };
 
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {

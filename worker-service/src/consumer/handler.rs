@@ -27,6 +27,10 @@ pub trait Handler: Send + Sync + 'static {
     /// The SQL that begins its transactions; it may take a lock.
     const BEGIN: &'static str = "";
 
+    /// The most events of a batch: few for a handler whose [`Self::prepare`] takes long for each, because a batch that
+    /// never meets its deadline would be tried for ever.
+    const BATCH: usize = 1_000;
+
     /// How long it recognises a repeated event; `None` means for ever. The topic must keep its records for a shorter
     /// time.
     fn retention(&self) -> Option<Retention> {

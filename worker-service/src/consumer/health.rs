@@ -243,9 +243,9 @@ impl GroupHealth {
 
     /// Kafka has acknowledged a dead letter.
     pub fn dead_letter(&self, reason: Reason) {
-        if reason == Reason::UnknownError {
-            self.state().totals.unknown_errors += 1;
-        }
+        let mut state = self.state();
+        state.totals.dead_letters += 1;
+        state.totals.unknown_errors += u64::from(reason == Reason::UnknownError);
     }
 
     /// The totals so far.

@@ -103,7 +103,8 @@ impl<H: Handler> PartitionRunner<H> {
     /// Runs a scheduler from the group's committed offset until it is told to stop.
     async fn run_scheduler(&self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
-        let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
+        let settings = Settings { batch_records: H::BATCH, ..Settings::default() };
+        let mut scheduler = Scheduler::new(settings, fastrand::u64(..));
         // If an earlier scheduler panicked, its records are gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);

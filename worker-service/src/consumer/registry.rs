@@ -14,9 +14,11 @@ use rdkafka::ClientConfig;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
+use shared::kafka::schemas::Published;
 use shared::runtime::config::{AccessLog, with_args};
 use shared::runtime::unique::ensure_unique;
-use shared::store::{Indexes, Store};
+use shared::store::outbox::doorbell::Doorbell;
+use shared::store::{Indexes, PostgresConfig, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::apply::Applier;
@@ -39,6 +41,10 @@ pub struct Dependencies {
     pub client: ClientConfig,
     /// PostgreSQL.
     pub store: Store,
+    /// How to reach PostgreSQL, for a task that needs connections of its own.
+    pub postgres: PostgresConfig,
+    /// Wakes the relay of the outbox; for a handler that publishes.
+    pub doorbell: Doorbell,
     /// Fences cache entries.
     pub fencer: Fencer,
     /// Which events are logged.
@@ -58,6 +64,13 @@ impl Dependencies {
     pub fn source(&self, handler: &str) -> anyhow::Result<&Source> {
         let source = self.sources.iter().find(|source| source.handler.name == handler);
         source.with_context(|| format!("the handler {handler} has no settings"))
+    }
+
+    /// What the owner of the stream reads whose records come from the outbox.
+    pub fn outbox_source(&self) -> anyhow::Result<&Source> {
+        let mut sources = self.sources.iter();
+        let source = sources.find(|source| source.handler.stream.transactional && source.handler.owner);
+        source.context("no stream is written through the outbox")
     }
 
     /// Fences in the topic of the handler with this name.
@@ -143,6 +156,8 @@ pub struct Registry {
     pub describe: Vec<fn()>,
     /// Each adds a domain's settings to `run`.
     pub settings: Vec<fn(Command) -> Command>,
+    /// What the domains publish.
+    pub published: Vec<&'static Published>,
     /// The domains' commands.
     pub commands: Vec<CommandSpec>,
     /// The domains' hooks after topics were created.
@@ -155,11 +170,11 @@ impl Registry {
     /// Registers a handler, which handles the events of its stream as a consumer group.
     pub fn handler<H: Handler>(
         &mut self,
-        new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
+        new: impl FnOnce(&Dependencies) -> anyhow::Result<H> + Send + 'static,
     ) -> &mut Self {
         let start = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
-            let Dependencies { client, store, fencer, access_log, read, budget, settings, .. } = given.clone();
-            let handler = new(&settings)?;
+            let Dependencies { client, store, fencer, access_log, read, budget, .. } = given.clone();
+            let handler = new(given)?;
             metrics::begin_group(health.group(), H::OUTCOMES);
             let retention = handler.retention();
             let run = runner(Arc::new(RunnerDependencies {
@@ -214,6 +229,12 @@ impl Registry {
         self
     }
 
+    /// Registers the schemas of the events that a domain publishes on a stream.
+    pub fn publishes(&mut self, published: &'static Published) -> &mut Self {
+        self.published.push(published);
+        self
+    }
+
     /// Registers a kind of cached resources.
     pub fn cached(&mut self, kind: &'static Kind) -> &mut Self {
         self.kinds.push(kind);
@@ -246,12 +267,14 @@ impl Registry {
     }
 
     /// Refuses names that two of the domains use: of a handler or a task, of a command, of a stream, of the keys in the
-    /// cache. And each stream has one owner.
+    /// cache. And each stream has one owner, and one stream at most is written through the outbox.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure_unique("handlers or tasks", self.names())?;
         let commands = self.commands.iter().map(|spec| &spec.command);
         ensure_unique("commands", commands.flat_map(names_of))?;
         Kind::ensure_apart(&self.kinds)?;
+        let first_versions = self.published.iter().flat_map(|one| one.schemas).filter(|schema| schema.version == 1);
+        ensure_unique("published types of events", first_versions.map(|schema| schema.event_type))?;
         let specs = || self.handlers.iter().map(|handler| handler.spec);
         let mut streams = HashMap::new();
         for HandlerSpec { stream, .. } in specs() {
@@ -259,6 +282,9 @@ impl Registry {
             anyhow::ensure!(*known == stream, "two different streams have the name {:?}", stream.name);
             stream.check_extensions()?;
         }
+        let written = streams.values().filter(|stream| stream.transactional).map(|stream| stream.name);
+        let written: Vec<_> = written.collect();
+        anyhow::ensure!(written.len() <= 1, "several streams are written through the outbox: {}", written.join(", "));
         ensure_owners(specs())
     }
 
@@ -282,94 +308,4 @@ pub fn names_of(command: &Command) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::cache::Load;
-    use shared::kafka::{Setting, StreamSpec};
-    use shared::store::Journal;
-
-    use super::*;
-
-    /// The doc comment of the settings.
-    #[derive(Debug, Args)]
-    struct CloseConfig {
-        #[arg(long)]
-        account: String,
-    }
-
-    impl OperatorCommand for CloseConfig {
-        fn run<'a>(&'a self, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
-            async { Ok(write!(out, "{}", self.account)?) }.boxed()
-        }
-    }
-
-    #[test]
-    fn a_command_keeps_its_description() {
-        let mut registry = Registry::default();
-        registry.command::<CloseConfig>(Command::new("close").about("Close it").long_about("Close it for ever"));
-        let [CommandSpec { command, .. }] = &registry.commands[..] else { panic!() };
-        let said = [command.get_about(), command.get_long_about()].map(|about| about.unwrap().to_string());
-        assert_eq!(said, ["Close it", "Close it for ever"]);
-    }
-
-    fn close(registry: &mut Registry, command: Command) {
-        registry.command::<CloseConfig>(command);
-    }
-
-    fn task(registry: &mut Registry, name: &'static str) {
-        registry.task(name, |_| Ok(|_| async {}));
-    }
-
-    fn handler(registry: &mut Registry, name: &'static str, types: &'static [&'static str], owner: bool) {
-        let setting = Setting::new("", "", "", "");
-        let stream = StreamSpec { name: "orders", topic: setting, dead_letters: setting, types, extensions: &[] };
-        let journal = Journal { table: "", matches: "", outcome: "" };
-        let start: Start = Box::new(|_, _, _| anyhow::bail!("never started"));
-        let spec = HandlerSpec { name, group: setting, stream, owner, journal };
-        registry.handlers.push(RegisteredHandler { spec, start });
-    }
-
-    #[test]
-    fn names_that_two_domains_use_are_refused() {
-        const LOAD: Load = |_, _| async { Ok(Vec::new()) }.boxed();
-        static ORDERS: Kind = Kind { prefix: "order:", load: LOAD };
-        static DETAILS: Kind = Kind { prefix: "order:detail:", load: LOAD };
-        let said = |more: fn(&mut Registry)| {
-            let mut registry = Registry::default();
-            handler(&mut registry, "store", &["order.v1"], true);
-            task(registry.cached(&ORDERS), "relay");
-            close(&mut registry, Command::new("close").alias("end"));
-            more(&mut registry);
-            registry.check().map_err(|error| error.to_string())
-        };
-        assert_eq!(said(|all| handler(all, "count", &["order.v1"], false)), Ok(()));
-        type Change = fn(&mut Registry);
-        let cases: [(Change, &str); 7] = [
-            (|all| handler(all, "Store", &["order.v1"], false), r#"two handlers or tasks have the name "Store""#),
-            (|all| task(all, "relay"), r#"two handlers or tasks have the name "relay""#),
-            (|all| task(all, "store"), r#"two handlers or tasks have the name "store""#),
-            (|all| close(all, Command::new("end")), r#"two commands have the name "end""#),
-            (|all| _ = all.cached(&DETAILS), r#"the prefixes "order:" and "order:detail:""#),
-            (|all| handler(all, "count", &["order.v2"], false), r#"two different streams have the name "orders""#),
-            (|all| handler(all, "count", &["order.v1"], true), "the stream orders has several owners: store, count"),
-        ];
-        for (more, expected) in cases {
-            let refused = said(more).unwrap_err();
-            assert!(refused.contains(expected), "{refused}");
-        }
-    }
-
-    #[test]
-    fn all_run_unless_some_are_named() {
-        for (names, expected) in [
-            (&[][..], &["settle", "relay"][..]),
-            (&["relay"], &["relay"]),
-            (&["Relay"], &["relay"]),
-            (&["relay", "settle", "relay"], &["settle", "relay"]),
-        ] {
-            let mut registry = Registry::default();
-            registry.task("settle", |_| Ok(|_| async {})).task("relay", |_| Ok(|_| async {}));
-            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-            assert!(registry.only(&names).names().eq(expected.iter().copied()), "{names:?}");
-        }
-    }
-}
+mod tests;

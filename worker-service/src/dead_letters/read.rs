@@ -77,7 +77,7 @@ impl Reader {
     }
 
     /// The same, and the ranges that cannot be read yet, because an open transaction precedes them.
-    pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
+    pub(crate) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
         let mut config = self.client.clone();
         let whole = config
             .set("isolation.level", "read_uncommitted")

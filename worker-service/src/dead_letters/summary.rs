@@ -226,7 +226,7 @@ fn shown_text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 pub(super) const STREAM: StreamSpec = {
     let setting = shared::kafka::Setting::new("", "", "", "");
-    StreamSpec { name: "", topic: setting, dead_letters: setting, types: &[], extensions: &[] }
+    StreamSpec { name: "", topic: setting, dead_letters: setting, types: &[], extensions: &[], transactional: false }
 };
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub struct Emitter {
 pub struct Totals {
     /// Records that are lost or may be.
     pub records_lost: u64,
-    /// Dead letters of events that alone met an outage-class error.
+    pub dead_letters: u64,
+    /// Those of events that alone met an outage-class error.
     pub unknown_errors: u64,
     pub log_lines_dropped: u64,
 }
@@ -45,6 +46,7 @@ impl Totals {
     fn since(self, before: Self) -> Self {
         Self {
             records_lost: self.records_lost.saturating_sub(before.records_lost),
+            dead_letters: self.dead_letters.saturating_sub(before.dead_letters),
             unknown_errors: self.unknown_errors.saturating_sub(before.unknown_errors),
             log_lines_dropped: self.log_lines_dropped.saturating_sub(before.log_lines_dropped),
         }
@@ -99,6 +101,7 @@ impl Emitter {
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
             ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
             ("HeldAloneKeys", "Count", json!(alone)),
+            ("DeadLetters", "Count", json!(new.dead_letters)),
             ("UnknownErrorLetters", "Count", json!(new.unknown_errors)),
             ("RecordsLost", "Count", json!(new.records_lost)),
             ("LogLinesDropped", "Count", json!(new.log_lines_dropped)),

@@ -5,6 +5,7 @@ mod altered;
 mod commands;
 mod kafka;
 mod metrics;
+mod outbox;
 mod refusal;
 mod second;
 mod transactions;
@@ -31,6 +32,7 @@ pub(crate) use self::ads::{Ad, Ads, CENT, DAY, ad};
 pub(crate) use self::altered::{Alter, Altered};
 pub(crate) use self::commands::{parse, program, run};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
+pub(crate) use self::outbox::be_a_relay;
 pub(crate) use self::second::{ONE, TWO, Trouble};
 
 pub(crate) struct Kit {

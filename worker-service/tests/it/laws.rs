@@ -18,7 +18,8 @@ use crate::prelude::*;
 
 /// A handler, and the input of its tests.
 pub(crate) struct Subject<H: Handler> {
-    pub(crate) handler: H,
+    /// Makes the handler, with the kit whose database it is for.
+    pub(crate) handler: Box<dyn FnOnce(&Kit) -> H + Send>,
     /// Logs of its events: few ids, which repeat, and positions that jump back, like those of redriven events.
     pub(crate) logs: BoxedStrategy<Vec<Delivery<H::Event>>>,
     /// The cache entries that an event affects.
@@ -29,6 +30,15 @@ pub(crate) struct Subject<H: Handler> {
 
 /// Tests a handler against all laws, with logs of its events and the cache entries that an event affects.
 macro_rules! handler_laws {
+    // A handler that needs the kit, and only these laws, with SQL that makes what the events need.
+    (with $new:expr, $logs:expr, $touches:expr, $given:expr; $($law:ident)+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $law() {
+            let logs = proptest::strategy::Strategy::boxed($logs);
+            let handler = Box::new($new);
+            $crate::laws::$law($crate::laws::Subject { handler, logs, touches: $touches, given: $given }).await;
+        }
+    )+};
     ($handler:expr, $logs:expr, $touches:expr) => {
         $crate::laws::handler_laws!(
             $handler, $logs, $touches, "";
@@ -39,15 +49,9 @@ macro_rules! handler_laws {
             a_late_position_changes_no_state
         );
     };
-    // Only these laws, with SQL that makes what the events need.
-    ($handler:expr, $logs:expr, $touches:expr, $given:expr; $($law:ident)+) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $law() {
-            let logs = proptest::strategy::Strategy::boxed($logs);
-            let subject = $crate::laws::Subject { handler: $handler, logs, touches: $touches, given: $given };
-            $crate::laws::$law(subject).await;
-        }
-    )+};
+    ($handler:expr, $logs:expr, $touches:expr, $given:expr; $($law:ident)+) => {
+        $crate::laws::handler_laws!(with |_: &$crate::kit::Kit| $handler, $logs, $touches, $given; $($law)+);
+    };
 }
 pub(crate) use handler_laws;
 

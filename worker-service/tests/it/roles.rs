@@ -39,8 +39,11 @@ async fn a_process_runs_only_what_it_is_told_to() {
 async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
     let scope = scope("no_role").await;
     for (args, known) in [
-        (&["run", "--only", "devices,placements"][..], "devices, ads, devices-expire, ads-settle"),
-        (&["dlq", "list", "--handler", "placements"], "[possible values: devices, ads]"),
+        (
+            &["run", "--only", "devices,placements"][..],
+            "outbox-relay, inbox-expire, keys-expire, devices-expire, ads-settle",
+        ),
+        (&["dlq", "list", "--handler", "placements"], "[possible values: devices, ads, read-model, files, validator]"),
     ] {
         let said = run(program(&scope, args)).await;
         assert!(said.status == 2 && said.error.contains("'placements'") && said.error.contains(known), "{said:?}");

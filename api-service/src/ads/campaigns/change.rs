@@ -11,14 +11,14 @@ use shared::ads::queries::campaigns;
 use shared::ads::{CampaignId, Patch, Status};
 use shared::runtime::sabotage::makes;
 
-use super::{PATCH_TYPES, actor, answer, faults, tag};
+use super::{PATCH_TYPES, actor, answer, cause, faults, tag};
 use crate::ads::commands::{Commands, about, campaign_in_path};
 use crate::ads::rights::{self, MANAGERS};
 use crate::auth::Caller;
 use crate::backbone::json_body::JsonRequest;
+use crate::http::IfMatch;
 use crate::http::problem::{Code, Problem};
 use crate::http::response_budget::in_time;
-use crate::http::{IfMatch, request_id};
 
 /// Responds with the changed campaign. Errors: those of a body before it is parsed, 404, 409, 412, 422, 428 and 503.
 pub(super) async fn patch(State(commands): State<Commands>, request: Request) -> Result<Response, Response> {
@@ -77,10 +77,11 @@ impl Change {
         let if_match = parts.headers.contains_key(header::IF_MATCH).then(|| IfMatch::required(&parts.headers));
         let if_match = if_match.transpose()?;
         let may = |revision| if_match.is_none_or(|if_match| if_match.check(tag(revision).as_bytes()).is_ok());
-        let actor = actor(&caller, request_id::text(parts.extensions.get()));
-        let changed =
-            campaigns::change(&commands.backbone.store, id, rights::viewer(&caller), &may, &patch, actor).await;
+        let cause = cause(&caller, &parts);
+        let (store, actor) = (&commands.backbone.store, actor(&caller, &cause));
+        let changed = campaigns::change(store, id, rights::viewer(&caller), &may, &patch, actor).await;
         let shown = changed.map_err(|error| faults::of_change(error).logged_about(about(id)))?;
+        commands.backbone.doorbell.ring();
         // A repeat that changes nothing is fenced, too: the first one may have ended before its fence.
         if !makes("no-change-fence") {
             commands.backbone.fencer.fence(&[(id.cache_key(), shown.report_version)]).await;

@@ -6,14 +6,14 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use shared::ads::Terms;
 use shared::ads::queries::campaigns;
+use shared::kafka::Cause;
 
-use super::{CAMPAIGNS, actor, answer, faults, id_of};
+use super::{CAMPAIGNS, actor, answer, cause, faults, id_of};
 use crate::ads::commands::{Commands, about};
 use crate::ads::rights::{self, MANAGERS};
 use crate::auth::Caller;
 use crate::backbone::json_body::JsonRequest;
 use crate::http::problem::Problem;
-use crate::http::request_id;
 use crate::http::response_budget::in_time;
 
 /// Responds with the new campaign, or with the one that had the `external_id` before. Errors: those of a body before it
@@ -22,19 +22,22 @@ pub(super) async fn create(State(commands): State<Commands>, request: Request) -
     let call = commands.call(&["application/json"]);
     let read = commands.backbone.read_json(request, call, |caller| caller.needs_any(MANAGERS)).await?;
     let JsonRequest { parts, caller, bytes, room: _room } = read;
-    let request_id = request_id::text(parts.extensions.get());
-    let made = in_time(commands.backbone.cached.deadline(), make(&commands, &caller, request_id, &bytes)).await;
+    let cause = cause(&caller, &parts);
+    let made = in_time(commands.backbone.cached.deadline(), make(&commands, &caller, &cause, &bytes)).await;
     made.and_then(|made| made).map_err(Problem::into_response)
 }
 
-async fn make(commands: &Commands, caller: &Caller, request_id: &str, body: &Bytes) -> Result<Response, Problem> {
+async fn make(commands: &Commands, caller: &Caller, cause: &Cause, body: &Bytes) -> Result<Response, Problem> {
     let store = &commands.backbone.store;
     let terms = match Terms::parse(body) {
         Ok(terms) => terms,
         Err(error) => return Err(faults::of_body(store, body, error).await),
     };
-    let made = campaigns::create(store, rights::owner(caller), actor(caller, request_id), &terms).await;
+    let made = campaigns::create(store, rights::owner(caller), actor(caller, cause), &terms).await;
     let (shown, is_new) = made.map_err(faults::of_change)?;
+    if is_new {
+        commands.backbone.doorbell.ring();
+    }
     let id = id_of(&shown)?;
     let mut response = answer(if is_new { StatusCode::CREATED } else { StatusCode::OK }, shown);
     if is_new && let Ok(location) = HeaderValue::try_from(format!("{CAMPAIGNS}/{id}")) {

@@ -133,7 +133,7 @@ fn create(end: &str, note: &str) -> Value {
         &description,
         note,
         json!({
-            "parameters": parameters(["Content-Encoding", "X-Request-Id"]),
+            "parameters": parameters(["Content-Encoding", "X-Request-Id", "X-Correlation-Id"]),
             "requestBody": {"required": true, "content": {
                 "application/json": {"schema": schema("NewCampaign"), "examples": schemas::new_campaigns()}
             }},
@@ -197,7 +197,8 @@ fn change(end: &str, note: &str) -> Value {
         description,
         note,
         json!({
-            "parameters": parameters(["CampaignId", "If-Match", "Content-Encoding", "X-Request-Id"]),
+            "parameters":
+                parameters(["CampaignId", "If-Match", "Content-Encoding", "X-Request-Id", "X-Correlation-Id"]),
             "requestBody": {"required": true, "content": Value::Object(content.into_iter().collect())},
             "responses": answers(good, &codes, &rated(&codes))
         }),
@@ -222,7 +223,7 @@ fn set_status(status: Status) -> Value {
         description,
         "",
         json!({
-            "parameters": parameters(["CampaignId", "Optional-If-Match", "X-Request-Id"]),
+            "parameters": parameters(["CampaignId", "Optional-If-Match", "X-Request-Id", "X-Correlation-Id"]),
             "responses": answers(good, &[&codes], &rated(&[&codes]))
         }),
     )

@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::schemas::schema;
 use crate::http::compression::Coding;
-use crate::http::encoding;
 use crate::http::rate::Kind;
+use crate::http::{encoding, idempotency};
+
+/// A text without a quote at its beginning, or a quoted string.
+const IDEMPOTENCY_KEY: &str = r#"^([!#-~]([ -~]*[!-~])?|"([ !#-\[\]-~]|\\["\\])+")$"#;
 
 pub(crate) fn header(name: &str) -> Value {
     json!({"$ref": format!("#/components/headers/{name}")})
@@ -56,6 +59,11 @@ pub(crate) fn all() -> Value {
             "If there is a rate limit: how much is left (`r`), and in how many seconds the bucket is full again (`t`).",
             json!({"type": "string", "pattern": format!("^\"({policies})\";r=[0-9]+;t=[0-9]+$")})
         ),
+        "Idempotent-Replayed": optional(
+            "If the request was done before, with the same `Idempotency-Key`: this is the answer of that time, in which \
+             a problem has that request's `request_id`.",
+            json!({"type": "string", "const": "true"})
+        ),
         "Accept-Encoding": optional(
             "With `unsupported_encoding`: the accepted encodings (RFC 7694).",
             json!({"type": "string", "const": *encoding::ACCEPTED})
@@ -72,10 +80,23 @@ pub(crate) fn parameters() -> Value {
             "description": "An id for the request: 1 to 128 of `A-Z a-z 0-9 . _ : -`. Any other value is replaced.",
             "schema": {"type": "string"}
         },
+        "X-Correlation-Id": {
+            "in": "header", "name": "x-correlation-id",
+            "description": "An id for what belongs together, which the events of the request carry on through every \
+                hop: 1 to 128 of `A-Z a-z 0-9 . _ : -`. With any other value, or without one, it is the request's id.",
+            "schema": {"type": "string"}
+        },
         "Traceparent": {
             "in": "header", "name": "traceparent",
             "description": "W3C Trace Context. Ignored if it is malformed.",
             "schema": {"type": "string"}
+        },
+        "Idempotency-Key": {
+            "in": "header", "name": "idempotency-key",
+            "description": "Sent again with its key (draft-ietf-httpapi-idempotency-key-header-07), the request is done \
+                once, and gets the same answer, with `Idempotent-Replayed`, for seven days. Each key is for one request; \
+                the keys of other callers are others. Printable ASCII, perhaps in quotes.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": idempotency::MAX, "pattern": IDEMPOTENCY_KEY}
         },
         "If-None-Match": {
             "in": "header", "name": "if-none-match",

@@ -1,12 +1,10 @@
 //! `Prefer: handling=…` (RFC 7240): what becomes of a batch whose events have different results.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 
+use crate::http::prefer::{self, PREFERENCE_APPLIED};
 use crate::http::problem::Problem;
-
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// How a sender prefers its batch to be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +18,7 @@ pub(super) enum Handling {
 impl Handling {
     /// The preference of a request. Of a repeated preference the first one counts, and an unknown value is ignored.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
-        let mut preferences = lines.flat_map(|line| split(line, ',')).filter_map(|preference| {
-            // Parameters, behind a semicolon, have no meaning here.
-            split(preference, ';').next()?.split_once('=')
-        });
-        let (_, value) = preferences.find(|(name, _)| name.trim().eq_ignore_ascii_case("handling"))?;
-        match value.trim().trim_matches('"').to_ascii_lowercase().as_str() {
+        match prefer::value(headers, "handling")?.to_ascii_lowercase().as_str() {
             "lenient" => Some(Self::Lenient),
             "strict" => Some(Self::Strict),
             _ => None,
@@ -53,24 +45,10 @@ pub(super) fn applied(handling: Option<Handling>, answer: Result<Response, Probl
         .map_err(|problem| problem.with_header(PREFERENCE_APPLIED, told))
 }
 
-/// Splits a text at a separator that is not within a quoted string.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |c| {
-        let is_text = std::mem::take(&mut escaped);
-        match c {
-            _ if is_text => {}
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => return c == separator && !quoted,
-        }
-        false
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::prefer::PREFER;
     use proptest::prelude::*;
 
     fn of(lines: &[&str]) -> Option<Handling> {

@@ -93,6 +93,8 @@ pub(super) fn record_bytes(event: &Outgoing) -> usize {
         + envelope.id.as_str().len()
         + text(&envelope.request_id)
         + text(&envelope.user_id)
+        + text(&envelope.correlation_id)
+        + text(&envelope.causation_id)
         + text(&envelope.traceparent)
         + extensions.sum::<usize>()
 }
@@ -142,7 +144,9 @@ mod tests {
             let mut envelope =
                 Envelope::new("io.edge.device.reported.v1", device.as_str().into(), id, accepted_at, data);
             envelope.occurred_at = accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap());
-            (envelope.request_id, envelope.user_id, envelope.traceparent) = (caller.clone(), caller.clone(), caller);
+            (envelope.request_id, envelope.user_id) = (caller.clone(), caller.clone());
+            (envelope.correlation_id, envelope.causation_id) = (caller.clone(), caller.clone());
+            envelope.traceparent = caller;
             envelope.extensions = extensions;
             let source = format!("/devices/{}", percent_encoded(&device));
             let event = Outgoing { envelope, source };

@@ -268,7 +268,11 @@ fn parts(change: impl FnOnce(&mut Ads, &mut AdsEnd)) -> String {
 
 /// The same, with the terms that the advertiser asked for.
 fn parts_as_asked(change: impl FnOnce(&mut Ads, &mut AdsEnd)) -> String {
-    let broken = found(|history, end| change(&mut history.ads, &mut end.ads));
+    let broken = found(|history, end| {
+        change(&mut history.ads, &mut end.ads);
+        // Whatever changed, it was told.
+        (history.placements, end.placements) = super::placements::whole_placements(&end.ads);
+    });
     assert!(broken.iter().all(|broken| broken.promise == 6), "{broken:?}");
     let parts: BTreeSet<_> = broken.into_iter().filter_map(|broken| broken.part).collect();
     parts.into_iter().collect()

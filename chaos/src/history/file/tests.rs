@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::checker::tests::{ended, of_wire, read as read_at, record, sent, span, stood_still, whole};
 use crate::history::ads::{AdLetter, FrozenApi, InvalidRow, LeaseRow};
+use crate::history::placements::{DomainLetter, LeftBehind, Number, OutboxRow, Restored, SavedVideo};
 
 /// A history with two facts of each kind, and with characters that JSON must escape.
 fn full() -> (History, End) {
@@ -31,7 +32,21 @@ fn full() -> (History, End) {
     end.ads.letters.push(AdLetter { key: "1:\n".into(), id: "e".into(), reason: "r".into(), error: "\"".into() });
     end.ads.invalid.push(InvalidRow { campaign: 1, reason: "r".into(), events: 2 });
     end.ads.left = [(0, (1, 2))].into();
+    placements(&mut history, &mut end);
     (history, end)
+}
+
+/// The facts of placements that an intact history does not have.
+fn placements(history: &mut History, end: &mut End) {
+    let number = |last| Number { aggregate: "v".into(), last };
+    let saved = SavedVideo { id: "v".into(), revision: 1, ready_revision: 0, version: 2 };
+    let (videos, numbers) = (vec![saved], vec![number(3)]);
+    history.placements.restored = vec![Restored { span: span(1, 2), videos, numbers }];
+    end.placements.outbox = vec![OutboxRow { event: "e".into(), aggregate: "v".into(), sequence: 3 }];
+    let text = |text: &str| text.to_owned();
+    let (reason, error) = (text("failed"), text("\"why\""));
+    end.placements.letters = vec![DomainLetter { key: text("v"), id: text("e"), group: text("g"), reason, error }];
+    end.placements.left = vec![LeftBehind { subscriber: text("files"), partition: 1, committed: 2, end: 3 }];
 }
 
 fn text() -> String {
@@ -65,8 +80,9 @@ fn a_file_is_read_zipped_or_not() {
 
 #[test]
 fn a_history_cut_down_to_a_device_is_a_history() {
-    let is_other =
-        |line: &&str| [r#""device":"a"#, r#""key":"a"#, r#"{"ads""#].iter().any(|other| line.contains(other));
+    let is_other = |line: &&str| {
+        [r#""device":"a"#, r#""key":"a"#, r#"{"ads""#, r#"{"placements""#].iter().any(|it| line.contains(it))
+    };
     let text = text();
     let cut: Vec<_> = text.lines().filter(|line| !is_other(line)).collect();
     let (history, end) = read(cut.join("\n").as_bytes()).unwrap();
@@ -74,6 +90,7 @@ fn a_history_cut_down_to_a_device_is_a_history() {
     assert_eq!(end.resources.keys().collect::<Vec<_>>(), ["r"]);
     assert_eq!(history.commits, full().0.commits);
     assert_eq!((history.ads, end.ads), Default::default());
+    assert_eq!((history.placements, end.placements), Default::default());
 }
 
 #[test]

@@ -23,6 +23,11 @@ output "role_arns" {
   value       = { task = aws_iam_role.task.arn, execution = aws_iam_role.execution.arn }
 }
 
+output "task_role_name" {
+  description = "The role of the service itself, for rights."
+  value       = aws_iam_role.task.name
+}
+
 output "security_group_id" {
   description = "The security group of the tasks."
   value       = aws_security_group.this.id

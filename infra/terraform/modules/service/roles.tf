@@ -1,5 +1,6 @@
 # ECS uses the execution role to start the task: it may pull this image, read these secrets and write this log.
-# The service itself has the task role, which has no rights, because the service makes no AWS calls.
+# The service itself has the task role. It has no rights here: a service that makes AWS calls gets them beside what it
+# calls (files.tf).
 
 data "aws_caller_identity" "current" {}
 

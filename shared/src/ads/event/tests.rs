@@ -9,6 +9,7 @@ use time::macros::datetime;
 
 use super::submission::SubmittedAdType;
 use super::*;
+use crate::ads::published::OF_ADS;
 use crate::ads::{AdStream, samples};
 use crate::kafka::cloud_events::{self, Submitted};
 use crate::kafka::{self, Reason, Record, Stream as _, headers};
@@ -265,6 +266,8 @@ proptest! {
         let (envelope, _) = kafka::decode(&record, &AdStream::SPEC).unwrap();
         prop_assert_eq!(&envelope, &outgoing.envelope);
         prop_assert_eq!(AdEvent::decode(&envelope), Ok(event.clone()));
+        let schema = OF_ADS.schemas.iter().find(|schema| schema.event_type == envelope.event_type).unwrap();
+        prop_assert_eq!(schema.check(std::str::from_utf8(&envelope.data).unwrap()), Ok(()));
         // Consumers read the value alone.
         let value = AdSubmission::parse_value(serde_json::from_slice(&envelope.data).unwrap()).unwrap();
         prop_assert_eq!((value.campaign, value.user, value.data), (event.campaign, event.user, event.data));

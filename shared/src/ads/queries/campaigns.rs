@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod publish;
 mod render;
 mod write;
 mod zone;
@@ -14,6 +15,7 @@ pub use self::create::create;
 use self::render::{GET, PAGE_OF_ALL, PAGE_OF_NOBODY, PAGE_OF_OWNER, RECORD};
 pub use self::zone::{UNKNOWN_ZONE, ZONE, is_zone};
 use crate::ads::{CampaignId, Nanos, Status};
+use crate::kafka::Cause;
 use crate::runtime::json::Fault;
 use crate::store::{Failure, Store, Tx, within_deadline};
 
@@ -33,6 +35,8 @@ pub struct Actor<'a> {
     pub subject: Option<&'a str>,
     /// The id of the request.
     pub request_id: Option<&'a str>,
+    /// What caused the change, for its event.
+    pub cause: &'a Cause,
 }
 
 /// A campaign, rendered for clients.

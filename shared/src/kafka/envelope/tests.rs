@@ -12,6 +12,8 @@ fn event() -> Outgoing {
         occurred_at: time::macros::datetime!(2026-01-02 03:04:05.678 UTC),
         request_id: Some("r".into()),
         user_id: Some("u".into()),
+        correlation_id: Some("c".into()),
+        causation_id: Some("e-0".into()),
         ..Envelope::new(EventType::DeviceReported.as_str(), "device-1".into(), id, accepted_at, data)
     };
     Outgoing { envelope, source: "/devices/device-1".into() }
@@ -61,7 +63,7 @@ fn attributes_that_may_be_absent() {
         time::macros::datetime!(2026-01-02 03:04:07 UTC),
         "without it the record's timestamp counts"
     );
-    for name in ["ce_requestid", "ce_userid", "ce_source", "content-type"] {
+    for name in ["ce_requestid", "ce_userid", "ce_correlationid", "ce_causationid", "ce_source", "content-type"] {
         assert!(changed(name, None).is_ok(), "{name}");
     }
     assert!(changed("content-type", Some("application/json; charset=utf-8")).is_ok());
@@ -88,6 +90,8 @@ fn poison_says_why() {
         ("ce_time", Some("9999-12-31T23:59:59-01:00"), "ce_time is not a time of RFC 3339"),
         ("ce_acceptedat", Some(""), "ce_acceptedat is not a time of RFC 3339"),
         ("ce_userid", Some("a\0b"), "ce_userid contains a NUL"),
+        ("ce_correlationid", Some("a\0b"), "ce_correlationid contains a NUL"),
+        ("ce_causationid", Some("a\0b"), "ce_causationid contains a NUL"),
         ("content-type", Some("text/plain"), "content-type is not JSON"),
     ];
     for (name, value, why) in cases {
@@ -228,6 +232,51 @@ fn a_structured_record_has_extensions_as_members() {
     ];
     for (members, why) in why {
         assert_eq!(with(members), Err(poisoned(why)));
+    }
+}
+
+/// The numbers of events, as records in both modes have them: the attribute's value as a header, and as a member.
+#[test]
+fn only_the_events_of_the_outbox_have_a_number() {
+    const OUTBOX: StreamSpec = StreamSpec { transactional: true, ..DeviceStream::SPEC };
+    let binary = |value: Option<&str>, stream| {
+        let mut all = headers(&event());
+        all.extend(value.map(|value| (header::SEQUENCE.to_owned(), value.to_owned())));
+        super::decode(&record("device-1", b"{}", &all), stream).map(|(envelope, _)| envelope.sequence)
+    };
+    let structured = |member: &str, stream| {
+        let value = format!(
+            r#"{{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/x","id":"e-1",
+                "subject":"device-1","data":{{}},"correlationid":"c","causationid":"e-0"{member}}}"#
+        );
+        let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json".to_owned())];
+        let (envelope, _) = super::decode(&record("device-1", value.as_bytes(), &content_type), stream)?;
+        assert_eq!((envelope.correlation_id.as_deref(), envelope.causation_id.as_deref()), (Some("c"), Some("e-0")));
+        Ok(envelope.sequence)
+    };
+    for (text, number) in [("00000000000000000007", 7), ("1", 1), ("09223372036854775807", i64::MAX)] {
+        let member = format!(r#","sequence":"{text}""#);
+        assert_eq!((binary(Some(text), &OUTBOX), structured(&member, &OUTBOX)), (Ok(Some(number)), Ok(Some(number))));
+        let of_others = (binary(Some(text), &DeviceStream::SPEC), structured(&member, &DeviceStream::SPEC));
+        assert_eq!(of_others, (Ok(None), Ok(None)));
+    }
+    assert_eq!((binary(None, &OUTBOX), structured("", &OUTBOX)), (Ok(None), Ok(None)));
+    assert_eq!(structured(r#","sequence":null"#, &OUTBOX), Ok(None));
+    for text in ["", "0", "-1", "+1", "1.0", "a", " 1", "09223372036854775808"] {
+        let why = |name: &str| Err(poisoned(&format!("{name} is not a number from 1 to 9223372036854775807")));
+        let member = format!(r#","sequence":"{text}""#);
+        assert_eq!((binary(Some(text), &OUTBOX), structured(&member, &OUTBOX)), (why("ce_sequence"), why("sequence")));
+        // Others number their events as they like.
+        assert_eq!(
+            (binary(Some(text), &DeviceStream::SPEC), structured(&member, &DeviceStream::SPEC)),
+            (Ok(None), Ok(None))
+        );
+    }
+    for (member, why) in
+        [(r#","sequence":7"#, "must be a string"), (r#","sequence":"\ud800""#, "contains a lone surrogate")]
+    {
+        assert_eq!(structured(member, &OUTBOX), Err(poisoned(&format!("sequence {why}"))), "{member}");
+        assert_eq!(structured(member, &DeviceStream::SPEC), Ok(None));
     }
 }
 

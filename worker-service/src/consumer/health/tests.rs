@@ -33,6 +33,16 @@ fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
 }
 
 #[test]
+fn every_dead_letter_counts_and_those_for_an_unknown_error_besides() {
+    let health = GroupHealth::new("g");
+    for reason in [Reason::Undecodable, Reason::UnknownError, Reason::Failed] {
+        health.dead_letter(reason);
+    }
+    let totals = health.totals();
+    assert_eq!((totals.dead_letters, totals.unknown_errors), (3, 1));
+}
+
+#[test]
 fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
     let health = GroupHealth::new("g");
     assert_eq!(status(&health), (false, "joining".into()));

@@ -120,7 +120,9 @@ fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
         assert_eq!(told[name], value, "{name}");
     }
     let told = document([partition(Some(0), 0.0)], false);
-    for name in ["UnstableRecords", "StalledPartitions", "HeldAloneKeys", "RecordsLost", "LogLinesDropped"] {
+    for name in
+        ["UnstableRecords", "StalledPartitions", "HeldAloneKeys", "RecordsLost", "DeadLetters", "LogLinesDropped"]
+    {
         assert_eq!(told[name], 0, "{name}: an alarm has to see that it is over");
     }
     assert_eq!(told["UnstableAge"], 0.0);
@@ -129,19 +131,24 @@ fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
 #[test]
 fn what_happened_is_told_once_and_again_where_nobody_was_told() {
     let mut emitter = emitter();
-    let totals =
-        |records_lost, unknown_errors, log_lines_dropped| Totals { records_lost, unknown_errors, log_lines_dropped };
+    let totals = |records_lost, dead_letters, unknown_errors, log_lines_dropped| Totals {
+        records_lost,
+        dead_letters,
+        unknown_errors,
+        log_lines_dropped,
+    };
     let told = |emitter: &Emitter, totals| {
         let document = emitter.document(&BTreeMap::new(), false, totals, NOW);
         check(&document);
-        ["RecordsLost", "UnknownErrorLetters", "LogLinesDropped"].map(|name| document[name].as_u64().unwrap())
+        ["RecordsLost", "DeadLetters", "UnknownErrorLetters", "LogLinesDropped"]
+            .map(|name| document[name].as_u64().unwrap())
     };
-    assert_eq!(told(&emitter, totals(4, 1, 30)), [4, 1, 30]);
+    assert_eq!(told(&emitter, totals(4, 2, 1, 30)), [4, 2, 1, 30]);
     // The log had no room for it.
-    assert_eq!(told(&emitter, totals(5, 1, 40)), [5, 1, 40]);
-    emitter.told(totals(5, 1, 40));
-    assert_eq!(told(&emitter, totals(5, 1, 40)), [0, 0, 0]);
-    assert_eq!(told(&emitter, totals(6, 3, 40)), [1, 2, 0]);
+    assert_eq!(told(&emitter, totals(5, 2, 1, 40)), [5, 2, 1, 40]);
+    emitter.told(totals(5, 2, 1, 40));
+    assert_eq!(told(&emitter, totals(5, 2, 1, 40)), [0, 0, 0, 0]);
+    assert_eq!(told(&emitter, totals(6, 9, 3, 40)), [1, 7, 2, 0]);
 }
 
 #[test]

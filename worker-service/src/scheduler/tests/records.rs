@@ -10,6 +10,9 @@ use time::OffsetDateTime;
 
 use super::*;
 
+/// What an event takes whose record has next to nothing.
+const EVENT: usize = size_of::<Task>() + size_of::<Record>();
+
 /// The result of sending dead letters: all accepted, or none.
 pub(super) fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
     letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
@@ -41,9 +44,9 @@ pub(super) fn decoded(offset: i64, key: impl Display) -> Delivery<()> {
 pub(super) fn small() -> Settings {
     Settings {
         batch_records: 4,
-        batch_bytes: 3_000,
+        batch_bytes: 2 * EVENT + 1_800,
         held_records: 6,
-        held_bytes: 5_000,
+        held_bytes: 3 * EVENT + 3_200,
         key_records: 3,
         key_bytes: usize::MAX,
         budget_dead_letters: 3,

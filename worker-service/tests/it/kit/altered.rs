@@ -8,7 +8,7 @@ use shared::runtime::json::Payload;
 use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::Applied;
-use worker_service::consumer::registry::{Registry, Settings};
+use worker_service::consumer::registry::{Dependencies, Registry};
 use worker_service::devices::{Devices, EventsConfig};
 use worker_service::source::HandlerSpec;
 
@@ -61,8 +61,8 @@ impl<A: Alter> Handler for Altered<A> {
 impl Kit {
     pub(crate) fn altered_worker(&self, alteration: impl Alter, parts: Parts) -> Worker {
         let mut registry = Registry::default();
-        let altered = move |settings: &Settings| {
-            let events = settings.of::<EventsConfig>()?.clone();
+        let altered = move |given: &Dependencies| {
+            let events = given.settings.of::<EventsConfig>()?.clone();
             Ok(Altered(Devices { events }, alteration))
         };
         registry.handler(altered).cached(&shared::devices::RESOURCE);

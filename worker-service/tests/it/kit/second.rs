@@ -8,7 +8,7 @@ use shared::devices::DeviceStream;
 use shared::kafka::topics::setup::{TopicShape, create};
 use shared::kafka::{Setting, Stream as _, StreamSpec, TopicConfig};
 use shared::runtime::json::Payload;
-use shared::store::{Journal, Tx};
+use shared::store::{Journal, Once, Tx};
 use sqlx::AssertSqlSafe;
 use worker_service::config::{Command, DlqCommand};
 use worker_service::consumer::event_lines::EventLines;
@@ -27,13 +27,19 @@ const fn setting(default: &'static str) -> Setting {
     Setting::new("", "", default, "")
 }
 
-const SECOND: StreamSpec =
-    StreamSpec { name: "second", topic: setting(""), dead_letters: setting(""), types: &[ONE, TWO], extensions: &[] };
+const SECOND: StreamSpec = StreamSpec {
+    name: "second",
+    topic: setting(""),
+    dead_letters: setting(""),
+    types: &[ONE, TWO],
+    extensions: &[],
+    transactional: false,
+};
 
 const fn spec(name: &'static str, stream: StreamSpec, owner: bool) -> HandlerSpec {
     const MATCHES: &str = "record_key = asked.key AND event_id = asked.id";
-    let journal = Journal { table: name, matches: MATCHES, outcome: "'applied'" };
-    HandlerSpec { name, group: setting(name), stream, owner, journal }
+    let once = Once::Journal(Journal { table: name, matches: MATCHES, outcome: "'applied'" });
+    HandlerSpec { name, group: setting(name), stream, owner, types: stream.types, once }
 }
 
 const SPECS: [HandlerSpec; 3] =

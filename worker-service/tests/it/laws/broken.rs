@@ -53,7 +53,8 @@ impl Alter for Defect {
 
 fn broken(defect: Defect) -> Subject<Altered<Defect>> {
     let touches = |event: &DeviceDelivery| vec![event.event.device_id.cache_key()];
-    Subject { handler: Altered(devices::handler(), defect), logs: devices::logs().boxed(), touches, given: "" }
+    let handler = Box::new(move |_: &Kit| Altered(devices::handler(), defect));
+    Subject { handler, logs: devices::logs().boxed(), touches, given: "" }
 }
 
 macro_rules! each_is_found {

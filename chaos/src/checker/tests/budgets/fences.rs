@@ -1,6 +1,7 @@
 //! Part h: changes of terms as fences, and versions.
 
 use super::*;
+use crate::checker::tests::placements::whole_placements;
 
 /// A report with all events of that time, after the budget was raised from 100 to 120 at 10 s, or as if it was not.
 fn after(at_: u64, total: i64) -> Report {
@@ -37,6 +38,7 @@ fn a_report_with_the_total_of_a_later_change() {
             let terms = Terms { total: 150, ..change.terms.clone() };
             end.ads.changes.push(Change { revision: 3, at: clock(20), terms: terms.clone(), ..change });
             end.ads.campaigns[0].terms = terms;
+            (history.placements, end.placements) = whole_placements(&end.ads);
             let (from, to) = (at(20), at(22));
             let patch = Patch { from, to, total: Some(150), revision: Some(3), ..patch };
             history.ads.patches.push(patch);

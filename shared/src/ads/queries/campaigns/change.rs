@@ -4,8 +4,10 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use time::Date;
 
+use super::publish::publish;
 use super::write::{UPDATE, bind, number};
 use super::{Actor, BelowSpend, ChangeError, Shown, Viewer, ZONE, read_back, record, zone};
+use crate::ads::published::{CAMPAIGN_ENDED, CAMPAIGN_UPDATED};
 use crate::ads::queries::terms_row::read_terms;
 use crate::ads::{CampaignId, Nanos, Patch, Status, Terms};
 use crate::runtime::json::Fault;
@@ -135,11 +137,14 @@ impl Work for Change<'_> {
             Err(refused) => return Ok(Err(refused)),
         };
         if let Some(terms) = changed {
-            bind(sqlx::query(UPDATE), &terms).bind(id).execute(&mut *tx).await?;
+            let written = bind(sqlx::query(UPDATE), &terms).bind(id).fetch_one(&mut *tx).await?;
             let day = sqlx::query(UPDATE_DAY).bind(id).bind(used.today);
             let day = day.bind(terms.daily_budget.map(Nanos::get)).bind(number(terms.cap));
             day.execute(&mut *tx).await?;
             record(tx, id, actor).await?;
+            // Of one that has ended already, nothing changes.
+            let schema = if terms.status == Status::Ended { &CAMPAIGN_ENDED } else { &CAMPAIGN_UPDATED };
+            publish(tx, schema, &written, locked.try_get("owner")?, &terms, actor.cause).await?;
         }
         read_back(tx, id).await.map(Ok)
     }

@@ -2,9 +2,11 @@
 
 use sqlx::Row as _;
 
+use super::publish::publish;
 use super::write::{INSERT, bind};
 use super::{Actor, ChangeError, Shown, read_back, record, zone};
 use crate::ads::Terms;
+use crate::ads::published::CAMPAIGN_CREATED;
 use crate::store::{Failure, Store, Tx, Work};
 
 /// Creates the campaign of an owner; `None` stands for all callers without a token. Returns it, and whether it is new:
@@ -43,8 +45,10 @@ impl Work for Creation<'_> {
                 return Ok(Ok((read_back(tx, id).await?, false)));
             }
         }
-        let id = bind(sqlx::query(INSERT), terms).bind(owner).fetch_one(&mut *tx).await?.try_get("id")?;
+        let written = bind(sqlx::query(INSERT), terms).bind(owner).fetch_one(&mut *tx).await?;
+        let id = written.try_get("id")?;
         record(tx, id, actor).await?;
+        publish(tx, &CAMPAIGN_CREATED, &written, owner, terms, actor.cause).await?;
         Ok(Ok((read_back(tx, id).await?, true)))
     }
 }

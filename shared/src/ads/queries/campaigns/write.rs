@@ -23,8 +23,13 @@ macro_rules! values {
 }
 
 /// `$21` is the owner.
-pub(super) const INSERT: &str =
-    concat!("INSERT INTO campaigns (", columns!(), ", owner) VALUES (", values!(), ", $21) RETURNING id");
+pub(super) const INSERT: &str = concat!(
+    "INSERT INTO campaigns (",
+    columns!(),
+    ", owner) VALUES (",
+    values!(),
+    ", $21) RETURNING id, revision, updated_at"
+);
 
 /// `$21` is the campaign. A report has something of the terms, so it changes, too.
 pub(super) const UPDATE: &str = concat!(
@@ -34,7 +39,7 @@ pub(super) const UPDATE: &str = concat!(
     values!(),
     "), revision = revision + 1, report_version = report_version + 1,
      updated_at = statement_timestamp(), reported_at = statement_timestamp()
-     WHERE id = $21"
+     WHERE id = $21 RETURNING id, revision, updated_at"
 );
 
 pub(super) fn bind<'q>(query: Query<'q, Postgres, PgArguments>, terms: &'q Terms) -> Query<'q, Postgres, PgArguments> {

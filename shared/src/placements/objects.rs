@@ -1,0 +1,371 @@
+//! The store of files: a folder, or a bucket of S3. An object's name is the SHA-256 of its content: so it never changes,
+//! a put may be repeated, and nobody reads a half-written one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use reqwest::Url;
+use time::OffsetDateTime;
+
+use crate::runtime::config::trimmed;
+use crate::store::Failure;
+
+/// The longest wait for one call: a handler has two seconds before its transaction.
+const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The object that a probe puts, beside the others.
+const PROBE: &str = "probe";
+/// The most characters of an error that are told: a server's answer may be long.
+const MAX_ERROR: usize = 300;
+
+/// Where files are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FilesConfig {
+    /// Where the files of videos are: `file:///FOLDER`, which every instance must see, or `s3://BUCKET/PREFIX`, whose
+    /// credentials, region and endpoint are in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+    /// `AWS_ENDPOINT`, or those of the container's role.
+    #[arg(long, env, value_parser = trimmed(FilesUrl::from_str))]
+    pub files_url: Option<FilesUrl>,
+}
+
+/// The address of a folder, or of a bucket and the beginning of names in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesUrl(Url);
+
+impl FromStr for FilesUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: Url = text.parse().map_err(|error| format!("it is not a URL: {error}"))?;
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        let is_known = match url.scheme() {
+            "file" => url.host_str().is_none() && url.path() != "/",
+            "s3" => url.host_str().is_some() && url.port().is_none(),
+            _ => false,
+        };
+        if is_plain && is_known { Ok(Self(url)) } else { Err("it must be file:///FOLDER or s3://BUCKET/PREFIX".into()) }
+    }
+}
+
+impl fmt::Display for FilesUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The SHA-256 of an object's content. As text: 64 hexadecimal digits, in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectHash([u8; 32]);
+
+impl ObjectHash {
+    /// The hash of this content.
+    pub fn of(content: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.iter_mut().zip(digest(&SHA256, content).as_ref()).for_each(|(to, from)| *to = *from);
+        Self(hash)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for ObjectHash {
+    fn from(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+}
+
+/// A text is no SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 64 hexadecimal digits, in lower case")]
+pub struct ObjectHashError;
+
+impl FromStr for ObjectHash {
+    type Err = ObjectHashError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectHashError> {
+        let mut hash = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != hash.len() || !rest.is_empty() {
+            return Err(ObjectHashError);
+        }
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4) | low).ok_or(ObjectHashError)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+const fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for ObjectHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ObjectHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The store did not do it. No content causes that, so it is an outage: the event that met it is not suspected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store of files: {0}")]
+pub struct ObjectsError(String);
+
+impl From<ObjectsError> for Failure {
+    fn from(error: ObjectsError) -> Self {
+        Self::away(error.to_string())
+    }
+}
+
+impl From<Error> for ObjectsError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_ERROR).collect();
+        Self(shown)
+    }
+}
+
+/// An object that the store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its hash, which is its name.
+    pub hash: ObjectHash,
+    /// When it was put last, by the store's clock.
+    pub put_at: OffsetDateTime,
+}
+
+/// The objects of a folder or a bucket.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl Objects {
+    /// Opens the store. It is asked for the first time by a call: so a service starts while S3 is away.
+    pub fn open(url: &FilesUrl) -> anyhow::Result<Self> {
+        let FilesUrl(url) = url;
+        let prefix = Path::from_url_path(url.path()).context("FILES_URL")?;
+        let store: Arc<dyn ObjectStore> = match url.scheme() {
+            "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
+            // A handler tries again by itself, and knows why.
+            _ => Arc::new(
+                AmazonS3Builder::from_env()
+                    .with_url(url.as_str())
+                    .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+                    .build()
+                    .context("FILES_URL")?,
+            ),
+        };
+        Ok(Self { store, prefix })
+    }
+
+    /// Puts an object. It may be there already.
+    pub async fn put(&self, hash: ObjectHash, content: Bytes) -> Result<(), ObjectsError> {
+        call(self.store.put(&self.place(hash), content.into())).await?;
+        Ok(())
+    }
+
+    /// Puts an object that nobody reads, to find out whether others could be put.
+    pub async fn probe(&self) -> Result<(), ObjectsError> {
+        let place = self.prefix.clone().join(PROBE);
+        call(self.store.put(&place, Bytes::from_static(b"probe").into())).await?;
+        Ok(())
+    }
+
+    /// An object's content; `None` if there is no such object. What is not as it was put is an error.
+    pub async fn get(&self, hash: ObjectHash) -> Result<Option<Bytes>, ObjectsError> {
+        let place = self.place(hash);
+        let read = call(async { self.store.get(&place).await?.bytes().await }).await;
+        match read {
+            Ok(content) if ObjectHash::of(&content) == hash => Ok(Some(content)),
+            Ok(_) => Err(ObjectsError(format!("{place} is damaged: its content has another SHA-256"))),
+            Err(Missed::NotThere) => Ok(None),
+            Err(Missed::Error(error)) => Err(error),
+        }
+    }
+
+    /// Deletes an object, if it is there.
+    pub async fn delete(&self, hash: ObjectHash) -> Result<(), ObjectsError> {
+        match call(self.store.delete(&self.place(hash))).await {
+            Ok(()) | Err(Missed::NotThere) => Ok(()),
+            Err(Missed::Error(error)) => Err(error),
+        }
+    }
+
+    /// When an object was put last; `None` if it is not there.
+    pub async fn put_at(&self, hash: ObjectHash) -> Result<Option<OffsetDateTime>, ObjectsError> {
+        match call(self.store.head(&self.place(hash))).await {
+            Ok(meta) => Ok(listed(&meta).map(|listed| listed.put_at)),
+            Err(Missed::NotThere) => Ok(None),
+            Err(Missed::Error(error)) => Err(error),
+        }
+    }
+
+    /// All objects. Names that are no hashes are left out.
+    pub fn list(&self) -> BoxStream<'static, Result<Listed, ObjectsError>> {
+        let all = self.store.list(Some(&self.prefix));
+        all.filter_map(|meta| async move { meta.map(|meta| listed(&meta)).map_err(ObjectsError::from).transpose() })
+            .boxed()
+    }
+
+    /// `<prefix>/<2 digits>/<62 digits>`: folders stay small.
+    fn place(&self, hash: ObjectHash) -> Path {
+        let text = hash.to_string();
+        let (folder, name) = text.split_at_checked(2).unwrap_or_default();
+        self.prefix.clone().join(folder).join(name)
+    }
+}
+
+fn listed(meta: &ObjectMeta) -> Option<Listed> {
+    let parts: Vec<_> = meta.location.parts().collect();
+    let [.., folder, name] = parts.as_slice() else { return None };
+    let hash = format!("{}{}", folder.as_ref(), name.as_ref()).parse().ok()?;
+    let put_at = OffsetDateTime::from_unix_timestamp(meta.last_modified.timestamp()).ok()?;
+    Some(Listed { hash, put_at })
+}
+
+/// Why a call returned nothing.
+enum Missed {
+    NotThere,
+    Error(ObjectsError),
+}
+
+impl From<Missed> for ObjectsError {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::NotThere => Self("there is no such object".to_owned()),
+            Missed::Error(error) => error,
+        }
+    }
+}
+
+async fn call<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Missed> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(Error::NotFound { .. })) => Err(Missed::NotThere),
+        Ok(Err(error)) => Err(Missed::Error(error.into())),
+        Err(_) => Err(Missed::Error(ObjectsError(format!("no answer within {CALL_TIMEOUT:?}")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_of_a_folder_or_a_bucket() {
+        for good in ["file:///var/files", "file:///a", "s3://bucket", "s3://bucket/", "s3://bucket/a/b"] {
+            assert!(good.parse::<FilesUrl>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/var/files",
+            "file://",
+            "file:///",
+            "file://host/a",
+            "s3://",
+            "http://host/a",
+            "memory:///",
+            "s3://user:password@bucket/a",
+            "s3://bucket/a?b=c",
+            "s3://bucket:80/a",
+            "file:///a#b",
+        ] {
+            let refused = bad.parse::<FilesUrl>().unwrap_err();
+            assert!(refused.starts_with("it must be file:///") || refused.starts_with("it is not a URL"), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_hash_has_one_spelling(bytes in any::<[u8; 32]>(), at in 0..64_usize, other in "[g-zA-F ]") {
+            let text = ObjectHash(bytes).to_string();
+            prop_assert_eq!(text.parse(), Ok(ObjectHash(bytes)));
+            let mut wrong = text.clone();
+            wrong.replace_range(at..=at, &other);
+            prop_assert_eq!(wrong.parse::<ObjectHash>(), Err(ObjectHashError));
+            prop_assert_eq!(text[1..].parse::<ObjectHash>(), Err(ObjectHashError));
+            prop_assert_eq!(format!("{text}00").parse::<ObjectHash>(), Err(ObjectHashError));
+        }
+    }
+
+    #[test]
+    fn it_is_the_sha_256_that_everybody_computes() {
+        let of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(ObjectHash::of(b"abc").to_string(), of_abc);
+    }
+
+    /// A folder of its own, which does not exist yet.
+    fn folder(name: &str) -> std::path::PathBuf {
+        devstack::target_dir().join("devstack").join(format!("{name}-{}-{:08x}", std::process::id(), fastrand::u32(..)))
+    }
+
+    #[tokio::test]
+    async fn a_folder_keeps_what_is_put() {
+        let folder = folder("objects");
+        let objects = Objects::open(&format!("file://{}", folder.display()).parse().unwrap()).unwrap();
+        assert!(objects.list().try_collect::<Vec<_>>().await.unwrap().is_empty(), "it does not exist yet");
+        let (content, hash) = (Bytes::from_static(b"abc"), ObjectHash::of(b"abc"));
+        assert_eq!(objects.get(hash).await, Ok(None));
+        let before = OffsetDateTime::now_utc() - time::Duration::seconds(2);
+        for _ in 0..2 {
+            objects.put(hash, content.clone()).await.unwrap();
+            assert_eq!(objects.get(hash).await, Ok(Some(content.clone())));
+        }
+        objects.probe().await.unwrap();
+        let place = folder.join("ba").join(&hash.to_string()[2..]);
+        assert_eq!(std::fs::read(&place).unwrap(), b"abc");
+        let all: Vec<_> = objects.list().try_collect().await.unwrap();
+        assert_eq!(all.iter().map(|one| one.hash).collect::<Vec<_>>(), [hash], "the probe's is not listed");
+        assert!(all[0].put_at >= before, "{all:?}");
+        assert_eq!(objects.put_at(hash).await, Ok(Some(all[0].put_at)));
+
+        std::fs::write(&place, b"abd").unwrap();
+        let damaged = objects.get(hash).await.unwrap_err();
+        assert!(damaged.to_string().contains("another SHA-256"), "{damaged}");
+        for _ in 0..2 {
+            objects.delete(hash).await.unwrap();
+            assert_eq!((objects.get(hash).await, objects.put_at(hash).await), (Ok(None), Ok(None)));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_its_folder_each_call_is_an_outage() {
+        let folder = folder("no-objects");
+        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        std::fs::write(&folder, b"a file, and no folder").unwrap();
+        let objects = Objects::open(&format!("file://{}", folder.display()).parse().unwrap()).unwrap();
+        let hash = ObjectHash::of(b"abc");
+        let failure = Failure::from(objects.put(hash, Bytes::from_static(b"abc")).await.unwrap_err());
+        assert_eq!(failure.class, crate::store::Class::Outage, "{failure}");
+        assert!(objects.probe().await.is_err());
+        std::fs::remove_file(&folder).unwrap();
+    }
+}

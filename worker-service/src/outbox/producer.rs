@@ -1,0 +1,128 @@
+//! The transactional producer of the relay. Whoever opens one with the same id shuts out all earlier ones: none of them
+//! can append anything any more. Blocks its thread; each call has a deadline.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Message as _};
+use shared::kafka::topics::setup::MAX_RECORD_BYTES;
+use shared::kafka::{self, Detached};
+use shared::runtime::sabotage::makes;
+use shared::store::outbox::relay::{Offsets, OutboxRow};
+
+use super::record::record;
+
+/// How long Kafka may take to end an earlier producer's transaction and to begin a new epoch.
+const INIT_TIMEOUT: Duration = Duration::from_secs(15);
+/// After this time Kafka aborts a transaction whose producer is gone.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit for the records of a transaction, and for its commit.
+const SEND_TIMEOUT: Duration = Duration::from_secs(8);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// The id that all relays of this outbox and this topic have, and no others.
+pub fn transactional_id(identity: &str, topic: &str) -> String {
+    if makes("unfenced-relay") || makes("relay-skip-locked") {
+        return format!("outbox-relay-{:016x}", fastrand::u64(..));
+    }
+    format!("outbox-relay-{identity}-{topic}")
+}
+
+/// A producer of one epoch. After any error it is thrown away: librdkafka may send the end of a transaction later, and
+/// it must not meet the next transaction.
+pub struct Transactional {
+    producer: Detached<BaseProducer<Reports>>,
+    topic: String,
+}
+
+impl Transactional {
+    /// Opens a producer, and shuts out all earlier ones with this id.
+    pub fn open(client: &ClientConfig, topic: &str, id: &str) -> anyhow::Result<Self> {
+        let mut config = client.clone();
+        let millis = |time: Duration| time.as_millis().to_string();
+        config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", millis(TRANSACTION_TIMEOUT))
+            .set("message.timeout.ms", millis(SEND_TIMEOUT))
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            // As all writers: a key's events go to one partition.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "0")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string());
+        kafka::set_default(&mut config, "compression.type", "lz4");
+        let producer: Detached<BaseProducer<Reports>> =
+            config.create_with_context(Reports::default()).context("cannot create a Kafka client")?;
+        producer.init_transactions(INIT_TIMEOUT).context("Kafka did not begin a new epoch of the relay")?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Writes these events in one transaction, all or none. Returns for each partition the offset behind its last one.
+    /// After an error it is unknown whether they are written.
+    pub fn publish(&self, rows: &[OutboxRow]) -> anyhow::Result<Offsets> {
+        let Self { producer, topic } = self;
+        producer.context().take();
+        producer.begin_transaction().context("cannot begin a transaction")?;
+        for row in rows {
+            producer.send(record(topic, row)).map_err(|(error, _)| error).context("cannot send an event")?;
+        }
+        producer.flush(SEND_TIMEOUT).context("Kafka did not acknowledge the events of a transaction")?;
+        let reports = producer.context().take();
+        ensure!(reports.len() == rows.len(), "{} of {} events have a report", reports.len(), rows.len());
+        let mut ends = Offsets::new();
+        for report in reports {
+            let (partition, offset) = report.context("Kafka refused an event")?;
+            // librdkafka may conclude that a record is written, and be wrong.
+            ensure!(kafka::is_acknowledged(offset), "an event has no offset");
+            let end = ends.entry(partition).or_insert(0);
+            *end = (*end).max(offset + 1);
+        }
+        producer.commit_transaction(COMMIT_TIMEOUT).context("Kafka did not commit a transaction")?;
+        Ok(ends)
+    }
+
+    /// Whether another producer has shut out this one.
+    pub fn is_fenced(&self) -> bool {
+        self.producer.client().fatal_error().is_some()
+    }
+}
+
+/// The partition and the offset of a record, or why it was not written.
+type Report = Result<(i32, i64), KafkaError>;
+
+/// Collects the reports of the records of a transaction.
+#[derive(Default)]
+struct Reports(Mutex<Vec<Report>>);
+
+impl Reports {
+    fn take(&self) -> Vec<Report> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        kafka::log(level, what, detail);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        kafka::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        let report = match delivered {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(error.clone()),
+        };
+        self.0.lock().push(report);
+    }
+}

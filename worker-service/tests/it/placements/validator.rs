@@ -1,0 +1,172 @@
+//! Validations: each that is asked for ends once, with a report of what the video is then; and what campaigns told.
+
+use shared::placements::ValidationId;
+use worker_service::placements::validator::{Asked, Validator};
+
+use super::kit::{COMPLETED, Placements, REQUESTED, delivery};
+use crate::prelude::*;
+
+const CAMPAIGN: &str = "com.nedlia.campaign.updated";
+const ENDED: &str = "com.nedlia.campaign.ended";
+
+impl Placements {
+    fn validator(&self) -> Validator {
+        Validator::new(self.store.clone(), self.bell(), Duration::MAX)
+    }
+
+    /// The status of a validation, its version, and its findings.
+    async fn validation(&self, id: ValidationId) -> (String, i64, Value) {
+        let sql = "SELECT status, version, coalesce(findings, 'null')::text FROM validations WHERE id = $1::uuid";
+        let query = sqlx::query_as(sql).bind(id.to_string());
+        let (status, version, findings): (String, i64, String) = query.fetch_one(&self.pool).await.unwrap();
+        (status, version, serde_json::from_str(&findings).unwrap())
+    }
+
+    async fn until_ended(&self, id: ValidationId) -> (i64, Value) {
+        let ended = async || match self.validation(id).await {
+            (status, version, findings) if status == "succeeded" => Ok((version, findings)),
+            other => Err(other),
+        };
+        found(&format!("{id} has ended"), ended).await
+    }
+
+    async fn put_request(&self, id: ValidationId, video: &str, number: i64) {
+        let data = json!({"validationId": id.to_string(), "videoId": video, "revision": 1});
+        self.put_event(REQUESTED, video, number, &data).await;
+    }
+}
+
+fn campaign_data(status: &str) -> Value {
+    json!({"campaignId": 7, "name": "c", "status": status, "revision": 1, "owner": "o"})
+}
+
+fn codes(findings: &Value) -> Vec<&str> {
+    findings.as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validation_ends_with_a_report_of_the_video() {
+    let all = Placements::new("validator", |scope| &scope.validator_group).await;
+    let worker = all.worker_of(&["validator"]);
+    let video = all.video().await;
+    let (long, _) = all.place(video, "mug", (59_000, 61_000)).await;
+    let (id, number) = all.request(video).await;
+    all.put_request(id, &video.to_string(), number).await;
+    let (version, findings) = all.until_ended(id).await;
+    assert_eq!(codes(&findings), ["out_of_bounds", "product_missing"]);
+    assert_eq!(findings[0]["placementIds"], json!([long.to_string()]));
+    let expected = shared::placements::validate::validate(&all.snapshot(video).await);
+    assert_eq!(findings, serde_json::to_value(&expected.findings).unwrap());
+
+    let published = all.outbox().await;
+    let [told] = &published[..] else { panic!("{published:?}") };
+    assert_eq!((told.event_type.as_str(), told.sequence, version), (COMPLETED, number + 1, 2 * (number + 1)));
+    let data = json!({"validationId": id.to_string(), "videoId": video.to_string(), "revision": 2,
+                      "status": "succeeded", "errors": 2, "warnings": 0});
+    assert_eq!(told.data, data);
+    assert_eq!(told.attributes["correlationid"], "c-1");
+    assert_eq!(all.count("SELECT version FROM videos").await, 2, "the video itself has not changed");
+
+    // Another validation is of the video as it is then; the first one keeps its report.
+    all.sql(
+        "INSERT INTO products (id, name, active) VALUES ('mug', 'Mug', true); UPDATE videos SET duration_ms = 70000",
+    )
+    .await;
+    let (again, number) = all.request(video).await;
+    all.put_request(again, &video.to_string(), number).await;
+    assert_eq!(all.until_ended(again).await.1, json!([]));
+    assert_eq!(all.validation(id).await.2, findings);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validation_runs_before_it_ends_and_ends_once() {
+    let all = Placements::new("validator_once", |scope| &scope.validator_group).await;
+    let handler = all.validator();
+    let video = all.video().await;
+    let (id, number) = all.request(video).await;
+    let data = json!({"validationId": id.to_string(), "videoId": video.to_string(), "revision": 1});
+    let event = |name| delivery::<Validator>((name, number), REQUESTED, &video.to_string(), number, &data);
+    let (first, other) = (event("a"), event("b"));
+    let early = handler.prepare(&[&first]).await.unwrap();
+    let late = handler.prepare(&[&first]).await.unwrap();
+    let (status, version, _) = all.validation(id).await;
+    assert_eq!((status.as_str(), version), ("running", 2 * number + 1), "once, however often it is prepared");
+    let applied = all.apply_prepared(&handler, &[&first, &first], &early).await;
+    assert_eq!(applied.events.iter().map(|event| event.outcome).collect::<Vec<_>>(), ["applied", "repeated"]);
+    assert_eq!(applied.fences, [(id.cache_key(), 2 * (number + 1))]);
+    // Another event asks for the same one, and another worker had prepared it.
+    let applied = all.apply_prepared(&handler, &[&other], &late).await;
+    assert_eq!(applied.events[0].outcome, "unchanged");
+    assert_eq!(applied.fences, [(id.cache_key(), 2 * (number + 1))]);
+    assert!(handler.prepare(&[&first]).await.unwrap().is_empty(), "it has ended");
+    assert_eq!(all.outbox().await.len(), 1);
+    assert_eq!(all.validation(id).await.0, "succeeded");
+}
+
+/// Two that are asked for at once take numbers in their order.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_of_a_video_end_in_their_order() {
+    let all = Placements::new("validator_several", |scope| &scope.validator_group).await;
+    let handler = all.validator();
+    let video = all.video().await;
+    let mut events = Vec::new();
+    for name in ["a", "b", "c"] {
+        let (id, number) = all.request(video).await;
+        let data = json!({"validationId": id.to_string(), "videoId": video.to_string(), "revision": 1});
+        events.push(delivery::<Validator>((name, number), REQUESTED, &video.to_string(), number, &data));
+    }
+    all.apply(&handler, &events.iter().collect::<Vec<_>>()).await;
+    let told: Vec<_> =
+        all.outbox().await.iter().map(|told| (told.sequence, told.attributes["causationid"].clone())).collect();
+    assert_eq!(told, [(5, json!("a")), (6, json!("b")), (7, json!("c"))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_are_known_by_their_newest_event() {
+    let all = Placements::new("validator_campaigns", |scope| &scope.validator_group).await;
+    let handler = all.validator();
+    let told = |name, sequence, event_type, status| {
+        delivery::<Validator>((name, sequence), event_type, "campaign-7", sequence, &campaign_data(status))
+    };
+    let outcomes = async |batch: &[Delivery<Asked>]| {
+        let applied = all.apply(&handler, &batch.iter().collect::<Vec<_>>()).await;
+        applied.events.iter().map(|event| (event.outcome, event.counts)).collect::<Vec<_>>()
+    };
+    let (first, second, ended) =
+        (told("a", 1, CAMPAIGN, "draft"), told("b", 2, CAMPAIGN, "active"), told("c", 3, ENDED, "ended"));
+    let new = ("applied", true);
+    assert_eq!(outcomes(&[first.clone(), ended.clone(), second.clone()]).await, [new, new, ("unchanged", false)]);
+    assert_eq!(
+        outcomes(&[first, ended, told("d", 2, CAMPAIGN, "active")]).await,
+        [("repeated", true), ("repeated", true), ("unchanged", false)]
+    );
+    assert_eq!(all.count("SELECT sequence FROM placement_campaigns WHERE id = 7 AND status = 'ended'").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_is_missing_until_an_event_told_of_it() {
+    let all = Placements::new("validator_missing", |scope| &scope.validator_group).await;
+    let worker = all.worker_of(&["validator"]);
+    let video = all.video().await;
+    all.place(video, "mug", (0, 1_000)).await;
+    all.sql(
+        "INSERT INTO products (id, name, active) VALUES ('mug', 'Mug', true);
+             UPDATE placements SET campaign_id = 7",
+    )
+    .await;
+    let validate = async || {
+        let (id, number) = all.request(video).await;
+        all.put_request(id, &video.to_string(), number).await;
+        all.until_ended(id).await.1
+    };
+    assert_eq!(codes(&validate().await), ["campaign_missing"]);
+    for (number, status) in [(1, "active"), (2, "ended")] {
+        let event_type = if status == "ended" { ENDED } else { CAMPAIGN };
+        all.put_event(event_type, "campaign-7", number, &campaign_data(status)).await;
+        all.until("SELECT coalesce(max(sequence), 0) FROM placement_campaigns", number).await;
+        let findings = validate().await;
+        assert_eq!(codes(&findings), if status == "ended" { vec!["campaign_ended"] } else { vec![] });
+    }
+    worker.stop().await.unwrap();
+}
