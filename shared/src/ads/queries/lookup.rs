@@ -39,8 +39,8 @@ pub async fn stored_events(
          JOIN ad_events AS e USING (campaign_id, event_id)",
     );
     let query = query.bind(campaigns).bind(ids);
-    let rows: Vec<(i64, String, String, String, Date, i64, bool, bool)> =
-        within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
+    type Row = (i64, String, String, String, Date, i64, bool, bool);
+    let rows: Vec<Row> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
     let stored = rows.into_iter().filter_map(|(campaign, id, user, name, day, cost, counts, is_void)| {
         let event_type = AdEventType::from_name(&name)?;
         let event = StoredEvent { user, event_type, day, cost: Nanos::new(cost), counts, is_void };
