@@ -18,8 +18,8 @@ use crate::{Scale, records};
 const CONNECTIONS: u32 = 256;
 const USERS: usize = 1_000;
 const MANY: usize = 10_000;
-/// The users of the campaign with a cap: so many that each has some impressions in the row, as users of capped campaigns
-/// have, and not a hundred.
+/// The users of the campaign with a cap. There are so many that each has fewer than ten impressions in the row: caps are
+/// that small.
 const CAPPED_USERS: usize = 100_000;
 /// The campaigns for the rate of lease transactions.
 const LEASED: usize = 1_000;

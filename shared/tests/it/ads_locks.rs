@@ -76,21 +76,16 @@ async fn an_erasure_that_meets_a_locked_campaign_fails_and_stops_no_events() {
     applied(&kit.store, &first).await;
     let held = lock(&kit, "SELECT FROM campaigns WHERE id = 1 FOR UPDATE").await;
     let user = "u".parse().unwrap();
-    let mut erasing = Box::pin(erase_user(&kit.store, &user));
-    let mut offset = 1;
-    let failed = loop {
-        let id = format!("c{offset}");
-        let mut event = Ad::new(other, &id, Some(&of_other), facts.day, offset);
+    let events = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                         AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
+        eventually("the erasure waits for the campaign", async || kit.number(waiting).await == 1).await;
+        let mut event = Ad::new(other, "c", Some(&of_other), facts.day, 1);
         event.user = "v";
-        let event = event.delivery();
-        tokio::select! {
-            biased;
-            erased = &mut erasing => break erased.unwrap_err(),
-            outcomes = applied(&kit.store, std::slice::from_ref(&event)) => assert_eq!(outcomes, [Outcome::Counted]),
-        }
-        offset += 1;
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(applied(&kit.store, &[event.delivery()]).await, [Outcome::Counted]);
     };
+    let (erased, ()) = tokio::join!(erase_user(&kit.store, &user), events);
+    let failed = erased.unwrap_err();
     assert!(failed.reason.contains("lock timeout"), "{failed:?}");
     assert_eq!(kit.number("SELECT count(*) FROM ad_events WHERE user_id = 'u'").await, 2, "nothing is erased");
     held.rollback().await.unwrap();

@@ -25,8 +25,8 @@ async fn count(kit: &Kit, condition: &'static str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&kit.pool).await.unwrap()
 }
 
-/// Inserts the rows `first` to `last` as a worker does, with the time `recorded_at`. What it read is in PostgreSQL's
-/// statistics afterwards; without this function, perhaps only later.
+/// Inserts the rows `first` to `last` as a worker does, with the time `recorded_at`. PostgreSQL
+/// updates its statistics at once, and not some seconds later.
 async fn fill(kit: &Kit, first: u32, last: u32, recorded_at: &str) {
     let sql = format!(
         r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka;
 use shared::runtime::lifecycle::no_result;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -71,8 +71,17 @@ pub struct Signals {
     pub restart: Notify,
     /// How often it restarted.
     pub restarts: AtomicU64,
-    /// The client does not fetch the partition: it is to be assigned anew, at this offset.
-    pub assign_anew: Mutex<Option<Offset>>,
+    /// Asks the thread that polls to assign the partition anew.
+    pub assign_anew: Mutex<Option<AssignAnew>>,
+}
+
+/// The client does not fetch a partition: it has to be assigned anew.
+#[derive(Debug)]
+pub struct AssignAnew {
+    /// Where fetching begins.
+    pub at: Offset,
+    /// Told when it was tried.
+    pub done: oneshot::Sender<()>,
 }
 
 impl Default for Signals {
@@ -284,10 +293,11 @@ impl Group {
     pub(super) fn assign_anew(&self, consumer: &BaseConsumer<Self>) {
         for (&partition, handle) in &*self.runners() {
             let asked = handle.signals.assign_anew.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(offset) = asked else { continue };
+            let Some(AssignAnew { at, done }) = asked else { continue };
             let mut list = TopicPartitionList::with_capacity(1);
-            let assigned = list.add_partition_offset(&handle.topic, partition, offset).and_then(|()| {
-                consumer.incremental_unassign(&list)?;
+            let assigned = list.add_partition_offset(&handle.topic, partition, at).and_then(|()| {
+                // This fails if the client does not have it, as after an earlier attempt that failed in between.
+                let _ = consumer.incremental_unassign(&list);
                 consumer.incremental_assign(&list)
             });
             let group = self.group();
@@ -295,6 +305,8 @@ impl Group {
                 Ok(()) => tracing::warn!(group, partition, "assigned anew: the client did not fetch the partition"),
                 Err(error) => tracing::warn!(group, partition, %error, "the partition cannot be assigned anew yet"),
             }
+            // The runner may have been told to stop.
+            let _ = done.send(());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Part g: 20 s after all is quiet, a campaign with room for one more takes one more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Found;
 use super::Campaign;
@@ -13,11 +13,14 @@ impl Found {
             last.insert(&one.id, one);
         }
         let Some(books) = campaign.books.iter().find(|books| books.quiet) else { return };
-        let accepted = campaign.tries.iter().filter(|one| !one.probe && one.is_accepted());
-        let (later, before): (Vec<&&Try>, Vec<&&Try>) = accepted.partition(|one| one.from >= books.at);
-        let mut later: BTreeMap<_, _> = later.iter().map(|one| (&one.id, books.terms.cost(one.kind))).collect();
-        later.retain(|id, _| !before.iter().any(|one| one.id == **id));
-        let mut left = room(books).map(|left| left - later.into_values().sum::<i64>());
+        let mut left = room(books);
+        let accepted = || campaign.tries.iter().filter(|one| !one.probe && one.is_accepted());
+        let mut paid: BTreeSet<&str> = accepted().filter(|one| one.from < books.at).map(|one| &*one.id).collect();
+        for one in accepted().filter(|one| one.from >= books.at) {
+            if paid.insert(&one.id) {
+                left = left.map(|left| left - books.terms.cost(one.kind));
+            }
+        }
         for one in last.into_values() {
             let cost = books.terms.cost(one.kind);
             if left.is_some_and(|left| left < cost.max(price_of_one(books))) {

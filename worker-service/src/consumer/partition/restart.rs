@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::topic_partition_list::Offset;
+use tokio::sync::oneshot;
 
 use super::gaps::Gaps;
 use super::{IDLE_INTERVAL, PartitionRunner};
+use crate::consumer::group::AssignAnew;
 use crate::consumer::handler::Handler;
 use crate::observe::panics;
 
@@ -63,8 +65,8 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Seeks to the first unfinished record; fetched records are dropped. If the client cannot, because it does not
-    /// fetch the partition, the partition is assigned anew. `None` if the runner was told to stop.
+    /// Seeks to the first unfinished record; fetched records are dropped. The client cannot seek in a partition that it
+    /// does not fetch: then it gets the partition anew. `None` if the runner was told to stop.
     async fn go_back(&self) -> Option<Option<i64>> {
         while !self.stop.is_cancelled() {
             let stored = self.signals.stored.load(Ordering::Relaxed);
@@ -73,14 +75,22 @@ impl<H: Handler> PartitionRunner<H> {
             match self.seek(to).await {
                 Ok(()) => return Some(from),
                 Err(error) => {
-                    *self.signals.assign_anew.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
                     let why = format!("cannot go back to the stored offset: {error}");
                     self.dependencies.health.waits_to_begin(self.partition, why);
+                    self.assign_anew(to).await;
                 }
             }
             self.sleep(IDLE_INTERVAL).await;
         }
         None
+    }
+
+    /// Waits until the thread that polls has assigned the partition anew, or could not. Without waiting, this runner
+    /// could go on meanwhile, and would be set back.
+    async fn assign_anew(&self, at: Offset) {
+        let (done, tried) = oneshot::channel();
+        *self.signals.assign_anew.lock().unwrap_or_else(PoisonError::into_inner) = Some(AssignAnew { at, done });
+        self.stop.run_until_cancelled(tried).await;
     }
 }
 
