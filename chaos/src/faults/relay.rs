@@ -20,6 +20,8 @@ const KEPT: Duration = Duration::from_secs(2);
 const RUNG: Duration = Duration::from_millis(200);
 /// The time from the end of a lease until another relay has published what waits.
 const TAKEN_OVER: Duration = Duration::from_secs(5);
+/// How long events gather while the relay cannot delete any.
+const GATHERED: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the lease is taken from the relay.
 const LOST: Duration = Duration::from_millis(1_500);
@@ -92,8 +94,7 @@ impl Injection<'_> {
         let _gate = self.world.gate();
         let deadline = Instant::now() + MET;
         while Instant::now() < deadline {
-            let lock = "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE";
-            let held = Held::begin(self.world, lock, "SELECT count(*) FROM outbox", 2 * KEPT);
+            let held = self.hold_rows();
             let has_rows = held.value(KEPT).is_ok_and(|rows| rows != "0");
             let met = has_rows && self.waiting(READS, RUNG).is_some();
             let Some(relay) = met.then(|| self.take_relay()).flatten() else {
@@ -116,6 +117,21 @@ impl Injection<'_> {
         Ok(Some("it was never met while it read".to_owned()))
     }
 
+    /// Locks the outbox as soon as the relay has deleted what it published; its rows are the lock's value. Events gather
+    /// before, while the relay waits: otherwise it leaves hardly any.
+    fn hold_rows(&self) -> Held {
+        let gather = Held::begin(self.world, "SELECT FROM outbox_relay FOR UPDATE", "'locked'", 2 * KEPT);
+        if gather.value(KEPT).is_ok() && self.waiting(DELETES, KEPT).is_some() {
+            sleep(GATHERED);
+        }
+        let lock = "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE";
+        let held = Held::begin(self.world, lock, "SELECT count(*) FROM outbox", 2 * KEPT);
+        // It stands in the queue behind the deletion, or has the lock.
+        sleep(RUNG);
+        gather.end();
+        held
+    }
+
     /// Others take the lease while the relay publishes, again and again. Returns a reason if only one had it.
     pub(super) fn two_relays(&self) -> anyhow::Result<Option<String>> {
         let began = Instant::now();
@@ -134,19 +150,21 @@ impl Injection<'_> {
     }
 
     /// A transaction is open for a while, so that PostgreSQL keeps the rows that the relay deletes. Returns a reason if it
-    /// ended before.
+    /// always ended before: with PostgreSQL, which other faults end.
     pub(super) fn hold_xmin(&self) -> anyhow::Result<Option<String>> {
         let most = 4 * self.step.lasts;
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
-        let held = Held::begin(self.world, begin, "SELECT count(*) FROM outbox", 2 * most);
-        let began = held.value(MET).map(|_| sleep(most));
-        let missed = match began {
-            Ok(()) if held.is_open() => None,
-            Ok(()) => Some("the transaction ended by itself".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        held.end();
-        Ok(missed)
+        let deadline = Instant::now() + MET;
+        while Instant::now() < deadline {
+            let held = Held::begin(self.world, begin, "SELECT count(*) FROM outbox", 2 * most);
+            let began = held.value(KEPT).map(|_| sleep(most));
+            let lasted = began.is_ok() && held.is_open();
+            held.end();
+            if lasted {
+                return Ok(None);
+            }
+        }
+        Ok(Some("the transaction always ended by itself".to_owned()))
     }
 
     /// The folder of the files is away, and a file is in its place.

@@ -1,7 +1,7 @@
 //! The transactional producer of the relay. Whoever opens one with the same id shuts out all earlier ones: none of them
 //! can append anything any more. Blocks its thread; each call has a deadline.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
@@ -14,11 +14,14 @@ use shared::kafka::topics::setup::MAX_RECORD_BYTES;
 use shared::kafka::{self, Detached};
 use shared::runtime::sabotage::makes;
 use shared::store::outbox::relay::{Offsets, OutboxRow};
+use tokio_util::sync::CancellationToken;
 
 use super::record::record;
 
 /// How long Kafka may take to end an earlier producer's transaction and to begin a new epoch.
 const INIT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one call of librdkafka waits for it. The next call resumes; in between a shutdown is noticed.
+const INIT_STEP: Duration = Duration::from_millis(500);
 /// After this time Kafka aborts a transaction whose producer is gone.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit for the records of a transaction, and for its commit.
@@ -41,8 +44,8 @@ pub struct Transactional {
 }
 
 impl Transactional {
-    /// Opens a producer, and shuts out all earlier ones with this id.
-    pub fn open(client: &ClientConfig, topic: &str, id: &str) -> anyhow::Result<Self> {
+    /// Opens a producer, and shuts out all earlier ones with this id. Gives up when `stop` is cancelled.
+    pub fn open(client: &ClientConfig, topic: &str, id: &str, stop: &CancellationToken) -> anyhow::Result<Self> {
         let mut config = client.clone();
         let millis = |time: Duration| time.as_millis().to_string();
         config
@@ -58,7 +61,15 @@ impl Transactional {
         kafka::set_default(&mut config, "compression.type", "lz4");
         let producer: Detached<BaseProducer<Reports>> =
             config.create_with_context(Reports::default()).context("cannot create a Kafka client")?;
-        producer.init_transactions(INIT_TIMEOUT).context("Kafka did not begin a new epoch of the relay")?;
+        let deadline = Instant::now() + INIT_TIMEOUT;
+        loop {
+            match producer.init_transactions(INIT_STEP) {
+                Ok(()) => break,
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline && !stop.is_cancelled() => {}
+                Err(error) => return Err(error).context("Kafka did not begin a new epoch of the relay"),
+            }
+        }
         Ok(Self { producer, topic: topic.to_owned() })
     }
 

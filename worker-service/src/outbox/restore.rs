@@ -38,7 +38,8 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
         let (store, holder, runtime) = given;
         // It shuts out the relay of the database as it was before the restore.
         let id = transactional_id(&row.identity, &source.topics.input);
-        Transactional::open(&client, &source.topics.input, &id)?;
+        let stop = CancellationToken::new();
+        Transactional::open(&client, &source.topics.input, &id, &stop)?;
         let reconciliation = Reconciliation {
             runtime: &runtime,
             store: &store,
@@ -46,7 +47,7 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
             source: &source,
             holder: &holder,
             progress: &|| {},
-            stop: &CancellationToken::new(),
+            stop: &stop,
         };
         reconciliation.run(&row.offsets).map_err(anyhow::Error::from)
     });

@@ -86,7 +86,7 @@ impl Term {
     fn publish_all(&self) -> Result<std::convert::Infallible, End> {
         let topic = &self.source.topics.input;
         let id = transactional_id(&self.row.identity, topic);
-        let producer = Transactional::open(&self.client, topic, &id).map_err(End::Kafka)?;
+        let producer = Transactional::open(&self.client, topic, &id, &self.stop).map_err(End::Kafka)?;
         if !makes("unreconciled-relay") {
             let reconciliation = Reconciliation {
                 runtime: &self.runtime,

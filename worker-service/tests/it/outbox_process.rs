@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use shared::store::outbox::relay::read;
+use tokio_util::sync::CancellationToken;
 use worker_service::outbox::producer::{Transactional, transactional_id};
 
 use crate::prelude::*;
@@ -61,7 +62,7 @@ async fn the_next_relay_shuts_out_the_one_before() {
     let id = transactional_id("0190b6f0-0000-7000-8000-000000000001", &kit.scope.input_topic);
     let open = async || {
         let (client, topic, id) = (client(&kit.scope), kit.scope.input_topic.clone(), id.clone());
-        blocking(move || Transactional::open(&client, &topic, &id).unwrap()).await
+        blocking(move || Transactional::open(&client, &topic, &id, &CancellationToken::new()).unwrap()).await
     };
     kit.write_events("a", 3).await;
     let rows = read(&kit.store, 0, 100, 1 << 20).await.unwrap();
