@@ -24,6 +24,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "target" / "impressions.csv"
+ROWS = 60_000
+# How many of them these caps let through.
+EXPECTED = {1: 37_091, 2: 47_624, 3: 52_210, 5: 55_965}
 SECRET = "the secret of impressions, which is long enough for this"
 # An event of a campaign that has no lease waits for one, some 0.1 s.
 THREADS = 256
@@ -174,16 +178,32 @@ def break_things(world, stop, seed):
         program.start()
 
 
+def accepted_by(cap, keys):
+    """How many different impressions a cap lets through."""
+    return sum(min(count, cap) for count in collections.Counter(keys).values())
+
+
+def read():
+    """The campaign of a day, and the user, of each impression."""
+    with open(FILE, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if len(rows) != ROWS:
+        sys.exit(f"error: {FILE} has {len(rows)} impressions, not {ROWS}: delete it, and it is made again")
+    keys = [(f"{row['campaign']}-{row['seen_at'][:10]}", row["user"]) for row in rows]
+    found = {cap: accepted_by(cap, keys) for cap in EXPECTED}
+    if found != EXPECTED:
+        sys.exit(f"error: {FILE} has other impressions: its caps let {found} through, not {EXPECTED}: delete it")
+    return keys
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cap", type=int, default=int(os.environ.get("CAP", "2")))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("CHAOS_SEED", random.randrange(1_000_000))))
     settings = parser.parse_args()
-    with open(ROOT / "target" / "impressions.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    keys = [(f"{row['campaign']}-{row['seen_at'][:10]}", row["user"]) for row in rows]
-    expected = sum(min(count, settings.cap) for count in collections.Counter(keys).values())
-    print(f"cap {settings.cap}, CHAOS_SEED={settings.seed}: {expected} of {len(rows)} may be accepted", flush=True)
+    keys = read()
+    expected = accepted_by(settings.cap, keys)
+    print(f"cap {settings.cap}, CHAOS_SEED={settings.seed}: {expected} of {len(keys)} may be accepted", flush=True)
 
     log = open(ROOT / "target" / "impressions.log", "wb")
     world = World(log)
@@ -197,7 +217,7 @@ def main():
     posts = [(n, (n + copy) % 2, bodies[n]) for copy in range(2) for n in range(len(bodies))]
     # Near the order of the file, and never twice the same.
     posts.sort(key=lambda post: post[0] + chance.uniform(0, 3_000))
-    answers, problems, stop = [collections.Counter() for _ in rows], [], threading.Event()
+    answers, problems, stop = [collections.Counter() for _ in keys], [], threading.Event()
     began = time.monotonic()
     breaking = threading.Thread(target=break_things, args=(world, stop, settings.seed))
     breaking.start()
@@ -228,7 +248,7 @@ def main():
         kills[program.name.split()[0]] += program.kills
     world.end()
     print(f"answers: {dict(statuses)}; killed: {kills}; {time.monotonic() - began:.0f} s")
-    print(f"accepted: {accepted} different impressions, expected {expected}; refused: {len(rows) - accepted}")
+    print(f"accepted: {accepted} different impressions, expected {expected}; refused: {len(keys) - accepted}")
     print(f"counted: {counted()}; users over the cap: {over}; not counted: {void}; the sums agree: {spent}")
     if problems:
         sys.exit(f"error: {problems[:3]}")

@@ -76,6 +76,13 @@ CREATE TABLE files (
 ) WITH (fillfactor = 50);
 CREATE INDEX files_object ON files (sha256);
 
+-- Since when objects are a video's file no more, to the hour. An object that became a file again has its row still.
+CREATE TABLE replaced_files (
+    sha256      bytea       PRIMARY KEY CHECK (length(sha256) = 32),
+    replaced_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX replaced_files_at ON replaced_files USING brin (replaced_at);
+
 -- What the events of campaigns told.
 CREATE TABLE placement_campaigns (
     id        bigint      PRIMARY KEY,
@@ -86,3 +93,6 @@ CREATE TABLE placement_campaigns (
     -- The campaign's boundary: an older event changes nothing.
     sequence  bigint      NOT NULL
 );
+-- Campaigns of before have told of themselves nowhere.
+INSERT INTO placement_campaigns (id, name, status, starts_at, ends_at, sequence)
+SELECT id, name, status, starts_at, ends_at, 0 FROM campaigns;

@@ -41,7 +41,8 @@ pub(crate) enum Source {
     Miss,
     /// The query of another request.
     Joined,
-    /// PostgreSQL, because Redis did not answer: Redis may hold an older state until the next fence.
+    /// PostgreSQL, because Redis did not answer, or is not asked for this: it may hold an older state until the next
+    /// fence.
     Bypass,
 }
 

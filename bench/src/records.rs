@@ -89,7 +89,8 @@ impl Ready {
 
     /// A row of the outbox, with about the headers that the relay writes.
     pub(crate) fn of_outbox(row: &OutboxRow) -> Self {
-        let columns = [(header::TYPE, &row.event_type), (header::ID, &row.event_id), (header::SUBJECT, &row.aggregate)];
+        let sequence = format!("{:020}", row.sequence);
+        let columns = [(header::TYPE, &row.event_type), (header::ID, &row.event_id), (header::SEQUENCE, &sequence)];
         let mut headers = OwnedHeaders::new_with_capacity(columns.len() + row.attributes.len());
         for (key, value) in columns {
             headers = headers.insert(Header { key, value: Some(value) });

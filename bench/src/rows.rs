@@ -46,7 +46,7 @@ pub(crate) enum Row {
     Expire,
     /// Advertising, each figure beside the same of devices.
     Ads,
-    /// Commands: their events on the way from the outbox to the topic; some minutes.
+    /// Commands: their rate, their events on the way to the topic and to subscribers, the relay; some minutes.
     Commands,
     /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
     Pooler,

@@ -278,6 +278,10 @@ locals {
       message     = "the books of campaigns break an invariant"
       description = "A budget may be overspent, which must never happen."
     }
+    AdsBooksUnchecked = {
+      message     = "the books of a campaign cannot be checked"
+      description = "Whether a campaign's budget is overspent is not known."
+    }
     AdsLeasesStay = {
       message     = "a lease is open for long after its end"
       description = "Leases are not closed after their end: what they reserve cannot be spent."

@@ -91,16 +91,12 @@ data "aws_iam_policy_document" "files" {
     actions   = each.value
     resources = ["${aws_s3_bucket.files.arn}/${local.files_prefix}/*"]
   }
-  # Without the right to list, S3 says of an object that is not there that it may not be read.
+  # Without the right to list, S3 says of an object that is not there that it may not be read. It has no condition on
+  # s3:prefix: GET and HEAD of an object have no prefix, so they would get 403 instead of 404. The bucket has only files.
   statement {
     sid       = "List"
     actions   = ["s3:ListBucket"]
     resources = [aws_s3_bucket.files.arn]
-    condition {
-      test     = "StringLike"
-      variable = "s3:prefix"
-      values   = ["${local.files_prefix}/*", local.files_prefix]
-    }
   }
   statement {
     sid       = "Key"

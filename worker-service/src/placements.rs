@@ -4,6 +4,7 @@
 
 pub mod expire;
 pub mod files;
+pub mod overdue;
 pub mod read_model;
 pub mod validator;
 
@@ -50,6 +51,10 @@ pub fn register(worker: &mut Registry) {
             let (store, objects) = (given.store.clone(), objects(given, "the task files-expire")?);
             let older_than = given.settings.of::<FilesExpiryConfig>()?.files_retention;
             Ok(move |stop| expire::run(store.clone(), objects.clone(), older_than, stop))
+        })
+        .task(overdue::TASK, |given| {
+            let (store, bell) = (given.store.clone(), given.doorbell.clone());
+            Ok(move |stop| overdue::run(store.clone(), bell.clone(), stop))
         })
         .describe(files::describe)
         .describe(validator::describe)

@@ -1,12 +1,13 @@
 //! The bound of the outbox: while Kafka is away, commands go on until too many of their events wait.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::gauge;
 use shared::store::Store;
-use shared::store::outbox::relay::backlog;
+use shared::store::outbox::relay::{backlog, backlog_at_most};
 use tokio::time::sleep;
 
 use crate::http::problem::{Code, Problem};
@@ -41,13 +42,29 @@ impl OutboxLimit {
         Err(Problem::new(Code::OUTBOX_FULL, detail).retry_after(RETRY))
     }
 
-    /// Counts, forever. While PostgreSQL does not answer, the last count stands: commands fail then anyway.
+    /// Counts, forever. While PostgreSQL does not answer at all, the last count stands: commands fail then anyway.
     pub async fn run(&self) {
         let most = i64::from(self.most);
+        let mut is_failing = false;
         loop {
-            match backlog(&self.store, most.saturating_add(1)).await {
-                Ok((rows, _)) => self.note(rows > most),
-                Err(error) => tracing::debug!(%error, "cannot count the rows of the outbox"),
+            let rows = match backlog(&self.store, most.saturating_add(1)).await {
+                Ok((rows, _)) => {
+                    if mem::take(&mut is_failing) {
+                        tracing::info!("can count the rows of the outbox again");
+                    }
+                    Some(rows)
+                }
+                Err(error) => {
+                    if !mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot count the rows of the outbox: its ids bound their number");
+                    }
+                    // Counting may take too long for as long as there are many rows. This never counts too few, but too
+                    // many where ids are missing: so it decides only while nothing better is known.
+                    backlog_at_most(&self.store).await.ok()
+                }
+            };
+            if let Some(rows) = rows {
+                self.note(rows > most);
             }
             sleep(EVERY).await;
         }

@@ -45,8 +45,8 @@ pub fn part() -> Part {
         ),
         "Cache-Status": required(
             "Where the answer came from (RFC 9211): the cache (`hit`); PostgreSQL, and it is cached now (`stored`); \
-             PostgreSQL; the query of another request (`collapsed`); PostgreSQL because the cache did not answer \
-             (`bypass`).",
+             PostgreSQL; the query of another request (`collapsed`); PostgreSQL because the cache did not answer, \
+             or does not hold this (`bypass`).",
             json!({"type": "string", "enum": sources})
         )
     });

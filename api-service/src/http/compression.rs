@@ -19,6 +19,7 @@ use hyper::body::Body as _;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::conditional::lists;
 use super::in_flight::InFlight;
 use super::problem::Problem;
 use super::response_budget::within_budget;
@@ -47,6 +48,13 @@ impl Coding {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
         }
+    }
+
+    /// The entity tag of an answer with this coding: other bytes are another representation, with a strong tag of its
+    /// own (RFC 9110, section 8.8.3). `None` for a weak tag, which stays as it is.
+    pub(crate) fn tag(self, tag: &HeaderValue) -> Option<HeaderValue> {
+        let opened = tag.as_bytes().strip_suffix(b"\"").filter(|opened| opened.starts_with(b"\""))?;
+        HeaderValue::from_bytes(&[opened, b"-", self.name().as_bytes(), b"\""].concat()).ok()
     }
 
     /// Blocks its thread: some 50 ms for the largest answers.
@@ -94,8 +102,17 @@ pub fn compressed(handlers: MethodRouter, budget: &InFlight) -> MethodRouter {
 }
 
 async fn compress(State(budget): State<InFlight>, request: Request, next: Next) -> Result<Response, Problem> {
-    let coding = preferred(request.headers());
+    let (coding, asked) = (preferred(request.headers()), request.headers().clone());
     let mut response = next.run(request).await;
+    if response.status() == StatusCode::NOT_MODIFIED {
+        let headers = response.headers_mut();
+        // As the answer that it stands for.
+        headers.append(header::VARY, HeaderValue::from_name(header::ACCEPT_ENCODING));
+        if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag_in_hand(&asked, coding, tag)) {
+            headers.insert(header::ETAG, tag);
+        }
+        return Ok(response);
+    }
     if response.body().size_hint().lower() < LEAST || response.headers().contains_key(header::CONTENT_ENCODING) {
         return Ok(response);
     }
@@ -115,7 +132,20 @@ async fn compress(State(budget): State<InFlight>, request: Request, next: Next) 
     let content = work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    if let Some(tag) = parts.headers.get(header::ETAG).and_then(|tag| coding.tag(tag)) {
+        parts.headers.insert(header::ETAG, tag);
+    }
     within_budget(&budget, Response::from_parts(parts, content.into())).await
+}
+
+/// The tag of a 304 to a caller that has asked with these headers: that of an answer that it has, first of one with the
+/// coding that it prefers. A cache goes on with the answer that has this very tag (RFC 9111, section 4.3.4). `None` if the
+/// caller names none of them.
+fn tag_in_hand(asked: &HeaderMap, coding: Option<Coding>, tag: &HeaderValue) -> Option<HeaderValue> {
+    let preferred = coding.and_then(|coding| coding.tag(tag));
+    let others = Coding::ALL.into_iter().filter_map(|coding| coding.tag(tag));
+    let mut all = preferred.into_iter().chain([tag.clone()]).chain(others);
+    all.find(|tag| lists(asked, tag.as_bytes()))
 }
 
 fn failed(error: &dyn Display) -> Problem {
@@ -130,6 +160,7 @@ mod tests {
     use proptest::sample;
 
     use super::*;
+    use crate::http::{IfMatch, is_fresh};
 
     fn chosen(list: &str) -> Option<Coding> {
         preferred(&[(header::ACCEPT_ENCODING, HeaderValue::try_from(list).unwrap())].into_iter().collect())
@@ -165,6 +196,42 @@ mod tests {
             two.append(header::ACCEPT_ENCODING, HeaderValue::from_static(line));
         }
         assert_eq!(preferred(&two), gzip);
+    }
+
+    #[test]
+    fn each_coding_has_a_tag_of_its_own_which_names_the_same_state() {
+        let tag = HeaderValue::from_static("\"7-a\"");
+        let tags = Coding::ALL.map(|coding| coding.tag(&tag).unwrap());
+        assert_eq!(tags, ["\"7-a-gzip\"", "\"7-a-zstd\""]);
+        for given in tags {
+            let headers: HeaderMap =
+                [header::IF_NONE_MATCH, header::IF_MATCH].into_iter().map(|name| (name, given.clone())).collect();
+            assert!(is_fresh(&headers, tag.as_bytes()), "{given:?}");
+            let if_match = IfMatch::required(&headers).unwrap();
+            assert!(if_match.check(tag.as_bytes()).is_ok() && if_match.names_any(|it| it == b"7-a"), "{given:?}");
+        }
+        for other in ["W/\"7\"", "7", "\"", "\"7", ""] {
+            assert_eq!(Coding::Gzip.tag(&HeaderValue::from_static(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_304_has_the_tag_of_an_answer_that_the_caller_has() {
+        for (list, coding, expected) in [
+            ("\"7\"", None, Some("\"7\"")),
+            ("\"7\"", Some(Coding::Gzip), Some("\"7\"")),
+            ("\"7\", \"7-gzip\"", Some(Coding::Gzip), Some("\"7-gzip\"")),
+            ("\"7\", \"7-gzip\"", Some(Coding::Zstd), Some("\"7\"")),
+            ("\"7-gzip\", W/\"7-zstd\"", Some(Coding::Zstd), Some("\"7-zstd\"")),
+            ("\"7-gzip\"", Some(Coding::Zstd), Some("\"7-gzip\"")),
+            ("\"7-gzip\"", None, Some("\"7-gzip\"")),
+            ("\"7--gzip\"", Some(Coding::Gzip), None),
+            ("*", Some(Coding::Gzip), None),
+        ] {
+            let asked = [(header::IF_NONE_MATCH, HeaderValue::from_static(list))].into_iter().collect();
+            let found = tag_in_hand(&asked, coding, &HeaderValue::from_static("\"7\""));
+            assert_eq!(found.as_ref().map(HeaderValue::as_bytes), expected.map(str::as_bytes), "{list} {coding:?}");
+        }
     }
 
     proptest! {

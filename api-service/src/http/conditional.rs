@@ -62,9 +62,15 @@ pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
         .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|(given, _)| is_same(given, tag)))
 }
 
+/// Whether `If-None-Match` lists this very tag.
+pub(super) fn lists(headers: &HeaderMap, tag: &[u8]) -> bool {
+    let mut lines = headers.get_all(header::IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
+    lines.any(|line| entity_tags(line).any(|(given, _)| given == tag))
+}
+
 /// The suffixes of proxies that compressed the answer, and none: Apache's `mod_deflate` and `mod_brotli`, Caddy and
-/// lighttpd append `-gzip` and the like inside the quotes, Jetty `--gzip`. No tag of ours ends so, except for that of a
-/// compressed file, which is the same content.
+/// lighttpd append `-gzip` and the like inside the quotes, Jetty `--gzip`. No tag of ours ends so, except for that of an
+/// answer that we have compressed ourselves, which is the same content.
 const SUFFIXES: [&[u8]; 7] = [b"", b"-gzip", b"--gzip", b"-br", b"--br", b"-zstd", b"-deflate"];
 
 /// Whether the caller has this tag, perhaps with the suffix of a proxy.

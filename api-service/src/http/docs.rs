@@ -98,9 +98,7 @@ impl Served {
         if let Some((coding, compressed)) = self.compressed.iter().find(|(coding, _)| Some(*coding) == preferred) {
             content = compressed;
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-            // Other bytes are another representation, with a tag of its own.
-            let tag = format!("{}-{}\"", self.tag.trim_end_matches('"'), coding.name());
-            if let Ok(tag) = HeaderValue::try_from(tag) {
+            if let Some(tag) = headers.get(header::ETAG).and_then(|tag| coding.tag(tag)) {
                 headers.insert(header::ETAG, tag);
             }
         }

@@ -32,13 +32,17 @@ pub(crate) async fn in_time<T>(deadline: Instant, part: impl Future<Output = T>)
 }
 
 pub(crate) async fn within_budget(budget: &InFlight, response: Response) -> Result<Response, Problem> {
-    let size = response.body().size_hint().lower();
-    if size <= SMALL {
-        return Ok(response);
-    }
-    let mut room = budget.empty();
-    room.cover(usize::try_from(size).unwrap_or(usize::MAX))?;
+    let room = room_for(budget, response.body().size_hint().lower())?;
     Ok(within(room, response).await)
+}
+
+/// The memory for a response of this size, for [`within`]: to be taken before its content is read. A small one needs none.
+pub(crate) fn room_for(budget: &InFlight, size: u64) -> Result<MemoryPermit, Problem> {
+    let mut room = budget.empty();
+    if size > SMALL {
+        room.cover(usize::try_from(size).unwrap_or(usize::MAX))?;
+    }
+    Ok(room)
 }
 
 /// A response with memory that was already taken for it; a large response holds it until its bytes are dropped.

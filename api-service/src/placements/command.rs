@@ -11,12 +11,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use shared::placements::queries::commands::{self, Call, Done, Outcome, Render};
 use shared::placements::{NewPlacement, NewVideo, PlacementId, PlacementPatch, VideoId, VideoPatch};
+use shared::store::idempotency::{self, Begun, StoredAnswer};
 use shared::store::{Class, Failure, Store};
 use time::OffsetDateTime;
 use tokio::time::timeout_at;
 
 use self::written::{about_of, kept, problem_of, respond, stored};
-use super::answers::{MAX_BODY, of_video};
+use super::answers::{MAX_BODY, of_video, unread};
 use super::rights::EDITORS;
 use crate::auth::Caller;
 use crate::backbone::Backbone;
@@ -25,6 +26,8 @@ use crate::backbone::tail::Tail;
 use crate::http::idempotency::RequestKey;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
+use crate::http::response_budget::in_time;
+use crate::http::subject::About;
 use crate::http::{IfMatch, correlation, request_id};
 
 /// How often a transaction that met another one is tried.
@@ -93,15 +96,12 @@ impl Commands {
             None => problem,
         };
         let key = RequestKey::of(&parts, body).map_err(logged)?;
-        self.backbone.outbox.admit().map_err(logged)?;
-        let (name, has_key) = (action.name(), key.is_some());
-        let command = Command { backbone: Arc::clone(&self.backbone), parts, caller, key, action };
-        let run = tokio::spawn(command.run());
-        let done = match timeout_at(self.backbone.cached.deadline(), run).await {
-            Ok(Ok(done)) => done,
-            // It panicked: its transaction was rolled back, or it had ended.
-            Ok(Err(_)) => Err(Problem::new(Code::INTERNAL, Code::INTERNAL.title())),
-            Err(_) => Err(unknown(has_key)),
+        let name = action.name();
+        let done = if let Err(full) = self.backbone.outbox.admit() {
+            // A repeat publishes nothing.
+            self.repeat(key.as_ref(), &caller, about.clone()).await.unwrap_or(Err(full))
+        } else {
+            self.run(Command { backbone: Arc::clone(&self.backbone), parts, caller, key, action }).await
         };
         let outcome = match &done {
             Ok(_) => "done",
@@ -112,6 +112,44 @@ impl Commands {
         metrics::counter!("commands_total", "command" => name, "outcome" => outcome).increment(1);
         done.map_err(logged)
     }
+
+    async fn run(&self, command: Command) -> Result<Response, Problem> {
+        let has_key = command.key.is_some();
+        let run = tokio::spawn(command.run());
+        match timeout_at(self.backbone.cached.deadline(), run).await {
+            Ok(Ok(done)) => done,
+            // It panicked: its transaction was rolled back, or it had ended.
+            Ok(Err(_)) => Err(Problem::new(Code::INTERNAL, Code::INTERNAL.title())),
+            Err(_) => Err(unknown(has_key)),
+        }
+    }
+
+    /// Answers a command whose key is known; `None` if it is not, or if there is no key.
+    async fn repeat(
+        &self,
+        key: Option<&RequestKey>,
+        caller: &Caller,
+        about: Option<About>,
+    ) -> Option<Result<Response, Problem>> {
+        let key = key?.of_caller(&caller.subject);
+        let known = in_time(self.backbone.cached.deadline(), idempotency::known(&self.backbone.store, &key)).await;
+        match known.and_then(|known| known.map_err(|failure| unread(&failure))) {
+            Ok(Some(Begun::Replay(answer))) => Some(replay(&answer, about)),
+            Ok(Some(Begun::Reused)) => Some(Err(reused())),
+            Ok(Some(Begun::New | Begun::InProgress) | None) => None,
+            Err(problem) => Some(Err(problem)),
+        }
+    }
+}
+
+fn replay(answer: &StoredAnswer, about: Option<About>) -> Result<Response, Problem> {
+    metrics::counter!("idempotent_replays_total").increment(1);
+    kept(answer, about)
+}
+
+fn reused() -> Problem {
+    let detail = "Idempotency-Key was used for another request: take a new key for each command";
+    Problem::new(Code::KEY_REUSED, detail)
 }
 
 struct Command {
@@ -150,14 +188,8 @@ impl Command {
                     Err(refused) => Err(problem_of(&refused)),
                 }
             }
-            Done::Replay(answer) => {
-                metrics::counter!("idempotent_replays_total").increment(1);
-                kept(&answer, about_of(&action))
-            }
-            Done::KeyReused => {
-                let detail = "Idempotency-Key was used for another request: take a new key for each command";
-                Err(Problem::new(Code::KEY_REUSED, detail))
-            }
+            Done::Replay(answer) => replay(&answer, about_of(&action)),
+            Done::KeyReused => Err(reused()),
             Done::InProgress => {
                 let detail = "the first request with this Idempotency-Key is still under way: try again later";
                 Err(Problem::new(Code::KEY_IN_PROGRESS, detail).retry_after(1))
@@ -242,6 +274,11 @@ fn now() -> OffsetDateTime {
 
 /// The problem of a command that PostgreSQL failed.
 fn unfinished(failure: &Failure, has_key: bool) -> Problem {
+    if failure.is_lock_timeout() {
+        tracing::warn!(error = %failure, "a command waited in vain for another one");
+        let detail = "another command takes too long, and nothing was done: try again later";
+        return Problem::new(Code::STORE_UNAVAILABLE, detail);
+    }
     match failure.class {
         Class::Outage | Class::Again => {
             tracing::warn!(error = %failure, "cannot begin a command");
@@ -292,6 +329,8 @@ mod tests {
         assert_eq!(code(Failure::away("a")), Code::STORE_UNAVAILABLE);
         assert_eq!(code(Failure::again("b")), Code::STORE_UNAVAILABLE);
         assert_eq!(code(Failure::outage("c")), Code::OUTCOME_UNKNOWN);
+        assert_eq!(code(Failure::outage("SQLSTATE 55P03: lock timeout")), Code::STORE_UNAVAILABLE);
+        assert_eq!(code(Failure::outage("SQLSTATE 57014: statement timeout")), Code::OUTCOME_UNKNOWN);
         assert_eq!(code(Failure::failed("d")), Code::INTERNAL);
         assert_eq!(code(Failure::poison("e")), Code::INTERNAL);
     }

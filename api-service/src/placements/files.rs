@@ -22,7 +22,7 @@ use super::videos::video_in_path;
 use crate::backbone::Backbone;
 use crate::http::compression::compressed;
 use crate::http::problem::Problem;
-use crate::http::response_budget::{in_time, within_budget};
+use crate::http::response_budget::{in_time, room_for, within};
 use crate::http::{Route, is_fresh};
 
 /// The files, with their paths.
@@ -51,8 +51,7 @@ pub(super) fn routes(config: &FilesConfig, backbone: &Arc<Backbone>) -> anyhow::
 async fn show(State(files): State<Files>, request: Request) -> Result<Response, Problem> {
     let deadline = files.backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
-    let response = in_time(deadline, files.look(&mut parts, deadline)).await??;
-    within_budget(&files.backbone.answers, response).await
+    in_time(deadline, files.look(&mut parts, deadline)).await?
 }
 
 impl Files {
@@ -95,9 +94,11 @@ impl Files {
             tracing::warn!(%video, "a file was asked for, and FILES_URL is not set");
             return Err(Problem::new(FILES_UNAVAILABLE, "this instance has no store of files"));
         };
+        // Before its bytes are in memory.
+        let room = room_for(&self.backbone.answers, row.bytes)?;
         match objects.get(row.hash).await {
             Ok(Some(content)) => {
-                let mut response = content.into_response();
+                let mut response = within(room, content.into_response()).await;
                 let media_type = HeaderValue::from_static(self.kind.media_type());
                 response.headers_mut().insert(header::CONTENT_TYPE, media_type);
                 Ok(response)

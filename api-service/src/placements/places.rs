@@ -1,6 +1,7 @@
 //! The placements themselves: created one by one or many at once, listed, shown, changed and deleted.
 
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{self, get, post};
@@ -17,6 +18,7 @@ use super::paths::{PLACEMENT, PLACEMENTS, PLACEMENTS_OF_VIDEO};
 use super::rights::{EDITORS, READERS};
 use super::videos::video_in_path;
 use crate::backbone::json_body::JsonCall;
+use crate::cached::Source;
 use crate::http::compression::compressed;
 use crate::http::parameters::Parameters;
 use crate::http::problem::Problem;
@@ -124,6 +126,7 @@ async fn look(Commands { backbone, .. }: &Commands, parts: &mut Parts, deadline:
     let found = found.map_err(|failure| unread(&failure).logged_about(of_video(video)))?;
     let found = found.ok_or_else(|| none(VIDEO_NOT_FOUND).logged_about(of_video(video)))?;
     let mut response = page::answer("placements", &found.page, &format!(r#""revision":{},"#, found.revision));
+    response.headers_mut().insert("cache-status", HeaderValue::from_static(Source::Bypass.parts().1));
     response.extensions_mut().insert(of_video(video));
     Ok(response)
 }

@@ -203,7 +203,12 @@ async fn a_click_or_a_conversion_is_paid_and_impressions_need_room_for_one() {
     let cpa = json!({"pricing_model": "cpa", "unit_price": "1", "total_budget": "1", "on_exhausted": "record"});
     let cpa = ads.campaign(cpa).await;
     assert_eq!(ads.accepted(&event(cpa, "u", "conversion")).await["cost"], "1");
-    assert_eq!(ads.accepted(&event(cpa, "u", "conversion")).await["cost"], "0", "recorded, not billed");
+    let late = event(cpa, "u", "conversion");
+    let (_, later) = ads.refused(&late, 409, "budget_exhausted").await;
+    assert_eq!(later, Some(1), "until it is applied, its money may come back");
+    ads.work(5).await;
+    until("the budget is truly spent", async || ads.status(&late).await == 202).await;
+    assert_eq!(ads.accepted(&late).await["cost"], "0", "recorded, not billed");
     ads.refused(&impression(cpa, "u"), 409, "budget_exhausted").await;
     let free = ads.campaign(json!({"unit_price": "0"})).await;
     assert_eq!(ads.accepted(&impression(free, "u")).await["cost"], "0");
@@ -218,8 +223,10 @@ async fn the_path_decides_which_event_it_is() {
     let device = json!({"device_id": "d", "payload": {}});
     for (path, body, hint) in [
         ("/events", impression(campaign, "u"), "ad events go to /events/ or /ad-events"),
+        ("/events/batch", json!([impression(campaign, "u")]), "batches of them to /ad-events/batch"),
         ("/events/", device.clone(), "events of devices go to /events"),
-        ("/ad-events", device, "events of devices go to /events"),
+        ("/ad-events", device.clone(), "events of devices go to /events"),
+        ("/ad-events/batch", json!([device]), "batches of them to /events/batch"),
     ] {
         let refused = problem(ads.post(path, &body).send().await.unwrap()).await;
         assert_eq!(refused["code"], "invalid_event");

@@ -1,5 +1,6 @@
 //! Placements: created, changed and deleted one by one, each with its event.
 
+use crate::ads_campaigns::{As, advertiser, demo};
 use crate::placements_kit::{Editor, new, numbered};
 use crate::prelude::*;
 
@@ -138,7 +139,10 @@ async fn commands_wait_until_the_outbox_has_room() {
     let edith = Editor::with("placements_outbox", &["--outbox-max-rows=2"]).await;
     let video = edith.video().await;
     edith.placement(&video, 0, 1).await;
-    edith.placement(&video, 0, 1).await;
+    let keyed =
+        async |key, start| edith.send("POST /placements", &[("idempotency-key", key)], &new(&video, start, 10)).await;
+    let first = keyed("k-1", 0).await;
+    first.expect(201);
     let create = async || edith.post("/placements", &new(&video, 0, 1)).await;
     let refused = found("commands are refused", async || {
         let told = create().await;
@@ -147,7 +151,68 @@ async fn commands_wait_until_the_outbox_has_room() {
     .await;
     refused.refused(503, "outbox_full");
     assert_eq!(refused.header("retry-after"), Some("5"));
+    // What was done before has its answer.
+    let again = keyed("k-1", 0).await;
+    assert_eq!((again.expect(201), again.header("idempotent-replayed")), (first.body(), Some("true")));
+    keyed("k-1", 1).await.refused(422, "key_reused");
+    keyed("k-2", 0).await.refused(503, "outbox_full");
     edith.get(&format!("/videos/{video}")).await.expect(200);
     edith.sql("DELETE FROM outbox").await;
     until("commands are taken again", async || create().await.status == 201).await;
+}
+
+#[tokio::test]
+async fn the_outbox_has_its_bound_for_campaigns_too() {
+    let app = TestApp::with("ads_outbox", &["--outbox-max-rows=1"]).await;
+    let alice = As(&app, Some(advertiser("alice")));
+    let id = alice.create(&demo()).await["id"].clone();
+    alice.create(&demo()).await;
+    let pause = async || alice.call(&format!("POST /campaigns/{id}/pause")).send().await.unwrap();
+    let refused = found("commands are refused", async || {
+        let told = pause().await;
+        if told.status() == 503 { Ok(told) } else { Err(told.status()) }
+    })
+    .await;
+    is_refused(refused, 503, "outbox_full", Some("5")).await;
+    let budget = json!({"total_budget": "6"});
+    is_refused(alice.patch(&id, Some("*"), &budget).await, 503, "outbox_full", Some("5")).await;
+    is_refused(alice.send("POST /campaigns", &demo()).await, 503, "outbox_full", Some("5")).await;
+    assert_eq!(alice.get(&format!("/campaigns/{id}")).await.0, 200);
+    let pool = sqlx::PgPool::connect(&app.scope.database_url).await.unwrap();
+    sqlx::query("DELETE FROM outbox").execute(&pool).await.unwrap();
+    until("commands are taken again", async || pause().await.status() == 200).await;
+}
+
+/// For example because there are so many rows that counting them takes too long.
+#[tokio::test]
+async fn an_outbox_that_cannot_be_counted_has_its_bound() {
+    let edith = Editor::with("placements_uncounted", &["--outbox-max-rows=2"]).await;
+    let video = edith.video().await;
+    edith.sql("ALTER TABLE outbox RENAME COLUMN written_at TO uncounted").await;
+    let create = async || edith.post("/placements", &new(&video, 0, 1)).await.status;
+    for _ in 0..2 {
+        assert_eq!(create().await, 201);
+    }
+    until("commands are refused", async || create().await == 503).await;
+    edith.post("/placements", &new(&video, 0, 1)).await.refused(503, "outbox_full");
+    edith.sql("DELETE FROM outbox").await;
+    until("commands are taken again", async || create().await == 201).await;
+}
+
+#[tokio::test]
+async fn a_command_that_waits_for_another_one_in_vain_is_known_to_be_undone() {
+    let edith = Editor::start("placements_locked").await;
+    let video = edith.video().await;
+    let mut other = edith.pool.begin().await.unwrap();
+    let lock = "SELECT last FROM sequences WHERE aggregate = $1 FOR NO KEY UPDATE";
+    sqlx::query(lock).bind(&video).execute(&mut *other).await.unwrap();
+    let create = async || edith.send("POST /placements", &[("idempotency-key", "k")], &new(&video, 0, 1)).await;
+    let refused = create().await;
+    refused.refused(503, "store_unavailable");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.text("detail").contains("nothing was done"), "{}", refused.text);
+    other.rollback().await.unwrap();
+    let made = create().await;
+    assert_eq!((made.status, made.header("idempotent-replayed")), (201, None));
+    assert_eq!(edith.number("SELECT count(*) FROM placements").await, 1);
 }

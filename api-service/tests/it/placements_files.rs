@@ -24,7 +24,8 @@ impl Editor {
             self.objects().put(hash, Bytes::from(content.clone())).await.unwrap();
             let sql = "INSERT INTO files (video_id, kind, revision, sha256, bytes)
                        VALUES ($1::uuid, $2, $3, decode($4, 'hex'), $5)
-                       ON CONFLICT (video_id, kind) DO UPDATE SET revision = excluded.revision, sha256 = excluded.sha256";
+                       ON CONFLICT (video_id, kind) DO UPDATE SET revision = excluded.revision, sha256 = excluded.sha256,
+                         bytes = excluded.bytes";
             let length = i64::try_from(content.len()).unwrap();
             let query = sqlx::query(sql).bind(video).bind(kind.as_str()).bind(snapshot.video.revision);
             query.bind(hash.to_string()).bind(length).execute(&self.pool).await.unwrap();
@@ -87,13 +88,50 @@ async fn a_large_file_is_compressed() {
     for start in 0..20 {
         edith.placement(&video, start, start + 1_000).await;
     }
-    edith.make_files(&video).await;
-    for path in paths(&video) {
-        let packed = [("accept-encoding", "gzip")];
-        let response = edith.call(&format!("GET {path}"), &packed, &Value::Null).send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-encoding"], "gzip");
+    let files = edith.make_files(&video).await;
+    for (path, content) in paths(&video).iter().zip(&files) {
+        let hash = ObjectHash::of(content);
+        let call = format!("GET {path}");
+        let plain = edith.get(path).await;
+        plain.expect(200);
+        let tag = format!("\"{hash}\"");
+        assert_eq!((plain.header("etag"), plain.header("vary")), (Some(&*tag), Some("accept-encoding")));
+        for coding in ["gzip", "zstd"] {
+            let packed = edith.call(&call, &[("accept-encoding", coding)], &Value::Null).send().await.unwrap();
+            assert_eq!(packed.status(), 200);
+            assert_eq!(packed.headers()["content-encoding"], coding);
+            // Other bytes have another tag.
+            let own = format!("\"{hash}-{coding}\"");
+            assert_eq!(packed.headers()["etag"], own);
+            assert_eq!(packed.headers()["vary"], "accept-encoding");
+            // Whoever has either has the file, and is told which of them it has.
+            for given in [&tag, &own] {
+                let asked = [("accept-encoding", coding), ("if-none-match", given.as_str())];
+                let again = edith.send(&call, &asked, &Value::Null).await;
+                again.expect(304);
+                let told = (again.header("etag"), again.header("vary"));
+                assert_eq!(told, (Some(given.as_str()), Some("accept-encoding")), "{coding}");
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn a_file_is_not_read_without_room_for_it() {
+    let edith = Editor::start("files_room").await;
+    let video = edith.video().await;
+    let [json, _] = edith.make_files(&video).await;
+    let [path, _] = paths(&video);
+    let left = edith.app.backbone.answers.left();
+    edith.sql("UPDATE files SET bytes = 1000000000").await;
+    // Whoever read it would find out that it is gone.
+    edith.objects().delete(ObjectHash::of(&json)).await.unwrap();
+    let refused = edith.get(&path).await;
+    refused.refused(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(edith.app.backbone.answers.left(), left);
+    edith.make_files(&video).await;
+    edith.get(&path).await.expect(200);
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ async fn placements_are_listed_by_their_start() {
     let edith = Editor::start("reads_placements").await;
     let video = edith.video().await;
     let path = format!("/videos/{video}/placements");
-    assert_eq!(edith.get(&path).await.expect(200), json!({"placements": [], "revision": 1, "next": null}));
+    let none = edith.get(&path).await;
+    assert_eq!(none.expect(200), json!({"placements": [], "revision": 1, "next": null}));
+    assert_eq!(none.header("cache-status"), Some("resource-cache; fwd=bypass"), "it is never cached");
     let ranges = [(500, 900), (0, 100), (100, 200), (100, 600), (0, 1_000)];
     let items: Vec<_> = ranges.iter().map(|(start, end)| item(*start, *end)).collect();
     let made = edith.post(&path, &items.into()).await.expect(201);

@@ -14,11 +14,12 @@ use crate::load::lock;
 use crate::plan::{APIS, Fault};
 
 /// Each is filled again after those that it refers to.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "videos",
     "placements",
     "validations",
     "files",
+    "replaced_files",
     "placement_campaigns",
     "sequences",
     "outbox",

@@ -30,7 +30,7 @@ pub use self::lookup::{StoredEvent, accepted_impressions, note_unsure, stored_ev
 pub use self::offer::Scope;
 pub use self::report::{By, MAX_REPORT_ROWS, Part, Report, load_reports, report};
 pub use self::settle::{
-    Audit, Closed, OpenLeases, Released, audit, close_leases, expired_leases, give_back, open_leases,
+    Audit, Closed, OpenLeases, Released, audit, close_leases, expired_leases, give_back, next_campaign, open_leases,
 };
 
 use crate::store::Journal;

@@ -58,7 +58,9 @@ const MEMBERS: [&str; 4] = ["device_id", "event_id", "occurred_at", "payload"];
 /// should have had.
 fn other(name: &str) -> &'static str {
     match name {
-        "campaign_id" => "is not a field of an event; ad events go to /events/ or /ad-events",
+        "campaign_id" => {
+            "is not a field of an event; ad events go to /events/ or /ad-events, batches of them to /ad-events/batch"
+        }
         _ => "is not a field of an event",
     }
 }
@@ -71,7 +73,8 @@ impl FromStr for SubmittedType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let is_ad = text.starts_with("io.edge.ad.");
-        let elsewhere = |error| format!("{error}; ad events go to /events/ or /ad-events");
+        let elsewhere =
+            |error| format!("{error}; ad events go to /events/ or /ad-events, batches of them to /ad-events/batch");
         text.parse().map(Self).map_err(|error| if is_ad { elsewhere(error) } else { error })
     }
 }
@@ -112,7 +115,7 @@ mod tests {
         assert_eq!(
             told("io.edge.ad.click.v1"),
             "unknown event type \"io.edge.ad.click.v1\"; accepted: io.edge.device.reported.v1; ad events go to \
-             /events/ or /ad-events"
+             /events/ or /ad-events, batches of them to /ad-events/batch"
         );
         assert_eq!(told("other"), "unknown event type \"other\"; accepted: io.edge.device.reported.v1");
     }
@@ -196,8 +199,10 @@ mod tests {
         let Err(BodyError::NotAnEvent(faults)) = read(body) else { panic!("it was taken") };
         let found: Vec<_> = faults.iter().map(|f| (f.pointer.as_str(), f.detail.as_str())).collect();
         let unknown = "is not a field of an event";
+        let elsewhere =
+            "is not a field of an event; ad events go to /events/ or /ad-events, batches of them to /ad-events/batch";
         let expected = [
-            ("/campaign_id", "is not a field of an event; ad events go to /events/ or /ad-events"),
+            ("/campaign_id", elsewhere),
             ("/user_id", unknown),
             ("/event_type", unknown),
             ("/device_id", "is required"),

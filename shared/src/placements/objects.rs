@@ -128,14 +128,24 @@ impl fmt::Debug for ObjectHash {
     }
 }
 
-/// The store did not do it. No content causes that, so it is an outage: the event that met it is not suspected.
+/// The store did not do it. If it refused or is away, no content causes that: the event that met it is not suspected. If
+/// it took too long, the contents may be too many or too large: a batch is tried in halves.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the store of files: {0}")]
-pub struct ObjectsError(String);
+#[error("the store of files: {reason}")]
+pub struct ObjectsError {
+    reason: String,
+    took_too_long: bool,
+}
+
+impl ObjectsError {
+    fn new(reason: String) -> Self {
+        Self { reason, took_too_long: false }
+    }
+}
 
 impl From<ObjectsError> for Failure {
     fn from(error: ObjectsError) -> Self {
-        Self::away(error.to_string())
+        if error.took_too_long { Self::outage(error.to_string()) } else { Self::away(error.to_string()) }
     }
 }
 
@@ -143,7 +153,7 @@ impl From<Error> for ObjectsError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_ERROR).collect();
-        Self(shown)
+        Self::new(shown)
     }
 }
 
@@ -201,7 +211,7 @@ impl Objects {
         let read = call(async { self.store.get(&place).await?.bytes().await }).await;
         match read {
             Ok(content) if ObjectHash::of(&content) == hash => Ok(Some(content)),
-            Ok(_) => Err(ObjectsError(format!("{place} is damaged: its content has another SHA-256"))),
+            Ok(_) => Err(ObjectsError::new(format!("{place} is damaged: its content has another SHA-256"))),
             Err(Missed::NotThere) => Ok(None),
             Err(Missed::Error(error)) => Err(error),
         }
@@ -256,7 +266,7 @@ enum Missed {
 impl From<Missed> for ObjectsError {
     fn from(missed: Missed) -> Self {
         match missed {
-            Missed::NotThere => Self("there is no such object".to_owned()),
+            Missed::NotThere => Self::new("there is no such object".to_owned()),
             Missed::Error(error) => error,
         }
     }
@@ -267,7 +277,10 @@ async fn call<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Miss
         Ok(Ok(done)) => Ok(done),
         Ok(Err(Error::NotFound { .. })) => Err(Missed::NotThere),
         Ok(Err(error)) => Err(Missed::Error(error.into())),
-        Err(_) => Err(Missed::Error(ObjectsError(format!("no answer within {CALL_TIMEOUT:?}")))),
+        Err(_) => {
+            let reason = format!("no answer within {CALL_TIMEOUT:?}");
+            Err(Missed::Error(ObjectsError { reason, took_too_long: true }))
+        }
     }
 }
 
@@ -367,5 +380,15 @@ mod tests {
         assert_eq!(failure.class, crate::store::Class::Outage, "{failure}");
         assert!(objects.probe().await.is_err());
         std::fs::remove_file(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_may_be_too_large() {
+        let Err(Missed::Error(error)) = call(std::future::pending::<Result<(), Error>>()).await else {
+            panic!("it never ends")
+        };
+        let failure = Failure::from(error);
+        assert_eq!(failure.class, crate::store::Class::OutageMet, "{failure}");
+        assert!(failure.reason.contains("no answer within 1.5s"), "{failure}");
     }
 }

@@ -207,7 +207,7 @@ mod tests {
         let mut found = told(NewPlacement::parse(&body(bad)).unwrap_err());
         found.sort_unstable();
         let expected = [
-            "/campaignId must be a whole number from 1 to 9223372036854775807",
+            "/campaignId must be a whole number from 1 to 9007199254740991",
             "/color is not a field of a placement",
             "/endMs must be a whole number from 1 to 86400000",
             "/label must be 1 to 200 characters long",

@@ -6,6 +6,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::snapshot::{CampaignShot, Snapshot, VideoShot};
+use super::values::MAX_CAMPAIGN;
 use super::{Placed, PlacementId, Range, Region, VideoId};
 
 pub(super) const NOW: OffsetDateTime = time::macros::datetime!(2026-03-01 12:00 UTC);
@@ -83,7 +84,8 @@ pub(super) fn placements() -> impl Strategy<Value = Placed> {
         Range::new(start, start + length * 100).unwrap()
     });
     let label = option::of(prop_oneof![Just("--> <c>&amp;".to_owned()), Just("\"\\\u{2028}".to_owned()), "\\PC{1,8}"]);
-    let names = (sample::select(&["mug", "old", "none"][..]), option::of(1..5_i64), 0..2_u16);
+    let names =
+        (sample::select(&["mug", "old", "none"][..]), option::of(prop_oneof![1..5_i64, Just(MAX_CAMPAIGN)]), 0..2_u16);
     (range, names, option::of(regions()), label).prop_map(|(range, (product, campaign, layer), region, label)| Placed {
         product: product.parse().unwrap(),
         campaign,

@@ -36,9 +36,12 @@ where
     number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
+/// The greatest id of a campaign: files have the number as it is, and readers of JSON have doubles (RFC 8785, RFC 8259).
+pub const MAX_CAMPAIGN: i64 = (1 << 53) - 1;
+
 /// The id of a campaign, which belongs to another domain: a whole number, at least 1.
 pub(super) fn campaign(raw: &RawValue) -> Result<i64, String> {
-    number(raw, 1, i64::MAX)
+    number(raw, 1, MAX_CAMPAIGN)
 }
 
 /// A frame rate in thousandths of a frame a second, to which it is rounded.
@@ -97,7 +100,7 @@ mod tests {
     fn a_whole_number_is_its_digits() {
         assert_eq!(number(raw("0"), 0, MAX_LAYER), Ok(0));
         assert_eq!(number(raw("1000"), 0, MAX_LAYER), Ok(1_000));
-        assert_eq!(campaign(raw("9223372036854775807")), Ok(i64::MAX));
+        assert_eq!(campaign(raw("9007199254740991")), Ok(MAX_CAMPAIGN));
         for json in ["1001", "-1", "1.0", "1e0", "\"1\"", "null", "99999999999999999999"] {
             let refused = number(raw(json), 0, MAX_LAYER);
             assert_eq!(refused, Err("must be a whole number from 0 to 1000".to_owned()), "{json}");

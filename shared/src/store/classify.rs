@@ -8,8 +8,15 @@ use crate::runtime::redact::redact;
 /// The SQLSTATE of a refused write on a read-only server.
 const READ_ONLY: &str = "25006";
 const ANSWER: &str = "SQLSTATE ";
+/// That of a statement that waited for a lock for as long as `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 impl Failure {
+    /// Whether a statement waited for a lock in vain: then PostgreSQL ends its transaction, and nothing was done.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.reason.strip_prefix(ANSWER).is_some_and(|answer| answer.starts_with(LOCK_NOT_AVAILABLE))
+    }
+
     /// Adds the server's address to the reason, unless the reason is an answer of the server.
     pub(super) fn of_server(self, server: &str) -> Self {
         if self.reason.starts_with(ANSWER) {
@@ -102,6 +109,17 @@ mod tests {
         assert_eq!(says.map(|failure| failure.to_string()), ["a", "b", "c", "d"]);
         let of_server = Failure::outage("d").of_server("h:1");
         assert_eq!(of_server.reason, "PostgreSQL at h:1: d");
+    }
+
+    #[test]
+    fn a_wait_for_a_lock_in_vain_is_known_and_stays_an_outage() {
+        let text = "canceling statement due to lock timeout";
+        let reason = |sqlstate: &str| format!("{ANSWER}{sqlstate}: {}", told(sqlstate, text));
+        let failure = Failure::outage(reason("55P03")).of_server("h:1");
+        assert_eq!((failure.is_lock_timeout(), failure.class), (true, class("55P03")));
+        for other in [reason("57014"), format!("no answer: {}", reason("55P03")), text.to_owned(), String::new()] {
+            assert!(!Failure::outage(other.as_str()).is_lock_timeout(), "{other}");
+        }
     }
 
     #[test]

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use super::expire::Piece;
-use super::{Failure, Store, Tx};
+use super::{Failure, Store, Tx, within_deadline};
 
 /// The first statement of a command's transaction: how long it waits for a lock, of its key or of anything else. Less
 /// than the 4 seconds that a statement may take by default, so that a repeat is told why it waited in vain.
 pub const WAIT: &str = "SET LOCAL lock_timeout = '3500ms'";
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 const INSERT: &str = "
 INSERT INTO idempotency_keys (subject, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT (subject, key) DO NOTHING";
@@ -58,27 +57,36 @@ pub enum Begun {
 
 /// Begins a command, in its transaction, which began with [`WAIT`].
 pub async fn begin(tx: &mut Tx<'_>, key: &IdempotencyKey<'_>) -> Result<Begun, Failure> {
-    let IdempotencyKey { subject, key, fingerprint } = *key;
-    let inserted = sqlx::query(INSERT).bind(subject).bind(key).bind(&fingerprint[..]).execute(&mut *tx).await;
-    match inserted {
+    let insert = sqlx::query(INSERT).bind(key.subject).bind(key.key).bind(&key.fingerprint[..]);
+    match insert.execute(&mut *tx).await {
         Ok(inserted) if inserted.rows_affected() == 1 => return Ok(Begun::New),
         Ok(_) => {}
         Err(error) => {
-            let code = error.as_database_error().and_then(|error| error.code());
-            return if code.as_deref() == Some(LOCK_NOT_AVAILABLE) { Ok(Begun::InProgress) } else { Err(error.into()) };
+            let failure = Failure::from(error);
+            return if failure.is_lock_timeout() { Ok(Begun::InProgress) } else { Err(failure) };
         }
     }
+    // If it is not there, it has just expired.
+    find(tx, key).await?.ok_or_else(|| Failure::again("an idempotency key has just expired"))
+}
+
+/// What is known of a key, without beginning a command: [`Begun::Replay`] or [`Begun::Reused`]; `None` if nothing was
+/// decided with it yet.
+pub async fn known(store: &Store, key: &IdempotencyKey<'_>) -> Result<Option<Begun>, Failure> {
+    within_deadline!(store, |tx| find(tx, key))
+}
+
+async fn find(tx: &mut Tx<'_>, key: &IdempotencyKey<'_>) -> Result<Option<Begun>, Failure> {
     type Row = (Vec<u8>, Option<i32>, Option<String>, Option<String>);
-    let found: Option<Row> = sqlx::query_as(FIND).bind(subject).bind(key).fetch_optional(tx).await?;
-    // It has just expired.
-    let (found, status, headers, body) = found.ok_or_else(|| Failure::again("an idempotency key has just expired"))?;
-    if found != fingerprint {
-        return Ok(Begun::Reused);
+    let found: Option<Row> = sqlx::query_as(FIND).bind(key.subject).bind(key.key).fetch_optional(tx).await?;
+    let Some((fingerprint, status, headers, body)) = found else { return Ok(None) };
+    if fingerprint != key.fingerprint {
+        return Ok(Some(Begun::Reused));
     }
     let broken = || Failure::failed("an idempotency key has no answer that can be read");
     let headers = serde_json::from_str(&headers.ok_or_else(broken)?).map_err(|_| broken())?;
     let status = status.and_then(|status| u16::try_from(status).ok()).ok_or_else(broken)?;
-    Ok(Begun::Replay(StoredAnswer { status, headers, body: body.ok_or_else(broken)? }))
+    Ok(Some(Begun::Replay(StoredAnswer { status, headers, body: body.ok_or_else(broken)? })))
 }
 
 /// Keeps the answer to a command whose key was new.

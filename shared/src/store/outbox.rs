@@ -21,6 +21,8 @@ use crate::kafka::schemas::EventSchema;
 
 /// The most bytes of an event's data: a record with it is much smaller than what Kafka takes.
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
+/// The most bytes of an aggregate's name: an index takes it, and a record with a longer key is not of an outbox.
+pub const MAX_AGGREGATE_BYTES: usize = 256;
 
 /// An event to write. Each takes a number of its boundary.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use devstack::kit::TEST_TIMEOUT;
 use shared::ads::queries::{
     Applied, BEGIN, Closed, Facts, Granted, Grants, IfLocked, Lease, Outcome, Released, Room, Scope, State, Want,
-    apply, audit, close_leases, erase_user, expire, expired_leases, give_back, grant, open_leases,
+    apply, audit, close_leases, erase_user, expire, expired_leases, give_back, grant, next_campaign, open_leases,
 };
 use shared::ads::{AdData, AdDelivery, AdEvent, AdEventType, CampaignId, Nanos};
 use shared::store::{Failure, Tx, Work};
@@ -306,4 +306,16 @@ async fn a_probe_leaves_nothing_and_an_unknown_campaign_is_a_failure_of_its_even
     let unknown = Ad::new("9".parse().unwrap(), "a", None, now().date(), 0).delivery();
     let failed = kit.store.transact(BEGIN, &Batch(&[&unknown])).await.unwrap_err();
     assert_eq!((failed.class, failed.reason.as_str()), (Class::Failed, "there is no campaign 9"));
+}
+
+#[tokio::test]
+async fn the_next_campaign_is_that_with_the_next_id() {
+    let kit = Kit::new("ads_next").await;
+    for id in [1, 2, 3] {
+        assert_eq!(campaign(&kit, &[]).await.get(), id);
+    }
+    kit.sql("DELETE FROM campaigns WHERE id = 2").await;
+    for (after, next) in [(0, Some(1)), (1, Some(3)), (2, Some(3)), (3, None)] {
+        assert_eq!(next_campaign(&kit.store, after).await.unwrap(), next, "{after}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Idempotency keys: one answer a key, however often and however concurrently the command is repeated.
 
-use shared::store::idempotency::{Begun, IdempotencyKey, StoredAnswer, WAIT, begin, expire_keys, finish};
+use shared::store::idempotency::{Begun, IdempotencyKey, StoredAnswer, WAIT, begin, expire_keys, finish, known};
 use shared::store::{Failure, Tx, Work};
 use tokio::sync::Notify;
 
@@ -73,6 +73,23 @@ async fn a_repeat_gets_the_answer_of_the_first_time() {
     assert_eq!(run(&kit, of_bob, "bob's").await, Begun::New, "a key is its subject's");
     assert_eq!(run(&kit, key("K"), "K's").await, Begun::New, "and has a case");
     assert_eq!(kit.number("SELECT count(*) FROM effects").await, 3);
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_key_can_be_asked_without_a_command() {
+    let kit = kit("keys_known").await;
+    let ask = async |key| known(&kit.store, &key).await.unwrap();
+    assert_eq!(ask(key("k")).await, None);
+    assert_eq!(kit.number("SELECT count(*) FROM idempotency_keys").await, 0, "nothing was begun");
+    assert_eq!(run(&kit, key("k"), "first").await, Begun::New);
+    assert_eq!(ask(key("k")).await, Some(Begun::Replay(answer("first"))));
+    assert_eq!(ask(IdempotencyKey { fingerprint: &[8; 32], ..key("k") }).await, Some(Begun::Reused));
+    assert_eq!(ask(IdempotencyKey { subject: "bob", ..key("k") }).await, None);
+    // It waits for no command that is under way.
+    let mut holder = kit.pool.begin().await.unwrap();
+    let held = "INSERT INTO idempotency_keys (subject, key, fingerprint) VALUES ('alice', 'held', '')";
+    sqlx::raw_sql(held).execute(&mut *holder).await.unwrap();
+    assert_eq!(ask(key("held")).await, None);
 }
 
 #[tokio::test]

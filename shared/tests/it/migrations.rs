@@ -20,7 +20,7 @@ pub(crate) async fn as_of(kit: &Kit, migrations: &[&str]) {
     )
     .await;
     kit.sql("DROP TABLE sequences, outbox, outbox_relay, inbox, idempotency_keys").await;
-    kit.sql("DROP TABLE videos, products, placements, validations, files, placement_campaigns").await;
+    kit.sql("DROP TABLE videos, products, placements, validations, files, replaced_files, placement_campaigns").await;
     for name in migrations {
         let sql = std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&kit.pool).await.unwrap();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use shared::kafka::Cause;
 use shared::kafka::ids::EventId;
 use shared::kafka::schemas::EventSchema;
+use shared::store::outbox::relay::{backlog, backlog_at_most};
 use shared::store::outbox::{Boundary, MAX_DATA_BYTES, Outbound, publish};
 use shared::store::{Failure, Tx, Work};
 use time::OffsetDateTime;
@@ -264,6 +265,38 @@ async fn what_breaks_a_schema_or_the_numbers_is_not_committed_and_a_failure_of_t
     assert_eq!(kit.number("SELECT count(*) FROM outbox").await, 2);
 }
 
+#[tokio::test]
+async fn the_bound_of_the_backlog_is_never_too_low() {
+    let kit = Kit::new("outbox_backlog").await;
+    let counts = async || (backlog(&kit.store, 100).await.unwrap().0, backlog_at_most(&kit.store).await.unwrap());
+    assert_eq!(counts().await, (0, 0));
+    let work = Command { aggregates: BTreeSet::from(["a".into()]), pause: Duration::ZERO, fails: false };
+    for expected in 1..=4 {
+        kit.store.transact("", &work).await.unwrap();
+        assert_eq!(counts().await, (expected, expected));
+    }
+    kit.sql("DELETE FROM outbox WHERE sequence = 1").await;
+    assert_eq!(counts().await, (3, 3));
+    kit.sql("DELETE FROM outbox WHERE sequence = 3").await;
+    assert_eq!(counts().await, (2, 3), "with the gap");
+}
+
+#[tokio::test]
+async fn numbers_end_and_names_are_not_too_long() {
+    let kit = Kit::new("outbox_bounds").await;
+    kit.sql("INSERT INTO sequences VALUES ('a', 9223372036854775807)").await;
+    for (aggregate, why) in [
+        ("a".to_owned(), "of a has the number 9223372036854775807 after 9223372036854775807"),
+        ("x".repeat(257), "has a name of 257 bytes: 256 are the most"),
+    ] {
+        let work = Command { aggregates: BTreeSet::from([aggregate.into()]), pause: Duration::ZERO, fails: false };
+        let failure = kit.store.transact("", &work).await.unwrap_err();
+        assert_eq!(failure.class, Class::Failed);
+        assert!(failure.reason.contains(why), "{failure}");
+    }
+    assert_eq!(kit.number("SELECT count(*) FROM outbox").await, 0);
+}
+
 /// A command waits for the one before it, but not for ever.
 #[tokio::test]
 async fn a_boundary_that_is_held_for_long_is_an_outage() {
@@ -273,7 +306,7 @@ async fn a_boundary_that_is_held_for_long_is_an_outage() {
     sqlx::raw_sql("SELECT last FROM sequences WHERE aggregate = 'a' FOR UPDATE").execute(&mut *holder).await.unwrap();
     let work = Command { aggregates: BTreeSet::from(["a".into()]), pause: Duration::ZERO, fails: false };
     let held = kit.store.transact("SET LOCAL lock_timeout = '200ms'", &work).await.unwrap_err();
-    assert_eq!(held.class, Class::OutageMet, "{held}");
+    assert_eq!((held.class, held.is_lock_timeout()), (Class::OutageMet, true), "{held}");
     drop(holder);
     eventually("the lock is free", async || kit.store.transact("", &work).await.is_ok()).await;
     let taken: i64 = sqlx::query_scalar("SELECT sequence FROM outbox").fetch_one(&kit.pool).await.unwrap();

@@ -1,6 +1,11 @@
 //! A Redis whose user lacks a permission, or that has no memory: the error names what is missing, and the TTL limits
 //! how long a stale body is read.
 
+use std::sync::Arc;
+
+use shared::cache::{Added, Found};
+
+use crate::id_sets::{EARLIER, Sets};
 use crate::prelude::*;
 
 /// A cache of a user with these ACL rules.
@@ -100,4 +105,32 @@ async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_delet
     assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
     assert_eq!(log.count("Redis is away"), 0);
+}
+
+#[tokio::test]
+async fn for_the_caps_the_commands_that_the_documentation_names_are_enough() {
+    const DOCS: &str = include_str!("../../../docs/operations.md");
+    let told = DOCS.lines().find(|line| line.contains("if you limit its users by ACL")).unwrap();
+    let (of_one_server, _) = told.split_once("; and in a cluster").unwrap();
+    let named = of_one_server.split('`').skip(1).step_by(2);
+    let commands = named.filter(|name| name.chars().all(|c| c.is_ascii_uppercase()));
+    let rights: Vec<_> = commands.map(|name| format!("+{}", name.to_lowercase())).collect();
+    assert!(rights.len() > 10, "{rights:?}");
+    let redis = start(&[]).await;
+    let mut setuser = redis::cmd("ACL");
+    setuser.arg("SETUSER").arg("u").arg("reset").arg("on").arg(">p").arg("~p:set:*").arg(&rights);
+    let () = setuser.query_async(&mut connection(&redis).await).await.unwrap();
+
+    let mut sets = Sets::at(&format!("redis://u:p@127.0.0.1:{}", redis.port), "p:");
+    assert_eq!(sets.note(EARLIER).await, 1);
+    let b = sets.new_id("s", "b", 2);
+    assert_eq!(sets.added("s", "a").await, Added::New);
+    assert_eq!(sets.sets.add(std::slice::from_ref(&b)).await, [Added::New]);
+    assert_eq!([sets.added("s", "a").await, sets.added("s", "c").await], [Added::There, Added::Full]);
+    assert!(sets.sets.release(&[Arc::clone(&b.entry)]).await);
+    assert_eq!(sets.sets.find(&[b]).await, [Found::Absent]);
+    assert!(sets.sets.fill(&sets.new_id("t", "any", 2), &["x".parse().unwrap()]).await);
+    assert_eq!(sets.sets.find(&[sets.new_id("t", "x", 2)]).await, [Found::There]);
+    sets.sets.delete(&["s".to_owned(), "t".to_owned()]).await.unwrap();
+    assert_eq!(sets.sets.find(&[sets.new_id("t", "x", 2)]).await, [Found::Absent]);
 }

@@ -60,6 +60,10 @@ pub fn describe() {
         "Incarnations of the caps' Redis, met seconds ago, of which it is not known that PostgreSQL has all earlier events."
     );
     describe_gauge!("ads_budget_violations", "Campaigns whose books break an invariant.");
+    describe_gauge!(
+        "ads_audit_age_seconds",
+        "The time since the end of the last check of the books of all campaigns, or since the start."
+    );
     counter!("ads_leases_closed_total").increment(0);
 }
 

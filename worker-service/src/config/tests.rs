@@ -108,7 +108,7 @@ fn a_group_has_a_name_of_one_line() {
 #[test]
 fn a_handler_or_task_that_is_not_known_is_refused_with_those_that_are() {
     const ALL: &str = "devices, ads, read-model, files, validator, outbox-relay, inbox-expire, keys-expire, \
-        devices-expire, ads-settle, ads-expire, files-expire";
+        devices-expire, ads-settle, ads-expire, files-expire, validations-end";
     let Ok(Cli { command: Command::Run(config) }) = parsed(&["run"], &["--only=devices, devices-expire"]) else {
         panic!()
     };

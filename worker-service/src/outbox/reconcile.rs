@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use shared::kafka::{Record, header};
 use shared::store::Store;
+use shared::store::outbox::MAX_AGGREGATE_BYTES;
 use shared::store::outbox::relay::{self, Found, Offsets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ const CHUNK: usize = 10_000;
 /// How long to wait for another producer's transaction: behind it nothing can be read.
 const STABLE_TIMEOUT: Duration = Duration::from_secs(30);
 const STABLE_INTERVAL: Duration = Duration::from_millis(100);
+/// The greatest number that a record may have. A foreign one with a greater number would leave its aggregate too few.
+const MAX_NUMBER: i64 = i64::MAX / 4;
 
 /// What a reconciliation needs.
 pub struct Reconciliation<'a> {
@@ -103,6 +106,41 @@ fn of_outbox(record: &Record) -> Option<Found> {
     // Only as PostgreSQL and the relay write it: other spellings are not of the outbox.
     let is_uuid = |id: &String| id.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(id).is_ok();
     let event_id = text(record.header(header::ID)?).filter(is_uuid)?;
-    let sequence = text(record.header(header::SEQUENCE)?)?.parse().ok()?;
-    Some(Found { event_id, aggregate: text(record.key()?)?, sequence })
+    let sequence = text(record.header(header::SEQUENCE)?)?.parse::<i64>().ok();
+    let sequence = sequence.filter(|number| (1..=MAX_NUMBER).contains(number))?;
+    let aggregate = text(record.key()?).filter(|key| key.len() <= MAX_AGGREGATE_BYTES)?;
+    Some(Found { event_id, aggregate, sequence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0f1e2d3c-4b5a-4678-9abc-def012345678";
+
+    fn found(key: &str, id: &str, sequence: &str) -> Option<Found> {
+        let headers = [(header::ID, Some(id.as_bytes())), (header::SEQUENCE, Some(sequence.as_bytes()))];
+        of_outbox(&Record::new(Some(key.as_bytes()), None, &headers))
+    }
+
+    #[test]
+    fn only_what_an_outbox_may_have_written_is_found() {
+        let longest = "k".repeat(MAX_AGGREGATE_BYTES);
+        for (key, sequence) in [("campaign-7", 1), (&*longest, MAX_NUMBER)] {
+            let expected = Found { event_id: ID.to_owned(), aggregate: key.to_owned(), sequence };
+            assert_eq!(found(key, ID, &format!("{sequence:020}")), Some(expected));
+        }
+        // An index takes no key of 4 kB, and behind the greatest number there is none.
+        for key in [format!("{longest}k"), "k".repeat(4_096), "a\0b".to_owned()] {
+            assert_eq!(found(&key, ID, "1"), None, "{} bytes", key.len());
+        }
+        for sequence in [0, -1, MAX_NUMBER + 1, i64::MAX] {
+            assert_eq!(found("a", ID, &sequence.to_string()), None, "{sequence}");
+        }
+        for (id, sequence) in [("7", "1"), (ID, ""), (ID, "one"), (ID, "9223372036854775808")] {
+            assert_eq!(found("a", id, sequence), None, "{id} {sequence}");
+        }
+        let headers = [(header::ID, Some(ID.as_bytes())), (header::SEQUENCE, Some(&b"1"[..]))];
+        assert_eq!(of_outbox(&Record::new(None, None, &headers)), None, "without a key");
+    }
 }

@@ -13,8 +13,8 @@ use metrics::{counter, histogram};
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use shared::runtime::sabotage::makes;
-use shared::store::Store;
 use shared::store::outbox::relay::{self, OutboxRow, RelayRow};
+use shared::store::{Failure, Store};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -133,6 +133,11 @@ impl Term {
         if after > 0 && window.may_lack(&numbered(&rows)) {
             after = 0;
             rows = read(after)?;
+        }
+        if let Some(aggregate) = window.goes_back(&numbered(&rows)) {
+            // The next term compares the outbox with the topic.
+            let again = format!("the outbox has a number of {aggregate} again that is published: it has gone back");
+            return Err(End::Postgres(Failure::outage(again)));
         }
         if after == 0 {
             window.read_all(now, &numbered(&rows));

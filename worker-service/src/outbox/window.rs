@@ -73,6 +73,13 @@ impl Window {
             })
     }
 
+    /// The aggregate of a row whose number is published already. A late commit is none: numbers and commits of an
+    /// aggregate rise together. PostgreSQL has gone back to an earlier time.
+    pub fn goes_back<'a>(&self, rows: &[Numbered<'a>]) -> Option<&'a str> {
+        let is_published = |row: &&Numbered<'a>| self.last.get(row.aggregate).is_some_and(|last| row.sequence <= last);
+        rows.iter().find(is_published).map(|row| row.aggregate)
+    }
+
     /// These rows are published, and deleted.
     pub fn published(&mut self, now: Duration, rows: &[Numbered<'_>]) {
         for row in rows {

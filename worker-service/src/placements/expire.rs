@@ -1,5 +1,6 @@
 //! Deletes objects that are no file of any video any more. Each change of a video makes new files; a reader that has
-//! just learned the name of an old one may still fetch it, so old ones stay for a time.
+//! just learned the name of an old one may still fetch it, and a database that is restored to an earlier time has it as a
+//! file again: so old ones stay for a time, from when they were replaced.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use metrics::{counter, describe_counter};
 use shared::placements::objects::{ObjectHash, Objects};
-use shared::placements::queries::files::unreferenced;
+use shared::placements::queries::files::{forget_replaced, unreferenced};
 use shared::runtime::config::duration_in;
 use shared::store::Store;
 use time::OffsetDateTime;
@@ -26,6 +27,8 @@ const INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 const RETRY: Duration = Duration::from_secs(600);
 /// Objects that PostgreSQL is asked about at once, and that are deleted together.
 const PIECE: usize = 100;
+/// Notes of replaced objects that are deleted together.
+const NOTES: u32 = 5_000;
 /// How long a deletion is watched. A handler may put an object just before its deletion, and write the row just after
 /// it: in this time its transaction has ended.
 const WATCHED: Duration = Duration::from_secs(30);
@@ -41,7 +44,7 @@ pub fn describe() {
 /// The objects of the files of videos.
 #[derive(Debug, Clone, clap::Args)]
 pub struct FilesExpiryConfig {
-    /// How long an object stays in the store after it was put, if it is no file of a video any more. From 1day to
+    /// How long an object stays in the store after it was put, and after it was the file of a video. From 1day to
     /// 100years.
     #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub files_retention: Duration,
@@ -80,6 +83,9 @@ pub struct Pass<'a> {
 impl Pass<'_> {
     /// Deletes what is old and no file of a video; returns how many objects.
     pub async fn run(&self) -> anyhow::Result<usize> {
+        while forget_replaced(self.store, self.older_than, NOTES).await? >= u64::from(NOTES)
+            && !self.stop.is_cancelled()
+        {}
         let until = OffsetDateTime::now_utc() - self.older_than;
         let mut all = self.objects.list();
         let (mut old, mut deleted) = (Vec::with_capacity(PIECE), 0);
@@ -100,14 +106,17 @@ impl Pass<'_> {
             return Ok(0);
         }
         let mut gone: Vec<(ObjectHash, Bytes)> = Vec::new();
-        for hash in unreferenced(self.store, old).await? {
+        for hash in unreferenced(self.store, old, self.older_than).await? {
+            if self.stop.is_cancelled() {
+                break;
+            }
             // It may have been put again since it was listed.
             let is_old = self.objects.put_at(hash).await?.is_some_and(|put_at| put_at < until);
             if let Some(content) = if is_old { self.objects.get(hash).await? } else { None } {
                 gone.push((hash, content));
                 let deleted = self.objects.delete(hash).await;
                 if deleted.is_err() {
-                    self.put_back(&gone).await?;
+                    self.put_back_files(&gone).await?;
                 }
                 deleted?;
             }
@@ -115,17 +124,25 @@ impl Pass<'_> {
         if gone.is_empty() {
             return Ok(0);
         }
+        if self.stop.run_until_cancelled(tokio::time::sleep(self.watched)).await.is_none() {
+            // Which of them becomes a file is not known yet, and a shutdown does not wait.
+            self.put_back(&gone, &[]).await?;
+            return Ok(0);
+        }
         counter!("placement_objects_deleted_total").increment(gone.len() as u64);
-        self.stop.run_until_cancelled(tokio::time::sleep(self.watched)).await;
-        self.put_back(&gone).await?;
+        self.put_back_files(&gone).await?;
         Ok(gone.len())
     }
 
     /// Puts back what has become a file meanwhile.
-    async fn put_back(&self, gone: &[(ObjectHash, Bytes)]) -> anyhow::Result<()> {
+    async fn put_back_files(&self, gone: &[(ObjectHash, Bytes)]) -> anyhow::Result<()> {
         let hashes: Vec<_> = gone.iter().map(|(hash, _)| *hash).collect();
-        let still = unreferenced(self.store, &hashes).await?;
-        for (hash, content) in gone.iter().filter(|(hash, _)| !still.contains(hash)) {
+        let still = unreferenced(self.store, &hashes, self.older_than).await?;
+        self.put_back(gone, &still).await
+    }
+
+    async fn put_back(&self, gone: &[(ObjectHash, Bytes)], except: &[ObjectHash]) -> anyhow::Result<()> {
+        for (hash, content) in gone.iter().filter(|(hash, _)| !except.contains(hash)) {
             self.objects.put(*hash, content.clone()).await?;
         }
         Ok(())

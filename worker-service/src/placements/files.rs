@@ -15,7 +15,7 @@ use metrics::{counter, describe_counter, describe_histogram, histogram};
 use shared::kafka::{Cause, Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::placements::files::{FileKind, render};
 use shared::placements::objects::{ObjectHash, Objects};
-use shared::placements::queries::files::{Made, MadeFile, write_files};
+use shared::placements::queries::files::{FileState, Made, MadeFile, file, write_files};
 use shared::placements::queries::subscribers::{content, video_versions};
 use shared::placements::received::{About, DomainEvent};
 use shared::placements::{DomainStream, PlacementEventType, VideoId};
@@ -57,11 +57,13 @@ impl Files {
     }
 
     /// The files of a video at its revision now, which are in the store of objects then; `None` if the newest ones are
-    /// ready, or if there is no such video, as after PostgreSQL was restored to an earlier time.
+    /// ready, or if there is no such video, as after PostgreSQL was restored to an earlier time. Ready ones that the store
+    /// has lost are put again.
     async fn make(&self, video: VideoId) -> Result<Option<Made>, Failure> {
         let Some(snapshot) = content(&self.store, video).await? else { return Ok(None) };
         let revision = snapshot.video.revision;
-        if snapshot.video.ready_revision >= revision {
+        let are_ready = snapshot.video.ready_revision >= revision;
+        if are_ready && self.are_there(video).await? {
             return Ok(None);
         }
         // A large video takes milliseconds, in which nothing else would run on this thread.
@@ -78,7 +80,19 @@ impl Files {
             Ok::<_, Failure>(MadeFile { kind, hash, bytes })
         };
         let files = stream::iter(rendered).map(put).buffered(FileKind::ALL.len()).try_collect().await?;
-        Ok(Some(Made { video, revision, files }))
+        Ok((!are_ready).then_some(Made { video, revision, files }))
+    }
+
+    /// Whether the store has the files of a video that are ready.
+    async fn are_there(&self, video: VideoId) -> Result<bool, Failure> {
+        for kind in FileKind::ALL {
+            if let FileState::Ready(row) = file(&self.store, video, kind).await?
+                && self.objects.put_at(row.hash).await?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -185,6 +185,7 @@ async fn the_lease_of_a_dead_instance_is_closed_only_behind_its_last_event() {
         .await;
     assert!(counted("ads_leases_closed_total") >= 2.0);
     assert_eq!(counted("ads_budget_violations"), 0.0);
+    assert!(sample(&metrics().render(), "ads_audit_age_seconds").is_some());
     applies.stop().await.unwrap();
     settles.stop().await.unwrap();
 }
@@ -267,6 +268,11 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
         let () = redis.hset(set(user), "an-event", "").await.unwrap();
     }
     // One that is accepted, and not applied yet.
+    ads.sql(
+        "INSERT INTO unsure_impressions (campaign_id, event_id)
+         SELECT campaign_id, event_id FROM ad_events UNION ALL SELECT 1, 'not-applied'",
+    )
+    .await;
     let today = OffsetDateTime::now_utc().date();
     let accepted = |user: &str| format!("{}ad:cap:1:{user}:{today}", ads.scope.cache_prefix);
     for user in ["alice", "bob"] {
@@ -277,7 +283,16 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     assert!(why.contains("nothing was erased: the Redis of the caps does not answer"), "{why}");
     assert_eq!(ads.count("SELECT count(*) FROM ad_events").await, 3);
     let version = ads.count("SELECT report_version FROM campaigns").await;
-    let said = ads.succeeds(&["erase-user", "alice"]).await;
+    // An instance of the API that read the rows before they were deleted fills a set with them.
+    let filled = async {
+        until("its set is deleted", async || {
+            let is_there: bool = redis.clone().exists(set("alice")).await.unwrap();
+            !is_there
+        })
+        .await;
+        let () = redis.clone().hset(set("alice"), "an-event", "").await.unwrap();
+    };
+    let (said, ()) = tokio::join!(ads.succeeds(&["erase-user", "alice"]), filled);
     assert_eq!(ads.count("SELECT report_version FROM campaigns").await, version + 1, "its report has a new version");
     assert!(said.starts_with("erased alice: 2 events in 1 days of campaigns"), "{said}");
     let counted: [bool; 2] = [redis.exists(set("alice")).await.unwrap(), redis.exists(set("bob")).await.unwrap()];
@@ -288,6 +303,9 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     let of_alice = "SELECT (SELECT count(*) FROM ad_events WHERE user_id = 'alice')
         + (SELECT count(*) FROM ad_user_days WHERE user_id = 'alice')";
     assert_eq!(ads.count(of_alice).await, 0);
+    let noted = "SELECT count(*) FROM unsure_impressions WHERE event_id = 'not-applied'
+        OR event_id IN (SELECT event_id FROM ad_events WHERE user_id = 'bob')";
+    assert_eq!((ads.count(noted).await, ads.count("SELECT count(*) FROM unsure_impressions").await), (2, 2));
     assert_eq!(ads.money(1).await, (3, 0), "what was spent stays spent");
     assert_eq!(ads.count("SELECT impressions FROM campaigns").await, 3);
     assert_eq!(ads.count("SELECT booked_out / 10000000 FROM campaigns").await, 2);

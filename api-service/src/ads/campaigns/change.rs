@@ -68,6 +68,7 @@ impl Change {
     /// Makes the change. It runs to its end even if the client disconnects: without its fence, an older report could
     /// stay in the cache.
     async fn make(self) -> Result<Response, Problem> {
+        self.commands.backbone.outbox.admit().map_err(|problem| problem.logged_about(about(self.id)))?;
         let made = tokio::spawn(self.run()).await;
         made.unwrap_or_else(|_| Err(Problem::new(Code::INTERNAL, Code::INTERNAL.title())))
     }

@@ -33,6 +33,7 @@ async fn make(commands: &Commands, caller: &Caller, cause: &Cause, body: &Bytes)
         Ok(terms) => terms,
         Err(error) => return Err(faults::of_body(store, body, error).await),
     };
+    commands.backbone.outbox.admit()?;
     let made = campaigns::create(store, rights::owner(caller), actor(caller, cause), &terms).await;
     let (shown, is_new) = made.map_err(faults::of_change)?;
     if is_new {

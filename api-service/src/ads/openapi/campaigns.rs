@@ -17,6 +17,8 @@ use crate::http::problem::Code;
 
 /// The errors of a read.
 const READ: [Code; 3] = [Code::STORE_UNAVAILABLE, Code::OVERLOADED, Code::TIMED_OUT];
+/// The errors of a command, which publishes an event.
+const COMMAND: [Code; 4] = [Code::OUTBOX_FULL, Code::STORE_UNAVAILABLE, Code::OVERLOADED, Code::TIMED_OUT];
 /// The errors of a body.
 const BODY: [Code; 7] = [
     Code::NOT_JSON,
@@ -116,7 +118,7 @@ fn campaign(description: &str, more: impl IntoIterator<Item = (&'static str, Val
 }
 
 fn create(end: &str, note: &str) -> Value {
-    let codes = [&TOKEN[..], &BODY, &READ];
+    let codes = [&TOKEN[..], &BODY, &COMMAND];
     let location =
         required("The path of the campaign.", json!({"type": "string", "pattern": "^/campaigns/[1-9][0-9]*$"}));
     let good = json!({
@@ -178,7 +180,7 @@ fn show(end: &str, note: &str) -> Value {
 const CHANGE: [Code; 4] = [CAMPAIGN_NOT_FOUND, Code::PRECONDITION_FAILED, CAMPAIGN_ENDED, BUDGET_BELOW_SPEND];
 
 fn change(end: &str, note: &str) -> Value {
-    let codes = [&TOKEN[..], &BODY, &READ, &CHANGE, &[Code::PRECONDITION_REQUIRED]];
+    let codes = [&TOKEN[..], &BODY, &COMMAND, &CHANGE, &[Code::PRECONDITION_REQUIRED]];
     let good = json!({"200": campaign("The changed campaign.", [])});
     let content = PATCH_TYPES.map(|media_type| {
         (
@@ -211,7 +213,7 @@ fn set_status(status: Status) -> Value {
         Status::Ended => ("endCampaign", "Ends a campaign, for good"),
         Status::Draft | Status::Active => ("resumeCampaign", "Starts a campaign, or resumes it"),
     };
-    let mut codes = [&TOKEN[..], &READ, &[CAMPAIGN_NOT_FOUND, Code::PRECONDITION_FAILED]].concat();
+    let mut codes = [&TOKEN[..], &COMMAND, &[CAMPAIGN_NOT_FOUND, Code::PRECONDITION_FAILED]].concat();
     if status != Status::Ended {
         codes.push(CAMPAIGN_ENDED);
     }

@@ -6,6 +6,7 @@ use shared::placements::files::FileKind;
 
 use super::schemas::{PLACEMENT, VIDEO};
 use super::{Operation, READ, READERS, VIDEO_NOT_FOUND};
+use crate::http::compression::Coding;
 use crate::http::openapi::Part;
 use crate::http::openapi::answers::{self, TOKEN, answers, parameters, rated, rates};
 use crate::http::openapi::headers::{constant, header, required};
@@ -14,6 +15,7 @@ use crate::placements::codes::{FILE_NOT_READY, FILES_UNAVAILABLE};
 use crate::placements::paths::{JSON_OF_VIDEO, VTT_OF_VIDEO};
 
 pub(super) fn part() -> Part {
+    let codings = Coding::ALL.map(Coding::name);
     Part {
         tags: vec![("files", "What players read of a video")],
         paths: json!({
@@ -23,8 +25,8 @@ pub(super) fn part() -> Part {
         schemas: schemas(),
         headers: json!({
             "File-ETag": required(
-                "The SHA-256 of the file.",
-                json!({"type": "string", "pattern": "^\"[0-9a-f]{64}\"$"})
+                "The SHA-256 of the file; compressed, with the name of the coding.",
+                json!({"type": "string", "pattern": format!("^\"[0-9a-f]{{64}}(-({}))?\"$", codings.join("|"))})
             ),
             "X-Revision": required(
                 "The revision of the video that the file shows. It never falls.",

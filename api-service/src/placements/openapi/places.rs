@@ -174,8 +174,8 @@ fn show() -> Value {
 fn list() -> Value {
     let codes = [&TOKEN[..], &READ, &[Code::BAD_REQUEST, VIDEO_NOT_FOUND]];
     let example = json!({"placements": [shown_placement_example()], "revision": 2, "next": null});
-    let packed = [("content-encoding", header("Content-Encoding"))];
-    let headers = read().into_iter().chain(packed);
+    let own = [("content-encoding", header("Content-Encoding")), ("cache-status", header("Cache-Status"))];
+    let headers = read().into_iter().chain(own);
     let good = json!({"200": answers::json("A page, by the start, then by id.", "Placements", example, headers)});
     Operation {
         id: "listPlacements",
@@ -183,7 +183,8 @@ fn list() -> Value {
         summary: "Lists the placements of a video",
         description: format!(
             "{READERS} With `from` and `to`, those whose range meets that time; ranges are half-open. `revision` is that \
-             of the video when the page was read."
+             of the video when the page was read. Pages are not cached: they come from PostgreSQL, and may be ahead of \
+             the cache."
         ),
         parameters: parameters([
             "VideoId",

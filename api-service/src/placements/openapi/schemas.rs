@@ -1,7 +1,7 @@
 //! The schemas of videos, placements, products and validations.
 
 use serde_json::{Map, Value, json};
-use shared::placements::values::{MAX_LAYER, MAX_MS, MAX_NAME, MAX_TITLE};
+use shared::placements::values::{MAX_CAMPAIGN, MAX_LAYER, MAX_MS, MAX_NAME, MAX_TITLE};
 use shared::placements::{MAX_ITEMS, ProductId};
 
 use crate::http::openapi::schemas::{ID, object, schema};
@@ -119,7 +119,7 @@ pub(super) fn placements() -> Value {
     let mut sent = members(json!({
         "productId": product_id(),
         "campaignId": {
-            "type": "integer", "minimum": 1, "maximum": i64::MAX, "description": "The campaign that pays for it."
+            "type": "integer", "minimum": 1, "maximum": MAX_CAMPAIGN, "description": "The campaign that pays for it."
         },
         "startMs": milliseconds(0, MAX_MS - 1, "Its first millisecond."),
         "endMs": milliseconds(1, MAX_MS, "The first millisecond behind it: greater than `startMs`."),

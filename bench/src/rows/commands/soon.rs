@@ -18,7 +18,7 @@ use shared::store::outbox::{Boundary, Outbound, publish};
 use shared::store::{Failure, Store, Tx, Work};
 use time::OffsetDateTime;
 
-use super::{RELAY, store};
+use super::{RELAY, at_rate, store};
 use crate::Scale;
 use crate::bed::{self, Site};
 use crate::load::Latency;
@@ -97,26 +97,19 @@ async fn commands(store: &Store, time: Duration) -> anyhow::Result<Times> {
     let doorbell = Doorbell::new(store.clone());
     let rings = doorbell.clone();
     let ringing = tokio::spawn(async move { rings.run().await });
-    let mut every = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let (began, mut running) = (Instant::now(), tokio::task::JoinSet::new());
-    while began.elapsed() < time {
-        every.tick().await;
-        let aggregate = format!("soon-{}", running.len() % AGGREGATES);
-        let (store, doorbell, command) =
-            (store.clone(), doorbell.clone(), Command { aggregate, id: EventId::generate() });
-        running.spawn(async move {
+    let committed = at_rate(RATE, time, |number| {
+        let command = Command { aggregate: format!("soon-{}", number % AGGREGATES), id: EventId::generate() };
+        let (store, doorbell) = (store.clone(), doorbell.clone());
+        async move {
             store.transact("", &command).await?;
             let committed = Instant::now();
             doorbell.ring();
-            anyhow::Ok((command.id.to_string(), committed))
-        });
-    }
-    let mut committed = Times::new();
-    while let Some(command) = running.join_next().await {
-        committed.extend([command??]);
-    }
+            Ok((command.id.to_string(), committed))
+        }
+    });
+    let committed = committed.await?;
     ringing.abort();
-    Ok(committed)
+    Ok(committed.into_iter().collect())
 }
 
 /// Reads the topic from its end on, as a consumer does, until it is told to stop.

@@ -78,7 +78,7 @@ impl FromStr for SubmittedAdType {
     }
 }
 
-const OF_DEVICES: &str = "events of devices go to /events";
+const OF_DEVICES: &str = "events of devices go to /events, batches of them to /events/batch";
 
 /// The fault of a member that an ad event does not have.
 fn other(name: &str) -> String {

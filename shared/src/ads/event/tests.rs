@@ -61,7 +61,7 @@ fn every_fault_with_its_pointer() {
     assert_eq!(listed(read("{}")), required);
     assert_eq!(listed(read("[]")), [" must be a JSON object"]);
     let device = r#"{"device_id":"d","payload":{}}"#;
-    let elsewhere = "is not a field of an ad event; events of devices go to /events";
+    let elsewhere = "is not a field of an ad event; events of devices go to /events, batches of them to /events/batch";
     let both = ["device_id", "payload"].map(|name| format!("/{name} {elsewhere}"));
     assert_eq!(listed(read(device)), [&both[..], &required.map(str::to_owned)].concat());
     let agent = "a".repeat(513);
@@ -112,7 +112,10 @@ fn the_type_of_a_devices_event_is_told_its_path() {
     let accepted = "accepted: io.edge.ad.impression.v1, io.edge.ad.click.v1, io.edge.ad.conversion.v1";
     assert_eq!(
         told("io.edge.device.reported.v1"),
-        format!("unknown event type \"io.edge.device.reported.v1\"; {accepted}; events of devices go to /events")
+        format!(
+            "unknown event type \"io.edge.device.reported.v1\"; {accepted}; events of devices go to /events, batches of \
+             them to /events/batch"
+        )
     );
     assert_eq!(told("other"), format!("unknown event type \"other\"; {accepted}"));
 }
@@ -130,7 +133,7 @@ fn a_cloud_event_is_about_a_campaign_and_a_user() {
     let faults = [
         "/data/event_id must be the CloudEvent's id instead",
         "/data/occurred_at must be the CloudEvent's time instead",
-        "/data/payload is not a field of an ad event; events of devices go to /events",
+        "/data/payload is not a field of an ad event; events of devices go to /events, batches of them to /events/batch",
         "/data/campaign_id must be the campaign of the CloudEvent's subject",
         "/data/user_id must be the user of the CloudEvent's subject",
         "/data/event_type must be the CloudEvent's type",

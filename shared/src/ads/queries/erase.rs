@@ -23,7 +23,7 @@ pub struct Erased {
     pub fences: Vec<Fence>,
 }
 
-/// Erases a user's events and days, and books their cost out: what was spent stays spent. Events of the user that were
+/// Erases a user's events and days, and what was noted of its unsure impressions, and books their cost out: what was spent stays spent. Events of the user that were
 /// accepted before have no effect any more. The reports of its campaigns have new versions. If it fails, nothing is
 /// erased.
 ///
@@ -53,7 +53,12 @@ struct Erasure<'a> {
 /// No batch that began before the tombstone is still being applied after this, and the next one sees the tombstone.
 const LOCK: &str = "LOCK TABLE ad_forgotten_users IN EXCLUSIVE MODE";
 const EVENTS: &str = "
-WITH gone AS (DELETE FROM ad_events WHERE user_id = $1 RETURNING campaign_id, cost, accepted_at)
+WITH gone AS (
+  DELETE FROM ad_events WHERE user_id = $1 RETURNING campaign_id, event_id, cost, accepted_at
+), noted AS (
+  -- They name no user. Those of events that are not applied stay until they expire.
+  DELETE FROM unsure_impressions AS u USING gone WHERE u.campaign_id = gone.campaign_id AND u.event_id = gone.event_id
+)
 SELECT campaign_id, sum(cost)::bigint, count(*), max(accepted_at) FROM gone GROUP BY campaign_id";
 const DAYS: &str = "DELETE FROM ad_user_days WHERE user_id = $1 RETURNING campaign_id, day";
 const TOMBSTONE: &str = "

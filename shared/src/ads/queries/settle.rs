@@ -107,6 +107,12 @@ pub async fn audit(store: &Store, after: i64, most: u32) -> Result<Audit, Failur
     Ok(Audit { broken, next })
 }
 
+/// The least id of a campaign that is greater than `after`.
+pub async fn next_campaign(store: &Store, after: i64) -> Result<Option<i64>, Failure> {
+    let query = sqlx::query_scalar("SELECT min(id) FROM campaigns WHERE id > $1").bind(after);
+    within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })
+}
+
 const OF: &str = "SELECT id, campaign_id FROM ad_leases WHERE id = ANY($1)";
 const LOCK: Locking = locking!("SELECT id FROM campaigns WHERE id = ANY($1) ORDER BY id");
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Row as _;
 use time::OffsetDateTime;
@@ -37,11 +38,25 @@ pub struct Made {
     pub files: Vec<MadeFile>,
 }
 
+/// How often it is noted of one object that it was replaced. The first files of new videos are equal: if each transaction
+/// noted that, all would wait for one row.
+const NOTED_EVERY: Duration = Duration::from_secs(3_600);
+
 const READY: &str = "SELECT id::text, ready_revision FROM videos WHERE id = ANY($1::text[]::uuid[])";
 const WRITE: &str = "
 WITH ready AS (
   UPDATE videos AS v SET ready_revision = new.revision, version = new.version, updated_at = now()
   FROM unnest($1::text[]::uuid[], $2::bigint[], $3::bigint[]) AS new (id, revision, version) WHERE v.id = new.id
+), replaced AS (
+  INSERT INTO replaced_files (sha256)
+  SELECT DISTINCT old.sha256 FROM files AS old
+  JOIN unnest($4::text[]::uuid[], $5::text[], $7::bytea[]) AS new (video_id, kind, sha256)
+    ON old.video_id = new.video_id AND old.kind = new.kind
+  WHERE old.sha256 <> new.sha256 AND NOT EXISTS (
+    SELECT FROM replaced_files AS noted
+    WHERE noted.sha256 = old.sha256 AND noted.replaced_at > now() - make_interval(secs => $9))
+  ORDER BY old.sha256
+  ON CONFLICT (sha256) DO UPDATE SET replaced_at = now()
 )
 INSERT INTO files (video_id, kind, revision, sha256, bytes)
 SELECT * FROM unnest($4::text[]::uuid[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[])
@@ -98,7 +113,8 @@ pub async fn write_files(
             .bind(column!(files, |(.., file)| file.kind.as_str()))
             .bind(column!(files, |(_, revision, _)| *revision))
             .bind(column!(files, |(.., file)| file.hash.as_bytes().as_slice()))
-            .bind(column!(files, |(.., file)| i64::try_from(file.bytes).unwrap_or(i64::MAX)));
+            .bind(column!(files, |(.., file)| i64::try_from(file.bytes).unwrap_or(i64::MAX)))
+            .bind(NOTED_EVERY.as_secs_f64());
         query.execute(&mut *tx).await?;
     }
     publish(tx, boundaries, &events).await?;
@@ -163,16 +179,32 @@ pub async fn file(store: &Store, video: VideoId, kind: FileKind) -> Result<FileS
     }))
 }
 
-/// Those of these objects that are no file of any video.
-pub async fn unreferenced(store: &Store, hashes: &[ObjectHash]) -> Result<Vec<ObjectHash>, Failure> {
+/// Those of these objects that are no file of any video, and have been none for this long.
+pub async fn unreferenced(
+    store: &Store,
+    hashes: &[ObjectHash],
+    for_long: Duration,
+) -> Result<Vec<ObjectHash>, Failure> {
     const UNREFERENCED: &str = "
         SELECT read_only, asked.sha256 FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
         CROSS JOIN unnest($1::bytea[]) AS asked (sha256)
-        WHERE NOT EXISTS (SELECT FROM files WHERE files.sha256 = asked.sha256)";
+        WHERE NOT EXISTS (SELECT FROM files WHERE files.sha256 = asked.sha256)
+          AND NOT EXISTS (SELECT FROM replaced_files AS noted WHERE noted.sha256 = asked.sha256
+                          AND noted.replaced_at > now() - make_interval(secs => $2))";
     let query = sqlx::query_as(UNREFERENCED).bind(column!(hashes, |hash| hash.as_bytes().as_slice()));
+    let query = query.bind(for_long.saturating_add(NOTED_EVERY).as_secs_f64());
     let rows: Vec<(bool, Vec<u8>)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
     if rows.iter().any(|(read_only, _)| *read_only) {
         return Err(Failure::read_only());
     }
     Ok(rows.into_iter().filter_map(|(_, hash)| Some(<[u8; 32]>::try_from(hash).ok()?.into())).collect())
+}
+
+/// Forgets of up to this many objects that they were replaced, if that was longer ago. Returns how many.
+pub async fn forget_replaced(store: &Store, for_long: Duration, most: u32) -> Result<u64, Failure> {
+    const FORGET: &str = "
+        DELETE FROM replaced_files WHERE ctid = ANY (ARRAY (
+          SELECT ctid FROM replaced_files WHERE replaced_at <= now() - make_interval(secs => $1) LIMIT $2))";
+    let query = sqlx::query(FORGET).bind(for_long.saturating_add(NOTED_EVERY).as_secs_f64()).bind(i64::from(most));
+    within_deadline!(store, |tx| async { Ok(query.execute(tx).await?.rows_affected()) })
 }

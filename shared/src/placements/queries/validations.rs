@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -39,10 +40,21 @@ WHERE id = ANY($1::text[]::uuid[]) AND finished_at IS NULL";
 pub async fn begin_validations(store: &Store, ids: &[ValidationId]) -> Result<Vec<Begun>, Failure> {
     let query = sqlx::query_as(BEGIN).bind(column!(ids, |id| id.to_string()));
     let rows: Vec<(String, String, i64)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
-    let begun = |(id, video, revision): (String, String, i64)| {
-        Some(Begun { id: id.parse().ok()?, video: video.parse().ok()?, revision })
-    };
     Ok(rows.into_iter().filter_map(begun).collect())
+}
+
+/// Validations that were asked for longer ago than this and have not ended: at most this many, the oldest first.
+pub async fn unfinished(store: &Store, for_long: Duration, most: u32) -> Result<Vec<Begun>, Failure> {
+    const UNFINISHED: &str = "
+        SELECT id::text, video_id::text, revision FROM validations
+        WHERE finished_at IS NULL AND requested_at < now() - make_interval(secs => $1) ORDER BY requested_at LIMIT $2";
+    let query = sqlx::query_as(UNFINISHED).bind(for_long.as_secs_f64()).bind(i64::from(most));
+    let rows: Vec<(String, String, i64)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
+    Ok(rows.into_iter().filter_map(begun).collect())
+}
+
+fn begun((id, video, revision): (String, String, i64)) -> Option<Begun> {
+    Some(Begun { id: id.parse().ok()?, video: video.parse().ok()?, revision })
 }
 
 /// How a validation has ended.

@@ -72,7 +72,8 @@ impl Boundary {
         self.taken
     }
 
-    /// The next number. An event with it must be published in this transaction.
+    /// The next number. An event with it must be published in this transaction. There is none behind the greatest one:
+    /// that is repeated here, and [`publish`](super::publish) refuses it.
     pub fn next_number(&mut self) -> i64 {
         self.taken = self.taken.saturating_add(1);
         self.taken

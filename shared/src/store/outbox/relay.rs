@@ -186,6 +186,13 @@ pub async fn backlog(store: &Store, most: i64) -> Result<(i64, Option<OffsetDate
     within_deadline!(store, |session| async { Ok(query.fetch_one(session).await?) })
 }
 
+/// How many rows wait at most, by the first and the last id: that takes no longer however many there are. It is too many
+/// where ids between them are missing, because rows were published or commands were rolled back.
+pub async fn backlog_at_most(store: &Store) -> Result<i64, Failure> {
+    let query = sqlx::query_scalar("SELECT coalesce(max(id) - min(id) + 1, 0) FROM outbox");
+    within_deadline!(store, |session| async { Ok(query.fetch_one(session).await?) })
+}
+
 fn as_json(offsets: &Offsets) -> String {
     let members: Vec<_> = offsets.iter().map(|(partition, offset)| format!("\"{partition}\":{offset}")).collect();
     format!("{{{}}}", members.join(","))

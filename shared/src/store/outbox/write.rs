@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::{Boundary, MAX_DATA_BYTES, Outbound};
+use super::{Boundary, MAX_AGGREGATE_BYTES, MAX_DATA_BYTES, Outbound};
 use crate::runtime::rfc3339;
 use crate::store::{Failure, Tx, column};
 
@@ -22,8 +22,8 @@ ORDER BY place";
 
 /// Writes events into the outbox, in the order of the list, and the numbers of their boundaries.
 ///
-/// It writes nothing, and fails, if an event's data breaks the closed schema of its type or is too long, or if the
-/// numbers that were taken are not those of the events, in order: each of them exactly once.
+/// It writes nothing, and fails, if an event's data breaks the closed schema of its type, if the data or the aggregate's
+/// name is too long, or if the numbers that were taken are not those of the events, in order: each of them exactly once.
 pub async fn publish(tx: &mut Tx<'_>, boundaries: Vec<Boundary>, events: &[Outbound]) -> Result<(), Failure> {
     each_number_once(&boundaries, events)?;
     for event in events {
@@ -58,7 +58,8 @@ fn each_number_once(boundaries: &[Boundary], events: &[Outbound]) -> Result<(), 
         let last = next.get_mut(&**aggregate).ok_or_else(|| {
             Failure::failed(format!("an event {} is of {aggregate}, which is not locked", schema.event_type))
         })?;
-        if *sequence != last.saturating_add(1) {
+        // The greatest number has none behind it.
+        if Some(*sequence) != last.checked_add(1) {
             return Err(Failure::failed(format!(
                 "an event {} of {aggregate} has the number {sequence} after {last}",
                 schema.event_type
@@ -77,6 +78,13 @@ fn each_number_once(boundaries: &[Boundary], events: &[Outbound]) -> Result<(), 
 }
 
 fn check(event: &Outbound) -> Result<(), Failure> {
+    if event.aggregate.len() > MAX_AGGREGATE_BYTES {
+        return Err(Failure::failed(format!(
+            "the aggregate of {} has a name of {} bytes: {MAX_AGGREGATE_BYTES} are the most",
+            event.schema.event_type,
+            event.aggregate.len()
+        )));
+    }
     if event.data.len() > MAX_DATA_BYTES {
         return Err(Failure::failed(format!(
             "the data of {} has {} bytes: {MAX_DATA_BYTES} are the most",

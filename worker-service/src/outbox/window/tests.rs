@@ -66,6 +66,7 @@ fn publish(all: &[(u64, Numbered<'static>)], most: usize) -> (Vec<Numbered<'stat
             after = 0;
             found = read(0, &gone);
         }
+        assert_eq!(window.goes_back(&found), None, "a late commit does not look like a restore");
         if after == 0 {
             window.read_all(now, &found);
         }
@@ -124,6 +125,23 @@ fn a_number_that_is_not_the_next_one_is_a_hole() {
         (&[], false),
     ] {
         assert_eq!(window.may_lack(rows), lacks, "{rows:?}");
+    }
+}
+
+#[test]
+fn a_number_that_is_published_already_means_that_postgresql_went_back() {
+    let mut window = Window::default();
+    assert_eq!(window.goes_back(&[row(1, "a", 1)]), None);
+    window.published(Duration::ZERO, &[row(1, "a", 1), row(2, "b", 7)]);
+    for (rows, back) in [
+        (&[row(3, "a", 2), row(4, "b", 8), row(5, "a", 3)][..], None),
+        // A hole, which is another matter; and an aggregate of which nothing is known.
+        (&[row(3, "a", 9), row(4, "unknown", 5)], None),
+        (&[row(3, "a", 2), row(2, "b", 7)], Some("b")),
+        (&[row(9, "b", 1)], Some("b")),
+        (&[], None),
+    ] {
+        assert_eq!(window.goes_back(rows), back, "{rows:?}");
     }
 }
 

@@ -94,7 +94,11 @@ pub(crate) async fn be_a_relay() {
     let WorkerCommand::Run(config) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
     let deed = std::env::var(DEED).unwrap();
     let published = move || match deed.as_str() {
-        "freeze" => assert!(Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status().is_ok()),
+        "freeze" => {
+            assert!(Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status().is_ok());
+            // The process stops when its main thread runs next, and this thread must not go on until then.
+            std::thread::sleep(Duration::from_secs(2));
+        }
         "die" => std::process::abort(),
         _ => {}
     };

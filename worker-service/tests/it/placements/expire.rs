@@ -35,8 +35,12 @@ impl Placements {
 
     /// One search of the store; returns how many objects were deleted.
     async fn pass(&self, watched: Duration) -> usize {
-        let (objects, stop) = (self.objects(), CancellationToken::new());
-        let pass = Pass { store: &self.store, objects: &objects, older_than: DAY, watched, stop: &stop };
+        self.pass_until(watched, &CancellationToken::new()).await
+    }
+
+    async fn pass_until(&self, watched: Duration, stop: &CancellationToken) -> usize {
+        let objects = self.objects();
+        let pass = Pass { store: &self.store, objects: &objects, older_than: DAY, watched, stop };
         pass.run().await.unwrap()
     }
 
@@ -66,6 +70,50 @@ async fn old_objects_without_a_video_are_deleted() {
     assert_eq!([all.has(old[0]).await, all.has(old[1]).await, all.has(new).await], [false, false, true]);
     all.check_files(video).await;
     assert_eq!(all.pass(Duration::ZERO).await, 0);
+}
+
+/// Its object is old, but it was the file of a video until just now: a restore to a minute ago needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_stays_for_the_whole_retention() {
+    let all = Placements::new("files_replaced", |scope| &scope.files_group).await;
+    let handler = Files::new(all.store.clone(), all.objects(), all.bell(), Duration::MAX);
+    let video = all.video().await;
+    let data = json!({"videoId": video.to_string()});
+    let mut made = Vec::new();
+    for name in ["a", "b"] {
+        let number = all.change(video).await;
+        let event = delivery::<Files>((name, number), UPDATED, &video.to_string(), number, &data);
+        all.apply(&handler, &[&event]).await;
+        made.push(all.check_files(video).await);
+    }
+    made.iter().flatten().for_each(|hash| all.age(*hash));
+    let noted = "SELECT count(*) FROM replaced_files";
+    assert_eq!((all.count(noted).await, all.pass(Duration::ZERO).await), (2, 0));
+    assert!(all.has(made[0][0]).await && all.has(made[0][1]).await);
+
+    all.sql("UPDATE replaced_files SET replaced_at = now() - interval '26 hours'").await;
+    assert_eq!((all.pass(Duration::ZERO).await, all.count(noted).await), (2, 0));
+    assert_eq!([all.has(made[0][0]).await, all.has(made[0][1]).await], [false, false]);
+    all.check_files(video).await;
+}
+
+/// Whether a handler writes a row of it just then is not known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_puts_back_what_was_just_deleted_and_deletes_nothing_more() {
+    let all = Placements::new("files_shutdown", |scope| &scope.files_group).await;
+    all.video().await;
+    let hash = all.put_old("one").await;
+    let stop = CancellationToken::new();
+    let stops = async {
+        until("it is deleted", async || !all.has(hash).await).await;
+        stop.cancel();
+    };
+    let (deleted, ()) = tokio::join!(all.pass_until(Duration::from_secs(600), &stop), stops);
+    assert_eq!(deleted, 0);
+    assert!(all.has(hash).await);
+    all.age(hash);
+    assert_eq!(all.pass_until(Duration::ZERO, &stop).await, 0);
+    assert!(all.has(hash).await, "no deletion begins while the worker stops");
 }
 
 /// A handler put it again just before it was deleted, and writes its row just after that.

@@ -1,6 +1,7 @@
 //! Validations: each that is asked for ends once, with a report of what the video is then; and what campaigns told.
 
 use shared::placements::ValidationId;
+use worker_service::placements::overdue::end_overdue;
 use worker_service::placements::validator::{Asked, Validator};
 
 use super::kit::{COMPLETED, Placements, REQUESTED, delivery};
@@ -102,6 +103,28 @@ async fn a_validation_runs_before_it_ends_and_ends_once() {
     assert!(handler.prepare(&[&first]).await.unwrap().is_empty(), "it has ended");
     assert_eq!(all.outbox().await.len(), 1);
     assert_eq!(all.validation(id).await.0, "succeeded");
+}
+
+/// Its event became a dead letter, or was purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validation_that_nobody_runs_fails_after_a_day() {
+    let all = Placements::new("validator_overdue", |scope| &scope.validator_group).await;
+    let video = all.video().await;
+    let (overdue, _) = all.request(video).await;
+    all.sql("UPDATE validations SET status = 'running', requested_at = now() - interval '25 hours'").await;
+    let (young, number) = all.request(video).await;
+    assert_eq!(end_overdue(&all.store).await.unwrap(), 1);
+    assert_eq!(all.validation(overdue).await, ("failed".to_owned(), 2 * (number + 1), Value::Null));
+    assert_eq!(all.validation(young).await.0, "queued");
+    let failed = "SELECT count(*) FROM validations
+                  WHERE error = 'it was not run within a day' AND finished_at IS NOT NULL";
+    assert_eq!(all.count(failed).await, 1);
+    let published = all.outbox().await;
+    let [told] = &published[..] else { panic!("{published:?}") };
+    assert_eq!((told.event_type.as_str(), told.sequence), (COMPLETED, number + 1));
+    assert_eq!((&told.data["validationId"], &told.data["status"]), (&json!(overdue.to_string()), &json!("failed")));
+    assert_eq!(end_overdue(&all.store).await.unwrap(), 0);
+    assert_eq!(all.outbox().await.len(), 1);
 }
 
 /// Two that are asked for at once take numbers in their order.

@@ -13,6 +13,9 @@ use super::{Cap, DayBefore, Refusal, Returns, Taken, Ticket, Unit};
 
 /// For how long a refusal is remembered.
 const REMEMBERED: Duration = Duration::from_secs(1);
+/// For how long it is remembered that there is no such campaign: it may be made at any time. Questions are no more
+/// frequent anyway.
+const MISSING: Duration = Duration::from_millis(100);
 /// The part of their time, in tenths, after which facts and leases are replaced if the campaign is in use.
 const RENEWED_AFTER: u32 = 7;
 /// For how long after its end the repeats of a day's impressions are looked for before others are added to the next
@@ -113,7 +116,10 @@ impl Account {
             return Taken::Ticket(Ticket { unit: Some(unit), day, cost, cap: held.cap(event_type), until });
         }
         match self.no_room.filter(|(_, until)| now < *until) {
-            Some((Refusal::Exhausted { .. }, _)) if facts.record_exhausted && event_type == AdEventType::Conversion => {
+            // While money is lent that may come back, it may still be paid for.
+            Some((Refusal::Exhausted { retry_after, .. }, _))
+                if retry_after != Some(1) && facts.record_exhausted && event_type == AdEventType::Conversion =>
+            {
                 Taken::Ticket(free(held))
             }
             Some((refusal, _)) => Taken::Refused(refusal),
@@ -172,7 +178,7 @@ impl Account {
     pub(super) fn granted(&mut self, asked_at: Instant, now: Instant, granted: Option<Granted>, back: &mut Returns) {
         let Some(Granted { facts, room }) = granted else {
             self.facts = None;
-            self.missing_until = Some(now + REMEMBERED);
+            self.missing_until = Some(now + MISSING);
             return self.leave(back);
         };
         self.missing_until = None;

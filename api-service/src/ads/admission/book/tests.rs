@@ -137,16 +137,19 @@ fn repeats_of_the_day_before_are_looked_for_during_an_hour() {
 }
 
 #[test]
-fn an_unknown_campaign_is_asked_for_once_and_its_absence_is_remembered_for_a_second() {
+fn an_unknown_campaign_is_asked_for_once_and_its_absence_is_remembered_for_a_tenth_of_a_second() {
     let desk = Desk::new();
     assert!(desk.wants(0).is_empty());
     assert!(desk.waits(Impression, 0) && desk.waits(Click, 0));
     assert_eq!(desk.wants(1), [1], "the price is not known: at least one");
     desk.book.granted(campaign(CAMPAIGN), None, desk.at(1), desk.at(50));
-    assert_eq!(desk.refusal(Impression, 1_049), Refusal::NotFound);
-    assert!(desk.wants(1_049).is_empty());
-    assert!(desk.waits(Impression, 1_050));
-    assert_eq!(desk.wants(1_050), [1]);
+    assert_eq!(desk.refusal(Impression, 149), Refusal::NotFound);
+    assert!(desk.wants(149).is_empty());
+    assert!(desk.waits(Impression, 150));
+    assert_eq!(desk.wants(150), [1]);
+    // It is made meanwhile.
+    desk.granted(160, facts(), lease("a", 10));
+    assert!(desk.ticket(Impression, 170).unit.is_some());
 }
 
 #[test]
@@ -212,14 +215,22 @@ fn a_refusal_is_remembered_for_a_second() {
 #[test]
 fn once_the_budget_is_spent_conversions_are_recorded_if_the_campaign_says_so() {
     let facts = || Facts { costs: [0, 0, 10].map(Nanos::new), record_exhausted: true, ..facts() };
-    let desk = Desk::with(facts(), NO_ROOM);
-    let ticket = desk.ticket(Conversion, 0);
-    assert!(ticket.unit.is_none() && ticket.cost == Nanos::ZERO);
-    assert_eq!(desk.refusal(Impression, 0), EXHAUSTED);
+    for (scope, retry_after) in [(Scope::Total, None), (Scope::Day, Some(3_600))] {
+        let desk = Desk::with(facts(), Room::Exhausted { scope, retry_after });
+        let ticket = desk.ticket(Conversion, 0);
+        assert!(ticket.unit.is_none() && ticket.cost == Nanos::ZERO);
+        assert_eq!(desk.refusal(Impression, 0), Refusal::Exhausted { scope, retry_after });
+    }
+    let lent = Desk::with(facts(), NO_ROOM);
+    assert_eq!(lent.refusal(Conversion, 0), EXHAUSTED, "its money may come back");
+    lent.granted(1_000, facts(), lease("a", 10));
+    assert_eq!(lent.ticket(Conversion, 1_001).cost.get(), 10, "and then it is paid for");
     let paced = Desk::with(facts(), Room::Paced { retry_after: 9 });
     assert_eq!(paced.refusal(Conversion, 0), Refusal::Paced { retry_after: 9 });
-    let refused = Desk::with(Facts { record_exhausted: false, ..facts() }, NO_ROOM);
-    assert_eq!(refused.refusal(Conversion, 0), EXHAUSTED);
+    let spent = Room::Exhausted { scope: Scope::Total, retry_after: None };
+    let refused = Desk::with(Facts { record_exhausted: false, ..facts() }, spent);
+    let exhausted = Refusal::Exhausted { scope: Scope::Total, retry_after: None };
+    assert_eq!(refused.refusal(Conversion, 0), exhausted);
 }
 
 #[test]

@@ -102,8 +102,8 @@ fn terms() -> Map<String, Value> {
         },
         "on_exhausted": {
             "type": "string", "enum": OnExhausted::NAMES,
-            "description": "Whether conversions that the budget cannot pay for are refused, or recorded unbilled. \
-                Default: `refuse`."
+            "description": "Whether conversions are refused once the budget is spent, or recorded unbilled. While \
+                reserved money may come back, they are refused. Default: `refuse`."
         },
         "cap_unsure": {
             "type": "string", "enum": CapUnsure::NAMES,
