@@ -23,9 +23,9 @@ pub struct Erased {
     pub fences: Vec<Fence>,
 }
 
-/// Erases a user's events and days, and what was noted of its unsure impressions, and books their cost out: what was spent stays spent. Events of the user that were
-/// accepted before have no effect any more. The reports of its campaigns have new versions. If it fails, nothing is
-/// erased.
+/// Erases a user's events and days, and what was noted of its unsure impressions, and books their cost out: what was
+/// spent stays spent. Events of the user that were accepted before have no effect any more. The reports of its campaigns
+/// have new versions. If it fails, nothing is erased.
 ///
 /// A user may have many rows. They are deleted before the lock is taken for which workers wait, in the same transaction,
 /// and under the lock only those that arrived since, as
