@@ -51,6 +51,15 @@ impl Placed<'_> {
     fn may_be_lost(&self, span: &Span) -> bool {
         self.observed.restored.iter().any(|restored| restored.span.meets(span))
     }
+
+    /// Whether a read at this time may be of a revision that PostgreSQL has lost, unpublished, and that the video has had
+    /// again since, as another one.
+    fn may_be_another(&self, video: &str, revision: i64, span: &Span) -> bool {
+        self.observed.restored.iter().any(|restored| {
+            let last = restored.numbers.iter().find(|number| number.aggregate == video).map_or(0, |number| number.last);
+            revision > last && restored.span.meets(span)
+        })
+    }
 }
 
 /// Whether this is the key of a campaign's records; all others are of videos.

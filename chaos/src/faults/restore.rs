@@ -29,7 +29,8 @@ const TABLES: [&str; 11] = [
 ];
 const HANDLERS: [&str; 3] = ["read-model", "files", "validator"];
 const SAVED: &str = "saved";
-/// How far behind the time of the copy the groups go back.
+/// How far the groups go back: to before the run began. At the time of the copy they may have been behind by as long as
+/// any of its faults lasts, and what is read twice is recognised.
 const BEFORE: Duration = Duration::from_secs(5);
 /// The timeout of one command of the worker.
 const COMMAND: Duration = Duration::from_secs(90);
@@ -39,7 +40,7 @@ impl Injection<'_> {
     pub(super) fn restore_postgres(&self) -> anyhow::Result<()> {
         let world = self.world;
         let from = self.began.elapsed();
-        let time = SystemTime::now() - BEFORE;
+        let time = SystemTime::now() - from - BEFORE;
         let url = &world.scope.database_url;
         until_done(|| psql(url, &save()).map(drop))?;
         self.lasts();

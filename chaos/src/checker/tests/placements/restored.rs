@@ -74,6 +74,31 @@ fn what_overlaps_with_it_may_be_lost_and_nothing_else() {
     says(&[10], "at revision 5, after 11", older(40));
 }
 
+/// What was read of it was lost before it was published, and its number is that of another revision now.
+#[test]
+fn a_revision_that_was_lost_may_come_again_as_another_one() {
+    let lost = |revision: i64, from: u64| {
+        move |observed: &mut Placements, end: &mut PlacementsEnd| {
+            restored(observed, end);
+            observed.videos.truncate(1);
+            let read = &mut observed.videos[0];
+            (read.revision, read.ready_revision, read.placements) = (revision, 9, 7);
+            (read.from, read.to) = (at(from), at(from) + Duration::from_millis(10));
+        }
+    };
+    assert_eq!(said(lost(13, 55)), [""; 0]);
+    says(&[7], "it was read at revision 13, ready 9, as", lost(13, 61));
+    says(&[7], "it was read at revision 11, ready 9, as", lost(11, 55));
+    let file = |from: u64| {
+        move |observed: &mut Placements, end: &mut PlacementsEnd| {
+            restored(observed, end);
+            observed.files = vec![read("json", from, 13, JSON_5)];
+        }
+    };
+    assert_eq!(said(file(55)), [""; 0]);
+    says(&[10], "was read at revision 13 as", file(61));
+}
+
 /// It had ended between the copy and the restoration, and runs again.
 #[test]
 fn a_validation_ends_again() {
