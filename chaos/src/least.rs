@@ -53,7 +53,7 @@ const TWO_MINUTES: Figures = Figures {
     domain_records: 500,
     taken: 700,
     file_reads: 400,
-    file_revisions: 100,
+    file_revisions: 50,
     video_reads: 400,
     validations: 20,
     findings: 200,

@@ -106,9 +106,15 @@ impl Injection<'_> {
             self.worker_away(&relay, false, || {
                 relay.freeze()?;
                 held.end();
-                sleep(LEASE + TAKEN_OVER + self.step.lasts);
-                let holder = self.holder().unwrap_or_default();
-                taken_over = !holder.is_empty() && !holder.contains(&format!(":{}:", relay.pid()));
+                sleep(LEASE + self.step.lasts);
+                // Other faults may keep the others from it for a while.
+                let own = format!(":{}:", relay.pid());
+                let is_another = |holder: &String| holder.contains(':') && !holder.contains(&own);
+                let until = Instant::now() + MET;
+                while !taken_over && Instant::now() < until {
+                    sleep(TAKEN_OVER);
+                    taken_over = self.holder().is_ok_and(|holder| is_another(&holder));
+                }
                 relay.thaw()
             })?;
             self.world.put_worker(relay);
