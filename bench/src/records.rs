@@ -87,10 +87,16 @@ impl Ready {
         Self { key: event.envelope.key.to_string(), value: event.envelope.data.clone(), headers }
     }
 
-    /// A row of the outbox, with about the headers that the relay writes.
+    /// A row of the outbox, with the headers that the relay writes, except for the key.
     pub(crate) fn of_outbox(row: &OutboxRow) -> Self {
         let sequence = format!("{:020}", row.sequence);
-        let columns = [(header::TYPE, &row.event_type), (header::ID, &row.event_id), (header::SEQUENCE, &sequence)];
+        let columns = [
+            (header::SPEC_VERSION, "1.0"),
+            (header::TYPE, &row.event_type),
+            (header::ID, &row.event_id),
+            (header::SEQUENCE, &sequence),
+            (header::CONTENT_TYPE, "application/json"),
+        ];
         let mut headers = OwnedHeaders::new_with_capacity(columns.len() + row.attributes.len());
         for (key, value) in columns {
             headers = headers.insert(Header { key, value: Some(value) });

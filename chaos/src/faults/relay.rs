@@ -12,12 +12,12 @@ use super::held::Held;
 use super::{Injection, until_done};
 
 /// The timeout for the relay to be met where a fault needs it: there may be none, or PostgreSQL may be away.
-const MET: Duration = Duration::from_secs(60);
+const MET: Duration = Duration::from_secs(90);
 /// How long it is kept there at most: less than it waits for PostgreSQL.
 const KEPT: Duration = Duration::from_secs(2);
 /// How long to wait for it to ask for rows that were just committed: it is rung for within some 20 ms. As long as that,
 /// nobody writes any.
-const RUNG: Duration = Duration::from_millis(200);
+const RUNG: Duration = Duration::from_millis(600);
 /// The time from the end of a lease until another relay has published what waits.
 const TAKEN_OVER: Duration = Duration::from_secs(5);
 /// How long events gather while the relay cannot delete any.
