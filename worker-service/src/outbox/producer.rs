@@ -24,6 +24,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(15);
 const INIT_STEP: Duration = Duration::from_millis(500);
 /// After this time Kafka aborts a transaction whose producer is gone.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a report at a time.
+const REPORT_INTERVAL: Duration = Duration::from_millis(20);
 /// The limit for the records of a transaction, and for its commit.
 const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(9);
@@ -82,9 +84,14 @@ impl Transactional {
         for row in rows {
             producer.send(record(topic, row)).map_err(|(error, _)| error).context("cannot send an event")?;
         }
-        producer.flush(SEND_TIMEOUT).context("Kafka did not acknowledge the events of a transaction")?;
+        // Not `flush`, which waits for a tenth of a second after the last report.
+        let deadline = Instant::now() + SEND_TIMEOUT;
+        while producer.context().count() < rows.len() && Instant::now() < deadline {
+            producer.poll(REPORT_INTERVAL);
+        }
         let reports = producer.context().take();
-        ensure!(reports.len() == rows.len(), "{} of {} events have a report", reports.len(), rows.len());
+        let (found, all) = (reports.len(), rows.len());
+        ensure!(found == all, "Kafka did not acknowledge the events of a transaction: {found} of {all} have a report");
         let mut ends = Offsets::new();
         for report in reports {
             let (partition, offset) = report.context("Kafka refused an event")?;
@@ -111,6 +118,10 @@ type Report = Result<(i32, i64), KafkaError>;
 struct Reports(Mutex<Vec<Report>>);
 
 impl Reports {
+    fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
     fn take(&self) -> Vec<Report> {
         std::mem::take(&mut self.0.lock())
     }

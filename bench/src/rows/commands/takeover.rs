@@ -30,8 +30,12 @@ pub(super) fn measure(site: &Site<'_>) -> anyhow::Result<Vec<Figure>> {
         took.push(killed.elapsed().as_secs_f64());
         relays.push(site.worker(&[RELAY])?);
     }
+    let holder = holder(site)?;
+    for other in relays.iter().filter(|relay| relay.pid() != holder) {
+        bed::end(other)?;
+    }
     let idle = idle(site)?;
-    for relay in &relays {
+    for relay in relays.iter().filter(|relay| relay.pid() == holder) {
         bed::end(relay)?;
     }
     Ok(vec![
@@ -41,8 +45,10 @@ pub(super) fn measure(site: &Site<'_>) -> anyhow::Result<Vec<Figure>> {
             ..Figure::new("relay, takeover", "s", took)
         },
         Figure {
-            bound: Some(Bound::Below(1.1)),
-            notes: vec![format!("how often the outbox was looked at, in {IDLE:?}")],
+            bound: Some(Bound::Below(1.3)),
+            notes: vec![format!(
+                "how often the outbox was looked at, in {IDLE:?}: 0.2 a second by the gauge of its rows"
+            )],
             ..Figure::new("relay, idle", "queries/s", Series::once(idle))
         },
     ])
