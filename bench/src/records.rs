@@ -169,7 +169,11 @@ impl Bare {
     }
 
     pub(crate) fn settle(&self) -> anyhow::Result<u64> {
-        self.producer.flush(Duration::from_secs(60))?;
+        // In steps, because `flush` may wait for a tenth of a second after the last report.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = self.producer.flush(Duration::from_millis(1)) {
+            anyhow::ensure!(Instant::now() < deadline, error);
+        }
         let counter = self.producer.context();
         anyhow::ensure!(counter.failed.load(Ordering::Relaxed) == 0, "records were not acknowledged");
         Ok(counter.delivered.load(Ordering::Relaxed))

@@ -104,7 +104,7 @@ async fn a_large_file_is_compressed() {
             let own = format!("\"{hash}-{coding}\"");
             assert_eq!(packed.headers()["etag"], own);
             assert_eq!(packed.headers()["vary"], "accept-encoding");
-            // Whoever has either has the file, and is told which of them it has.
+            // A caller that names either tag gets 304, with that tag.
             for given in [&tag, &own] {
                 let asked = [("accept-encoding", coding), ("if-none-match", given.as_str())];
                 let again = edith.send(&call, &asked, &Value::Null).await;

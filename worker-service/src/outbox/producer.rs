@@ -84,7 +84,7 @@ impl Transactional {
         for row in rows {
             producer.send(record(topic, row)).map_err(|(error, _)| error).context("cannot send an event")?;
         }
-        // Not `flush`, which waits for a tenth of a second after the last report.
+        // `flush` may wait for a tenth of a second after the last report (measured: it halves the relay's rate).
         let deadline = Instant::now() + SEND_TIMEOUT;
         while producer.context().count() < rows.len() && Instant::now() < deadline {
             producer.poll(REPORT_INTERVAL);

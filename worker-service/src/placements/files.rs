@@ -31,6 +31,9 @@ use crate::event_lines;
 use crate::source::HandlerSpec;
 
 const NAME: &str = "files";
+/// An event that was appended longer ago than this is probably read again, after `seek`. Then the store is asked whether
+/// it has the video's files; for each event of now that would cost too much.
+const OLD: Duration = Duration::from_secs(600);
 /// Videos that are rendered at once, each with its own query and two puts.
 const CONCURRENCY: usize = 4;
 
@@ -58,12 +61,12 @@ impl Files {
 
     /// The files of a video at its revision now, which are in the store of objects then; `None` if the newest ones are
     /// ready, or if there is no such video, as after PostgreSQL was restored to an earlier time. Ready ones that the store
-    /// has lost are put again.
-    async fn make(&self, video: VideoId) -> Result<Option<Made>, Failure> {
+    /// has lost are put again, if the event is so old that it was read again.
+    async fn make(&self, video: VideoId, is_old: bool) -> Result<Option<Made>, Failure> {
         let Some(snapshot) = content(&self.store, video).await? else { return Ok(None) };
         let revision = snapshot.video.revision;
         let are_ready = snapshot.video.ready_revision >= revision;
-        if are_ready && self.are_there(video).await? {
+        if are_ready && (!is_old || self.are_there(video).await?) {
             return Ok(None);
         }
         // A large video takes milliseconds, in which nothing else would run on this thread.
@@ -155,8 +158,12 @@ impl Handler for Files {
             self.objects.probe().await?;
             return Ok(BTreeMap::new());
         }
-        let videos: BTreeSet<VideoId> = batch.iter().map(|delivery| delivery.event).collect();
-        let made = stream::iter(videos).map(|video| self.make(video)).buffer_unordered(CONCURRENCY);
+        let since = OffsetDateTime::now_utc() - OLD;
+        let mut videos: BTreeMap<VideoId, bool> = BTreeMap::new();
+        for delivery in batch {
+            *videos.entry(delivery.event).or_default() |= delivery.position.appended_at < since;
+        }
+        let made = stream::iter(videos).map(|(video, is_old)| self.make(video, is_old)).buffer_unordered(CONCURRENCY);
         let made: Vec<Option<Made>> = made.try_collect().await?;
         Ok(made.into_iter().flatten().map(|made| (made.video, made)).collect())
     }
