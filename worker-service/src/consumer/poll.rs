@@ -52,11 +52,11 @@ pub fn run(
         // does not wait for that, because it holds two batches.
         .set("queued.max.messages.kbytes", "2048")
         .set("queued.min.messages", "8")
-        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.queue.backoff.ms", "1")
         .set("fetch.max.bytes", "8388608")
         // A fetch response has records of many partitions and is parsed as a whole. With a small limit, new records of
         // one partition do not wait long for the backlog of another.
-        .set("max.partition.fetch.bytes", "262144")
+        .set("max.partition.fetch.bytes", "524288")
         .set("fetch.wait.max.ms", "100");
     let group = Group::new(run, health, runtime.clone(), Arc::clone(shared));
     let consumer: Arc<BaseConsumer<Group>> =

@@ -24,8 +24,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(15);
 const INIT_STEP: Duration = Duration::from_millis(500);
 /// After this time Kafka aborts a transaction whose producer is gone.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for a report at a time.
-const REPORT_INTERVAL: Duration = Duration::from_millis(20);
+/// How long to wait for reports at a time: `poll` of rust-rdkafka waits for all of this, whatever comes meanwhile.
+const REPORT_INTERVAL: Duration = Duration::from_millis(1);
 /// The limit for the records of a transaction, and for its commit.
 const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(9);

@@ -128,7 +128,7 @@ impl Term {
             let read = relay::read(&self.store, after, self.batch_rows, BATCH_BYTES);
             self.runtime.block_on(read).map_err(End::Postgres)
         };
-        let mut after = window.after(now);
+        let mut after = window.next(now);
         let mut rows = read(after)?;
         if after > 0 && window.may_lack(&numbered(&rows)) {
             after = 0;
@@ -139,9 +139,8 @@ impl Term {
             let again = format!("the outbox has a number of {aggregate} again that is published: it has gone back");
             return Err(End::Postgres(Failure::outage(again)));
         }
-        if after == 0 {
-            window.read_all(now, &numbered(&rows));
-        }
+        let is_full = u32::try_from(rows.len()).is_ok_and(|read| read >= self.batch_rows);
+        window.read(now, after, &numbered(&rows), is_full);
         *self.shared.looked.lock() = Instant::now();
         self.shared.after.store(window.after(now), Ordering::Relaxed);
         Ok(rows)

@@ -6,6 +6,9 @@
 //! transaction of more than a minute. Such a row is found by the next whole read, a minute later at most, and its
 //! aggregate's order is kept: a number that is not the next one of its aggregate makes the relay read everything before
 //! it publishes.
+//!
+//! While more rows wait than one read takes, most reads begin behind the last row of the one before, and do not walk
+//! over what was just published, either. A late row with a lower id then waits for a second.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -16,6 +19,8 @@ use shared::runtime::sabotage::makes;
 pub const WHOLE_READ_INTERVAL: Duration = Duration::from_secs(60);
 /// Transactions take less than this, nearly always.
 const LONG_TRANSACTION: Duration = Duration::from_secs(60);
+/// How often a read begins at [`Window::after`] although there is a backlog.
+const LOOK_BACK_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows published in this time share one entry.
 const ENTRY: Duration = Duration::from_secs(1);
 /// Of how many aggregates the last number is known: twice this many, at most.
@@ -39,11 +44,23 @@ pub struct Window {
     settled: i64,
     /// The greatest ids that were published since, each with a time at which they were.
     recent: VecDeque<(Duration, i64)>,
+    /// The last id of the read before, if it had no room for more rows.
+    full: Option<i64>,
+    /// When the next read has to begin at [`Self::after`].
+    look_back: Duration,
     last: LastNumbers,
 }
 
 impl Window {
-    /// Behind which id to read now; 0 for a whole read.
+    /// Behind which id the next read begins; 0 for a whole read.
+    pub fn next(&self, now: Duration) -> i64 {
+        match self.full {
+            Some(last) if now < self.look_back => last,
+            _ => self.after(now),
+        }
+    }
+
+    /// Behind which id all rows are that are not published, but for very late ones; 0 for a whole read.
     pub fn after(&self, now: Duration) -> i64 {
         if makes("relay-cursor") {
             return self.recent.back().map_or(0, |(_, id)| *id);
@@ -52,8 +69,19 @@ impl Window {
         if is_due { 0 } else { self.after }
     }
 
+    /// A read behind this id began at this time, and found these rows; `is_full` if there may be more.
+    pub fn read(&mut self, now: Duration, after: i64, rows: &[Numbered<'_>], is_full: bool) {
+        if self.full.is_none_or(|last| after < last) {
+            self.look_back = now + LOOK_BACK_INTERVAL;
+        }
+        self.full = rows.last().map(|row| row.id).filter(|_| is_full);
+        if after == 0 {
+            self.read_all(now, rows);
+        }
+    }
+
     /// A whole read began at this time, and found these rows: all that there are, or the first ones.
-    pub fn read_all(&mut self, now: Duration, rows: &[Numbered<'_>]) {
+    fn read_all(&mut self, now: Duration, rows: &[Numbered<'_>]) {
         while let Some((_, id)) = self.recent.pop_front_if(|(at, _)| *at + LONG_TRANSACTION <= now) {
             self.settled = self.settled.max(id);
         }

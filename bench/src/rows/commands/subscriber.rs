@@ -37,7 +37,7 @@ pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> 
             return take(site, &store, &videos, &tag, events);
         }
         for number in 0..events {
-            bare.send(&Ready::of_outbox(&row(&videos, &tag, number)?), None)?;
+            bare.send(&Ready::of_outbox(&row(&videos, &tag, number)?), Some(i32::try_from(partition(number))?))?;
         }
         bare.settle()?;
         site.sql("CHECKPOINT")?;
@@ -56,6 +56,11 @@ pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> 
 
 fn event_id(tag: &str, number: usize) -> String {
     format!("{tag}-{number}")
+}
+
+/// The partition of an event, for both: as many events in each, and all events of a video in one.
+fn partition(number: usize) -> usize {
+    number % VIDEOS % PARTITIONS
 }
 
 /// A change of a video.
@@ -96,8 +101,7 @@ impl Work for Taken<'_> {
 fn take(site: &Site<'_>, store: &Store, videos: &[VideoId], tag: &str, events: usize) -> anyhow::Result<f64> {
     let mut partitions: Vec<Vec<Delivery<()>>> = (0..PARTITIONS).map(|_| Vec::new()).collect();
     for number in 0..events {
-        // All events of a video are in one partition.
-        let place = number % VIDEOS % PARTITIONS;
+        let place = partition(number);
         let row = row(videos, tag, number)?;
         let (key, now) = (videos.get(number % VIDEOS).context("a video")?.key(), row.written_at);
         let event_type = PlacementEventType::VideoUpdated.as_str();

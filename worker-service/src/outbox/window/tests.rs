@@ -47,29 +47,28 @@ fn rows(commands: &[Command]) -> Vec<(u64, Numbered<'static>)> {
     numbered.collect()
 }
 
-/// Publishes as a term does, with a read each second and at most `most` rows a read. Returns what was published, and the
-/// ids behind which was read.
-fn publish(all: &[(u64, Numbered<'static>)], most: usize) -> (Vec<Numbered<'static>>, Vec<i64>) {
+/// Publishes as a term does, with `often` reads each second and at most `most` rows a read. Returns what was published,
+/// and the ids behind which was read.
+fn publish(all: &[(u64, Numbered<'static>)], most: usize, often: u32) -> (Vec<Numbered<'static>>, Vec<i64>) {
     let (mut window, mut published, mut reads) = (Window::default(), Vec::new(), Vec::new());
     let mut gone = BTreeSet::new();
     let end = all.iter().map(|(commit, _)| commit + 130).max().unwrap_or(0) + all.len() as u64;
-    for second in 0..end {
-        let now = Duration::from_secs(second);
+    for (second, now) in (0..end).flat_map(|second| {
+        (0..often).map(move |part| (second, Duration::from_secs(second) + Duration::from_secs(1) * part / often))
+    }) {
         let read = |after: i64, gone: &BTreeSet<i64>| {
             let there =
                 all.iter().filter(|(commit, row)| *commit <= second && row.id > after && !gone.contains(&row.id));
             there.map(|(_, row)| *row).take(most).collect::<Vec<_>>()
         };
-        let mut after = window.after(now);
+        let mut after = window.next(now);
         let mut found = read(after, &gone);
         if after > 0 && window.may_lack(&found) {
             after = 0;
             found = read(0, &gone);
         }
         assert_eq!(window.goes_back(&found), None, "a late commit does not look like a restore");
-        if after == 0 {
-            window.read_all(now, &found);
-        }
+        window.read(now, after, &found, found.len() >= most);
         reads.push(after);
         gone.extend(found.iter().map(|row| row.id));
         window.published(now, &found);
@@ -82,10 +81,10 @@ proptest! {
     /// However long transactions take: every row is published once, and the numbers of an aggregate in order.
     #[test]
     fn nothing_is_missed_and_no_aggregate_is_out_of_order(
-        commands in proptest::collection::vec(command(), 0..40), most in 1_usize..5,
+        commands in proptest::collection::vec(command(), 0..40), most in 1_usize..5, often in 1_u32..6,
     ) {
         let all = rows(&commands);
-        let (published, _) = publish(&all, most);
+        let (published, _) = publish(&all, most, often);
         prop_assert_eq!(published.len(), all.len());
         let mut last: BTreeMap<&str, i64> = BTreeMap::new();
         for row in published {
@@ -99,7 +98,7 @@ proptest! {
 fn reads_leave_out_what_was_published_long_ago() {
     let short = |_| Command { aggregate: 0, after: 1, takes: 0 };
     let all = rows(&(0..600).map(short).collect::<Vec<_>>());
-    let (published, reads) = publish(&all, 1_000);
+    let (published, reads) = publish(&all, 1_000, 1);
     assert_eq!(published.len(), 600);
     // In the first minutes nothing is old enough; then one read in sixty begins at the first id.
     let whole = reads[200..600].iter().filter(|after| **after == 0).count();
@@ -108,6 +107,23 @@ fn reads_leave_out_what_was_published_long_ago() {
         let behind = second - after;
         assert!((60..=125).contains(&behind), "{behind} rows at {second}");
     }
+}
+
+#[test]
+fn while_more_rows_wait_reads_go_on_behind_the_last_one_and_look_back_each_second() {
+    let (mut window, second) = (Window::default(), Duration::from_secs(1));
+    let mut read = |now: Duration, rows: &[Numbered<'_>], is_full| {
+        let after = window.next(now);
+        window.read(now, after, rows, is_full);
+        after
+    };
+    assert_eq!(read(second / 10, &[row(1, "a", 1), row(2, "b", 1)], true), 0);
+    assert_eq!(read(second / 2, &[row(3, "a", 2), row(4, "b", 2)], true), 2);
+    assert_eq!(read(second, &[row(6, "b", 3), row(7, "b", 4)], true), 4);
+    // A row with a lower id was committed late.
+    assert_eq!(read(second * 11 / 10, &[row(5, "c", 1), row(8, "a", 3)], true), 0, "a second later");
+    assert_eq!(read(second * 3 / 2, &[row(9, "a", 4)], false), 8);
+    assert_eq!(read(second * 8 / 5, &[], false), 0, "nothing was left");
 }
 
 #[test]
