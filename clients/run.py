@@ -91,7 +91,8 @@ class Table:
                 done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=log, timeout=300)
             except (OSError, subprocess.TimeoutExpired) as error:
                 return self.add(name, "", str(pathlib.Path(command[-1]).name), f"FAILED: {error}")
-        lines = done.stdout.decode().splitlines()
+        # Not `splitlines`, for which characters of a text, such as U+2028, end a line, too.
+        lines = [line for line in done.stdout.decode().split("\n") if line]
         for line in map(json.loads, lines):
             self.add(line["client"], line["version"], line["mode"], self.judge(line))
         if done.returncode or not lines:

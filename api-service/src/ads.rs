@@ -86,6 +86,7 @@ pub fn serve(config: &AdsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Ser
         routes,
         producers: vec![producer],
         webhooks: vec![EVENTS, EVENTS_BATCH, EVENTS_ALIAS],
+        writes_outbox: true,
         task: Some(("ads-admission", Box::new(run))),
         drained: Some(Box::pin(async move { admission.end().await })),
     })

@@ -33,6 +33,8 @@ pub struct App {
     describe: Vec<fn()>,
     /// The paths of the webhook handshake.
     webhooks: Vec<&'static str>,
+    /// Whether a domain's commands write events into the outbox.
+    writes_outbox: bool,
     events_per_second: u32,
     http: HttpConfig,
     probes: Probes,
@@ -52,17 +54,31 @@ impl App {
         // Of all domains: a schema's address leads to any instance.
         routes.extend(schemas::routes(&Domains::all().published()));
         let (mut producers, mut tasks, mut drained, mut webhooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut writes_outbox = false;
         for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
             producers.extend(served.producers);
             tasks.extend(served.task);
             drained.extend(served.drained);
             webhooks.extend(served.webhooks);
+            writes_outbox |= served.writes_outbox;
         }
         ensure_unique("routes", routes.iter().map(|(path, _)| *path))?;
-        let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
+        let (http, probes) = (config.backbone.http.clone(), backbone.probes(&producers)?);
         let events_per_second = config.backbone.rates.rate_limit_events_per_second;
-        Ok(Self { backbone, producers, routes, tasks, drained, describe, webhooks, events_per_second, http, probes })
+        Ok(Self {
+            backbone,
+            producers,
+            routes,
+            tasks,
+            drained,
+            describe,
+            webhooks,
+            writes_outbox,
+            events_per_second,
+            http,
+            probes,
+        })
     }
 
     /// The paths of all routes.
@@ -120,16 +136,17 @@ impl App {
     /// Serves until `shutdown` completes, and returns when every accepted event is settled.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
-        let Self { backbone, producers, tasks, drained, http, probes, .. } = self;
+        let Self { backbone, producers, tasks, drained, writes_outbox, http, probes, .. } = self;
         let tasks: Vec<_> = tasks.into_iter().map(|(name, run)| tokio::spawn(keep_running(name, run))).collect();
-        let probes = tokio::spawn(probes.run(producers.clone()));
+        let probes = tokio::spawn(probes.run());
         let tokens = Arc::clone(&backbone.tokens);
         let keys = tokio::spawn(async move { tokens.source.run().await });
         let fencer = backbone.fencer.clone();
         let fences = tokio::spawn(async move { fencer.run().await });
         let (doorbell, outbox) = (backbone.doorbell.clone(), backbone.outbox.clone());
         let rings = tokio::spawn(async move { doorbell.run().await });
-        let counts = tokio::spawn(async move { outbox.run().await });
+        // A role that may only read devices may not count its rows.
+        let counts = writes_outbox.then(|| tokio::spawn(async move { outbox.run().await }));
         let ending = async {
             shutdown.await;
             // Before the listener closes, so that load balancers stop sending requests.
@@ -144,7 +161,7 @@ impl App {
         join_all(producers.iter().map(Producer::flush)).await;
         // Requests that waited for an acknowledgement until now are answered before their connections end.
         connections.close().await;
-        for task in tasks.into_iter().chain([probes, keys, fences, rings, counts]) {
+        for task in tasks.into_iter().chain([probes, keys, fences, rings]).chain(counts) {
             task.abort();
         }
         let drained = timeout(HOOKS_TIMEOUT, join_all(drained));
@@ -214,6 +231,22 @@ mod tests {
         let end = app.run(listener, async { begins.await.expect("the task runs") });
         timeout(Duration::from_secs(60), end).await.expect("it ends by itself");
         assert_eq!(hooked.await, Ok(true), "the hook comes behind the task, and is awaited");
+    }
+
+    /// The role that may only read devices has no right to do it.
+    #[tokio::test]
+    async fn only_an_instance_whose_commands_write_into_the_outbox_counts_its_rows() {
+        for (domains, expected) in [
+            ("devices", false),
+            ("validation", false),
+            ("devices,validation", false),
+            ("ads", true),
+            ("placements", true),
+            ("devices,ads", true),
+        ] {
+            assert_eq!(app(&["--api-domains", domains]).writes_outbox, expected, "{domains}");
+        }
+        assert!(app(&[]).writes_outbox);
     }
 
     /// PostgreSQL would take two seconds to fail.

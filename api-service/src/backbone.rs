@@ -69,6 +69,8 @@ pub struct Served {
     pub producers: Vec<Producer>,
     /// The paths to which senders of CloudEvents may deliver.
     pub webhooks: Vec<&'static str>,
+    /// Whether its commands write events into the outbox.
+    pub writes_outbox: bool,
     /// A task that runs beside its routes until the producers are flushed: its name, and a function that starts it.
     pub task: Option<(&'static str, RunTask)>,
     /// Work that remains after that, before the pool of PostgreSQL closes; all domains together have five seconds.
@@ -255,9 +257,10 @@ impl Backbone {
         &self.redis
     }
 
-    /// The probes of Kafka, PostgreSQL and Redis.
-    pub fn probes(&self) -> anyhow::Result<Probes> {
-        Probes::new(&self.kafka, self.store.clone(), self.cache.clone(), Arc::clone(&self.health))
+    /// The probes of PostgreSQL, of Redis, and of Kafka with the topics of these producers and of the tails.
+    pub fn probes(&self, producers: &[Producer]) -> anyhow::Result<Probes> {
+        let (read, health) = (self.tails.topics(), Arc::clone(&self.health));
+        Probes::new(&self.kafka, producers, read, self.store.clone(), self.cache.clone(), health)
     }
 }
 

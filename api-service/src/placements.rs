@@ -54,5 +54,5 @@ pub fn serve(config: &PlacementsConfig, backbone: &Arc<Backbone>) -> anyhow::Res
     let check = check::routes(&config.check, &commands)?;
     let routes = [videos::routes, places::routes, products::routes, validations::routes];
     let routes = routes.into_iter().flat_map(|routes| routes(&commands)).chain(files).chain(check).collect();
-    Ok(Served { routes, ..Served::default() })
+    Ok(Served { routes, writes_outbox: true, ..Served::default() })
 }

@@ -28,7 +28,7 @@ async function main() {
       eachMessage: async ({ message }) => {
         try {
           const headers = Object.fromEntries(Object.entries(message.headers).map(([k, v]) => [k, v.toString()]));
-          const event = Kafka.toEvent({ headers, key: message.key, value: message.value.toString() });
+          const event = Kafka.toEvent({ headers, key: message.key?.toString(), value: message.value.toString() });
           const data = typeof event.data === "string" ? JSON.parse(event.data) : event.data;
           const { partitionkey, sequence, correlationid, causationid } = event;
           line.read.push([event.subject, event.id, event.type, data,

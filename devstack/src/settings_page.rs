@@ -8,10 +8,12 @@ use anyhow::{Context as _, ensure};
 use crate::{binaries, dir};
 
 /// The commands that read settings, and their names in the table.
-const READERS: [(&str, &[&str], &str); 3] = [
+const READERS: [(&str, &[&str], &str); 4] = [
     ("api-service", &["--help"], "api"),
     ("worker-service", &["run", "--help"], "worker"),
     ("worker-service", &["setup", "--help"], "`setup`"),
+    // It has to have a setting that the worker itself does not read, with the API's value.
+    ("worker-service", &["erase-user", "--help"], "`erase-user`"),
 ];
 const BEGIN: &str = "<!-- from here on written by `make settings` -->\n";
 

@@ -120,9 +120,9 @@ locals {
       tasks       = { min = min(2, var.topic_partitions), max = var.topic_partitions }
     }
     placement-worker = {
-      only        = "outbox-relay,read-model,files,validator,inbox-expire,keys-expire,files-expire,validations-end"
+      only        = "outbox-relay,read-model,files,validator,inbox-expire,keys-expire,files-expire,validations-end,validations-expire"
       groups      = ["placement-read-model", "placement-files", "placement-validator"]
-      background  = ["outbox-relay", "inbox-expire", "keys-expire", "files-expire", "validations-end"]
+      background  = ["outbox-relay", "inbox-expire", "keys-expire", "files-expire", "validations-end", "validations-expire"]
       secrets     = {}
       environment = local.files
       cpu         = 512, memory = 1024

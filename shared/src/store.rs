@@ -5,7 +5,7 @@ mod bodies;
 mod classify;
 mod config;
 mod connect;
-mod expire;
+pub(crate) mod expire;
 mod failure;
 pub mod idempotency;
 mod idle;

@@ -2,6 +2,7 @@
 //! fences what is cached, files are rendered for players, and validations run. An event says that something changed;
 //! PostgreSQL says what: so an event that comes late or again does no harm.
 
+pub mod ended;
 pub mod expire;
 pub mod files;
 pub mod overdue;
@@ -16,8 +17,11 @@ use shared::cache::{CacheKey, Fence};
 use shared::kafka::Delivery;
 use shared::placements::events::PUBLISHED;
 use shared::placements::objects::{FilesConfig, Objects};
+use shared::placements::queries::INDEXES;
 use shared::placements::{VALIDATION, VIDEO};
+use tokio::time::Instant;
 
+use self::ended::ValidationsExpiryConfig;
 use self::expire::FilesExpiryConfig;
 use self::files::Files;
 use self::read_model::ReadModel;
@@ -38,6 +42,7 @@ pub fn register(worker: &mut Registry) {
     worker
         .settings::<FilesConfig>()
         .settings::<FilesExpiryConfig>()
+        .settings::<ValidationsExpiryConfig>()
         .handler(|given| Ok(ReadModel::new(inbox_retention(given)?)))
         .handler(|given| {
             let (store, bell) = (given.store.clone(), given.doorbell.clone());
@@ -56,9 +61,16 @@ pub fn register(worker: &mut Registry) {
             let (store, bell) = (given.store.clone(), given.doorbell.clone());
             Ok(move |stop| overdue::run(store.clone(), bell.clone(), stop))
         })
+        .task(ended::TASK, |given| {
+            let (store, since) = (given.store.clone(), Instant::now());
+            let older_than = given.settings.of::<ValidationsExpiryConfig>()?.validations_retention;
+            Ok(move |stop| ended::run(store.clone(), older_than, since, stop))
+        })
         .describe(files::describe)
         .describe(validator::describe)
         .describe(expire::describe)
+        .describe(ended::describe)
+        .indexes(INDEXES)
         .publishes(&PUBLISHED)
         .cached(&VIDEO)
         .cached(&VALIDATION);

@@ -5,6 +5,7 @@
 
 mod book;
 mod caps;
+mod copies;
 mod lookups;
 mod outage;
 mod refill;
@@ -13,14 +14,14 @@ mod repeats;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, describe_counter, describe_histogram, histogram};
 use shared::ads::queries::StoredEvent;
 use shared::ads::{AdEventType, CampaignId, Nanos, UserId};
-use shared::cache::{Entry, IdSets};
+use shared::cache::IdSets;
 use shared::kafka::ids::EventId;
 use shared::store::Store;
 use time::Date;
@@ -28,6 +29,7 @@ use time::Date;
 pub(super) use self::book::Refusal;
 use self::book::{Book, Taken, Ticket, Unit};
 use self::caps::{Capped, Caps, Impression};
+use self::copies::{Copies, Held};
 use self::lookups::Lookups;
 use self::refill::Refill;
 
@@ -73,7 +75,7 @@ pub(super) enum Verdict {
 pub(super) struct Charged {
     unit: Option<Unit>,
     /// Its id in the set of its user, if it was not there before.
-    entry: Option<Arc<Entry>>,
+    entry: Option<Held>,
     pub(super) day: Date,
     pub(super) cost: Nanos,
 }
@@ -97,7 +99,7 @@ pub(super) enum Refused {
 struct Charge<'a> {
     admission: &'a Admission,
     ticket: Ticket,
-    entry: Option<Arc<Entry>>,
+    entry: Option<Held>,
 }
 
 enum Slot<'a> {
@@ -161,7 +163,7 @@ impl Admission {
         if let Some(unit) = unit {
             self.book.give(unit, Instant::now());
         }
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.and_then(Held::take_back) {
             self.caps.release(entry);
         }
     }
@@ -201,27 +203,34 @@ impl Admission {
         }
     }
 
-    /// Adds the ids of capped impressions to the sets of their users.
+    /// Adds the ids of capped impressions to the sets of their users. Copies of one are asked for once: a second
+    /// question would find the id, and pin what the request may have to release.
     async fn cap<'a>(&'a self, asks: &[Asks<'_>], slots: &mut [Slot<'a>]) {
         let unchecked = self.check_day_before(asks, slots).await;
         let now = Instant::now();
         let (mut places, mut impressions) = (Vec::new(), Vec::new());
+        let mut all = HashMap::new();
         for (place, (slot, asks)) in slots.iter_mut().zip(asks).enumerate() {
             if let Slot::Has(charge) = slot
                 && let Some(cap) = charge.ticket.cap
             {
-                let impression = Impression::new(&self.caps, asks, charge.ticket.day, cap, now);
+                let day = charge.ticket.day;
+                let (at, copies) = all.entry((asks.campaign, asks.user, asks.id, day)).or_insert_with(|| {
+                    let impression = Impression::new(&self.caps, asks, day, cap, now);
+                    let copies = Copies::of(&impression.new.entry);
+                    impressions.push(impression);
+                    (impressions.len() - 1, copies)
+                });
                 // From here on it may be in the set.
-                charge.entry = Some(Arc::clone(&impression.new.entry));
-                places.push(place);
-                impressions.push(impression);
+                charge.entry = Some(copies.hold());
+                places.push((place, *at));
             }
         }
         let answers = self.caps.add(&impressions).await;
         let now = Instant::now();
         let (mut unsure, mut refused) = (Vec::new(), Vec::new());
-        for (place, answer) in places.into_iter().zip(answers) {
-            let Some(slot) = slots.get_mut(place) else { continue };
+        for (place, at) in places {
+            let (Some(slot), Some(answer)) = (slots.get_mut(place), answers.get(at).copied()) else { continue };
             let Slot::Has(charge) = slot else { continue };
             let is_allowed = charge.ticket.cap.is_some_and(|cap| cap.allow_unsure);
             let may_repeat = is_allowed && asks.get(place).is_some_and(|asks| asks.is_named);

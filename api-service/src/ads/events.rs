@@ -152,7 +152,7 @@ fn answered(event: AdSubmission, id: EventId, verdict: Option<Verdict>) -> inges
                 campaign_id: event.campaign.get(),
                 user_id: stored.user,
                 event_type: stored.event_type.name(),
-                ts: micros(OffsetDateTime::now_utc()),
+                ts: micros(stored.accepted_at),
                 day: stored.day.to_string(),
                 cost: stored.cost,
             };

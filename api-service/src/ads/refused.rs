@@ -30,12 +30,14 @@ impl Refused {
     /// Counts it.
     pub(super) fn problem(self, about: About) -> Problem {
         let problem = match self {
+            Self::Refusal(refusal) if refusal.waits_for_the_next_day() => refusal.problem().for_good(),
             Self::Refusal(refusal) => refusal.problem(),
             Self::Unchecked(refusal) => refusal.problem().retry_after(1),
             Self::Capped { most, retry_after } => {
                 let times = if most == 1 { "an impression".to_owned() } else { format!("{most} impressions") };
                 let detail = format!("the user had {times} of the campaign in its day, and gets no more until it ends");
-                Problem::new(FREQUENCY_CAPPED, detail).retry_after(retry_after)
+                // Tomorrow it would be another day's impression.
+                Problem::new(FREQUENCY_CAPPED, detail).retry_after(retry_after).for_good()
             }
             Self::Unavailable => {
                 Problem::new(ADMISSION_UNAVAILABLE, "the event was not accepted; send it again with this event_id")
@@ -47,6 +49,12 @@ impl Refused {
 }
 
 impl Refusal {
+    /// Whether the campaign has nothing left for events of its present day.
+    fn waits_for_the_next_day(self) -> bool {
+        // One second is the wait for leases that may come back.
+        matches!(self, Self::Exhausted { retry_after: Some(seconds), .. } if seconds > 1)
+    }
+
     fn problem(self) -> Problem {
         match self {
             Self::NotFound => Problem::new(CAMPAIGN_NOT_FOUND, CAMPAIGN_NOT_FOUND.title()),
@@ -87,5 +95,30 @@ pub(super) fn describe() {
     describe_counter!(REFUSED, "Ad events refused by their campaigns, by code.");
     for code in CODES {
         counter!(REFUSED, "code" => code.as_str()).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_next_day_has_room_for_is_refused_for_good() {
+        let exhausted = |retry_after| Refusal::Exhausted { scope: Scope::Day, retry_after };
+        for (refused, wait, is_final) in [
+            (Refused::Capped { most: 1, retry_after: 1 }, Some(1), true),
+            (Refused::Refusal(exhausted(Some(4_000))), Some(4_000), true),
+            (Refused::Refusal(exhausted(Some(1))), Some(1), false),
+            // Without a wait it is final anyway.
+            (Refused::Refusal(exhausted(None)), None, false),
+            (Refused::Refusal(Refusal::Paced { retry_after: 30 }), Some(30), false),
+            (Refused::Refusal(Refusal::NotActive(State::Paused)), None, false),
+            // Nobody has looked whether it was accepted before.
+            (Refused::Unchecked(exhausted(Some(4_000))), Some(1), false),
+            (Refused::Unavailable, Some(1), false),
+        ] {
+            let problem = refused.problem(About::default());
+            assert_eq!((problem.retry_after, problem.is_final), (wait, is_final), "{refused:?}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Liveness and readiness.
 //!
 //! Liveness does not depend on Kafka, PostgreSQL or Redis. An instance is ready while it can accept events or read
-//! resources, and can verify tokens. The states come from [`probes`](super::probes); a request starts no probe.
+//! resources, and can verify tokens. Kafka counts for those that accept events; one that only reads Kafka does its work
+//! without it. The states come from [`probes`](super::probes); a request starts no probe.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,12 @@ pub struct Dependency {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependencies {
-    pub kafka: Dependency,
+    /// `None`: this instance neither writes to Kafka nor reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Dependency>,
+    /// Whether this instance writes to Kafka.
+    #[serde(skip)]
+    pub accepts_events: bool,
     pub postgres: Dependency,
     pub redis: Dependency,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,14 +84,17 @@ fn public_report(health: &Health, tokens: &Tokens) -> (bool, Value) {
 }
 
 fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
-    let Dependencies { kafka, postgres, redis, jwks } = found;
-    match (kafka.up, postgres.up, redis.up, jwks.as_ref().is_none_or(|keys| keys.up)) {
+    let Dependencies { kafka, accepts_events, postgres, redis, jwks } = found;
+    let accepts = *accepts_events && kafka.as_ref().is_some_and(|kafka| kafka.up);
+    let reads = postgres.up || redis.up;
+    let all = kafka.as_ref().is_none_or(|kafka| kafka.up) && postgres.up && redis.up;
+    match (accepts || reads, all && jwks.as_ref().is_none_or(|keys| keys.up)) {
         // Without a key every token gets 503.
         _ if ending || !any_key => "unready",
-        (true, true, true, true) => "ready",
-        (false, false, false, _) => "unready",
+        (false, _) => "unready",
+        (true, true) => "ready",
         // Events or reads work, for tokens whose keys are known.
-        _ => "degraded",
+        (true, false) => "degraded",
     }
 }
 
@@ -117,7 +126,7 @@ mod tests {
         let found = |kafka, postgres, redis| {
             let dependency = |up| Dependency { up, ..Dependency::default() };
             let (kafka, postgres, redis) = (dependency(kafka), dependency(postgres), dependency(redis));
-            Dependencies { kafka, postgres, redis, jwks: None }
+            Dependencies { kafka: Some(kafka), accepts_events: true, postgres, redis, jwks: None }
         };
         assert_eq!(status(&found(true, true, true), true, false), "ready");
         assert_eq!(status(&found(false, true, true), true, false), "degraded", "reads work");
@@ -132,5 +141,31 @@ mod tests {
         assert_eq!(status(&with(true), true, false), "ready");
         assert_eq!(status(&with(false), true, false), "degraded", "the last keys, or the secret, count");
         assert_eq!(status(&with(false), false, false), "unready", "no token can be checked");
+    }
+
+    #[test]
+    fn without_events_to_accept_only_reads_keep_an_instance_ready() {
+        let found = |kafka: Option<bool>, postgres, redis| {
+            let dependency = |up| Dependency { up, ..Dependency::default() };
+            let (kafka, postgres, redis) = (kafka.map(dependency), dependency(postgres), dependency(redis));
+            Dependencies { kafka, accepts_events: false, postgres, redis, jwks: None }
+        };
+        for (kafka, postgres, redis, expected) in [
+            // Kafka wakes requests that are held here, and does no more.
+            (Some(true), true, true, "ready"),
+            (Some(false), true, true, "degraded"),
+            (Some(true), false, true, "degraded"),
+            (Some(true), false, false, "unready"),
+            (Some(false), false, false, "unready"),
+            // It is not asked.
+            (None, true, true, "ready"),
+            (None, true, false, "degraded"),
+            (None, false, false, "unready"),
+        ] {
+            let told = status(&found(kafka, postgres, redis), true, false);
+            assert_eq!(told, expected, "Kafka {kafka:?}, PostgreSQL {postgres}, Redis {redis}");
+        }
+        let unasked = serde_json::to_value(found(None, true, true)).unwrap();
+        assert_eq!(unasked, json!({"postgres": {"status": "up"}, "redis": {"status": "up"}}));
     }
 }

@@ -26,8 +26,12 @@ fn schemas() -> Value {
                 "enum": ["ready", "degraded", "unready"],
                 "description": "`degraded`: only one of accepting events and reading works, or the JWKS cannot be fetched."
             },
-            "dependencies": object(&["kafka", "postgres", "redis"], json!({
-                "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency"),
+            "dependencies": object(&["postgres", "redis"], json!({
+                "kafka": {
+                    "$ref": "#/components/schemas/Dependency",
+                    "description": "Absent where the instance neither writes to Kafka nor reads it."
+                },
+                "postgres": schema("Dependency"), "redis": schema("Dependency"),
                 "jwks": schema("PublishedKeys")
             }))
         })),

@@ -30,6 +30,10 @@ pub struct Probes {
     /// Only for metadata; it never consumes.
     kafka: Arc<PlainConsumer>,
     kafka_settings: ClientConfig,
+    /// The producers of this instance.
+    producers: Vec<Producer>,
+    /// The topics that it writes to or reads.
+    topics: Vec<String>,
     store: Store,
     cache: Cache,
     /// The probes write the states here.
@@ -37,23 +41,37 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Connects on first use.
-    pub fn new(config: &KafkaConfig, store: Store, cache: Cache, health: Arc<Health>) -> anyhow::Result<Self> {
+    /// Connects on first use. `read` are the topics that are read here.
+    pub fn new(
+        config: &KafkaConfig,
+        producers: &[Producer],
+        read: Vec<String>,
+        store: Store,
+        cache: Cache,
+        health: Arc<Health>,
+    ) -> anyhow::Result<Self> {
         let mut kafka_settings = shared::kafka::client(config)?;
         shared::kafka::set_default(&mut kafka_settings, "client.id", "api-service-probe");
         // The result of each probe reports the client's errors already.
         kafka_settings.set("log_level", "0");
         let kafka = kafka_settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
-        Ok(Self { kafka: Arc::new(kafka), kafka_settings, store, cache, health })
+        let written = producers.iter().map(|producer| producer.topic().to_owned());
+        let topics: Vec<String> = written.chain(read).collect();
+        health.note(|all| {
+            all.accepts_events = !producers.is_empty();
+            all.kafka = (!topics.is_empty()).then(Dependency::default);
+        });
+        let (kafka, producers) = (Arc::new(kafka), producers.to_vec());
+        Ok(Self { kafka, kafka_settings, producers, topics, store, cache, health })
     }
 
-    /// Probes everything, and the topics of these producers, forever.
-    pub async fn run(self, producers: Vec<Producer>) {
-        tokio::join!(kafka(&self, &producers), postgres(&self), redis(&self));
+    /// Probes everything, forever.
+    pub async fn run(self) {
+        tokio::join!(kafka(&self), postgres(&self), redis(&self));
     }
 
     /// Whether Kafka has this topic, with a leader for each partition.
-    async fn writable(&self, topic: &str) -> anyhow::Result<()> {
+    async fn available(&self, topic: &str) -> anyhow::Result<()> {
         let (client, topic) = (Arc::clone(&self.kafka), topic.to_owned());
         tokio::task::spawn_blocking(move || {
             let metadata = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT)?;
@@ -68,17 +86,21 @@ impl Probes {
     }
 }
 
-async fn kafka(probes: &Probes, producers: &[Producer]) {
-    let mut state = DependencyState::new("Kafka", |all| &mut all.kafka);
-    let mut topics: Vec<Topic<'_>> = producers.iter().map(Topic::new).collect();
+async fn kafka(probes: &Probes) {
+    if probes.topics.is_empty() {
+        // To call it up without having asked would be wrong.
+        return;
+    }
+    let mut state = DependencyState::new("Kafka", |all| all.kafka.get_or_insert_default());
+    let mut topics: Vec<Topic<'_>> = probes.producers.iter().map(Topic::new).collect();
     loop {
-        let mut all_writable = Ok(());
-        for topic in &topics {
-            all_writable = all_writable.and(probes.writable(topic.producer.topic()).await);
+        let mut all_available = Ok(());
+        for topic in &probes.topics {
+            all_available = all_available.and(probes.available(topic).await);
         }
-        let is_up = all_writable.is_ok();
+        let is_up = all_available.is_ok();
         let warning = |topics: &[Topic<'_>]| topics.iter().find_map(|topic| topic.warning);
-        state.tell(&probes.health, all_writable.map(|()| warning(&topics)));
+        state.tell(&probes.health, all_available.map(|()| warning(&topics)));
         let mut asked = false;
         for topic in topics.iter_mut().filter(|topic| is_up && Instant::now() >= topic.ask_at) {
             topic.ask(&probes.kafka_settings).await;

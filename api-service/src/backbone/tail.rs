@@ -46,6 +46,11 @@ impl Tails {
         locked(&self.0).push(Arc::downgrade(tail));
     }
 
+    /// The topics that they read.
+    pub(super) fn topics(&self) -> Vec<String> {
+        locked(&self.0).iter().filter_map(Weak::upgrade).map(|tail| tail.topic.clone()).collect()
+    }
+
     pub(super) fn held(&self) -> usize {
         locked(&self.0).iter().filter_map(Weak::upgrade).map(|tail| locked(&tail.waiters).len()).sum()
     }

@@ -61,6 +61,7 @@ codes! {
     KEY_REUSED: UNPROCESSABLE_ENTITY, "key_reused", "The key was used for another request";
     PRECONDITION_REQUIRED: PRECONDITION_REQUIRED, "precondition_required", "The request must have If-Match";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded";
+    RETRY_LATER: TOO_MANY_REQUESTS, "retry_later", "Events of the batch may be accepted later";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Internal error";
     QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "The queue for Kafka is full";
     TOPIC_MISSING: SERVICE_UNAVAILABLE, "topic_missing", "The events topic does not exist";
@@ -148,6 +149,8 @@ pub struct Parts {
     /// Whether the response has the `event_id`, so that the caller can send the event again.
     event_is_told: bool,
     pub(crate) retry_after: Option<u32>,
+    /// The event can never be accepted, although there is a `Retry-After`.
+    pub(crate) is_final: bool,
     header: Option<(HeaderName, &'static str)>,
     /// The result of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
@@ -196,6 +199,7 @@ impl Problem {
             about: About::default(),
             event_is_told: false,
             retry_after,
+            is_final: false,
             header: None,
             items: None,
             kept: None,
@@ -257,6 +261,12 @@ impl Problem {
     /// Sets `Retry-After`.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says that this event can never be accepted as what it is: after `Retry-After` it would be another one.
+    pub fn for_good(mut self) -> Self {
+        self.0.is_final = true;
         self
     }
 

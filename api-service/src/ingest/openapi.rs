@@ -147,7 +147,7 @@ impl Operations {
 
     fn many(&self) -> Value {
         let plain = self.plain();
-        let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
+        let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS, Code::RETRY_LATER], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
         let headers = || rates().into_iter().chain([preference_applied()]);
         let content = json!({
@@ -296,7 +296,8 @@ fn prefer() -> Value {
         "in": "header", "name": "prefer",
         "description":
             "`handling=lenient` (RFC 7240): 202 instead of 207 or 4xx if each event was accepted or can never be; if one \
-             may be accepted later (429, 503), the answer has that status, and the whole batch should be sent again. \
+             may be accepted later, the answer is its 429 or 503, or a 429 `retry_later` if it is refused for a while with \
+             another 4xx, and the whole batch should be sent again. \
              `handling=strict`: no event is sent if one is refused.",
         "schema": {"type": "string"}, "examples": {"lenient": {"value": "handling=lenient"}}
     })

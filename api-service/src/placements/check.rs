@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::client::{self, Peer, PeerConfig, PeerError};
 use shared::placements::NewPlacement;
+use shared::runtime::json::json;
 use tokio::time::Instant;
 
 use super::answers::{self, BODY_TYPES, none, of_body, of_video};
@@ -64,8 +65,9 @@ fn peer(url: &str, timeout: Duration, backbone: &Backbone) -> anyhow::Result<Pee
 
 /// Responds with what would be found. Errors: those of a body before it is parsed, 404, 422, and 503.
 async fn answer(State(Check { commands, judge }): State<Check>, request: Request) -> Result<Response, Response> {
-    let deadline = commands.backbone.cached.deadline();
     let read = commands.read(request, &BODY_TYPES).await?;
+    // A body may arrive slowly, and has a time of its own.
+    let deadline = commands.backbone.cached.deadline();
     let answering = async {
         let draft = NewPlacement::parse(&read.bytes).map_err(of_body(INVALID_PLACEMENT))?;
         let about = of_video(draft.video);
@@ -111,7 +113,7 @@ struct Finding {
 
 async fn ask(peer: &Peer, read: &JsonRequest, deadline: Instant) -> Result<Found, Problem> {
     // It has been parsed before.
-    let draft = serde_json::from_slice(&read.bytes).map_err(|error| {
+    let draft = json(&read.bytes).map_err(|error| {
         tracing::error!(%error, "a draft cannot be passed on");
         Problem::new(Code::INTERNAL, Code::INTERNAL.title())
     })?;

@@ -89,10 +89,10 @@ impl Files {
     }
 
     async fn read(&self, video: VideoId, row: FileRow) -> Result<Response, Problem> {
-        let unavailable = || Problem::new(FILES_UNAVAILABLE, "the store of files does not answer: try again");
+        let unavailable = |detail: &'static str| Problem::new(FILES_UNAVAILABLE, detail);
         let Some(objects) = &self.objects else {
             tracing::warn!(%video, "a file was asked for, and FILES_URL is not set");
-            return Err(Problem::new(FILES_UNAVAILABLE, "this instance has no store of files"));
+            return Err(unavailable("this instance has no store of files"));
         };
         // Before its bytes are in memory.
         let room = room_for(&self.backbone.answers, row.bytes)?;
@@ -105,11 +105,15 @@ impl Files {
             }
             Ok(None) => {
                 tracing::error!(%video, object = %row.hash, "the store of files has not the file of a video");
-                Err(unavailable())
+                Err(unavailable("the store of files has lost this file"))
+            }
+            Err(error) if error.is_damaged() => {
+                tracing::error!(%video, %error, "the store of files has the file of a video damaged");
+                Err(unavailable("this file is damaged in the store of files"))
             }
             Err(error) => {
                 tracing::warn!(%video, %error, "cannot read a file");
-                Err(unavailable())
+                Err(unavailable("the store of files does not answer: try again"))
             }
         }
     }

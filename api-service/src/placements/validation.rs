@@ -69,13 +69,16 @@ struct Service {
 
 /// Responds with the findings. Errors: 401 and 403 before anything is read, those of a body, 404, 422, and 503.
 async fn answer(State(Service { backbone, judge }): State<Service>, request: Request) -> Result<Response, Response> {
-    let deadline = due(request.headers(), backbone.cached.deadline());
+    // Its caller counts from the beginning.
+    let theirs = expected_by(request.headers());
     let services = backbone.internal.as_deref();
     // Callers of services were charged there.
     let cost = (Kind::Reads, u32::from(services.is_none()));
     let call = JsonCall { types: &BODY_TYPES, limit: MAX_CALL, cost, anonymous: None, services };
     let may = |caller: &Caller| if services.is_some() { Ok(()) } else { caller.needs_any(EDITORS) };
     let JsonRequest { bytes, room: _room, .. } = backbone.read_json(request, call, may).await?;
+    // A body may arrive slowly, and has a time of its own.
+    let deadline = due(theirs, backbone.cached.deadline());
     let answering = async {
         let asked = Asked::parse(&bytes).map_err(of_body(INVALID_VALIDATION))?;
         let about = of_video(asked.video());
@@ -88,12 +91,16 @@ async fn answer(State(Service { backbone, judge }): State<Service>, request: Req
     answering.await.map_err(Problem::into_response)
 }
 
-/// When the answer is due: the caller may not wait for as long as this service would.
-fn due(headers: &HeaderMap, own: Instant) -> Instant {
+/// Until when the caller of a request that has just come waits for its answer, if it says so.
+fn expected_by(headers: &HeaderMap) -> Option<Instant> {
     let mut all = headers.get_all(EXPECTED).iter();
-    let only = all.next().filter(|_| all.next().is_none());
-    let expected = only.and_then(|value| expected(value.as_bytes()));
-    expected.and_then(|expected| Instant::now().checked_add(expected)).map_or(own, |theirs| theirs.min(own))
+    let only = all.next().filter(|_| all.next().is_none())?;
+    Instant::now().checked_add(expected(only.as_bytes())?)
+}
+
+/// When the answer is due: the caller may not wait for as long as this service would.
+fn due(theirs: Option<Instant>, own: Instant) -> Instant {
+    theirs.map_or(own, |theirs| theirs.min(own))
 }
 
 /// A report as JSON.
@@ -231,7 +238,7 @@ mod tests {
                 let name = axum::http::HeaderName::from_static(EXPECTED);
                 (name, axum::http::HeaderValue::from_static(value))
             });
-            due(&headers.collect(), own)
+            due(expected_by(&headers.collect()), own)
         };
         let theirs = with(&["2000"]);
         let latest = Instant::now() + Duration::from_secs(2);

@@ -284,3 +284,21 @@ async fn a_strict_batch_that_is_refused_costs_nothing_and_does_not_count() {
     ads.work(2).await;
     assert_eq!(ads.number("SELECT count(*) FROM ad_events WHERE outcome = 'counted'").await, 2);
 }
+
+#[tokio::test]
+async fn a_strict_batch_that_names_an_impression_twice_takes_no_place_if_it_is_refused() {
+    let ads = Ads::start("ads_strict_twice").await;
+    let campaign = ads.campaign(json!({"freq_cap_impressions_per_day": 2})).await;
+    let of_user = |id: &str| named(impression(campaign, "u"), id);
+    let batch = json!(["1", "1", "2", "3"].map(of_user));
+    let refused = ads.post("/ad-events/batch", &batch).header("prefer", "handling=strict").send().await.unwrap();
+    assert_eq!(problem(refused).await["code"], "frequency_capped");
+    for id in ["4", "5"] {
+        let taken = async || {
+            let answer = ads.send(&of_user(id)).await;
+            if answer.status() == 202 { Ok(()) } else { Err(problem(answer).await) }
+        };
+        found("there is room for two", taken).await;
+    }
+    ads.refused(&of_user("6"), 429, "frequency_capped").await;
+}

@@ -190,6 +190,34 @@ async fn even_pacing_says_when_there_is_room_again() {
 }
 
 #[tokio::test]
+async fn a_lenient_batch_is_to_be_sent_again_if_an_event_may_be_accepted_on_its_day() {
+    let ads = Ads::start("ads_lenient").await;
+    let capped = ads.campaign(json!({"freq_cap_impressions_per_day": 1})).await;
+    let lent = ads.campaign(json!({})).await;
+    // Other instances have all of it, and may give some of it back.
+    ads.sql("UPDATE campaigns SET reserved = total_budget WHERE id = 2").await;
+    let send = async |events: &[Value]| {
+        let batch = ads.post("/ad-events/batch", &json!(events)).header("prefer", "handling=lenient");
+        let (status, headers, body) = checked(batch.send().await.unwrap()).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let items = body["items"].as_array().unwrap().iter();
+        let items: Vec<_> = items.map(|item| (item["status"].clone(), item["code"].clone())).collect();
+        let wait = headers.get("retry-after").map(|wait| wait.to_str().unwrap().to_owned());
+        (status, body["code"].clone(), wait, json!(items))
+    };
+    let [one, two] = ["a", "b"].map(|id| named(impression(capped, "u"), id));
+    let over = json!([429, "frequency_capped"]);
+    let told = send(&[one.clone(), two.clone()]).await;
+    assert_eq!(told, (202, Value::Null, None, json!([[202, null], over])));
+    let told = send(std::slice::from_ref(&two)).await;
+    assert_eq!(told, (202, Value::Null, None, json!([over])), "not even if it is all");
+    let later = named(impression(lent, "u"), "c");
+    let told = send(&[one, two, later]).await;
+    let items = json!([[202, null], over, [409, "budget_exhausted"]]);
+    assert_eq!(told, (429, json!("retry_later"), Some("1".to_owned()), items));
+}
+
+#[tokio::test]
 async fn a_click_or_a_conversion_is_paid_and_impressions_need_room_for_one() {
     let ads = Ads::start("ads_models").await;
     let cpc = ads.campaign(json!({"pricing_model": "cpc", "unit_price": "0.5", "total_budget": "1"})).await;

@@ -1,6 +1,6 @@
-//! A campaign that somebody else has locked.
+//! A campaign that somebody else has locked, or that nobody can read.
 
-use sqlx::{Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 
 use crate::ads_kit::{Ads, impression};
 use crate::prelude::*;
@@ -34,6 +34,32 @@ async fn a_locked_campaign_stops_no_other() {
     tokio::join!(waits, go_on);
     held.rollback().await.unwrap();
     ads.accepted(&impression(locked, "u")).await;
+}
+
+#[tokio::test]
+async fn campaigns_that_cannot_be_read_stop_no_other() {
+    let ads = Ads::start("ads_unreadable").await;
+    let [unreadable, without_zone] = [ads.campaign(json!({})).await, ads.campaign(json!({})).await];
+    let others = join_all((0..20).map(|_| ads.campaign(json!({})))).await;
+    ads.sql("ALTER TABLE campaigns DROP CONSTRAINT campaigns_pacing_check").await;
+    for (column, value, campaign) in [("pacing", "later", unreadable), ("timezone", "Mars/Base", without_zone)] {
+        let statement = format!("UPDATE campaigns SET {column} = $1 WHERE id = $2");
+        let update = sqlx::query(AssertSqlSafe(statement)).bind(value).bind(campaign);
+        update.execute(&ads.pool).await.unwrap();
+    }
+    // All in one question. The others have their answers at once.
+    let all = [unreadable, without_zone].into_iter().chain(others.iter().copied());
+    let events: Vec<_> = all.map(|campaign| impression(campaign, "u")).collect();
+    let response = ads.post("/ad-events/batch", &json!(events)).send().await.unwrap();
+    let body: Value = serde_json::from_slice(&checked(response).await.2).unwrap();
+    let statuses: Vec<_> = body["items"].as_array().unwrap().iter().map(|item| item["status"].as_u64()).collect();
+    let expected: Vec<_> = [503; 2].into_iter().chain([202; 20]).map(Some).collect();
+    assert_eq!(statuses, expected, "{body}");
+
+    ads.sql("UPDATE campaigns SET pacing = 'asap', timezone = 'UTC'").await;
+    for campaign in [unreadable, without_zone] {
+        until("it is read again", async || ads.status(&impression(campaign, "u")).await == 202).await;
+    }
 }
 
 #[tokio::test]

@@ -134,6 +134,23 @@ async fn a_repeat_after_midnight_counts_on_its_own_day_alone() {
     assert_eq!(midnight.ads.number("SELECT count(*) FROM ad_events WHERE outcome <> 'counted'").await, 0);
 }
 
+/// The worker is two minutes behind.
+#[tokio::test]
+async fn a_repeat_that_is_not_applied_in_time_is_not_refused_by_the_new_days_cap() {
+    let midnight = Midnight::start("ads_midnight_late").await;
+    let first = midnight.forward(0).await;
+    midnight.sends_new("a", "a1", &first).await;
+    let second = midnight.forward(HOUR + 120).await;
+    midnight.sends_new("a", "a2", &second).await;
+    midnight.sends_new("a", "a3", &second).await;
+    for _ in 0..2 {
+        midnight.ads.refused(&midnight.event("a", "a1"), 503, "admission_unavailable").await;
+        midnight.capped("a", "a4").await;
+    }
+    midnight.work().await;
+    midnight.again("a", "a1", &first).await;
+}
+
 #[tokio::test]
 async fn a_void_event_of_the_day_before_is_tried_again_on_this_day() {
     let midnight = Midnight::start("ads_midnight_void").await;
@@ -203,19 +220,30 @@ async fn a_repeat_that_nobody_looked_up_gets_no_final_answer() {
     ads.work(200).await;
     ads.refused(&impression(campaign, "u"), 409, "budget_exhausted").await;
 
-    left.set(all);
-    let tries = Cell::new(0);
+    // More than are looked up in a second come first, and are no repeats.
+    let new = (0..150).map(|n| named(impression(campaign, "u"), &format!("new-{n}")));
+    left.set(new.chain(all).collect());
+    let (tries, finally) = (Cell::new(0), Cell::new(0));
     until("all are known", async || {
         tries.set(tries.get() + 1);
-        let refused = send().await;
-        for item in &refused {
-            let told = (&item["status"], &item["code"], &item["retry_after"]);
-            assert_eq!(told, (&json!(409), &json!("budget_exhausted"), &json!(1)));
-        }
-        refused.is_empty()
+        let items = send().await;
+        let mut again = left.take();
+        let mut items = items.iter();
+        again.retain(|_| {
+            let item = items.next().unwrap();
+            assert_eq!((&item["status"], &item["code"]), (&json!(409), &json!("budget_exhausted")));
+            let is_final = item["retry_after"].is_null();
+            assert!(is_final || item["retry_after"] == 1, "{item}");
+            finally.set(finally.get() + usize::from(is_final));
+            !is_final
+        });
+        let is_done = again.is_empty();
+        left.set(again);
+        is_done
     })
     .await;
     assert!(tries.get() > 1, "a hundred in a second are looked up");
+    assert_eq!(finally.get(), 150, "the new ones, and no other");
     let new = async || ads.refused(&named(impression(campaign, "u"), "new"), 409, "budget_exhausted").await.1;
     until("it was looked up, and is none", async || new().await.is_none()).await;
 }
@@ -225,12 +253,13 @@ async fn a_repeat_is_accepted_although_its_campaign_is_paused() {
     let ads = Ads::start("ads_repeats_paused").await;
     let campaign = ads.campaign(json!({})).await;
     let repeat = named(impression(campaign, "u"), "a");
-    ads.accepted(&repeat).await;
+    let first = ads.accepted(&repeat).await;
     ads.work(1).await;
     let pause = ads.post(&format!("/campaigns/{campaign}/pause"), &Value::Null).send().await.unwrap();
     assert_eq!(pause.status(), 200);
     until("it takes no more", async || ads.status(&impression(campaign, "u")).await == 409).await;
-    assert_eq!(ads.accepted(&repeat).await["cost"], "0.01");
+    let again = ads.accepted(&repeat).await;
+    assert_eq!((&again["ts"], &again["cost"]), (&first["ts"], &json!("0.01")), "when it was accepted");
     for other in [named(impression(campaign, "u"), "b"), named(impression(campaign, "v"), "a")] {
         assert_eq!(ads.refused(&other, 409, "campaign_not_active").await.1, None);
     }

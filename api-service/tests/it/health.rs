@@ -79,3 +79,46 @@ async fn live_and_not_ready_without_any() {
     until(&app, 503, &json!({"status": "unready", "dependencies": all})).await;
     is_live(&app).await;
 }
+
+/// What an instance asks of Kafka is what it does with Kafka: one that accepts no events writes nothing there.
+#[tokio::test]
+async fn an_instance_that_accepts_no_events_is_ready_by_its_reads_alone() {
+    let scope = prepared("health_reads").await;
+    let with = |more: &[(&str, &str)]| Binary::with(&scope, more);
+    let ready = async |binary: &Binary, status: u16, expected: &Value| {
+        let is_it = async || {
+            let last = binary.public_ready().await;
+            if last == (status, expected.clone()) { Ok(()) } else { Err(last) }
+        };
+        found("it is this answer", is_it).await;
+        binary.metrics().await
+    };
+    let (up, down) = (json!({"status": "up"}), json!({"status": "down"}));
+    let (brokers, missing) = (nowhere("127.0.0.1:PORT"), "there-is-no-such-topic");
+    let (database, redis) = (nowhere("postgres://127.0.0.1:PORT/none"), nowhere("redis://127.0.0.1:PORT"));
+    let kafka = r#"dependency_up{dependency="Kafka"}"#;
+
+    // It reads the topic of commands, to end requests that it holds.
+    let reads = ("API_DOMAINS", "placements");
+    let all = json!({"kafka": up, "postgres": up, "redis": up});
+    ready(&with(&[reads]), 200, &json!({"status": "ready", "dependencies": all})).await;
+    let all = json!({"kafka": down, "postgres": up, "redis": up});
+    for without in [("KAFKA_BROKERS", brokers.as_str()), ("KAFKA_DOMAIN_TOPIC", missing)] {
+        let instance = with(&[reads, without]);
+        ready(&instance, 200, &json!({"status": "degraded", "dependencies": all})).await;
+        // It is down before it is asked, too.
+        devstack::kit::until("it was asked", async || instance.metrics().await.contains(&format!("{kafka} 0"))).await;
+    }
+    let away = [("DATABASE_URL", database.as_str()), ("REDIS_URL", redis.as_str())];
+    let all = json!({"kafka": up, "postgres": down, "redis": down});
+    ready(&with(&[reads, away[0], away[1]]), 503, &json!({"status": "unready", "dependencies": all})).await;
+
+    // It does nothing with Kafka.
+    let judges = ("API_DOMAINS", "validation");
+    let all = json!({"postgres": up, "redis": up});
+    let unasked = with(&[judges, ("KAFKA_BROKERS", brokers.as_str())]);
+    let metrics = ready(&unasked, 200, &json!({"status": "ready", "dependencies": all})).await;
+    assert!(metrics.contains("dependency_up") && !metrics.contains(kafka), "{metrics}");
+    let all = json!({"postgres": down, "redis": down});
+    ready(&with(&[judges, away[0], away[1]]), 503, &json!({"status": "unready", "dependencies": all})).await;
+}

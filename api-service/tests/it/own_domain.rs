@@ -30,6 +30,7 @@ static THING: SubjectKind = SubjectKind { field: "thing_id", log: |_, _| {} };
 
 const CAPPED: Code = Code::new(StatusCode::TOO_MANY_REQUESTS, "capped", "Capped");
 const SPENT: Code = Code::new(StatusCode::CONFLICT, "spent", "Spent");
+const CLOSED: Code = Code::new(StatusCode::CONFLICT, "closed", "Closed");
 const NO_ROOM: Code = Code::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "No room");
 
 /// An event; `verdict` is what the domain has to say of it.
@@ -91,6 +92,8 @@ impl Ingest for Things {
                 "done" => Admission::Done(Done { about, answer: Answer { cost: "0.5", at: 0 } }),
                 "capped" => refuse(CAPPED, 3_600),
                 "spent" => refuse(SPENT, 60),
+                "over" => Admission::Refuse(Problem::new(CAPPED, "no").retry_after(3_600).for_good().about(about)),
+                "closed" => Admission::Refuse(Problem::new(CLOSED, "no").about(about)),
                 _ => refuse(NO_ROOM, 1),
             }
         };
@@ -217,11 +220,13 @@ async fn in_a_batch_each_event_has_the_domains_verdict() {
     let (status, _, told) = served.send("/things/batch", &repeats, &token).await;
     assert_eq!((status, told), (202, json!({"request_id": "r", "status": "accepted", "accepted": 2})));
 
-    // 409 is final, 429 and 503 are not.
+    // What may be accepted later is a 503, a 429, or has a wait; unless the domain says that this is for good.
     let prefer = |handling| [token[0], ("prefer", handling)];
     for (verdicts, expected) in [
-        (["send", "spent"], (202, None)),
-        (["done", "spent"], (202, None)),
+        (["send", "closed"], (202, None)),
+        (["send", "over"], (202, None)),
+        (["done", "spent"], (429, Some("60"))),
+        (["over", "spent"], (429, Some("60"))),
         (["send", "capped"], (429, Some("3600"))),
         (["capped", "no_room"], (503, Some("1"))),
     ] {
@@ -229,7 +234,7 @@ async fn in_a_batch_each_event_has_the_domains_verdict() {
         let (status, headers, _) = served.send("/things/batch", &all, &prefer("handling=lenient")).await;
         assert_eq!((status, wait(&headers)), expected, "{verdicts:?}");
     }
-    assert_eq!(served.settled().len(), 2);
+    assert_eq!(served.settled().len(), 3);
 
     // Of a strict batch that is refused, the domain gets back what it charged for the others.
     let all = json!([thing("e-8", "send"), thing("e-9", "done"), thing("e-10", "spent")]);

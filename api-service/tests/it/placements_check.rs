@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::placements_kit::{Editor, Told, new, of};
 use crate::prelude::*;
+use crate::slow_bodies::trickle;
 
 const SECRET_OF_SERVICES: &str = "--internal-jwt-secret=planted-7f3a: of the services, 32 bytes";
 const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
@@ -95,6 +96,41 @@ async fn a_draft_is_refused_as_a_placement_is() {
     edith.get("/placements/check").await.refused(405, "method_not_allowed");
     let text = edith.app.request("POST", "/placements/check").bearer_auth(admin()).body("{}").send().await.unwrap();
     is_refused(text, 415, "unsupported_media_type", None).await;
+}
+
+/// Some editors and libraries put one before a text.
+#[tokio::test]
+async fn a_byte_order_mark_before_a_draft_is_ignored_whoever_judges_it() {
+    let edith = Editor::start("check_bom").await;
+    let video = edith.video().await;
+    let service = service(&edith).await;
+    let erin = asking(&edith, &format!("http://{}", service.address), &[]).await;
+    let draft = new(&video, 500, 61_000);
+    let expected = edith.post("/placements/check", &draft).await.expect(200);
+    for editor in [&edith, &erin] {
+        let call = editor.call("POST /placements/check", &[], &draft).body(format!("\u{feff}{draft}"));
+        assert_eq!(Told::of(call.send().await.unwrap()).await.expect(200), expected);
+    }
+}
+
+/// A body has a time of its own, and the judgement has its whole time after it.
+#[tokio::test]
+async fn a_draft_that_arrives_slowly_is_judged() {
+    let times = ["--request-timeout=6s", "--kafka-message-timeout=5s", "--redis-timeout=1s", "--body-min-rate=1"];
+    let edith = Editor::with("check_slow", &times).await;
+    let draft = new(&edith.video().await, 2_000, 3_000);
+    let calls = [("/placements/check", draft.clone()), ("/validation/validate", json!({"draft": draft}))];
+    let calls = calls.map(async |(path, body)| {
+        // Blanks behind JSON are no part of it.
+        let body = format!("{:<400}", body.to_string());
+        let head = crate::http::post(&of("edith", &["editor"]), body.len()).replace("/events ", &format!("{path} "));
+        let (mut raw, start) = (Raw::send(edith.app.address, &head).await, Instant::now());
+        trickle(&mut raw, &body, 5).await;
+        let answer = raw.read_answer().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        assert!(start.elapsed() > Duration::from_secs(7), "{path}: {:?}", start.elapsed());
+    });
+    join_all(calls).await;
 }
 
 #[tokio::test]

@@ -150,22 +150,28 @@ async fn readers_may_and_others_may_not() {
 }
 
 #[tokio::test]
-async fn without_its_store_a_file_cannot_be_read_now() {
+async fn a_file_that_cannot_be_read_now_is_lost_damaged_or_without_its_store() {
     let edith = Editor::start("files_away").await;
     let video = edith.video().await;
     let [json, _] = edith.make_files(&video).await;
     let [path, _] = paths(&video);
     let tag = format!("\"{}\"", ObjectHash::of(&json));
     edith.objects().delete(ObjectHash::of(&json)).await.unwrap();
-    let gone = edith.get(&path).await;
-    gone.refused(503, "files_unavailable");
-    assert_eq!(gone.header("retry-after"), Some("1"));
+    let refused = async |detail: &str| {
+        let refused = edith.get(&path).await;
+        assert_eq!(refused.refused(503, "files_unavailable")["detail"], detail);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    };
+    refused("the store of files has lost this file").await;
     // Somebody who has it needs no store.
     edith.send(&format!("GET {path}"), &[("if-none-match", &tag)], &Value::Null).await.expect(304);
     let folder = edith.app.scope.files_url.strip_prefix("file://").unwrap();
+    let name = ObjectHash::of(&json).to_string();
+    std::fs::write(format!("{folder}/{}/{}", &name[..2], &name[2..]), "damaged").unwrap();
+    refused("this file is damaged in the store of files").await;
     std::fs::remove_dir_all(folder).unwrap();
     std::fs::write(folder, "").unwrap();
-    edith.get(&path).await.refused(503, "files_unavailable");
+    refused("the store of files does not answer: try again").await;
     std::fs::remove_file(folder).unwrap();
     edith.make_files(&video).await;
     edith.get(&path).await.expect(200);

@@ -11,7 +11,7 @@ use crate::prelude::*;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Sends `text` in pieces of this size, one each tick, until it is sent or the connection is closed.
-async fn trickle(raw: &mut Raw, text: &str, piece: usize) {
+pub(crate) async fn trickle(raw: &mut Raw, text: &str, piece: usize) {
     for piece in text.as_bytes().chunks(piece) {
         if !raw.write_as_far_as_it_goes(piece).await {
             return;

@@ -10,6 +10,10 @@ use crate::plan::APIS;
 /// The timeout for keys to be evicted.
 const EVICTED: Duration = Duration::from_secs(5);
 
+/// The timeout for all APIs to meet the Redis of the caps, and what the log says then.
+const MET: Duration = Duration::from_secs(30);
+const HAS_MET: &str = "met an incarnation of the caps' Redis";
+
 impl Injection<'_> {
     /// It comes back with the data of some seconds before.
     pub(super) fn restore_redis(&self) -> anyhow::Result<()> {
@@ -35,8 +39,19 @@ impl Injection<'_> {
 
     /// It evicts keys for a while. Returns a reason if it evicted none.
     pub(super) fn evict_redis(&self) -> anyhow::Result<Option<String>> {
-        // An API that starts meanwhile would take a Redis that evicts for one that always does, and so for no proof.
-        let _none_starts: Vec<_> = (0..APIS).map(|api| self.world.api(api)).collect::<anyhow::Result<_>>()?;
+        // An API that meets this Redis only now would take it for one that always evicts, and so for no proof.
+        let all_have_met = within(MET, || {
+            let apis = (0..APIS).map(|api| self.world.api(api)).collect::<anyhow::Result<Vec<_>>>()?;
+            anyhow::ensure!(
+                apis.iter().all(|api| api.log().contains(HAS_MET)),
+                "an API has not met the Redis of the caps"
+            );
+            Ok(apis)
+        });
+        let _none_starts = match all_have_met {
+            Ok(apis) => apis,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
         let caps = self.world.caps().0;
         let from = self.began.elapsed();
         let before = caps.evicted_keys()?;

@@ -1,4 +1,5 @@
-//! Money: whole nanos (billionths of the currency's unit) inside, decimal text outside. Never a float, never rounded.
+//! Money: whole nanos (billionths of the currency's unit) inside, decimal text outside. Never a float, and what is
+//! billed is never rounded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +39,8 @@ const WHOLE_DIGITS: usize = 9;
 const DECIMALS: usize = 6;
 /// The decimals of a nano.
 const EXACT_DECIMALS: usize = 9;
+/// The nanos of the last decimal that a client may send.
+const LAST_DECIMAL: i64 = 1_000;
 const UNIT: u64 = 1_000_000_000;
 
 impl Nanos {
@@ -73,6 +76,14 @@ impl Nanos {
     /// The price of one, for a price of a thousand. It is whole, because a price has at most 6 decimals.
     pub const fn thousandth(self) -> Self {
         Self(self.0 / 1_000)
+    }
+
+    /// The least amount that is not less and that a client can send.
+    pub const fn sendable(self) -> Self {
+        match self.0.rem_euclid(LAST_DECIMAL) {
+            0 => self,
+            over => Self(self.0.saturating_add(LAST_DECIMAL - over)),
+        }
     }
 
     /// Parses an amount that a service wrote: like [`str::parse`], but with up to 9 decimals, since a thousandth of a
@@ -269,6 +280,13 @@ mod tests {
         fn a_thousandth_of_a_price_is_whole(micros in 0..1_000_000_000_000_000_i64) {
             let price: Nanos = Nanos::new(micros * 1_000).to_string().parse().unwrap();
             prop_assert_eq!(price.thousandth().get() * 1_000, price.get());
+        }
+
+        #[test]
+        fn a_limit_can_be_sent_back(nanos in 0..=999_999_999_999_999_000_i64) {
+            let least = Nanos::new(nanos).sendable();
+            prop_assert_eq!(least.to_string().parse(), Ok(least));
+            prop_assert!((nanos..nanos + 1_000).contains(&least.get()));
         }
 
         #[test]

@@ -22,7 +22,7 @@ mod terms_row;
 pub use self::apply::{BEGIN, apply};
 pub use self::erase::{Erased, erase_user};
 pub use self::expire::{expire, expire_unsure};
-pub use self::incarnations::{Incarnation, note_incarnation, prove, server_and_term, unproven};
+pub use self::incarnations::{Incarnation, are_unmet, note_incarnation, prove, server_and_term, unproven};
 pub use self::leases::{DayBefore, Facts, Granted, Grants, Lease, Room, State, Want, grant, revisions};
 pub use self::ledger::{Applied, Outcome, Processed};
 pub use self::locked::IfLocked;

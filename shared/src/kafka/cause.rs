@@ -1,9 +1,13 @@
 //! What caused an event.
 
+use serde::{Deserialize, Serialize};
+
 use super::Envelope;
+use super::ids::EventId;
 
 /// What caused an event, as its attributes tell it: carried through every hop.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cause {
     /// What belongs together: the first request's id, or its caller's.
     pub correlation_id: Option<String>,
@@ -18,14 +22,25 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// The cause of what this event leads to. An event without a correlation id begins one: its request's.
+    /// The cause of what this event leads to.
     pub fn of(envelope: &Envelope) -> Self {
-        Self {
-            correlation_id: envelope.correlation_id.clone().or_else(|| envelope.request_id.clone()),
-            causation_id: Some(envelope.id.to_string()),
+        let cause = Self {
+            correlation_id: envelope.correlation_id.clone(),
+            causation_id: None,
             request_id: envelope.request_id.clone(),
             user_id: envelope.user_id.clone(),
             traceparent: envelope.traceparent.clone(),
+        };
+        cause.through(&envelope.id)
+    }
+
+    /// The cause of what the event with this id leads to, which has this cause itself. An event without a correlation
+    /// id begins one: its request's.
+    pub fn through(self, id: &EventId) -> Self {
+        Self {
+            correlation_id: self.correlation_id.or_else(|| self.request_id.clone()),
+            causation_id: Some(id.to_string()),
+            ..self
         }
     }
 
@@ -47,7 +62,6 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::kafka::ids::EventId;
 
     #[test]
     fn a_correlation_id_is_kept_and_the_causing_event_is_named() {

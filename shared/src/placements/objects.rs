@@ -1,23 +1,26 @@
 //! The store of files: a folder, or a bucket of S3. An object's name is the SHA-256 of its content: so it never changes,
 //! a put may be repeated, and nobody reads a half-written one.
 
+mod bucket;
+mod hash;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use reqwest::Url;
 use time::OffsetDateTime;
 
+pub use self::hash::{ObjectHash, ObjectHashError};
 use crate::runtime::config::trimmed;
 use crate::store::Failure;
 
@@ -33,7 +36,7 @@ const MAX_ERROR: usize = 300;
 pub struct FilesConfig {
     /// Where the files of videos are: `file:///FOLDER`, which every instance must see, or `s3://BUCKET/PREFIX`, whose
     /// credentials, region and endpoint are in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
-    /// `AWS_ENDPOINT`, or those of the container's role.
+    /// `AWS_ENDPOINT`, or those of the container's role. An endpoint of `http://` needs `AWS_ALLOW_HTTP=true`.
     #[arg(long, env, value_parser = trimmed(FilesUrl::from_str))]
     pub files_url: Option<FilesUrl>,
 }
@@ -63,89 +66,39 @@ impl fmt::Display for FilesUrl {
     }
 }
 
-/// The SHA-256 of an object's content. As text: 64 hexadecimal digits, in lower case.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectHash([u8; 32]);
-
-impl ObjectHash {
-    /// The hash of this content.
-    pub fn of(content: &[u8]) -> Self {
-        let mut hash = [0; 32];
-        hash.iter_mut().zip(digest(&SHA256, content).as_ref()).for_each(|(to, from)| *to = *from);
-        Self(hash)
-    }
-
-    /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl From<[u8; 32]> for ObjectHash {
-    fn from(hash: [u8; 32]) -> Self {
-        Self(hash)
-    }
-}
-
-/// A text is no SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be 64 hexadecimal digits, in lower case")]
-pub struct ObjectHashError;
-
-impl FromStr for ObjectHash {
-    type Err = ObjectHashError;
-
-    fn from_str(text: &str) -> Result<Self, ObjectHashError> {
-        let mut hash = [0; 32];
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != hash.len() || !rest.is_empty() {
-            return Err(ObjectHashError);
-        }
-        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4) | low).ok_or(ObjectHashError)?;
-        }
-        Ok(Self(hash))
-    }
-}
-
-const fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    }
-}
-
-impl fmt::Display for ObjectHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ObjectHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// The store did not do it. If it refused or is away, no content causes that: the event that met it is not suspected. If
 /// it took too long, the contents may be too many or too large: a batch is tried in halves.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store of files: {reason}")]
 pub struct ObjectsError {
     reason: String,
-    took_too_long: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Unavailable,
+    TookTooLong,
+    Damaged,
 }
 
 impl ObjectsError {
     fn new(reason: String) -> Self {
-        Self { reason, took_too_long: false }
+        Self { reason, kind: Kind::Unavailable }
+    }
+
+    /// Whether the store has the object, with another content than was put.
+    pub fn is_damaged(&self) -> bool {
+        self.kind == Kind::Damaged
     }
 }
 
 impl From<ObjectsError> for Failure {
     fn from(error: ObjectsError) -> Self {
-        if error.took_too_long { Self::outage(error.to_string()) } else { Self::away(error.to_string()) }
+        match error.kind {
+            Kind::TookTooLong => Self::outage(error.to_string()),
+            Kind::Unavailable | Kind::Damaged => Self::away(error.to_string()),
+        }
     }
 }
 
@@ -180,14 +133,7 @@ impl Objects {
         let prefix = Path::from_url_path(url.path()).context("FILES_URL")?;
         let store: Arc<dyn ObjectStore> = match url.scheme() {
             "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
-            // A handler tries again by itself, and knows why.
-            _ => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_url(url.as_str())
-                    .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-                    .build()
-                    .context("FILES_URL")?,
-            ),
+            _ => Arc::new(bucket::open(AmazonS3Builder::from_env(), url)?),
         };
         Ok(Self { store, prefix })
     }
@@ -205,13 +151,17 @@ impl Objects {
         Ok(())
     }
 
-    /// An object's content; `None` if there is no such object. What is not as it was put is an error.
+    /// An object's content; `None` if there is no such object. What is not as it was put is an error
+    /// ([`ObjectsError::is_damaged`]).
     pub async fn get(&self, hash: ObjectHash) -> Result<Option<Bytes>, ObjectsError> {
         let place = self.place(hash);
         let read = call(async { self.store.get(&place).await?.bytes().await }).await;
         match read {
             Ok(content) if ObjectHash::of(&content) == hash => Ok(Some(content)),
-            Ok(_) => Err(ObjectsError::new(format!("{place} is damaged: its content has another SHA-256"))),
+            Ok(_) => {
+                let reason = format!("{place} is damaged: its content has another SHA-256");
+                Err(ObjectsError { reason, kind: Kind::Damaged })
+            }
             Err(Missed::NotThere) => Ok(None),
             Err(Missed::Error(error)) => Err(error),
         }
@@ -279,7 +229,7 @@ async fn call<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Miss
         Ok(Err(error)) => Err(Missed::Error(error.into())),
         Err(_) => {
             let reason = format!("no answer within {CALL_TIMEOUT:?}");
-            Err(Missed::Error(ObjectsError { reason, took_too_long: true }))
+            Err(Missed::Error(ObjectsError { reason, kind: Kind::TookTooLong }))
         }
     }
 }
@@ -287,7 +237,6 @@ async fn call<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Miss
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt as _;
-    use proptest::prelude::*;
 
     use super::*;
 
@@ -313,25 +262,6 @@ mod tests {
             let refused = bad.parse::<FilesUrl>().unwrap_err();
             assert!(refused.starts_with("it must be file:///") || refused.starts_with("it is not a URL"), "{bad}");
         }
-    }
-
-    proptest! {
-        #[test]
-        fn a_hash_has_one_spelling(bytes in any::<[u8; 32]>(), at in 0..64_usize, other in "[g-zA-F ]") {
-            let text = ObjectHash(bytes).to_string();
-            prop_assert_eq!(text.parse(), Ok(ObjectHash(bytes)));
-            let mut wrong = text.clone();
-            wrong.replace_range(at..=at, &other);
-            prop_assert_eq!(wrong.parse::<ObjectHash>(), Err(ObjectHashError));
-            prop_assert_eq!(text[1..].parse::<ObjectHash>(), Err(ObjectHashError));
-            prop_assert_eq!(format!("{text}00").parse::<ObjectHash>(), Err(ObjectHashError));
-        }
-    }
-
-    #[test]
-    fn it_is_the_sha_256_that_everybody_computes() {
-        let of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(ObjectHash::of(b"abc").to_string(), of_abc);
     }
 
     /// A folder of its own, which does not exist yet.
@@ -361,7 +291,7 @@ mod tests {
 
         std::fs::write(&place, b"abd").unwrap();
         let damaged = objects.get(hash).await.unwrap_err();
-        assert!(damaged.to_string().contains("another SHA-256"), "{damaged}");
+        assert!(damaged.is_damaged() && damaged.to_string().contains("another SHA-256"), "{damaged}");
         for _ in 0..2 {
             objects.delete(hash).await.unwrap();
             assert_eq!((objects.get(hash).await, objects.put_at(hash).await), (Ok(None), Ok(None)));
@@ -378,7 +308,7 @@ mod tests {
         let hash = ObjectHash::of(b"abc");
         let failure = Failure::from(objects.put(hash, Bytes::from_static(b"abc")).await.unwrap_err());
         assert_eq!(failure.class, crate::store::Class::Outage, "{failure}");
-        assert!(objects.probe().await.is_err());
+        assert!(objects.probe().await.is_err_and(|error| !error.is_damaged()));
         std::fs::remove_file(&folder).unwrap();
     }
 

@@ -3,9 +3,11 @@
 
 pub mod commands;
 pub mod files;
+mod indexes;
 mod json;
 pub mod reads;
 pub mod subscribers;
 pub mod validations;
 
+pub use self::indexes::INDEXES;
 pub use self::reads::{load_validations, load_videos};

@@ -7,16 +7,16 @@ use sqlx::AssertSqlSafe;
 use super::{Failure, Store, Tx, Work};
 
 /// A piece of the rows of a table that are older than this, by one of its columns.
-pub(super) struct Piece {
-    pub(super) table: &'static str,
-    pub(super) time: &'static str,
-    pub(super) older_than: Duration,
-    pub(super) rows: u32,
+pub(crate) struct Piece {
+    pub(crate) table: &'static str,
+    pub(crate) time: &'static str,
+    pub(crate) older_than: Duration,
+    pub(crate) rows: u32,
 }
 
 impl Piece {
     /// Deletes them. One worker at a time: `None` if another one is doing it.
-    pub(super) async fn delete(&self, store: &Store) -> Result<Option<u64>, Failure> {
+    pub(crate) async fn delete(&self, store: &Store) -> Result<Option<u64>, Failure> {
         store.transact("", self).await
     }
 }

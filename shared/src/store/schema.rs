@@ -12,7 +12,7 @@ use super::{Failure, Indexes, Store, indexes, within_deadline};
 
 /// Each file of `migrations/` with its content, oldest first. Listed by hand, because `sqlx::migrate!` compiles the
 /// PostgreSQL driver a second time, for the macro. A test compares the list with the folder.
-const MIGRATIONS: [(&str, &str); 9] = [
+const MIGRATIONS: [(&str, &str); 10] = [
     ("0001_events_and_resources.sql", include_str!("../../../migrations/0001_events_and_resources.sql")),
     ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
     ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(&str, &str); 9] = [
     ("0007_unsure_impressions.sql", include_str!("../../../migrations/0007_unsure_impressions.sql")),
     ("0008_outbox.sql", include_str!("../../../migrations/0008_outbox.sql")),
     ("0009_videos.sql", include_str!("../../../migrations/0009_videos.sql")),
+    ("0010_validations_end.sql", include_str!("../../../migrations/0010_validations_end.sql")),
 ];
 
 /// Migrations that only create an index, and block writers meanwhile. The index is no longer needed, so in an existing

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 use shared::ads::queries::campaigns::{self, Actor, Campaigns, ChangeError, Shown, Viewer};
+use shared::ads::queries::{Room, State};
 use shared::ads::{CampaignId, Patch, Status, Terms};
 use shared::kafka::Cause;
 use sqlx::AssertSqlSafe;
 
+use crate::ads::granted;
 use crate::prelude::*;
 
 /// The cause of what nobody asks about.
@@ -257,4 +259,26 @@ async fn the_zone_is_fixed_with_its_first_day() {
     assert_eq!(faults(change(&kit, &campaign, json!({"timezone": null})).await), [fixed], "that would be UTC");
     let same = change(&kit, &campaign, json!({"timezone": "Europe/Berlin", "name": "n"})).await.unwrap();
     assert_eq!(value(&same)["name"], "n");
+}
+
+#[tokio::test]
+async fn events_that_a_campaign_refuses_do_not_fix_its_zone() {
+    let kit = Kit::new("ads_unfixed").await;
+    for members in [
+        json!({"status": "draft"}),
+        json!({"status": "paused"}),
+        json!({"starts_at": "2999-01-01T00:00:00Z"}),
+        json!({"ends_at": "2020-01-01T00:00:00Z"}),
+    ] {
+        let campaign = create(&kit, members.clone()).await;
+        for amount in [0, 1] {
+            let answer = granted(&kit.store, id(&campaign), amount).await;
+            assert!(answer.facts.state != State::Running && answer.room == Room::NotAsked, "{members}: {answer:?}");
+        }
+        let moved = change(&kit, &campaign, json!({"timezone": "Europe/Berlin"})).await.unwrap();
+        assert_eq!(value(&moved)["timezone"], "Europe/Berlin", "{members}");
+        change(&kit, &campaign, json!({"status": "active", "starts_at": null, "ends_at": null})).await.unwrap();
+        assert_eq!(granted(&kit.store, id(&campaign), 0).await.facts.state, State::Running);
+        assert_eq!(faults(change(&kit, &campaign, json!({"timezone": "UTC"})).await).len(), 1, "{members}");
+    }
 }

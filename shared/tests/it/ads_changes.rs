@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shared::ads::queries::campaigns::{self, Actor, BelowSpend, ChangeError, Shown, Viewer};
+use shared::ads::queries::erase_user;
 use shared::ads::{Patch, Status, Terms};
 
 use crate::ads_campaigns::{
@@ -121,7 +122,7 @@ async fn a_budget_is_lowered_to_what_is_spent_and_reserved_and_no_further() {
     let both = change(json!({"total_budget": "2", "daily_budget": "0.1"})).await;
     assert_eq!(least(both), [("/total_budget", "2.51".into()), ("/daily_budget", "0.31".into())]);
     // With another fault it is one of them.
-    let too_low = |least: &str| format!("must be at least {least}: that much is spent and reserved");
+    let too_low = |least: &str| format!("must be at least {least}, because of what is spent and reserved");
     let greater = "/daily_budget must not be greater than total_budget".to_owned();
     let total = format!("/total_budget {}", too_low("2.51"));
     assert_eq!(faults(change(json!({"total_budget": "0.5"})).await), [greater, total.clone()]);
@@ -163,6 +164,24 @@ async fn the_day_keeps_its_greatest_cap() {
             sqlx::query_scalar("SELECT cap FROM campaign_days").fetch_one(&kit.pool).await.unwrap();
         assert_eq!(found, expected, "after {cap}");
     }
+}
+
+/// Its sets are in Redis until the day after its last one.
+#[tokio::test]
+async fn an_erasure_finds_the_sets_of_a_cap_that_was_removed_lately() {
+    let kit = Kit::new("ads_uncapped").await;
+    let campaign = create(&kit, json!({})).await;
+    kit.sql("UPDATE campaign_changes SET changed_at = now() - interval '10 days'").await;
+    change(&kit, &campaign, json!({"freq_cap_impressions_per_day": null})).await.unwrap();
+    let sets = async || {
+        let erased = erase_user(&kit.store, &"u".parse().unwrap()).await.unwrap();
+        erased.sets.into_iter().map(|(campaign, _)| campaign).collect::<Vec<_>>()
+    };
+    assert_eq!(sets().await, [1, 1, 1], "those of yesterday, today and tomorrow");
+    change(&kit, &campaign, json!({"name": "n"})).await.unwrap();
+    assert_eq!(sets().await, [1, 1, 1], "whatever was changed since");
+    kit.sql("UPDATE campaign_changes SET changed_at = now() - interval '4 days' WHERE revision = 2").await;
+    assert_eq!(sets().await, [0_i64; 0], "none is left");
 }
 
 /// A lease that is being granted while a budget is lowered: the change waits for it, and sees its money.

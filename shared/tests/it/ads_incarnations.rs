@@ -1,6 +1,6 @@
 //! The incarnations of the caps' Redis in PostgreSQL.
 
-use shared::ads::queries::{note_incarnation, prove, unproven};
+use shared::ads::queries::{are_unmet, note_incarnation, prove, unproven};
 
 use crate::prelude::*;
 
@@ -43,6 +43,22 @@ async fn an_incarnation_that_another_one_followed_never_comes_back() {
     }
     assert!(note("other:repl:0:m", None).await.is_proven);
     assert_eq!(kit.number("SELECT count(*) FROM redis_incarnations").await, 9, "they are kept");
+}
+
+#[tokio::test]
+async fn a_redis_is_known_if_an_instance_has_met_it_in_its_present_term() {
+    let kit = Kit::new("ads_incarnations_unmet").await;
+    let unmet = async |ids: &[&str]| are_unmet(&kit.store, ids).await.unwrap();
+    assert!(!unmet(&["run:repl:0:m"]).await, "no instance has met any");
+    for id in ["run:repl:0:m", "run:repl:300:m", "other:repl:0:m"] {
+        note_incarnation(&kit.store, id, None).await.unwrap();
+    }
+    assert!(!unmet(&["run:repl:0:m"]).await && !unmet(&["run:repl:301:n"]).await, "whatever it evicted");
+    for stranger in ["run:repl2:0:m", "run:rep:0:m", "run2:repl:0:m", "run:repl", ""] {
+        assert_eq!(unmet(&[stranger]).await, stranger != "run:repl", "{stranger}");
+        assert!(!unmet(&[stranger, "other:repl:7:m"]).await, "one of several nodes is enough");
+    }
+    assert!(unmet(&[]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

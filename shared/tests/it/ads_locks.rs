@@ -1,7 +1,9 @@
 //! Leases of campaigns that somebody else has locked.
 
 use shared::ads::Nanos;
-use shared::ads::queries::{Grants, IfLocked, Outcome, Room, Want, audit, close_leases, erase_user, give_back, grant};
+use shared::ads::queries::{
+    Granted, Grants, IfLocked, Outcome, Room, Want, audit, close_leases, erase_user, give_back, grant,
+};
 use sqlx::{Postgres, Transaction};
 
 use crate::ads::{Ad, applied, campaign, lease};
@@ -28,7 +30,7 @@ async fn who_has_locked_a_campaign_stops_no_other() {
     let held = lock(&kit, "SELECT FROM campaigns WHERE id = 1 FOR UPDATE").await;
     // A day without a row needs the lock, too: its row gets the campaign's terms.
     for amount in [0, CENT] {
-        let Grants { mut granted, locked: left_out } = ask(amount, IfLocked::Skip).await;
+        let Grants { mut granted, locked: left_out, .. } = ask(amount, IfLocked::Skip).await;
         assert_eq!(left_out, [locked].into());
         let room = granted.remove(&other).unwrap().room;
         assert!(granted.is_empty());
@@ -42,7 +44,7 @@ async fn who_has_locked_a_campaign_stops_no_other() {
     let waited = grant(&kit.store, "test", &wants, IfLocked::Wait).await.unwrap();
     assert_eq!(waited, Grants { locked: [locked].into(), ..Grants::default() });
     held.rollback().await.unwrap();
-    let Grants { mut granted, locked: left_out } = ask(CENT, IfLocked::Skip).await;
+    let Grants { mut granted, locked: left_out, .. } = ask(CENT, IfLocked::Skip).await;
     assert!(left_out.is_empty() && granted.len() == 2);
     for campaign in [locked, other] {
         let Room::Lease(lease) = granted.remove(&campaign).unwrap().room else { panic!("there is room") };
@@ -63,6 +65,31 @@ async fn who_has_locked_a_campaign_stops_no_other() {
     held.rollback().await.unwrap();
     assert_eq!(give_back(&kit.store, alone, IfLocked::Wait).await.unwrap().closed.leases, 1);
     assert_eq!(audit(&kit.store, 0, 10_000).await.unwrap().broken, [0_i64; 0]);
+}
+
+/// A later version may have allowed terms that this one does not know.
+#[tokio::test]
+async fn a_campaign_whose_terms_cannot_be_read_gets_no_answer_and_stops_no_other() {
+    let kit = Kit::new("ads_unreadable").await;
+    let (unreadable, other) = (campaign(&kit, &[]).await, campaign(&kit, &[]).await);
+    kit.sql("ALTER TABLE campaigns DROP CONSTRAINT campaigns_pacing_check").await;
+    kit.sql("UPDATE campaigns SET pacing = 'later' WHERE id = 1").await;
+    let ask = async || {
+        let wants = [unreadable, other].map(|campaign| Want { campaign, amount: Nanos::new(CENT) });
+        grant(&kit.store, "test", &wants, IfLocked::Skip).await
+    };
+    let answers = ask().await.unwrap();
+    assert!(answers.locked.is_empty());
+    let why = "this version does not know the pacing \"later\" of a campaign".to_owned();
+    assert_eq!(answers.unreadable, [(unreadable, why)].into());
+    let granted = Vec::from_iter(answers.granted);
+    assert!(matches!(&granted[..], [(id, Granted { room: Room::Lease(_), .. })] if *id == other), "{granted:?}");
+    assert_eq!(kit.number("SELECT reserved FROM campaigns WHERE id = 1").await, 0);
+
+    // Of a zone that PostgreSQL does not know, it says nothing at all: whose fault it is, the caller finds out.
+    kit.sql("UPDATE campaigns SET pacing = 'asap', timezone = 'Mars/Base' WHERE id = 1").await;
+    let refused = ask().await.unwrap_err();
+    assert_eq!(refused.class, Class::Poison, "{refused}");
 }
 
 #[tokio::test]

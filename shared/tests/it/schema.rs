@@ -9,7 +9,7 @@ use crate::prelude::*;
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     let kit = Kit::without_schema("schema").await;
     let missing = kit.store.check().await.unwrap_err();
-    assert_eq!(missing.reason, "the schema is at version 0, and 9 is needed: run `worker-service setup`");
+    assert_eq!(missing.reason, "the schema is at version 0, and 10 is needed: run `worker-service setup`");
     kit.store.migrate(&[queries::INDEXES]).await.unwrap();
     kit.store.check().await.unwrap();
     kit.store.migrate(&[queries::INDEXES]).await.unwrap();

@@ -125,7 +125,8 @@ fn good(variable: &str) -> &'static str {
         | "ADS_EVENTS_RETENTION"
         | "INBOX_RETENTION"
         | "IDEMPOTENCY_RETENTION"
-        | "FILES_RETENTION" => "40days 3s",
+        | "FILES_RETENTION"
+        | "VALIDATIONS_RETENTION" => "40days 3s",
         "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",

@@ -36,7 +36,16 @@ async fn erase(config: &EraseUserConfig, out: Out<'_>) -> anyhow::Result<()> {
     let cache = Cache::open(&stores.redis, &[&REPORT])?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     let answers = sets.incarnations().await.map_err(anyhow::Error::msg);
-    answers.context("nothing was erased: the Redis of the caps does not answer")?;
+    let answers = answers.context("nothing was erased: the Redis of the caps does not answer")?;
+    let incarnations: Vec<_> = answers.iter().map(|one| one.id.as_str()).collect();
+    // Another one would acknowledge that it has none of the ids, and they would stay where they are.
+    let are_unmet = queries::are_unmet(&store, &incarnations).await.context("nothing was erased")?;
+    anyhow::ensure!(
+        !are_unmet,
+        "nothing was erased: no instance of the API has met the Redis that answers here as the one of the caps. Set \
+         AD_REDIS_URL as the API has it; if that Redis was restarted or has failed over right now, repeat the command \
+         once an instance of the API has met it, a second later"
+    );
     cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let gone = queries::erase_user(&store, user).await.context("nothing was erased")?;
     let names = names(user, &gone)?;

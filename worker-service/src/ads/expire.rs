@@ -48,9 +48,7 @@ impl Expiry for Expiring {
             Rows::Events { older_than } => queries::expire(&self.store, older_than, piece).await?,
             Rows::Unsure => Some(queries::expire_unsure(&self.store, piece).await?),
         };
-        let Some(rows) = rows else { return Ok(Expired::Elsewhere) };
-        let more = rows >= u64::from(piece);
-        Ok(Expired::Rows { rows, more, behind: (!more).then_some(Duration::ZERO) })
+        Ok(Expired::of(rows, piece))
     }
 
     fn deleted(&self, rows: u64) {

@@ -43,7 +43,13 @@ fn no_command_takes_one_topic_for_both() {
 
 #[test]
 fn an_event_is_remembered_for_a_minute_at_least() {
-    for setting in ["EVENTS_RETENTION", "ADS_EVENTS_RETENTION", "INBOX_RETENTION", "IDEMPOTENCY_RETENTION"] {
+    for setting in [
+        "EVENTS_RETENTION",
+        "ADS_EVENTS_RETENTION",
+        "INBOX_RETENTION",
+        "IDEMPOTENCY_RETENTION",
+        "VALIDATIONS_RETENTION",
+    ] {
         let flag = setting.to_lowercase().replace('_', "-");
         for (retention, good) in [("0s", false), ("59s", false), ("1min", true), ("100years", true)] {
             let taken = parsed(&["run"], &[&format!("--{flag}={retention}")]);
@@ -108,7 +114,7 @@ fn a_group_has_a_name_of_one_line() {
 #[test]
 fn a_handler_or_task_that_is_not_known_is_refused_with_those_that_are() {
     const ALL: &str = "devices, ads, read-model, files, validator, outbox-relay, inbox-expire, keys-expire, \
-        devices-expire, ads-settle, ads-expire, files-expire, validations-end";
+        devices-expire, ads-settle, ads-expire, files-expire, validations-end, validations-expire";
     let Ok(Cli { command: Command::Run(config) }) = parsed(&["run"], &["--only=devices, devices-expire"]) else {
         panic!()
     };

@@ -40,6 +40,15 @@ pub enum Expired {
     },
 }
 
+impl Expired {
+    /// The result of a statement that deletes `piece` rows at most; `None` if another worker is doing it.
+    pub fn of(rows: Option<u64>, piece: u32) -> Self {
+        let Some(rows) = rows else { return Self::Elsewhere };
+        let more = rows >= u64::from(piece);
+        Self::Rows { rows, more, behind: (!more).then_some(Duration::ZERO) }
+    }
+}
+
 /// Deletes piece by piece until `stop` is cancelled. `since` is the start of this worker.
 pub async fn run(task: &'static str, all: &[impl Expiry], since: Instant, stop: CancellationToken) {
     let mut piece = Piece::FIRST;

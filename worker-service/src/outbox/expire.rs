@@ -50,7 +50,7 @@ struct Inbox {
 
 impl Expiry for Inbox {
     async fn expire(&self, piece: u32) -> Result<Expired, Failure> {
-        Ok(expired(taken::expire_inbox(&self.store, self.older_than, piece).await?, piece))
+        Ok(Expired::of(taken::expire_inbox(&self.store, self.older_than, piece).await?, piece))
     }
 
     fn deleted(&self, rows: u64) {
@@ -69,7 +69,7 @@ struct Keys {
 
 impl Expiry for Keys {
     async fn expire(&self, piece: u32) -> Result<Expired, Failure> {
-        Ok(expired(idempotency::expire_keys(&self.store, self.older_than, piece).await?, piece))
+        Ok(Expired::of(idempotency::expire_keys(&self.store, self.older_than, piece).await?, piece))
     }
 
     fn deleted(&self, rows: u64) {
@@ -79,10 +79,4 @@ impl Expiry for Keys {
     fn behind(&self, behind: Duration) {
         gauge!("idempotency_keys_expiry_behind_seconds").set(behind.as_secs_f64());
     }
-}
-
-fn expired(rows: Option<u64>, piece: u32) -> Expired {
-    let Some(rows) = rows else { return Expired::Elsewhere };
-    let more = rows >= u64::from(piece);
-    Expired::Rows { rows, more, behind: (!more).then_some(Duration::ZERO) }
 }

@@ -31,8 +31,8 @@ use crate::event_lines;
 use crate::source::HandlerSpec;
 
 const NAME: &str = "files";
-/// An event that was appended longer ago than this is probably read again, after `seek`. Then the store is asked whether
-/// it has the video's files; for each event of now that would cost too much.
+/// An event that was appended longer ago than this is probably read again, after `seek`. Then the video's files are
+/// read in the store; for each event of now that would cost too much.
 const OLD: Duration = Duration::from_secs(600);
 /// Videos that are rendered at once, each with its own query and two puts.
 const CONCURRENCY: usize = 4;
@@ -61,7 +61,7 @@ impl Files {
 
     /// The files of a video at its revision now, which are in the store of objects then; `None` if the newest ones are
     /// ready, or if there is no such video, as after PostgreSQL was restored to an earlier time. Ready ones that the store
-    /// has lost are put again, if the event is so old that it was read again.
+    /// has lost or has damaged are put again, if the event is so old that it was read again.
     async fn make(&self, video: VideoId, is_old: bool) -> Result<Option<Made>, Failure> {
         let Some(snapshot) = content(&self.store, video).await? else { return Ok(None) };
         let revision = snapshot.video.revision;
@@ -86,13 +86,15 @@ impl Files {
         Ok((!are_ready).then_some(Made { video, revision, files }))
     }
 
-    /// Whether the store has the files of a video that are ready.
+    /// Whether the store has the files of a video that are ready, as they were put: only their content tells.
     async fn are_there(&self, video: VideoId) -> Result<bool, Failure> {
         for kind in FileKind::ALL {
-            if let FileState::Ready(row) = file(&self.store, video, kind).await?
-                && self.objects.put_at(row.hash).await?.is_none()
-            {
-                return Ok(false);
+            let FileState::Ready(row) = file(&self.store, video, kind).await? else { continue };
+            match self.objects.get(row.hash).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(false),
+                Err(error) if error.is_damaged() => return Ok(false),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(true)

@@ -43,18 +43,20 @@ pub async fn end_overdue(store: &Store) -> Result<usize, Failure> {
         return Ok(0);
     }
     let failed = |of| Finished { of, ended: Ended::Failed("it was not run within a day".to_owned()) };
-    let ended = store.transact("", &End(overdue.into_iter().map(failed).collect())).await?;
+    let due = overdue.into_iter().map(|(of, cause)| (failed(of), cause)).collect();
+    let ended = store.transact("", &End(due)).await?;
     counter!("placement_validations_total", "status" => "failed").increment(ended as u64);
     Ok(ended)
 }
 
-struct End(Vec<Finished>);
+/// The validations that end, each with its cause: that of an event which nobody has any more.
+struct End(Vec<(Finished, Cause)>);
 
 impl Work for End {
     type Output = usize;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<usize, Failure> {
-        let due: Vec<_> = self.0.iter().map(|finished| (finished, Cause::default())).collect();
+        let due: Vec<_> = self.0.iter().map(|(finished, cause)| (finished, cause.clone())).collect();
         Ok(finish_validations(tx, &due, &[], OffsetDateTime::now_utc()).await?.ended.len())
     }
 }

@@ -324,6 +324,26 @@ async fn an_erased_user_is_gone_and_its_records_do_not_bring_it_back() {
     worker.stop().await.unwrap();
 }
 
+/// Otherwise it would say that the ids are gone, and they would stay in the Redis that has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_with_another_redis_than_the_apis_is_refused() {
+    let ads = Ads::new("ads_erase_elsewhere", 1).await;
+    let note = async |id: &str| {
+        let noted = sqlx::query("INSERT INTO redis_incarnations (id) VALUES ($1)").bind(id);
+        noted.execute(&ads.pool).await.unwrap();
+    };
+    note("another:term:0:mark").await;
+    let why = ads.fails(&["erase-user", "alice"]).await;
+    assert!(why.contains("nothing was erased") && why.contains("AD_REDIS_URL"), "{why}");
+    assert_eq!(ads.count("SELECT count(*) FROM ad_forgotten_users").await, 0);
+    let mut redis = ads.redis().await;
+    let info: String = redis::cmd("INFO").query_async(&mut redis).await.unwrap();
+    let told = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    note(&format!("{}:{}:7:mark 2", told("run_id:"), told("master_replid:"))).await;
+    let said = ads.succeeds(&["erase-user", "alice"]).await;
+    assert!(said.starts_with("erased alice: 0 events"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_deleted_after_their_retention_and_sums_stay() {
     let ads = Ads::new("ads_expire", 1).await;

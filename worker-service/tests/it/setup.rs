@@ -233,7 +233,7 @@ async fn all_topics_are_made_with_every_setting_that_the_promises_need() {
     setup_with_defaults(&scope).await;
     setup_with_defaults(&scope).await;
     let pool = sqlx::PgPool::connect(&scope.database_url).await.unwrap();
-    for index in queries::INDEXES.needed {
+    for index in queries::INDEXES.needed.iter().chain(shared::placements::queries::INDEXES.needed) {
         let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
         let valid: Option<bool> = sqlx::query_scalar(valid).bind(index.name).fetch_optional(&pool).await.unwrap();
         assert_eq!(valid, Some(true), "{}: the indexes of the domains are made too", index.name);

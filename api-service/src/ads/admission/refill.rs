@@ -1,7 +1,9 @@
 //! Asks PostgreSQL for the facts and leases that the book needs, and returns what the book needs no more.
 //!
 //! Both leave out the campaigns that somebody else has locked. These are waited for one by one meanwhile, so that none
-//! stops another.
+//! stops another. Nor does one for which PostgreSQL has no answer that can be read: it is found by halves.
+
+mod failing;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::resume_unwind;
@@ -10,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
-use shared::ads::queries::{self, IfLocked, Room, Want};
+use shared::ads::queries::{self, Grants, IfLocked, Room, Want};
 use shared::ads::{CampaignId, Nanos};
-use shared::store::Store;
+use shared::store::{Class, Store};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
+use self::failing::Failing;
 use super::book::Book;
 use super::outage::Outage;
 
@@ -49,6 +52,7 @@ pub(super) struct Refill {
     waits: Arc<Semaphore>,
     /// The campaigns that are waited for.
     waited: Mutex<HashSet<CampaignId>>,
+    failing: Failing,
     asking: Outage,
     locking: Outage,
     returning: Outage,
@@ -75,6 +79,7 @@ impl Refill {
             moving: tokio::sync::Mutex::default(),
             waits: Arc::new(Semaphore::new(WAITS as usize)),
             waited: Mutex::default(),
+            failing: Failing::default(),
             asking: Outage::of("ask for leases of ad budgets"),
             locking: Outage::of("lease the budget of each campaign"),
             returning: Outage::of("return leases of ad budgets: they are closed after their end"),
@@ -114,13 +119,13 @@ impl Refill {
     }
 
     async fn ask(self: &Arc<Self>, book: &Arc<Book>) {
-        let asked_at = Instant::now();
-        let mut wants = book.wants(asked_at);
-        wants.retain(|want| !self.waited().contains(&want.campaign));
+        let now = Instant::now();
+        let mut wants = book.wants(now);
+        wants.retain(|want| !self.waited().contains(&want.campaign) && self.failing.may_be_asked(want.campaign, now));
         if wants.is_empty() {
             return;
         }
-        let locked = self.ask_for(book, &wants, asked_at, IfLocked::Skip).await;
+        let locked = self.ask_for(book, &wants, IfLocked::Skip).await;
         if locked.is_empty() && self.waited().is_empty() {
             self.locking.worked();
         }
@@ -132,40 +137,58 @@ impl Refill {
         self.round.send_modify(|round| *round += 1);
     }
 
-    /// Asks for these, and returns the campaigns that are locked. They get no answer. `asked_at` is before the question:
-    /// then a slow answer shortens leases.
-    async fn ask_for(
+    /// Asks for these, and returns the campaigns that are locked. They get no answer. If one of them makes PostgreSQL
+    /// refuse the question, it asks again in halves, until that one is alone.
+    async fn ask_for(&self, book: &Book, wants: &[Want], if_locked: IfLocked) -> HashSet<CampaignId> {
+        let mut locked = HashSet::new();
+        let mut pieces = vec![wants];
+        while let Some(piece) = pieces.pop() {
+            // Before the question: then a slow answer shortens leases.
+            let asked_at = Instant::now();
+            let outcome = match queries::grant(&self.store, &self.instance, piece, if_locked).await {
+                Ok(answers) => {
+                    self.asking.worked();
+                    let outcome = outcome_of(&answers, if_locked);
+                    locked.extend(self.answered(book, piece, answers, asked_at));
+                    outcome
+                }
+                Err(error) if matches!(error.class, Class::Poison | Class::Failed) => {
+                    if let [alone] = piece {
+                        self.failing.failed(alone.campaign, error, Instant::now());
+                    } else {
+                        let (one, other) = piece.split_at(piece.len() / 2);
+                        pieces.extend([one, other]);
+                    }
+                    FAILED
+                }
+                Err(error) => {
+                    self.asking.failed(error);
+                    pieces.clear();
+                    FAILED
+                }
+            };
+            counter!("ads_grants_total", "outcome" => outcome).increment(1);
+        }
+        locked
+    }
+
+    /// Passes answers to the book, and returns the campaigns that have none because they are locked.
+    fn answered(
         &self,
         book: &Book,
         wants: &[Want],
+        Grants { mut granted, locked, unreadable }: Grants,
         asked_at: Instant,
-        if_locked: IfLocked,
     ) -> HashSet<CampaignId> {
-        let asked = queries::grant(&self.store, &self.instance, wants, if_locked).await;
-        let (outcome, locked) = match asked {
-            Ok(mut answers) => {
-                self.asking.worked();
-                let has_lease = answers.granted.values().any(|granted| matches!(granted.room, Room::Lease(_)));
-                let now = Instant::now();
-                for want in wants.iter().filter(|want| !answers.locked.contains(&want.campaign)) {
-                    book.granted(want.campaign, answers.granted.remove(&want.campaign), asked_at, now);
-                }
-                let is_in_vain = if_locked == IfLocked::Wait && !answers.locked.is_empty();
-                let outcome = if has_lease {
-                    GRANTED
-                } else if is_in_vain {
-                    FAILED
-                } else {
-                    EMPTY
-                };
-                (outcome, answers.locked)
+        let now = Instant::now();
+        self.failing.worked(granted.keys().copied());
+        for want in wants.iter().filter(|want| !locked.contains(&want.campaign)) {
+            if let Some(why) = unreadable.get(&want.campaign) {
+                self.failing.failed(want.campaign, why, now);
+            } else {
+                book.granted(want.campaign, granted.remove(&want.campaign), asked_at, now);
             }
-            Err(error) => {
-                self.asking.failed(error);
-                (FAILED, HashSet::new())
-            }
-        };
-        counter!("ads_grants_total", "outcome" => outcome).increment(1);
+        }
         locked
     }
 
@@ -257,6 +280,16 @@ impl Refill {
     }
 }
 
+fn outcome_of(answers: &Grants, if_locked: IfLocked) -> &'static str {
+    if answers.granted.values().any(|granted| matches!(granted.room, Room::Lease(_))) {
+        GRANTED
+    } else if if_locked == IfLocked::Wait && !answers.locked.is_empty() {
+        FAILED
+    } else {
+        EMPTY
+    }
+}
+
 /// Waits for one locked campaign, beside everything else.
 struct Wait {
     refill: Arc<Refill>,
@@ -266,7 +299,7 @@ struct Wait {
 
 impl Wait {
     async fn ask(&self, book: &Book, want: Want) {
-        let locked = self.refill.ask_for(book, &[want], Instant::now(), IfLocked::Wait).await;
+        let locked = self.refill.ask_for(book, &[want], IfLocked::Wait).await;
         if !locked.is_empty() {
             self.is_locked();
         }

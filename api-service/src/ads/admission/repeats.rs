@@ -55,7 +55,7 @@ impl Admission {
     }
 
     /// Before impressions are added to the sets of a day that has just begun: they may be repeats of the day before,
-    /// and would count once more. Returns those that were not looked for.
+    /// and would count once more. Returns those of which nobody knows that: a cap must not refuse them yet.
     pub(super) async fn check_day_before(&self, asks: &[Asks<'_>], slots: &mut [Slot<'_>]) -> Vec<MayRepeat> {
         let now = Instant::now();
         let mut all = Vec::new();
@@ -68,12 +68,12 @@ impl Admission {
                 all.push(MayRepeat { place, cap, before });
             }
         }
-        let (soon, late): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| now < it.before.repeated_until);
-        self.check(asks, slots, soon).await;
-        late
+        let (soon, mut unknown): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| now < it.before.repeated_until);
+        unknown.extend(self.check(asks, slots, soon).await);
+        unknown
     }
 
-    /// Before a cap refuses impressions that were not looked for.
+    /// Before a cap refuses impressions that may be repeats of the day before.
     pub(super) async fn check_capped(&self, asks: &[Asks<'_>], slots: &mut [Slot<'_>], mut all: Vec<MayRepeat>) {
         all.retain(|it| matches!(slots.get(it.place), Some(Slot::Refused(Refused::Capped { .. }))));
         self.check(asks, slots, all).await;
@@ -132,10 +132,11 @@ impl Admission {
         }
     }
 
-    /// Looks for impressions on the day before.
-    async fn check(&self, asks: &[Asks<'_>], slots: &mut [Slot<'_>], mut all: Vec<MayRepeat>) {
+    /// Looks for impressions on the day before. Returns those that may go on, and of which nobody knows whether they
+    /// were accepted then.
+    async fn check(&self, asks: &[Asks<'_>], slots: &mut [Slot<'_>], mut all: Vec<MayRepeat>) -> Vec<MayRepeat> {
         if all.is_empty() {
-            return;
+            return all;
         }
         let now = Instant::now();
         let of = |it: &MayRepeat| {
@@ -155,29 +156,38 @@ impl Admission {
         });
         let looked = self.look_up(asks, all.iter().map(|it| it.place)).await;
         let now = Instant::now();
-        for ((MayRepeat { place, before, .. }, is_there), looked) in all.into_iter().zip(there).zip(looked) {
-            let Some(slot) = slots.get_mut(place) else { continue };
+        let mut unknown = Vec::new();
+        for ((it, is_there), looked) in all.into_iter().zip(there).zip(looked) {
+            let Some(slot) = slots.get_mut(it.place) else { continue };
             let is_refused = matches!(slot, Slot::Refused(_));
             match looked {
                 // This copy may have room, and then counts on this day.
                 Looked::Stored(event) if event.is_void => {}
                 Looked::Stored(event) => *slot = Slot::Stored(event),
                 // It may be on its way, and has to come again. Later it is taken for one that Kafka never had.
-                Looked::Nothing if is_refused || is_there && now < before.applied_by => {
+                Looked::Nothing if is_refused || is_there && now < it.before.applied_by => {
                     *slot = Slot::Refused(Refused::Unavailable);
                 }
                 Looked::NotAsked | Looked::Failed if is_refused || is_there => {
                     *slot = Slot::Refused(Refused::Unavailable);
                 }
-                Looked::Nothing | Looked::Another | Looked::NotAsked | Looked::Failed => {}
+                Looked::Nothing | Looked::NotAsked | Looked::Failed => unknown.push(it),
+                Looked::Another => {}
             }
         }
+        unknown
     }
 
-    /// Looks for these events of a request in PostgreSQL.
+    /// Looks for these events of a request in PostgreSQL. If there are too many, it begins anywhere: whoever sends all
+    /// of them again must not get an answer for the same ones each time.
     async fn look_up(&self, asks: &[Asks<'_>], places: impl Iterator<Item = usize>) -> Vec<Looked> {
         let now = Instant::now();
-        let all: Vec<_> = places.map(|place| asks.get(place).filter(|_| self.lookups.allows(now))).collect();
+        let mut all: Vec<_> = places.map(|place| asks.get(place)).collect();
+        let begin = fastrand::usize(..=all.len());
+        let (before, from) = all.split_at_mut(begin);
+        for asks in from.iter_mut().chain(before) {
+            *asks = asks.filter(|_| self.lookups.allows(now));
+        }
         let asked: Vec<_> = all.iter().flatten().map(|asks| (asks.campaign, asks.id)).collect();
         if asked.is_empty() {
             return all.iter().map(|_| Looked::NotAsked).collect();

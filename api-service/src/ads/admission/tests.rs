@@ -199,6 +199,37 @@ async fn what_is_certainly_not_sent_comes_back_and_anything_else_stays_charged()
 }
 
 #[tokio::test]
+async fn copies_of_an_impression_in_a_request_have_one_place_and_keep_it_if_one_is_sent() {
+    let desk = Desk::start().await;
+    desk.prove(BEFORE).await;
+    desk.lease(1, 9, |facts| facts.cap = Some(2));
+    desk.lease(2, 1, capped);
+    let events = ["a", "a", "b", "c", "a", "c"].map(|id| event(1, "u", Impression, id));
+    let all = asks(&events);
+    let verdicts = desk.admission.admit(&all).await;
+    assert_eq!(in_short(&verdicts), ["admitted", "admitted", "admitted", "capped", "admitted", "capped"]);
+    desk.until_ids_are(&[("a", true), ("b", true)]).await;
+    let take_back = |verdict: Verdict| {
+        if let Verdict::Admitted(charged) = verdict {
+            desk.admission.take_back(charged);
+        }
+    };
+    verdicts.into_iter().for_each(take_back);
+    desk.until_ids_are(&[]).await;
+    assert_eq!(desk.units(1, Impression), 9);
+
+    // One of three is sent.
+    for sent in 0..3 {
+        let copies = [0, 1, 4].map(|at| events[at].asks());
+        for (at, verdict) in desk.admission.admit(&copies).await.into_iter().enumerate() {
+            if at == sent { drop(verdict) } else { take_back(verdict) }
+        }
+        desk.until_all_is_released(2).await;
+        desk.until_ids_are(&[("a", sent == 0)]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lease_that_ends_while_a_request_waits_does_not_pay() {
     let desk = Desk::start().await;
     desk.prove(BEFORE).await;

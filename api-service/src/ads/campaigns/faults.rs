@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_too_low_is_told_the_least() {
-        let least = Nanos::new(2_510_000_001);
+        let least = Nanos::new(2_510_001_000);
         let budgets = [("/total_budget", least), ("/daily_budget", Nanos::new(1_000_000_000))];
         let budgets = budgets.map(|(pointer, least)| BelowSpend { pointer, least });
         let problem = of_change(ChangeError::BelowSpend(budgets.to_vec()));
         let body: serde_json::Value = serde_json::from_slice(&problem.body("r")).unwrap();
-        assert_eq!((&body["status"], &body["least"]), (&409.into(), &"2.510000001".into()), "that of the first one");
+        assert_eq!((&body["status"], &body["least"]), (&409.into(), &"2.510001".into()), "that of the first one");
         let details =
-            ["2.510000001", "1"].map(|least| format!("must be at least {least}: that much is spent and reserved"));
+            ["2.510001", "1"].map(|least| format!("must be at least {least}, because of what is spent and reserved"));
         assert_eq!(body["detail"], format!("total_budget {}; daily_budget {}", details[0], details[1]));
         let errors = serde_json::json!([
             {"pointer": "/total_budget", "detail": details[0]}, {"pointer": "/daily_budget", "detail": details[1]}

@@ -190,9 +190,9 @@ fn change(end: &str, note: &str) -> Value {
     });
     let description = "A JSON merge patch (RFC 7396): null removes a member, which then has its default. A budget can \
         be lowered to what is spent and reserved, and no further (409 `budget_below_spend`, whose `least` is the least \
-        that is possible now for the first budget in `errors`). A lower cap holds for impressions that are accepted \
-        afterwards. The time zone is fixed with the campaign's first event. A campaign whose `status` is `ended` cannot \
-        be changed; one whose `ends_at` has passed can, and goes on if that is moved.";
+        that can be sent now for the first budget in `errors`). A lower cap holds for impressions that are accepted \
+        afterwards. The time zone is fixed once an event came while the campaign ran. A campaign whose `status` is \
+        `ended` cannot be changed; one whose `ends_at` has passed can, and goes on if that is moved.";
     operation(
         &format!("changeCampaign{end}"),
         "Changes the terms of a campaign",

@@ -71,7 +71,10 @@ fn operations() -> Operations {
                 "campaign_id": campaign_id(),
                 "user_id": schema("UserId"),
                 "event_type": schema("AdEventType"),
-                "ts": {"$ref": "#/components/schemas/Time", "description": "When it was accepted."},
+                "ts": {
+                    "$ref": "#/components/schemas/Time",
+                    "description": "When it was accepted. A repeat that PostgreSQL has keeps the time of the first one."
+                },
                 "day": {
                     "type": "string", "format": "date",
                     "description": "The day of the campaign's time zone to which it belongs. Of a capped impression that is sent \

@@ -35,13 +35,16 @@ pub(super) struct Refusal {
     pub(super) errors: Vec<Fault>,
     /// The seconds after which the event may be sent again.
     retry_after: Option<u32>,
+    /// It can never be accepted all the same.
+    is_for_good: bool,
 }
 
 impl Refusal {
     /// An event that its domain refuses.
     pub(super) fn of(problem: &Problem) -> Self {
         let (code, about) = (problem.code, problem.about.clone());
-        Self { code, about, event_is_told: true, errors: Vec::new(), retry_after: problem.retry_after }
+        let (retry_after, is_for_good) = (problem.retry_after, problem.is_final);
+        Self { code, about, event_is_told: true, errors: Vec::new(), retry_after, is_for_good }
     }
 
     /// An invalid event; `about` has its ids, as far as they could be read.
@@ -53,7 +56,7 @@ impl Refusal {
             }
             BodyError::NotAnEvent(errors) => (Code::INVALID_EVENT, errors),
         };
-        Self { code, about, event_is_told: false, errors, retry_after: None }
+        Self { code, about, event_is_told: false, errors, retry_after: None, is_for_good: false }
     }
 }
 
@@ -76,6 +79,9 @@ pub(super) struct Item {
     /// The seconds after which the event may be sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u32>,
+    /// It can never be accepted all the same.
+    #[serde(skip)]
+    is_for_good: bool,
     /// Whether its result comes from Kafka.
     #[serde(skip)]
     is_sent: bool,
@@ -116,10 +122,10 @@ impl Batch {
 
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let index = self.items.len();
-        let Refusal { code, about, event_is_told, errors, retry_after } = refusal;
+        let Refusal { code, about, event_is_told, errors, retry_after, is_for_good } = refusal;
         let event_id = about.event_id.clone().filter(|_| event_is_told);
         let (errors, more) = self.told(index, errors);
-        self.push(Item { event_id, about, errors, more, retry_after, ..Item::default() }, Some(code));
+        self.push(Item { event_id, about, errors, more, retry_after, is_for_good, ..Item::default() }, Some(code));
     }
 
     /// The faults of an event, as far as there is room for them, and the number of the others.
@@ -172,7 +178,7 @@ impl Batch {
         }
         let is_lenient = handling == Some(Handling::Lenient);
         let again = if is_lenient { self.again() } else { None };
-        if let Some(code) = self.shared().filter(|_| !is_lenient || again.is_some()) {
+        if let Some(code) = self.shared().filter(|code| !is_lenient || again.is_some() && !is_refusal(*code)) {
             return Err(self.refused(code));
         }
         for item in self.items.iter_mut().filter(|item| item.more > 0) {
@@ -183,21 +189,26 @@ impl Batch {
                 "{accepted} of {} events were accepted; send the batch again with these event_ids: each counts once",
                 self.items.len()
             );
-            return Err(self.in_time(Problem::new(code, detail).with_items(self.outcomes())));
+            // Senders that do not read the answer would never repeat another 4xx.
+            let repeatable = if is_refusal(code) { Code::RETRY_LATER } else { code };
+            let problem = Problem::new(repeatable, detail).with_items(self.outcomes());
+            return Err(self.in_time(problem, |item| has_status_of(code)(item) && !item.is_final()));
         }
         let status = if is_lenient { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
         Ok((status, Json(told("partial", &self.items))).into_response())
     }
 
-    /// The code for a batch of which an event should be sent again: the first of those of 503, of 429, or of the others.
+    /// The code for a batch of which an event should be sent again: the first of those of 503, of 429, of another 4xx,
+    /// or of the others.
     fn again(&self) -> Option<Code> {
-        let codes = self.items.iter().filter_map(|item| item.code).filter(|code| !is_final(*code));
+        let codes = self.items.iter().filter(|item| !item.is_final()).filter_map(|item| item.code);
         codes.min_by_key(|code| match code.status() {
             // This one requires the most care.
             _ if *code == Code::OUTCOME_UNKNOWN => 0,
             StatusCode::SERVICE_UNAVAILABLE => 1,
             StatusCode::TOO_MANY_REQUESTS => 2,
-            _ => 3,
+            status if status.is_client_error() => 3,
+            _ => 4,
         })
     }
 
@@ -206,9 +217,8 @@ impl Batch {
         let count = self.items.len();
         self.items.retain(|item| item.code.is_some());
         let detail = format!("{} of {count} events are refused, see errors; none was sent", self.items.len());
-        let mut codes = self.items.iter().filter_map(|item| item.code);
-        let first = codes.clone().next().unwrap_or(Code::INTERNAL);
-        let code = codes.find(|code| is_final(*code)).unwrap_or(first);
+        let first = self.items.iter().find(|item| item.is_final()).or(self.items.first());
+        let code = first.and_then(|item| item.code).unwrap_or(Code::INTERNAL);
         let mut errors = Vec::new();
         let mut more = 0;
         for mut item in std::mem::take(&mut self.items) {
@@ -226,14 +236,14 @@ impl Batch {
         if more > 0 {
             errors.push(Fault::more(String::new(), more));
         }
-        self.in_time(Problem::new(code, detail).with_errors(errors))
+        self.in_time(Problem::new(code, detail).with_errors(errors), has_status_of(code))
     }
 
-    /// Adds the longest time after which an event may be sent again, of the events with this status: an event that is
-    /// over its limit until tomorrow must not delay those that may be sent again in a second.
-    fn in_time(&self, problem: Problem) -> Problem {
-        let same = self.items.iter().filter(|item| item.status == problem.code.status().as_u16());
-        match same.filter_map(|item| item.retry_after).max() {
+    /// Adds the longest time after which an event may be sent again, of the events that decide about the answer: one
+    /// that is over its limit until tomorrow must not delay those that may be sent again in a second.
+    fn in_time(&self, problem: Problem, decides: impl Fn(&Item) -> bool) -> Problem {
+        let deciding = self.items.iter().filter(|item| decides(item));
+        match deciding.filter_map(|item| item.retry_after).max() {
             Some(seconds) => problem.retry_after(seconds),
             None => problem,
         }
@@ -274,31 +284,42 @@ impl Batch {
         if more > 0 {
             errors.push(Fault::more(String::new(), more));
         }
-        self.in_time(Problem::new(code, detail).with_errors(errors).with_items(items))
+        self.in_time(Problem::new(code, detail).with_errors(errors).with_items(items), has_status_of(code))
     }
 }
 
 impl Item {
     /// Whether two results are the same. Not JSON and not an event are one result, and so is each 503: nothing else is
-    /// to be done than to send the events again.
+    /// to be done than to send the events again. A refusal for a while and one for good are two, although they have the
+    /// same code.
     fn ends_like(&self, other: &Self) -> bool {
         let [one, another] = [self, other].map(|item| match item.code {
             Some(Code::NOT_JSON) => Some(Code::INVALID_EVENT),
             code => code,
         });
         let is_unavailable = |item: &Self| item.status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        one == another || (is_unavailable(self) && is_unavailable(other))
+        let lasts = |item: &Self| (item.retry_after.is_some(), item.is_final());
+        one == another && lasts(self) == lasts(other) || is_unavailable(self) && is_unavailable(other)
+    }
+
+    /// Whether the event can never be accepted as it is: it is refused, and not just for a while.
+    fn is_final(&self) -> bool {
+        self.is_for_good || self.retry_after.is_none() && self.code.is_some_and(is_refusal)
     }
 }
 
-/// Whether an event with this result may be accepted later, as it is.
+/// Whether every event with this code may be accepted later, as it is.
 fn is_temporary(code: Code) -> bool {
     matches!(code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Whether an event with this result can never be accepted as it is.
-fn is_final(code: Code) -> bool {
+/// Whether an event with this code can never be accepted, unless it is refused for a while.
+fn is_refusal(code: Code) -> bool {
     code.status().is_client_error() && !is_temporary(code)
+}
+
+fn has_status_of(code: Code) -> impl Fn(&Item) -> bool {
+    move |item| item.status == code.status().as_u16()
 }
 
 fn status(code: Option<Code>) -> StatusCode {

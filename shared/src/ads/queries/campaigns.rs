@@ -83,13 +83,13 @@ pub enum ChangeError {
 pub struct BelowSpend {
     /// The member with the budget.
     pub pointer: &'static str,
-    /// The least budget that is possible now.
+    /// The least budget that is possible now and that a client can send.
     pub least: Nanos,
 }
 
 impl From<BelowSpend> for Fault {
     fn from(BelowSpend { pointer, least }: BelowSpend) -> Self {
-        let detail = format!("must be at least {least}: that much is spent and reserved");
+        let detail = format!("must be at least {least}, because of what is spent and reserved");
         Self { pointer: pointer.to_owned(), detail }
     }
 }

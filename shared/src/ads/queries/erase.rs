@@ -17,7 +17,7 @@ pub struct Erased {
     /// In how many days of campaigns it had events.
     pub days: usize,
     /// The campaigns and days in which Redis may have ids of the user's impressions: those of its rows, and the present
-    /// days of all campaigns with a cap, whose events may not be applied yet.
+    /// days of all campaigns that have a cap or had one lately, whose events may not be applied yet.
     pub sets: Vec<(i64, Date)>,
     /// The reports of these campaigns, with their new versions: they count their users otherwise.
     pub fences: Vec<Fence>,
@@ -72,14 +72,17 @@ const REPORTS: &str = "
 UPDATE campaigns SET report_version = report_version + 1, reported_at = statement_timestamp()
 WHERE id = ANY($1) RETURNING id, report_version";
 
-/// Yesterday, whose sets Redis still has, today, and tomorrow, which may begin meanwhile.
+/// Yesterday, whose sets Redis still has, today, and tomorrow, which may begin meanwhile. A cap was in force until the
+/// next change of its campaign.
 const PRESENT_DAYS: &str = "
 SELECT c.id, (now() AT TIME ZONE c.timezone)::date + ago
 FROM campaigns AS c, generate_series(-1, 1) AS ago
 WHERE c.cap IS NOT NULL OR EXISTS (
   SELECT FROM campaign_changes AS h
-  WHERE h.campaign_id = c.id AND h.changed_at > now() - interval '3 days'
-    AND h.terms ->> 'freq_cap_impressions_per_day' IS NOT NULL)";
+  WHERE h.campaign_id = c.id AND h.terms ->> 'freq_cap_impressions_per_day' IS NOT NULL
+    AND coalesce((SELECT n.changed_at FROM campaign_changes AS n
+                  WHERE n.campaign_id = h.campaign_id AND n.revision > h.revision ORDER BY n.revision LIMIT 1),
+                 'infinity') > now() - interval '3 days')";
 
 impl Work for Erasure<'_> {
     type Output = Erased;

@@ -70,6 +70,19 @@ pub fn server_and_term(incarnation: &str) -> &str {
     incarnation.get(..end).unwrap_or(incarnation)
 }
 
+/// Whether an instance has met some Redis, but never one of these servers in its present term: then the caps are counted
+/// in another one, or it was started or promoted since, and no instance has met it yet.
+pub async fn are_unmet(store: &Store, incarnations: &[&str]) -> Result<bool, Failure> {
+    let servers: Vec<_> = incarnations.iter().map(|id| server_and_term(id)).collect();
+    let query = sqlx::query_scalar(
+        "SELECT count(*) > 0 AND NOT coalesce(bool_or(EXISTS (
+           SELECT FROM unnest($1::text[]) AS server WHERE starts_with(id, server || ':'))), false)
+         FROM redis_incarnations",
+    );
+    let query = query.bind(servers);
+    within_deadline!(store, |tx| async { Ok(query.fetch_one(tx).await?) })
+}
+
 /// The incarnations that were first met at least this long ago, and are not proven.
 pub async fn unproven(store: &Store, ago: Duration) -> Result<Vec<i64>, Failure> {
     let query = sqlx::query_scalar(

@@ -129,13 +129,15 @@ pub struct Lease {
     pub amount: Nanos,
 }
 
-/// The answers for several campaigns. One that does not exist is in neither.
+/// The answers for several campaigns. One that does not exist is in none of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Those that there are.
     pub granted: HashMap<CampaignId, Granted>,
     /// Those without an answer, because somebody else has locked them.
     pub locked: HashSet<CampaignId>,
+    /// Those without an answer, because this version cannot read their rows, and why.
+    pub unreadable: HashMap<CampaignId, String>,
 }
 
 /// Leases money of several campaigns in one transaction, and reads what decides about their events.
@@ -149,17 +151,21 @@ struct Ask<'a> {
     if_locked: IfLocked,
 }
 
-/// `$1` are those that get money. Of all in `$2`, a campaign whose day has no row yet is locked, too: the row gets its
-/// terms, which must not change meanwhile.
+/// `$1` are those that get money. Of all in `$2`, a running campaign whose day has no row yet is locked, too: the row gets
+/// its terms, which must not change meanwhile.
 const LOCK: Locking = locking!(
     "SELECT id FROM campaigns AS c
-     WHERE id = ANY($1) OR id = ANY($2) AND NOT EXISTS (
-       SELECT FROM campaign_days AS d WHERE d.campaign_id = c.id AND d.day = (now() AT TIME ZONE c.timezone)::date)
+     WHERE id = ANY($1)
+        OR id = ANY($2)
+           AND status = 'active' AND coalesce(starts_at <= now(), true) AND coalesce(ends_at > now(), true)
+           AND NOT EXISTS (SELECT FROM campaign_days AS d
+                           WHERE d.campaign_id = c.id AND d.day = (now() AT TIME ZONE c.timezone)::date)
      ORDER BY id"
 );
 
 /// The campaigns with their day. A day that has no row gets one, so that it keeps its greatest cap, if its campaign is
-/// locked: `$2`. It ends with the next midnight that is still to come.
+/// locked: `$2`. One that is not [`State::Running`] takes no event, and gets no day: its time zone can still be changed.
+/// A day ends with the next midnight that is still to come.
 const READ: &str = concat!(
     "
 WITH asked AS (
@@ -175,6 +181,7 @@ WITH asked AS (
 ), made AS (
   INSERT INTO campaign_days (campaign_id, day, budget, cap) SELECT id, day, daily_budget, cap FROM asked
   WHERE id = ANY($2)
+    AND status = 'active' AND coalesce(starts_at <= now(), true) AND coalesce(ends_at > now(), true)
     AND NOT EXISTS (SELECT FROM campaign_days AS d WHERE d.campaign_id = asked.id AND d.day = asked.day)
   ON CONFLICT DO NOTHING
 )
@@ -222,9 +229,16 @@ impl Work for Ask<'_> {
         let mut answers = Grants::default();
         let mut new = NewLeases::default();
         for row in &rows {
-            let offered = Offered::of(row)?;
+            let offered = match Offered::of(row) {
+                Ok(offered) => offered,
+                Err(Failure { reason, .. }) => {
+                    answers.unreadable.insert(campaign_id(row.try_get("id")?)?, reason);
+                    continue;
+                }
+            };
             let wanted = wanted.get(&offered.id.get()).copied().unwrap_or_default();
-            let needs_lock = wanted > Nanos::ZERO || !row.try_get::<bool, _>("has_day")?;
+            let needs_day = offered.facts.state == State::Running && !row.try_get::<bool, _>("has_day")?;
+            let needs_lock = wanted > Nanos::ZERO || needs_day;
             if needs_lock && !own.contains(&offered.id.get()) {
                 answers.locked.insert(offered.id);
                 continue;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use time::Date;
+use time::{Date, OffsetDateTime};
 
 use super::terms_row::campaign_id;
 use crate::ads::{AdEventType, CampaignId, Nanos, UserId};
@@ -17,6 +17,8 @@ pub struct StoredEvent {
     pub user: String,
     /// Its type.
     pub event_type: AdEventType,
+    /// When it was accepted.
+    pub accepted_at: OffsetDateTime,
     /// The campaign's day to which it belongs.
     pub day: Date,
     /// What was billed.
@@ -34,16 +36,17 @@ pub async fn stored_events(
 ) -> Result<HashMap<(CampaignId, String), StoredEvent>, Failure> {
     let (campaigns, ids) = (column!(events, |(campaign, _)| campaign.get()), column!(events, |(_, id)| id.as_str()));
     let query = sqlx::query_as(
-        "SELECT e.campaign_id, e.event_id, e.user_id, e.type, e.day, e.cost, e.outcome = 'counted', e.outcome = 'void'
+        "SELECT e.campaign_id, e.event_id, e.user_id, e.type, e.accepted_at, e.day, e.cost,
+                e.outcome = 'counted', e.outcome = 'void'
          FROM unnest($1::bigint[], $2::text[]) AS asked (campaign_id, event_id)
          JOIN ad_events AS e USING (campaign_id, event_id)",
     );
     let query = query.bind(campaigns).bind(ids);
-    type Row = (i64, String, String, String, Date, i64, bool, bool);
+    type Row = (i64, String, String, String, OffsetDateTime, Date, i64, bool, bool);
     let rows: Vec<Row> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
-    let stored = rows.into_iter().filter_map(|(campaign, id, user, name, day, cost, counts, is_void)| {
+    let stored = rows.into_iter().filter_map(|(campaign, id, user, name, accepted_at, day, cost, counts, is_void)| {
         let event_type = AdEventType::from_name(&name)?;
-        let event = StoredEvent { user, event_type, day, cost: Nanos::new(cost), counts, is_void };
+        let event = StoredEvent { user, event_type, accepted_at, day, cost: Nanos::new(cost), counts, is_void };
         Some(campaign_id(campaign).map(|campaign| ((campaign, id), event)))
     });
     stored.collect()

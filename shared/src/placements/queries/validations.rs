@@ -11,6 +11,7 @@ use crate::kafka::ids::EventId;
 use crate::placements::events::{SOURCE, VALIDATION_COMPLETED, completed_data};
 use crate::placements::validate::{Report, Severity};
 use crate::placements::{ValidationId, VideoId};
+use crate::store::expire::Piece;
 use crate::store::outbox::{Boundary, Outbound, publish};
 use crate::store::{Failure, Store, Tx, column, within_deadline};
 
@@ -43,14 +44,27 @@ pub async fn begin_validations(store: &Store, ids: &[ValidationId]) -> Result<Ve
     Ok(rows.into_iter().filter_map(begun).collect())
 }
 
-/// Validations that were asked for longer ago than this and have not ended: at most this many, the oldest first.
-pub async fn unfinished(store: &Store, for_long: Duration, most: u32) -> Result<Vec<Begun>, Failure> {
+/// Validations that were asked for longer ago than this and have not ended, with what caused them: at most this many,
+/// the oldest first.
+pub async fn unfinished(store: &Store, for_long: Duration, most: u32) -> Result<Vec<(Begun, Cause)>, Failure> {
     const UNFINISHED: &str = "
-        SELECT id::text, video_id::text, revision FROM validations
+        SELECT id::text, video_id::text, revision, cause::text FROM validations
         WHERE finished_at IS NULL AND requested_at < now() - make_interval(secs => $1) ORDER BY requested_at LIMIT $2";
+    type Row = (String, String, i64, Option<String>);
     let query = sqlx::query_as(UNFINISHED).bind(for_long.as_secs_f64()).bind(i64::from(most));
-    let rows: Vec<(String, String, i64)> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
-    Ok(rows.into_iter().filter_map(begun).collect())
+    let rows: Vec<Row> = within_deadline!(store, |tx| async { Ok(query.fetch_all(tx).await?) })?;
+    let read = |(id, video, revision, cause): Row| Some((begun((id, video, revision))?, caused(cause.as_deref())));
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+/// A validation whose cause is not known, or is of another version, ends all the same.
+fn caused(cause: Option<&str>) -> Cause {
+    cause.and_then(|cause| serde_json::from_str(cause).ok()).unwrap_or_default()
+}
+
+/// Deletes up to `rows` validations that ended longer ago than this; `None` if another worker is doing it.
+pub async fn expire_validations(store: &Store, older_than: Duration, rows: u32) -> Result<Option<u64>, Failure> {
+    Piece { table: "validations", time: "finished_at", older_than, rows }.delete(store).await
 }
 
 fn begun((id, video, revision): (String, String, i64)) -> Option<Begun> {

@@ -72,9 +72,9 @@ async fn of_a_batch_each_video_is_made_once_and_an_event_again_makes_nothing() {
     assert_eq!(all.count("SELECT count(*) FROM inbox WHERE subscriber = 'files'").await, 3);
 }
 
-/// An event again, as after `seek`, puts what the store has lost, and changes nothing else.
+/// An event again, as after `seek`, puts what the store has lost or damaged, and changes nothing else.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_the_store_has_lost_are_put_again() {
+async fn files_that_the_store_has_lost_or_damaged_are_put_again() {
     let all = Placements::new("files_lost", |scope| &scope.files_group).await;
     let handler = all.files();
     let video = all.video().await;
@@ -82,6 +82,12 @@ async fn files_that_the_store_has_lost_are_put_again() {
     all.apply(&handler, &[&event]).await;
     let files = all.check_files(video).await;
     all.objects().delete(files[1]).await.unwrap();
+    assert_eq!(all.apply(&handler, &[&event]).await.events[0].outcome, "repeated");
+    assert_eq!(all.check_files(video).await, files);
+    // A disk has changed a byte.
+    let name = files[0].to_string();
+    std::fs::write(all.folder().join(&name[..2]).join(&name[2..]), "damaged").unwrap();
+    assert!(all.objects().get(files[0]).await.unwrap_err().is_damaged());
     assert_eq!(all.apply(&handler, &[&event]).await.events[0].outcome, "repeated");
     assert_eq!(all.check_files(video).await, files);
     assert_eq!(all.outbox().await.len(), 1);

@@ -1,6 +1,10 @@
 //! Validations: each that is asked for ends once, with a report of what the video is then; and what campaigns told.
 
-use shared::placements::ValidationId;
+use shared::kafka::Cause;
+use shared::placements::queries::commands::{Call, Done, Outcome, request_validation};
+use shared::placements::queries::validations::expire_validations;
+use shared::placements::{ValidationId, VideoId};
+use shared::store::idempotency::StoredAnswer;
 use worker_service::placements::overdue::end_overdue;
 use worker_service::placements::validator::{Asked, Validator};
 
@@ -29,6 +33,18 @@ impl Placements {
             other => Err(other),
         };
         found(&format!("{id} has ended"), ended).await
+    }
+
+    /// Asks for a validation as the API does.
+    async fn command(&self, video: VideoId) -> ValidationId {
+        let [correlation_id, request_id, user_id] = ["c-1", "r-1", "editor"].map(|text| Some(text.to_owned()));
+        let cause = Cause { correlation_id, request_id, user_id, ..Cause::default() };
+        let call = Call { key: None, cause, now: OffsetDateTime::now_utc() };
+        let answer = |_: &Outcome| StoredAnswer { status: 202, headers: Vec::new(), body: String::new() };
+        match request_validation(&self.store, &call, video, &answer).await.unwrap() {
+            Done::Decided { outcome: Ok(written), .. } => written.id.parse().unwrap(),
+            refused => panic!("{refused:?}"),
+        }
     }
 
     async fn put_request(&self, id: ValidationId, video: &str, number: i64) {
@@ -110,21 +126,65 @@ async fn a_validation_runs_before_it_ends_and_ends_once() {
 async fn a_validation_that_nobody_runs_fails_after_a_day() {
     let all = Placements::new("validator_overdue", |scope| &scope.validator_group).await;
     let video = all.video().await;
-    let (overdue, _) = all.request(video).await;
-    all.sql("UPDATE validations SET status = 'running', requested_at = now() - interval '25 hours'").await;
+    let overdue = all.command(video).await;
+    // An earlier version kept no cause.
+    let (older, _) = all.request(video).await;
+    all.sql("UPDATE validations SET status = 'running', requested_at = requested_at - interval '25 hours'").await;
     let (young, number) = all.request(video).await;
-    assert_eq!(end_overdue(&all.store).await.unwrap(), 1);
+    assert_eq!(end_overdue(&all.store).await.unwrap(), 2);
     assert_eq!(all.validation(overdue).await, ("failed".to_owned(), 2 * (number + 1), Value::Null));
+    assert_eq!(all.validation(older).await, ("failed".to_owned(), 2 * (number + 2), Value::Null));
     assert_eq!(all.validation(young).await.0, "queued");
     let failed = "SELECT count(*) FROM validations
                   WHERE error = 'it was not run within a day' AND finished_at IS NOT NULL";
-    assert_eq!(all.count(failed).await, 1);
+    assert_eq!(all.count(failed).await, 2);
+
     let published = all.outbox().await;
-    let [told] = &published[..] else { panic!("{published:?}") };
+    let [asked, told, uncaused] = &published[..] else { panic!("{published:?}") };
+    assert_eq!((asked.event_type.as_str(), asked.attributes.get("causationid")), (REQUESTED, None));
     assert_eq!((told.event_type.as_str(), told.sequence), (COMPLETED, number + 1));
     assert_eq!((&told.data["validationId"], &told.data["status"]), (&json!(overdue.to_string()), &json!("failed")));
+    // As if it had been run.
+    let sql = "SELECT event_id::text FROM outbox WHERE type = $1";
+    let cause: String = sqlx::query_scalar(sql).bind(REQUESTED).fetch_one(&all.pool).await.unwrap();
+    for (name, expected) in
+        [("correlationid", "c-1"), ("causationid", cause.as_str()), ("requestid", "r-1"), ("userid", "editor")]
+    {
+        assert_eq!(told.attributes[name], expected, "{name}: {told:?}");
+    }
+    assert_eq!((uncaused.event_type.as_str(), uncaused.sequence), (COMPLETED, number + 2));
+    assert!(uncaused.attributes.get("correlationid").is_none(), "{uncaused:?}");
     assert_eq!(end_overdue(&all.store).await.unwrap(), 0);
-    assert_eq!(all.outbox().await.len(), 1);
+    assert_eq!(all.outbox().await.len(), 3);
+}
+
+/// What has not ended stays, however old it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validation_is_deleted_when_it_ended_long_ago() {
+    let all = Placements::new("validator_expired", |scope| &scope.validator_group).await;
+    let video = all.video().await;
+    let mut made = Vec::new();
+    for end in ["now() - interval '31 days'", "now() - interval '31 days'", "now() - interval '29 days'", "NULL"] {
+        let (id, _) = all.request(video).await;
+        let status = if end == "NULL" { "running" } else { "succeeded" };
+        let sql = format!(
+            "UPDATE validations SET status = '{status}', requested_at = now() - interval '40 days', finished_at = {end}
+             WHERE id = '{id}'"
+        );
+        all.sql(sqlx::AssertSqlSafe(sql)).await;
+        made.push(id.to_string());
+    }
+    let month = Duration::from_secs(30 * 86_400);
+    let expire = async |rows| expire_validations(&all.store, month, rows).await.unwrap();
+    assert_eq!(expire(1).await, Some(1));
+    // The task does the rest, with the default.
+    let worker = all.worker_of(&["validations-expire"]);
+    all.until("SELECT count(*) FROM validations", 2).await;
+    worker.stop().await.unwrap();
+    assert_eq!(expire(100).await, Some(0));
+    let left = sqlx::query_scalar("SELECT id::text FROM validations ORDER BY version");
+    let left: Vec<String> = left.fetch_all(&all.pool).await.unwrap();
+    assert_eq!(left, made[2..]);
 }
 
 /// Two that are asked for at once take numbers in their order.

@@ -51,6 +51,8 @@ fn a_lenient_answer_has_the_status_that_lets_the_sender_do_the_right_thing() {
 const CONFLICT: Code = Code::new(StatusCode::CONFLICT, "spent", "Spent");
 const CLOSED: Code = Code::new(StatusCode::CONFLICT, "closed", "Closed");
 const CAPPED: Code = Code::new(StatusCode::TOO_MANY_REQUESTS, "capped", "Capped");
+/// Refused until the next day, for good.
+const OVER: Code = Code::new(StatusCode::TOO_MANY_REQUESTS, "over", "Over");
 const UNAVAILABLE: Code = Code::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable");
 
 /// A batch of events that a domain refuses with these codes and waits, or accepts.
@@ -60,6 +62,7 @@ fn refused(all: &[Option<(Code, Option<u32>)>]) -> Batch {
         match one {
             Some((code, wait)) => {
                 let problem = Problem::new(*code, "");
+                let problem = if *code == OVER { problem.for_good() } else { problem };
                 batch.refuse(Refusal::of(&wait.map_or(problem.clone(), |wait| problem.retry_after(wait))));
             }
             None => batch.accept(About::default()),
@@ -72,17 +75,27 @@ fn refused(all: &[Option<(Code, Option<u32>)>]) -> Batch {
 fn what_a_domain_refuses_keeps_its_code_and_its_wait() {
     let (spent, closed) = (Some((CONFLICT, Some(60))), Some((CLOSED, None)));
     let (capped, unavailable) = (Some((CAPPED, Some(3_600))), Some((UNAVAILABLE, Some(1))));
+    let (over, spent_for_good) = (Some((OVER, Some(80_000))), Some((CONFLICT, None)));
     let told = |batch: Batch, handling| match batch.answer("r", handling) {
         Ok(response) => (response.status().as_u16(), "", None),
         Err(problem) => (problem.code.status().as_u16(), problem.code.as_str(), problem.retry_after),
     };
     for (all, each, lenient) in [
-        (&[spent, spent][..], (409, "spent", Some(60)), (202, "", None)),
+        (&[spent, spent][..], (409, "spent", Some(60)), (429, "retry_later", Some(60))),
         (&[closed, closed], (409, "closed", None), (202, "", None)),
         // Two results, which the answer tells apart.
-        (&[spent, closed], (207, "", None), (202, "", None)),
+        (&[spent, closed], (207, "", None), (429, "retry_later", Some(60))),
+        (&[spent, spent_for_good], (207, "", None), (429, "retry_later", Some(60))),
+        (&[spent_for_good, spent_for_good], (409, "spent", None), (202, "", None)),
         (&[capped, capped], (429, "capped", Some(3_600)), (429, "capped", Some(3_600))),
-        (&[None, spent], (207, "", None), (202, "", None)),
+        (&[capped, spent], (207, "", None), (429, "capped", Some(3_600))),
+        (&[None, spent], (207, "", None), (429, "retry_later", Some(60))),
+        // Nobody has to wait for what is over: it is told, and nothing else is to be done.
+        (&[over, over], (429, "over", Some(80_000)), (202, "", None)),
+        (&[over, None], (207, "", None), (202, "", None)),
+        (&[over, spent, None], (207, "", None), (429, "retry_later", Some(60))),
+        (&[over, capped], (207, "", None), (429, "capped", Some(3_600))),
+        (&[over, unavailable], (207, "", None), (503, "unavailable", Some(1))),
         // Nobody has to wait for the cap with what is unavailable for a second.
         (&[capped, unavailable, spent], (207, "", None), (503, "unavailable", Some(1))),
         (&[None, None], (202, "", None), (202, "", None)),

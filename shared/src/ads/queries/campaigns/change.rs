@@ -80,7 +80,7 @@ impl Used {
         let of_day = terms.daily_budget.map(|budget| ("/daily_budget", budget, self.day));
         let all = [Some(("/total_budget", terms.total_budget, self.total)), of_day].into_iter().flatten();
         let below = all.filter(|(_, budget, least)| budget < least);
-        below.map(|(pointer, _, least)| BelowSpend { pointer, least }).collect()
+        below.map(|(pointer, _, least)| BelowSpend { pointer, least: least.sendable() }).collect()
     }
 }
 

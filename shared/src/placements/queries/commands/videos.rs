@@ -4,10 +4,11 @@ use sqlx::Row as _;
 
 use super::rows::is_video;
 use super::{Call, Decide, Decision, Done, May, Refused, Render, Written, run};
+use crate::kafka::ids::EventId;
 use crate::placements::events::{VALIDATION_REQUESTED, VIDEO_CREATED, VIDEO_UPDATED, requested_data, video_data};
 use crate::placements::queries::json::{video, written};
 use crate::placements::{NewVideo, ValidationId, VideoId, VideoPatch};
-use crate::store::outbox::{Boundary, publish};
+use crate::store::outbox::{Boundary, Outbound, publish};
 use crate::store::{Failure, Store, Tx};
 
 const INSERT: &str = concat!(
@@ -33,8 +34,8 @@ const UPDATE: &str = concat!(
 
 /// Its version leaves room for the one that it has while it runs.
 const REQUEST: &str = "
-INSERT INTO validations (id, video_id, status, revision, version, requested_by, requested_at, updated_at)
-SELECT $1::uuid, v.id, 'queued', v.revision, 2 * $3::bigint, $4, statement_timestamp(), statement_timestamp()
+INSERT INTO validations (id, video_id, status, revision, version, requested_by, cause, requested_at, updated_at)
+SELECT $1::uuid, v.id, 'queued', v.revision, 2 * $3::bigint, $4, $5::jsonb, statement_timestamp(), statement_timestamp()
 FROM videos AS v WHERE v.id = $2::uuid RETURNING revision";
 
 /// Creates a video.
@@ -148,10 +149,15 @@ impl Decide for Request {
         }
         let mut boundary = Boundary::lock(tx, &video.aggregate()).await?;
         let number = boundary.next_number();
+        let event_id = EventId::generate();
+        // If nobody runs it, the event of its end cannot take this from the event that asked for it.
+        let cause = serde_json::to_string(&call.cause.clone().through(&event_id));
+        let cause = cause.map_err(|error| Failure::failed(format!("a cause cannot be written: {error}")))?;
         let query = sqlx::query_scalar(REQUEST).bind(id.to_string()).bind(video.to_string()).bind(number);
-        let revision: i64 = query.bind(call.cause.user_id.as_deref()).fetch_one(&mut *tx).await?;
+        let revision: i64 = query.bind(call.cause.user_id.as_deref()).bind(cause).fetch_one(&mut *tx).await?;
         let data = requested_data(id, video, revision);
         let event = call.event(&VALIDATION_REQUESTED, &boundary, number, video.to_string(), data);
+        let event = Outbound { id: event_id, ..event };
         publish(tx, vec![boundary], &[event]).await?;
         let body = format!(r#"{{"id":"{id}","videoId":"{video}","status":"queued","revision":{revision}}}"#);
         let version = number.saturating_mul(2);
