@@ -1,13 +1,19 @@
--- Sends the requests of a file, one a line, in turn: bodies where there is a content type, else paths.
---   wrk ... -s wrk.lua URL -- FILE TOKEN [CONTENT-TYPE]
+-- Sends the requests of a file, one a line, in turn: bodies where there is a content type, else paths. The first
+-- request has the first token of a file, and so on, in turn.
+--   wrk ... -s wrk.lua URL -- FILE TOKENS [CONTENT-TYPE]
 -- They are built before the first one is sent, so that what is measured is not this script.
 
 local requests, at = {}, 0
 
 function init(args)
-  local file, token, content_type = args[1], args[2], args[3]
-  local headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = content_type }
+  local file, content_type = args[1], args[3]
+  local tokens = {}
+  for token in io.lines(args[2]) do
+    tokens[#tokens + 1] = token
+  end
   for line in io.lines(file) do
+    local token = tokens[#requests % #tokens + 1]
+    local headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = content_type }
     if content_type then
       requests[#requests + 1] = wrk.format("POST", nil, headers, line)
     else

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::serve::Kind;
 use crate::usage::Meter;
 
-const SECRET: &str = "the secret of a measurement, long enough";
+pub(crate) const SECRET: &str = "the secret of a measurement, long enough";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct TestBed {
@@ -71,7 +71,7 @@ impl<'a> Site<'a> {
         Ok(site)
     }
 
-    fn spawn(&self, program: Program, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Service> {
+    pub(crate) fn spawn(&self, program: Program, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Service> {
         let mut env = self.scope.env();
         // Cached bodies must not expire during a row.
         let any = format!("127.0.0.1:{}", port::free());

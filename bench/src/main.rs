@@ -3,6 +3,7 @@
 mod bed;
 mod disk;
 mod load;
+mod open_loop;
 mod records;
 mod report;
 mod rounds;
@@ -41,7 +42,7 @@ struct Settings {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Scale {
     /// Rounds of each row, in each of which the thing and its ceilings take turns.
-    #[arg(long, env = "BENCH_ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "BENCH_ROUNDS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How long one turn takes, in seconds.
     #[arg(long, env = "BENCH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -67,6 +68,8 @@ impl Scale {
 enum Command {
     /// Serves one of the ceilings, until it is killed.
     Serve(serve::Settings),
+    /// Sends requests at a constant rate.
+    OpenLoop(open_loop::Settings),
     /// Runs for long at 1,000 events a second with short retention, and tells what grows.
     Soak(soak::Settings),
 }
@@ -77,6 +80,10 @@ fn main() -> anyhow::Result<ExitCode> {
     match settings.command {
         Some(Command::Serve(serve)) => {
             serve::run(&serve)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::OpenLoop(open_loop)) => {
+            open_loop::run(&open_loop)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Soak(soak)) => Ok(exit(soak::run(&start(&folder)?, &soak, &folder)?)),
@@ -95,7 +102,7 @@ fn exit(holds: bool) -> ExitCode {
 }
 
 fn measure(settings: Settings, folder: &Path) -> anyhow::Result<ExitCode> {
-    let rows = if settings.row.is_empty() { Row::IN_TEN_MINUTES.to_vec() } else { settings.row };
+    let rows = if settings.row.is_empty() { Row::DEFAULT.to_vec() } else { settings.row };
     let began = Instant::now();
     let bed = start(folder)?;
     let mut report = Report::new(&bed)?;

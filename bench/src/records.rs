@@ -1,5 +1,7 @@
 //! Events as devices send them, as records in Kafka, and decoded in memory.
 
+mod payload;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use clap::Parser as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use shared::devices::{DeviceDelivery, Event, EventType};
 use shared::kafka::position::Position;
@@ -19,13 +21,7 @@ use shared::store::outbox::relay::OutboxRow;
 use time::OffsetDateTime;
 
 use crate::bed::Site;
-
-/// A payload of about this many bytes, at least 60.
-pub(crate) fn payload(number: usize, bytes: usize) -> String {
-    let start = format!(r#"{{"status":"online","temp_c":{}.{},"seq":{number},"note":""#, number % 60, number % 10);
-    let padding = bytes.saturating_sub(start.len() + 2);
-    format!("{start}{}\"}}", "abcdefghijklmnop".repeat(padding / 16 + 1).get(..padding).unwrap_or_default())
-}
+pub(crate) use payload::payload;
 
 pub(crate) fn device(number: usize) -> String {
     format!("device-{number:06}")
@@ -87,6 +83,11 @@ impl Ready {
         Self { key: event.envelope.key.to_string(), value: event.envelope.data.clone(), headers }
     }
 
+    /// The record for a producer with futures.
+    pub(crate) fn to<'a>(&'a self, topic: &'a str) -> FutureRecord<'a, String, [u8]> {
+        FutureRecord::to(topic).key(&self.key).payload(&self.value[..]).headers(self.headers.clone())
+    }
+
     /// A row of the outbox, with the headers that the relay writes, except for the key.
     pub(crate) fn of_outbox(row: &OutboxRow) -> Self {
         let sequence = format!("{:020}", row.sequence);
@@ -126,12 +127,21 @@ impl ProducerContext for Counter {
     }
 }
 
+/// The producer's linger in milliseconds that the API had by default when its ratios to these ceilings were first
+/// published. They keep it, so that ratios can be compared; `KAFKA_LINGER` changes it for the API and the ceilings.
+const LINGER: &str = "5";
+
+/// The API's settings of its producer.
 pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
     // Required settings that are not used here.
     let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];
     let settings = ["api-service", "--kafka-brokers", brokers].into_iter().chain(others);
     let config = api_service::config::Config::try_parse_from(settings)?;
-    api_service::ingest::producer::settings(&config.backbone.kafka, &config.backbone.producer)
+    let mut client = api_service::ingest::producer::settings(&config.backbone.kafka, &config.backbone.producer)?;
+    if std::env::var_os("KAFKA_LINGER").is_none() {
+        client.set("linger.ms", LINGER);
+    }
+    Ok(client)
 }
 
 /// A bare librdkafka producer, with the API's settings.
@@ -209,19 +219,5 @@ impl Bare {
             }
         }
         self.settle().map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn payloads_have_their_size_and_are_good() {
-        for bytes in [100, 1024, 64 * 1024] {
-            let text = payload(7, bytes);
-            assert_eq!(text.len(), bytes);
-            assert!(Payload::check(Bytes::from(text), "").is_ok());
-        }
     }
 }

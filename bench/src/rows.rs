@@ -6,22 +6,27 @@ mod backlog;
 mod batch;
 mod commands;
 mod expire;
+mod lone;
 mod pooler;
 mod post;
 mod read;
 mod resources;
+mod start;
+mod states;
+mod tokens;
 pub(crate) mod visible;
 pub(crate) mod worker;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 use crate::Scale;
-use crate::bed::{Api, Bare, TestBed};
-use crate::load::{Load, Outcome};
-use crate::report::Figure;
-use crate::rounds::Series;
+use crate::bed::{Api, TestBed};
+use crate::load::{Load, Outcome, long_enough};
+use crate::report::{Figure, number};
+use crate::rounds::{Series, Turn, order};
 use crate::usage::{Meter, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,8 +43,16 @@ pub(crate) enum Row {
     Visible,
     /// The same while another partition drains.
     Backlog,
-    /// The API with more connections, more devices and larger payloads.
+    /// A lone `POST /events`, against the broker's acknowledgement.
+    Lone,
+    /// From process to ready.
+    Start,
+    /// The API with more connections, more devices and larger payloads; a minute more.
     Api,
+    /// `POST /events` with a thousand tokens; some minutes more.
+    Tokens,
+    /// Many states in one call, against one MGET and against single reads; some minutes more.
+    States,
     /// The worker with more resources; some minutes more.
     Growth,
     /// Expiry beside an ingest; some minutes more.
@@ -53,9 +66,9 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    /// The rows that together take at most ten minutes.
-    pub(crate) const IN_TEN_MINUTES: [Self; 7] =
-        [Self::Post, Self::Batch, Self::Read, Self::Worker, Self::Visible, Self::Backlog, Self::Api];
+    /// The rows that run if none is named.
+    pub(crate) const DEFAULT: [Self; 8] =
+        [Self::Post, Self::Batch, Self::Read, Self::Worker, Self::Visible, Self::Backlog, Self::Lone, Self::Start];
 
     /// The row's text in `--help`.
     pub(crate) fn what(self) -> String {
@@ -71,7 +84,11 @@ impl Row {
             Self::Worker => worker::measure,
             Self::Visible => visible::measure,
             Self::Backlog => backlog::measure,
+            Self::Lone => lone::measure,
+            Self::Start => start::measure,
             Self::Api => api_growth::measure,
+            Self::Tokens => tokens::measure,
+            Self::States => states::measure,
             Self::Growth => resources::measure,
             Self::Expire => expire::measure,
             Self::Pooler => pooler::measure,
@@ -90,28 +107,28 @@ fn saturate(bed: &TestBed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow
     Ok((outcome, usages))
 }
 
-/// Measures the API and two bare servers under the same saturating load; then the API's latency at a rate below
-/// saturation.
-fn beside<'a>(
+/// Measures the API and bare servers under the same saturating load, in turns; then the API's latency at a rate below
+/// saturation. Of each server: its name, and where it is; the first is the API.
+fn beside<'a, const N: usize>(
     bed: &TestBed,
     scale: &Scale,
     name: &str,
     api: &'a Api,
-    [one, other]: [(&str, &'a Bare); 2],
+    servers: [(&str, &'a str); N],
     load: impl Fn(&'a str) -> Load<'a>,
     rate: u32,
-) -> anyhow::Result<(Figure, [Series; 2])> {
+) -> anyhow::Result<(Figure, [Series; N])> {
     let mut last = None;
-    let [figure, first, second] = take_turns(scale.rounds, ["api", one.0, other.0], |turn| match turn {
-        0 => {
-            let (outcome, usages) = saturate(bed, api, &load(&api.url), scale.turn())?;
-            last = Some((outcome.latency, usages));
-            Ok(outcome.rate)
+    let all = take_turns(scale.rounds, servers.map(|(name, _)| name), |turn| {
+        let (_, url) = servers.get(turn).context("a server for each turn")?;
+        if turn > 0 {
+            return load(url).saturate(scale.turn());
         }
-        1 => Ok(load(&one.1.url).saturate(scale.turn())?.rate),
-        _ => Ok(load(&other.1.url).saturate(scale.turn())?.rate),
+        let (outcome, usages) = saturate(bed, api, &load(url), scale.turn())?;
+        last = Some((outcome.latency, usages));
+        Ok(outcome)
     })?;
-    let open = Load { connections: 64, ..load(&api.url) }.at_rate(rate, scale.turn())?;
+    let open = Load { connections: 64, ..load(&api.url) }.at_rate(rate, long_enough(scale.turn(), rate))?;
     println!("  at {rate} a second: p99 {:.2} ms", open.latency.p99);
     let (saturated, usages) = last.unzip();
     let saturated = saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency));
@@ -119,29 +136,34 @@ fn beside<'a>(
     let row = Figure {
         latencies: saturated.into_iter().chain([open]).collect(),
         usages: usages.unwrap_or_default(),
-        ..Figure::new(name, "requests/s", figure)
+        ..Figure::new(name, "requests/s", all.first().cloned().unwrap_or_default())
     };
-    Ok((row, [first, second]))
+    Ok((row, all))
 }
 
 /// Runs several measurements in turn, identified by their index, and prints the progress. The first is the subject,
-/// the others are its ceilings. The first round is a warm-up and does not count.
-fn take_turns<const N: usize>(
+/// the others are its ceilings. Each round begins with another one. The first round is a warm-up and does not count.
+fn take_turns<const N: usize, T: Into<Turn>>(
     rounds: u32,
     names: [&str; N],
-    mut turn: impl FnMut(usize) -> anyhow::Result<f64>,
+    mut turn: impl FnMut(usize) -> anyhow::Result<T>,
 ) -> anyhow::Result<[Series; N]> {
-    let mut all = [const { Series { rounds: Vec::new() } }; N];
+    let mut all = [const { Series { rounds: Vec::new(), load: Vec::new() } }; N];
     for round in 0..=rounds {
-        let mut line = if round == 0 { "  warming".to_owned() } else { format!("  round {round}/{rounds}") };
-        for (place, (name, series)) in names.iter().zip(&mut all).enumerate() {
-            let figure = turn(place)?;
-            if round > 0 {
-                series.push(figure);
+        let mut told = [const { String::new() }; N];
+        for place in order(usize::try_from(round)?, N) {
+            let turn: Turn = turn(place)?.into();
+            let load = turn.load.map_or_else(String::new, |load| format!(" (load {load:.2})"));
+            if let (Some(told), Some(name), Some(series)) = (told.get_mut(place), names.get(place), all.get_mut(place))
+            {
+                *told = format!("   {name} {}{load}", number(turn.figure));
+                if round > 0 {
+                    series.push(turn);
+                }
             }
-            line.push_str(&format!("   {name} {}", crate::report::number(figure)));
         }
-        println!("{line}");
+        let what = if round == 0 { "warming".to_owned() } else { format!("round {round}/{rounds}") };
+        println!("  {what}{}", told.concat());
     }
     Ok(all)
 }

@@ -16,7 +16,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::ConnectionManager;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::records;
 
@@ -35,6 +35,9 @@ pub(crate) struct Settings {
     /// Of `produce`: where Kafka is.
     #[arg(long, default_value = "")]
     brokers: String,
+    /// Of `produce`: how long an event waits for others, in milliseconds, instead of the default.
+    #[arg(long)]
+    linger: Option<String>,
     /// Of `produce`: where the events go.
     #[arg(long, default_value = "")]
     topic: String,
@@ -53,9 +56,14 @@ pub(crate) enum Kind {
     Produce,
     /// Answers with what one GET finds in Redis.
     Redis,
+    /// Parses the ids of a query, and answers with what one MGET finds in Redis.
+    Many,
     /// Answers the same bytes to everyone.
     Bytes,
 }
+
+/// As the API's. Its limit of connections, 10,000, is far above what a row opens; a ceiling has none.
+const BACKLOG: u32 = 4_096;
 
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
@@ -65,20 +73,31 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let routes = match settings.kind {
         Kind::Parse => Router::new().route("/events", post(parse)),
         Kind::Produce => {
-            let producer: FutureProducer = records::settings(&settings.brokers)?.create()?;
+            let mut client = records::settings(&settings.brokers)?;
+            if let Some(linger) = &settings.linger {
+                client.set("linger.ms", linger);
+            }
+            let producer: FutureProducer = client.create()?;
             Router::new().route("/events", post(produce)).with_state((producer, settings.topic.clone()))
         }
-        Kind::Redis => {
+        Kind::Redis | Kind::Many => {
             let url = settings.redis.as_deref().context("--redis")?;
             let connection = ConnectionManager::new(redis::Client::open(url)?).await?;
-            Router::new().route("/resource/{id}", get(one_get)).with_state((connection, settings.prefix.clone()))
+            let routes = match settings.kind {
+                Kind::Redis => Router::new().route("/resource/{id}", get(one_get)),
+                _ => Router::new().route("/resources/query", post(one_mget)),
+            };
+            routes.with_state((connection, settings.prefix.clone()))
         }
         Kind::Bytes => {
             let answer = Bytes::from(settings.answer.clone());
             Router::new().route("/resource/{id}", get(move || std::future::ready(json(answer.clone()))))
         }
     };
-    let listener = TcpListener::bind(settings.bind).await?.tap_io(|stream| {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(settings.bind)?;
+    let listener = socket.listen(BACKLOG)?.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
     Ok(axum::serve(listener, routes).await?)
@@ -127,6 +146,30 @@ async fn one_get(State((connection, prefix)): State<(ConnectionManager, String)>
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+}
+
+/// The minimal parse of a query.
+#[derive(Deserialize)]
+struct Query<'a> {
+    #[serde(borrow)]
+    ids: Vec<&'a str>,
+}
+
+async fn one_mget(State((connection, prefix)): State<(ConnectionManager, String)>, body: Bytes) -> Response {
+    let Ok(Query { ids }) = serde_json::from_slice(&body) else {
+        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+    };
+    let mut command = redis::cmd("MGET");
+    for id in &ids {
+        command.arg(format!("{prefix}{id}"));
+    }
+    let found: Result<Vec<Option<Bytes>>, _> = command.query_async(&mut connection.clone()).await;
+    let Ok(found) = found else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let bodies: Vec<&[u8]> = found.iter().flatten().map(|body| &body[..]).collect();
+    if bodies.len() != ids.len() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    json([&br#"{"items":["#[..], &bodies.join(&b','), b"]}"].concat().into())
 }
 
 fn json(body: Bytes) -> Response {

@@ -64,14 +64,13 @@ struct Course {
 impl Course {
     /// Compares the median around the tenth sample with the median at the end.
     fn of((measure, name, slack): Measure, samples: Vec<f64>) -> Self {
-        let middle =
-            |from: usize| Series { rounds: samples.iter().skip(from).take(AROUND).copied().collect() }.median();
+        let middle = |from: usize| Series::of(samples.iter().skip(from).take(AROUND).copied().collect()).median();
         let at_the_tenth = middle(TENTH - 1 - AROUND / 2);
         let at_the_end = middle(samples.len().saturating_sub(AROUND));
         let written = samples.get(1).zip(samples.first()).map_or(0.0, |(second, first)| second - first);
         let slack = if EXPIRING.contains(&measure) { written.max(slack) } else { slack };
         let holds = at_the_end <= at_the_tenth * 1.1 + slack;
-        Self { measure, name, samples: Series { rounds: samples }, at_the_tenth, at_the_end, holds }
+        Self { measure, name, samples: Series::of(samples), at_the_tenth, at_the_end, holds }
     }
 }
 
@@ -87,7 +86,7 @@ pub(crate) fn run(bed: &TestBed, settings: &Settings, folder: &Path) -> anyhow::
     let mut samples: Vec<[f64; MEASURES.len()]> = Vec::new();
     let began = Instant::now();
     for number in 1..=SAMPLES {
-        visible::load(&site, &api, time)?;
+        visible::load(&site, &api, visible::RATE, time)?;
         let lag = devstack::committed(&site.scope.endpoints.kafka_brokers, &site.scope.input_topic, &site.scope.group)?;
         let sample = sample(&site, &meters, time, &lag)?;
         let told = MEASURES.iter().zip(&sample).map(|((_, name, _), figure)| format!("{name}: {figure:.1}"));

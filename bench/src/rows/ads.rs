@@ -84,9 +84,9 @@ fn posts(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Vec<Figure
     let load = |path, lines| Load::posts(&api.url, path, lines, &site.bed.token, CONNECTIONS);
     let names = ["POST /events", "one campaign", "capped", "10,000 campaigns", "409"];
     let [events, hot, capped, many, spent] = take_turns(scale.rounds, names, |turn| {
-        let Some(file) = turn.checked_sub(1) else { return Ok(load("/events", &devices).saturate(scale.turn())?.rate) };
+        let Some(file) = turn.checked_sub(1) else { return load("/events", &devices).saturate(scale.turn()) };
         let load = load("/ad-events", files.get(file).context("a file for each turn")?);
-        Ok(if file == 3 { load.refused(scale.turn())? } else { load.saturate(scale.turn())? }.rate)
+        if file == 3 { load.refused(scale.turn()) } else { load.saturate(scale.turn()) }
     })?;
     let beside = |name: &str, figure: Series, floor| {
         Figure::new(name, "requests/s", figure).against(vec![("POST /events", events.clone())], floor)

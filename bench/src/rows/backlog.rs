@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::{self, Site, TestBed};
+use crate::load::long_enough;
 use crate::records::{self, Bare};
 use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
@@ -17,7 +18,7 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
     let site = Site::new(bed, "backlog")?;
     let api = site.api(&[])?;
     let worker = site.worker(&[])?;
-    visible::load(&site, &api, scale.turn())?;
+    visible::load(&site, &api, visible::RATE, scale.turn())?;
     site.until_caught_up(Duration::from_secs(30))?;
     bed::end(&worker)?;
 
@@ -32,17 +33,19 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
         std::thread::sleep(Duration::from_millis(100));
     }
     let began = site.sql("SELECT now()")?;
-    let time = 2 * scale.turn();
+    // Five sixths of the events are of other partitions.
+    let time = long_enough(2 * scale.turn(), visible::RATE * 5 / 6);
     let (loaded, disk) = std::thread::scope(|threads| {
         let disk = threads.spawn(|| disk::probe(&bed.folder, time));
-        (visible::load(&site, &api, time), disk.join())
+        (visible::load(&site, &api, visible::RATE, time), disk.join())
     });
     loaded?;
     let disk = disk.map_err(|_| anyhow::anyhow!("the disk's probe panicked"))??;
     let ended = site.sql("SELECT now()")?;
-    let usages: Vec<_> = meters.iter().map(Meter::read).collect();
     site.until_caught_up(Duration::from_secs(600))?;
+    let usages: Vec<_> = meters.iter().map(Meter::read).collect();
     bed::end(&worker)?;
+    let memory = Figure::memory("one partition drains", "worker-service", &usages, [128.0, 64.0]);
 
     let [count, seconds, drained_at] = site.numbers(
         "SELECT count(*), extract(epoch FROM max(at) - min(at)), extract(epoch FROM max(at)) FROM
@@ -80,5 +83,6 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
             ..Figure::new("beside a backlog, p99", "ms", Series::once(latency.p99))
         },
         Figure::new("drain of one partition", "events/s", Series::once(count / seconds)),
+        memory,
     ])
 }

@@ -5,6 +5,7 @@ use crate::bed::{Site, TestBed};
 use crate::load::{Latency, Load};
 use crate::records::{self, Bare, Ready};
 use crate::report::{Figure, as_f64};
+use crate::rounds::Turn;
 use crate::rows::{saturate, take_turns};
 use crate::usage::Usage;
 
@@ -29,17 +30,19 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
     let mut last: Option<(Latency, Vec<Usage>)> = None;
     let [figure, ceiling] = take_turns(scale.rounds, ["api", "bare producer"], |turn| {
         if turn > 0 {
-            return bare.saturate(&ready, scale.turn());
+            return bare.saturate(&ready, scale.turn()).map(Turn::from);
         }
         let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
         last = Some((outcome.latency, usages));
-        Ok(outcome.rate * as_f64(EVENTS))
+        Ok(Turn { figure: outcome.rate * as_f64(EVENTS), load: Some(outcome.share) })
     })?;
     let (latency, usages) = last.unzip();
+    let usages = usages.unwrap_or_default();
+    let memory = Figure::memory("batches are posted", "api-service", &usages, [128.0, 64.0]);
     let row = Figure {
         latencies: latency.map(|it| ("a batch of 1,000, saturated (closed loop)".to_owned(), it)).into_iter().collect(),
-        usages: usages.unwrap_or_default(),
+        usages,
         ..Figure::new("POST /events/batch", "events/s", figure)
     };
-    Ok(vec![row.against(vec![("a bare librdkafka producer", ceiling)], 0.60)])
+    Ok(vec![row.against(vec![("a bare librdkafka producer", ceiling)], 0.60), memory])
 }

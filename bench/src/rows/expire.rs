@@ -89,7 +89,7 @@ fn prepare(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
             r#"INSERT INTO events (device_id, event_id, type, payload, request_id, accepted_at, occurred_at, topic,
                                    partition, "offset", appended_at, outcome, recorded_at)
                SELECT 'device-' || lpad((n % {DEVICES})::text, 6, '0'), 'old-' || n, 'io.edge.device.reported.v1',
-                      ('{{"status":"online","temp_c":' || n % 60 || '.5,"seq":' || n || ',"note":"abcdefghij"}}')::jsonb,
+                      ('{{"metric":"temp_f","value":' || n % 60 || '.5,"note":"' || left(md5(n::text), 12) || '"}}')::jsonb,
                       'old', at, at, 'filled', n % 6, n, at, 'applied', at
                FROM generate_series(0, {all} - 1) AS n,
                     LATERAL (SELECT now() - interval '60 days' + n / 1000 * interval '25 ms' AS at) AS written"#

@@ -40,9 +40,7 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
             1e6 / pooled - 1e6 / direct_rate
         )],
         usages,
-        ratio: Some(figure.over(&direct)),
-        ceilings: vec![("the worker without it", direct)],
         ..Figure::new("worker behind PgBouncer", "events/s", figure)
     };
-    Ok(vec![row])
+    Ok(vec![row.beside(vec![("the worker without it", direct)])])
 }

@@ -9,7 +9,8 @@ use crate::rows::worker;
 
 const RESOURCES: [usize; 3] = [10_000, 1_000_000, 10_000_000];
 /// The minimum ratio of the worker's rate with the most resources to its rate with the fewest.
-const FLOOR: f64 = 0.40;
+const FLOOR: f64 = 0.70;
+const GOAL: f64 = 0.85;
 /// Settings for a server with this many resources; PostgreSQL's defaults are for a very small machine.
 const TUNED: [&str; 5] = [
     "shared_buffers = '4GB'",
@@ -57,6 +58,7 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
         last.ratio = Some(Series::once(last.figure.median() / first.figure.median()));
         last.ceilings = vec![("the worker with the fewest resources", first.figure.clone())];
         last.bound = Some(Bound::RatioAtLeast(FLOOR));
+        last.goal = Some(GOAL);
     }
     Ok(rows)
 }
@@ -66,7 +68,7 @@ fn fill(site: &Site<'_>, resources: usize) -> anyhow::Result<()> {
     site.sql(&format!(
         r#"INSERT INTO resources (id, payload, version, event_id, accepted_at, updated_at, topic, partition, "offset", appended_at)
            SELECT 'device-' || lpad(n::text, greatest(6, length(n::text)), '0'),
-                  ('{{"status":"online","temp_c":' || n % 60 || '.5,"seq":' || n || ',"note":"abcdefghijklmnopabcdefghijklmnopabcdef"}}')::jsonb,
+                  ('{{"metric":"temp_f","value":' || n % 60 || '.5,"observed_at":"2026-01-01T00:00:00Z","note":"' || left(md5(n::text), 12) || '"}}')::jsonb,
                   1, 'filled', now(), now(), 'filled', 0, n, now() - interval '1 hour'
            FROM generate_series(0, {}) AS n"#,
         resources.saturating_sub(1)

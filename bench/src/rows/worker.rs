@@ -1,4 +1,6 @@
-//! The worker on a preloaded topic, against the same statements on rows from memory.
+//! The worker on a preloaded topic, against the same statements on rows from memory, and against those of a baseline.
+
+mod baseline;
 
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig, Store};
 
+use self::baseline::Baseline;
 use crate::Scale;
 use crate::bed::{self, Site, TestBed};
 use crate::records::{self, Bare};
@@ -29,26 +32,63 @@ pub(crate) fn measure(bed: &TestBed, scale: &Scale) -> anyhow::Result<Vec<Figure
         let _runtime = bed.runtime.enter();
         Store::open(&config, "bench")?
     };
+    let baseline = Baseline::connect(&site)?;
     let (events, mut turns, mut usages) = (scale.worker_events, 0, Vec::new());
     // At most four rounds: each takes longer than in other rows.
-    let [figure, ceiling] = take_turns(scale.rounds.min(4), ["worker", "statements"], |turn| {
+    let names = ["worker", "statements", "baseline"];
+    let [figure, ceiling, of_baseline] = take_turns(scale.rounds.min(4), names, |turn| {
         turns += 1;
         let tag = format!("worker{turns}");
-        if turn > 0 {
-            return apply(&site, &store, events, &tag);
+        match turn {
+            0 => {
+                bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
+                let (rate, used) = drain_filled(&site, &[], events, &tag)?;
+                usages = used;
+                Ok(rate)
+            }
+            1 => apply(&site, &Statements::Current(store.clone()), events, &tag),
+            _ => apply(&site, &Statements::Baseline(baseline.clone()), events, &tag),
         }
-        bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
-        let (rate, used) = drain_filled(&site, &[], events, &tag)?;
-        usages = used;
-        Ok(rate)
     })?;
-    bed.runtime.block_on(store.close());
+    bed.runtime.block_on(async {
+        store.close().await;
+        baseline.close().await;
+    });
+    let memory = Figure::memory("all partitions drain", "worker-service", &usages, [128.0, 64.0]);
     let row = Figure {
         usages,
         notes: vec![format!("{events} events a round, {DEVICES} devices, fresh ids")],
-        ..Figure::new("worker, topic preloaded", "events/s", figure)
+        ..Figure::new("worker, topic preloaded", "events/s", figure.clone())
     };
-    Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
+    let over_baseline = Figure::new("worker, over the baseline's statements", "events/s", figure);
+    Ok(vec![
+        row.against(vec![("the same statements on rows from memory", ceiling)], 0.70),
+        over_baseline.against(vec![(baseline::WHAT, of_baseline)], 1.10).goal(1.50),
+        memory,
+    ])
+}
+
+/// Whose statements a ceiling runs.
+#[derive(Clone)]
+enum Statements {
+    Current(Store),
+    Baseline(Baseline),
+}
+
+impl Statements {
+    async fn apply(&self, batch: &[&DeviceDelivery]) -> anyhow::Result<()> {
+        match self {
+            Self::Current(store) => Ok(queries::apply_batch(store, batch).await.map(drop)?),
+            Self::Baseline(baseline) => baseline.apply(batch).await,
+        }
+    }
+
+    fn events(&self) -> &'static str {
+        match self {
+            Self::Current(_) => "events",
+            Self::Baseline(_) => baseline::EVENTS,
+        }
+    }
 }
 
 /// Runs a worker with these settings until it has drained the topic; returns its rate over the events of that tag.
@@ -68,7 +108,7 @@ pub(crate) fn drain_filled(
 }
 
 /// Applies events from memory, with as many concurrent batches as the topic has partitions.
-fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Result<f64> {
+fn apply(site: &Site<'_>, statements: &Statements, events: usize, tag: &str) -> anyhow::Result<f64> {
     let mut partitions: Vec<Vec<DeviceDelivery>> =
         (0..PARTITIONS).map(|_| Vec::with_capacity(events / PARTITIONS + 1)).collect();
     for number in 0..events {
@@ -81,10 +121,10 @@ fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Re
     site.bed.runtime.block_on(async {
         let mut lanes = tokio::task::JoinSet::new();
         for partition in partitions {
-            let store = store.clone();
+            let statements = statements.clone();
             lanes.spawn(async move {
                 for batch in partition.chunks(BATCH) {
-                    queries::apply_batch(&store, &batch.iter().collect::<Vec<_>>()).await?;
+                    statements.apply(&batch.iter().collect::<Vec<_>>()).await?;
                 }
                 anyhow::Ok(())
             });
@@ -94,7 +134,7 @@ fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Re
         }
         anyhow::Ok(())
     })?;
-    rate(site, tag, events)
+    rate_in(site, statements.events(), tag, events)
 }
 
 /// Events a second between the first commit and the last, by PostgreSQL's commit timestamps.

@@ -6,17 +6,18 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::{FIRST_OF_MANY, LEASED, USERS, impression};
 use crate::bed::{self, Api, Site};
-use crate::load::{Latency, Load};
+use crate::load::{Latency, Load, long_enough};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 use crate::rows::take_turns;
-use crate::rows::visible::{PROBES, follow_each};
+use crate::rows::visible::{FOLLOWED, follow_each};
 use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 64;
-const RATE: u32 = 1_000;
+/// With [`FOLLOWED`] they are a thousand events a second.
+const RATE: u32 = 750;
 /// The campaigns of the events that a separate client posts, and whose reports it polls; no other event is of one.
-const PROBED: usize = 100;
+const PROBED: usize = 500;
 const FIRST_PROBED: usize = FIRST_OF_MANY + LEASED;
 
 pub(super) fn measure(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
@@ -33,16 +34,9 @@ pub(super) fn measure(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Resu
     };
     let reports = file("ads-reports", |n| format!("/report/campaign/{}", FIRST_OF_MANY + n))?;
     let resources = file("ads-resources", |n| format!("/resource/{}", records::device(n)))?;
-    let load = |lines| Load {
-        base: &api.url,
-        path: "/",
-        lines,
-        content_type: None,
-        token: &bed.token,
-        connections: CONNECTIONS,
-    };
+    let load = |lines| Load::reads(&api.url, lines, &bed.token, CONNECTIONS);
     let [report, resource] = take_turns(scale.rounds, ["report", "resource"], |turn| {
-        Ok(load(if turn == 0 { &reports } else { &resources }).saturate(scale.turn())?.rate)
+        load(if turn == 0 { &reports } else { &resources }).saturate(scale.turn())
     })?;
     let hits = Figure::new("GET /report/campaign/{id}, hit", "requests/s", report)
         .against(vec![("GET /resource/{id}, hit", resource)], 0.95);
@@ -53,7 +47,7 @@ pub(super) fn measure(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Resu
 
 fn soon(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Figure> {
     let bed = site.bed;
-    let time = 3 * scale.turn();
+    let time = long_enough(3 * scale.turn(), FOLLOWED);
     let lines = (0..LEASED * 10).map(|n| impression(FIRST_OF_MANY + n % LEASED, n % USERS));
     let lines = records::lines(&bed.folder, "ads-soon", lines)?;
     let load = || Load::posts(&api.url, "/ad-events", &lines, &bed.token, 64).at_rate(RATE, time);
@@ -62,18 +56,18 @@ fn soon(site: &Site<'_>, api: &Api, scale: &Scale) -> anyhow::Result<Figure> {
         let probing = threads.spawn(|| bed.runtime.block_on(probe(&api.url, &bed.token, time)));
         (load(), probing.join())
     });
-    let probed = probed.map_err(|_| anyhow::anyhow!("the probe panicked"))??;
+    let probed = Latency::of(probed.map_err(|_| anyhow::anyhow!("the probe panicked"))??);
     Ok(Figure {
         bound: Some(Bound::Below(50.0)),
         latencies: vec![
-            (format!("the 202 to a report that has it, of {PROBES} events/s beside {RATE}/s"), probed),
+            (format!("the 202 to a report that has it, of {FOLLOWED} events/s beside {RATE}/s"), probed),
             (format!("POST /ad-events at {RATE} requests/s (open loop, corrected)"), posted?.latency),
         ],
         ..Figure::new("accepted to report, p99", "ms", Series::once(probed.p99))
     })
 }
 
-async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency> {
+async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let client = reqwest::Client::new();
     follow_each(time, |number| {
         let (client, url, token) = (client.clone(), url.to_owned(), token.to_owned());

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use super::{at_rate, placement, store, videos};
 use crate::Scale;
 use crate::bed::{self, Site};
-use crate::load::Latency;
+use crate::load::{Latency, long_enough};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> {
     let worker = site.worker(&[("WORKER_ONLY", "outbox-relay,files")])?;
     let store = store(site)?;
-    let time = 3 * scale.turn();
+    let time = long_enough(3 * scale.turn(), RATE);
     site.bed.runtime.block_on(place(site, &store, WARM))?;
     let began = site.sql("SELECT now()")?;
     let placed = site.bed.runtime.block_on(place(site, &store, time))?;
@@ -48,7 +48,7 @@ pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> 
                WHERE p.created_at >= '{began}') AS files"
     ))?;
     ensure!(count == crate::report::as_f64(placed), "{count} files for {placed} commands");
-    let took = Latency { p50, p99, p999 };
+    let took = Latency { samples: u64::try_from(placed)?, p50, p99, p999 };
     Ok(Figure {
         bound: Some(Bound::Below(250.0)),
         latencies: vec![(format!("a command's commit to that of its video's files, at {RATE}/s"), took)],

@@ -20,6 +20,7 @@ use crate::bed::Site;
 use crate::load::Load;
 use crate::records;
 use crate::report::{Figure, as_f64};
+use crate::rounds::Turn;
 use crate::rows::{saturate, take_turns};
 
 const CONNECTIONS: u32 = 64;
@@ -36,11 +37,12 @@ pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> 
     let mut last = None;
     let [figure, ceiling] = take_turns(scale.rounds, ["api", "transaction"], |turn| {
         if turn == 1 {
-            return site.bed.runtime.block_on(transactions(&store, &parsed, Instant::now() + scale.turn()));
+            let rate = site.bed.runtime.block_on(transactions(&store, &parsed, Instant::now() + scale.turn()))?;
+            return Ok(Turn::from(rate));
         }
         let (outcome, usages) = saturate(site.bed, &api, &load, scale.turn())?;
         last = Some((outcome.latency, usages));
-        Ok(outcome.rate)
+        Ok(outcome.into())
     })?;
     site.bed.runtime.block_on(store.close());
     let (latency, usages) = last.unzip();

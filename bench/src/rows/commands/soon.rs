@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use super::{RELAY, at_rate, store};
 use crate::Scale;
 use crate::bed::{self, Site};
-use crate::load::Latency;
+use crate::load::{Latency, long_enough};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 
@@ -37,7 +37,7 @@ pub(super) fn measure(site: &Site<'_>, scale: &Scale) -> anyhow::Result<Figure> 
     let worker = site.worker(&[RELAY])?;
     let store = store(site)?;
     let stop = AtomicBool::new(false);
-    let time = 3 * scale.turn();
+    let time = long_enough(3 * scale.turn(), RATE);
     let (brokers, topic) = (site.scope.endpoints.kafka_brokers.clone(), site.scope.domain_topic.clone());
     let (committed, seen) = std::thread::scope(|threads| {
         let watching = threads.spawn(|| watch(&brokers, &topic, &stop));
