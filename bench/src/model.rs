@@ -1,5 +1,6 @@
 //! The capacity model (`docs/scale.md`): what a number of devices needs of each part, computed from the bench's figures.
 
+mod assumed;
 mod costs;
 mod figures;
 mod load;

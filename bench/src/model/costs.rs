@@ -1,8 +1,8 @@
 //! What each event, batch, read and row costs, from the figures. Times are seconds of a core.
 
+use super::assumed::{BATCHES, MIB, REQUESTS};
 use super::figures::Figures;
 use super::load::Load;
-use super::needs::{BATCHES, REQUESTS};
 
 /// A record's key, headers and framing in the log; the attributes of a row of `events` are in its measured size. A
 /// test compares these with real records, rows and entries.
@@ -26,7 +26,6 @@ const MICRO: f64 = 1e-6;
 const ROUND_TRIPS: f64 = 6.0;
 /// The events of a minute of the soak.
 const SOAKED: f64 = 60_000.0;
-const MIB: f64 = 1_048_576.0;
 
 /// An event costs something, and each batch, whatever its size.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -88,7 +88,8 @@ struct Row {
 
 #[derive(Deserialize)]
 struct Rounds {
-    rounds: Vec<f64>,
+    /// `None` if it was no number.
+    rounds: Vec<Option<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +101,7 @@ struct Usage {
 impl Row {
     /// The last round, which the usages are of.
     fn last(&self) -> Option<f64> {
-        self.figure.rounds.last().copied()
+        self.figure.rounds.last().copied().flatten()
     }
 
     /// The processor time of a process for one of so many events, in µs.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use shared::runtime::config::duration_in;
 
+use super::assumed::{GIB, TIB, share};
 use super::figures::Figures;
-use super::needs::{GIB, TIB, share};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The bounds of retentions, as those of the services' settings.

@@ -1,58 +1,12 @@
 //! What a load needs of each part: arithmetic on the figures, without I/O.
 
+use super::assumed::{
+    API_CORES, BATCHES, CHECKPOINT, CONNECTIONS, DAY, FEWEST_PARTITIONS, FEWEST_TASKS, FREEZE, LEAST_TTL, MAX_WAL,
+    MOST_PARTITIONS, PAGE, RANDOM_PAGES, REPLICAS, REQUESTS, TABLE, TTL, UNREUSED, WORKER_CORES, share,
+};
 use super::costs::Costs;
 use super::figures::Figures;
 use super::load::{Load, Server};
-
-/// How much of each part the load may take at its peak. The rest is for failovers, backlogs and uneven keys.
-pub(crate) mod share {
-    /// Of an API task's core: `scaling.cpu` in `infra/terraform/services.tf`.
-    pub(crate) const API: f64 = 0.60;
-    /// Of a worker task's core: as much again is left to catch up after an outage.
-    pub(crate) const WORKER: f64 = 0.50;
-    pub(crate) const PARTITION: f64 = 0.50;
-    pub(crate) const KAFKA: f64 = 0.50;
-    /// Of PostgreSQL's cores. Nothing beyond two of them was measured.
-    pub(crate) const POSTGRES: f64 = 0.50;
-    pub(crate) const REDIS: f64 = 0.50;
-    pub(crate) const MEMORY: f64 = 0.75;
-    pub(crate) const DISK: f64 = 0.80;
-    /// Of the rate at which events expire.
-    pub(crate) const EXPIRY: f64 = 0.80;
-}
-
-/// The tasks of `infra/terraform/services.tf`: cores of one, and the fewest.
-const API_CORES: f64 = 1.0;
-const WORKER_CORES: f64 = 0.5;
-const FEWEST_TASKS: f64 = 2.0;
-const FEWEST_PARTITIONS: f64 = shared::kafka::topics::setup::DEFAULT_PARTITIONS as f64;
-/// The most that `TOPIC_PARTITIONS` accepts.
-pub(crate) const MOST_PARTITIONS: f64 = 10_000.0;
-/// Produce requests a second of one task to one partition, with `KAFKA_LINGER=5ms`.
-pub(super) const REQUESTS: f64 = 200.0;
-/// Transactions a second of one partition: small batches are 10 ms apart (`worker-service/src/consumer/partition.rs`).
-pub(super) const BATCHES: f64 = 100.0;
-/// `TOPIC_REPLICATION`.
-const REPLICAS: f64 = 3.0;
-/// `CACHE_TTL`, and the least that its jitter leaves of it.
-const TTL: f64 = 60.0;
-const LEAST_TTL: f64 = 54.0;
-/// Expiry and autovacuum run once a minute each, so that the table has the rows of two more minutes.
-const UNREUSED: f64 = 120.0;
-/// The pages that an event changes at random places: its resource, and a leaf of either index of `events`.
-const RANDOM_PAGES: f64 = 3.0;
-const PAGE: f64 = 8_192.0;
-/// `checkpoint_timeout` of the row `growth`, in seconds: a page is written once in this time, however often it changes.
-const CHECKPOINT: f64 = 900.0;
-/// `max_wal_size` of the row `growth`.
-const MAX_WAL: f64 = 16.0 * GIB;
-/// PostgreSQL's limit of a table, and of an index, with pages of 8 KiB.
-const TABLE: f64 = 32.0 * TIB;
-/// `autovacuum_freeze_max_age`: after so many transactions a vacuum is forced.
-const FREEZE: f64 = 200e6;
-const DAY: f64 = 86_400.0;
-pub(crate) const GIB: f64 = 1_073_741_824.0;
-pub(crate) const TIB: f64 = 1_024.0 * GIB;
 
 /// So many units, each of which carries a part of the load.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,6 +35,8 @@ pub(crate) struct Needs {
     pub(crate) partitions: Count,
     /// In cores.
     pub(crate) workers: Count,
+    /// Of all tasks to PostgreSQL, at most.
+    pub(crate) connections: f64,
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     pub(crate) redis: Redis,
@@ -155,12 +111,14 @@ pub(crate) fn needs(load: &Load, figures: &Figures) -> Needs {
     let reads = load.reads * load.peak;
     let misses = reads.min(load.devices / LEAST_TTL);
 
+    let api = api(&costs, partitions.count, peak, reads, impressions);
     Needs {
         events,
         events_at_peak: peak,
-        api: api(&costs, partitions.count, peak, reads, impressions),
+        api,
         partitions,
         workers,
+        connections: (api.count + workers.count) * CONNECTIONS,
         kafka: Kafka {
             cores: (peak + impressions) * costs.kafka * REPLICAS / share::KAFKA,
             written: (peak + impressions) * costs.record * REPLICAS,

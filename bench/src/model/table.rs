@@ -1,16 +1,14 @@
 //! The answer of the model as tables of Markdown, which a terminal shows well, too.
 
+use super::assumed::{DAY, GIB, MIB, MOST_PARTITIONS, TIB};
 use super::load::Load;
-use super::needs::{Count, GIB, MOST_PARTITIONS, Needs, TIB};
-
-const MIB: f64 = 1_048_576.0;
-const DAY: f64 = 86_400.0;
+use super::needs::{Count, Needs};
 
 /// What loads need, one column each.
 pub(crate) fn needs(columns: &[(Load, Needs)]) -> String {
     type Cell = fn(&Load, &Needs) -> String;
     let has_caps = columns.iter().any(|(load, _)| load.impressions > 0.0);
-    let rows: [(&str, Cell); 20] = [
+    let rows: [(&str, Cell); 21] = [
         ("events a second: average, peak", |_, it| format!("{}; {}", count(it.events), count(it.events_at_peak))),
         ("reads a second, average", |load, _| count(load.reads)),
         ("**API**: tasks of 1 core and 2 GiB", |_, it| count(it.api.count)),
@@ -30,6 +28,7 @@ pub(crate) fn needs(columns: &[(Load, Needs)]) -> String {
         ("transactions a second; forced vacuum every", |_, it| {
             format!("{}; {}", count(it.postgres.transactions), time(it.postgres.freeze))
         }),
+        ("connections, at most", |_, it| count(it.connections)),
         ("writes a second (IOPS), at most", |_, it| count(it.postgres.writes)),
         ("servers, and what makes them necessary", |_, it| match it.postgres.servers() {
             (servers, "") => format!("{} is enough", count(servers)),

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::assumed::{
+    API_CORES, CONNECTIONS, FEWEST_PARTITIONS, GIB, MOST_PARTITIONS, REPLICAS, REQUESTS, TIB, TTL, WORKER_CORES, share,
+};
 use super::figures::{Figures, Source};
 use super::load::{Load, Server};
-use super::needs::{Count, GIB, Needs, TIB, ends, needs};
+use super::needs::{Count, Needs, ends, needs};
 use super::*;
 
 mod given;
@@ -57,6 +60,31 @@ fn a_number_is_found_as_a_whole() {
     assert!(has_number("from 1,040 to 2", "1,040"));
     for text in ["1,040.5", "21,040", "1,0401", "1,040,000"] {
         assert!(!has_number(text, "1,040"), "{text}");
+    }
+}
+
+/// The defaults that the model assumes are those of the services and of Terraform.
+#[test]
+fn settings_are_as_assumed() {
+    let settings = page("settings.md");
+    let linger = format!("{}ms", 1_000.0 / REQUESTS);
+    for (name, default) in [
+        ("KAFKA_LINGER", linger),
+        ("CACHE_TTL", format!("{TTL}s")),
+        ("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string()),
+        ("TOPIC_PARTITIONS", FEWEST_PARTITIONS.to_string()),
+        ("TOPIC_REPLICATION", REPLICAS.to_string()),
+    ] {
+        let row = settings.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap();
+        assert_eq!(row.split('|').nth(3).unwrap().trim(), format!("`{default}`"), "{name}");
+    }
+    let most = format!("1 to {MOST_PARTITIONS}");
+    assert!(settings.lines().any(|line| line.starts_with("| `TOPIC_PARTITIONS`") && line.contains(&most)));
+    let services = std::fs::read_to_string(workspace().join("infra/terraform/services.tf")).unwrap();
+    let services = services.split_whitespace().collect::<Vec<_>>().join(" ");
+    let [api, worker] = [API_CORES, WORKER_CORES].map(|cores| format!("cpu = {}, memory", cores * 1_024.0));
+    for words in [api, worker, format!("cpu = {}, out", share::API * 100.0)] {
+        assert!(services.contains(&words), "infra/terraform/services.tf has no {words:?}");
     }
 }
 
@@ -138,13 +166,14 @@ prop_compose! {
 
 /// Everything that a load needs, as numbers.
 fn all(needs: &Needs) -> Vec<(&'static str, f64)> {
-    let Needs { events, events_at_peak, api, partitions, workers, kafka, postgres, redis, caps } = needs;
+    let Needs { events, events_at_peak, api, partitions, workers, connections, kafka, postgres, redis, caps } = needs;
     let mut all = vec![
         ("events", *events),
         ("events at peak", *events_at_peak),
         ("api", api.count),
         ("partitions", partitions.count),
         ("workers", workers.count),
+        ("connections", *connections),
         ("kafka cores", kafka.cores),
         ("kafka written", kafka.written),
         ("kafka disk", kafka.disk),
@@ -241,7 +270,7 @@ proptest! {
                 let needs = needs(&load.with_devices(devices), &figures);
                 match of.split_once(": ").map_or(of.as_str(), |(part, of)| if part == "one PostgreSQL" { of } else { part }) {
                     "expiry, by one worker at a time" => needs.postgres.expiry.fits_one(),
-                    "Kafka and the workers" => needs.partitions.count <= needs::MOST_PARTITIONS,
+                    "Kafka and the workers" => needs.partitions.count <= MOST_PARTITIONS,
                     "one Redis" => needs.redis.nodes.fits_one(),
                     "one Redis of caps" => needs.caps.nodes.fits_one(),
                     of => needs.postgres.servers.iter().find(|(name, _)| *name == of).unwrap().1.fits_one(),
