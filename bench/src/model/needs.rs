@@ -81,10 +81,11 @@ pub(crate) struct Redis {
 }
 
 impl Postgres {
-    /// The servers that it takes, and what they are short of.
+    /// The servers that it takes, and what one is short of. Of a distributed table each part has the limit of a table.
     pub(crate) fn servers(&self) -> (f64, &'static str) {
-        let most = self.servers.iter().map(|(of, count)| (count.count, *of));
-        most.fold((1.0, ""), |most, next| if next.0 > most.0 { next } else { most })
+        let [cores, memory, disk, table] = self.servers.map(|(of, count)| (count.count, of));
+        let two = (table.0.min(2.0), table.1);
+        [cores, memory, disk, two].into_iter().fold((1.0, ""), |most, next| if next.0 > most.0 { next } else { most })
     }
 }
 
@@ -120,7 +121,7 @@ pub(crate) fn needs(load: &Load, figures: &Figures) -> Needs {
         workers,
         connections: (api.count + workers.count) * CONNECTIONS,
         kafka: Kafka {
-            cores: (peak + impressions) * costs.kafka * REPLICAS / share::KAFKA,
+            cores: (peak * costs.kafka + impressions * costs.impression_kafka) * REPLICAS / share::KAFKA,
             written: (peak + impressions) * costs.record * REPLICAS,
             disk: (events + load.impressions) * costs.record * load.topic_retention * REPLICAS / share::DISK,
         },

@@ -36,9 +36,9 @@ pub(crate) fn needs(columns: &[(Load, Needs)]) -> String {
         }),
         ("expiry, of what one worker deletes", |_, it| part(&it.postgres.expiry)),
         ("**Redis**: commands a second; nodes", |_, it| nodes(it.redis.commands, &it.redis.nodes)),
-        ("memory", |_, it| bytes(it.redis.memory)),
+        ("memory of Redis", |_, it| bytes(it.redis.memory)),
         ("**Redis of caps**: commands a second; nodes", |_, it| nodes(it.caps.commands, &it.caps.nodes)),
-        ("memory", |_, it| bytes(it.caps.memory)),
+        ("memory of the caps' Redis", |_, it| bytes(it.caps.memory)),
     ];
     let shown = if has_caps { rows.len() } else { rows.len() - 2 };
     let row = |(name, cell): &(&str, Cell)| {
