@@ -80,7 +80,8 @@ impl Costs {
         let paced = (PARTITIONS * BATCHES / PACED_RATE).min(1.0);
         let requested = (PARTITIONS * REQUESTS / PACED_RATE).min(1.0);
         let saturated = PARTITIONS * REQUESTS / f.post_rate.value;
-        let drained = |paced_figure: f64, figure: f64| Cost::between((paced_figure, paced), (figure, 1.0 / FULL), speed);
+        let drained =
+            |paced_figure: f64, figure: f64| Cost::between((paced_figure, paced), (figure, 1.0 / FULL), speed);
 
         let mut api = Cost::between((f.paced_api.value, requested), (f.post_api.value, saturated), speed);
         let batched = micros(f.batch_api.value).min(api.event);
@@ -129,6 +130,10 @@ impl Costs {
 fn by_resources(resources: f64, [few, more, most]: [f64; 3]) -> f64 {
     let (more, most) = (more.max(few), most.max(more).max(few));
     let decades = resources.max(1.0).log10();
-    let value = if decades <= 6.0 { few + (more - few) * (decades - 4.0) / 2.0 } else { more + (most - more) * (decades - 6.0) };
+    let value = if decades <= 6.0 {
+        few + (more - few) * (decades - 4.0) / 2.0
+    } else {
+        more + (most - more) * (decades - 6.0)
+    };
     value.max(few)
 }

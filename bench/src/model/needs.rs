@@ -128,7 +128,8 @@ pub(crate) fn needs(load: &Load, figures: &Figures) -> Needs {
         postgres: postgres(&costs, load, events, transactions, misses),
         redis: {
             let commands = reads + 2.0 * misses + transactions;
-            let cores = (reads + 2.0 * misses) * costs.get + peak * costs.fence.event + transactions * costs.fence.batch;
+            let cores =
+                (reads + 2.0 * misses) * costs.get + peak * costs.fence.event + transactions * costs.fence.batch;
             let memory = load.devices.min(reads * TTL) * costs.entry / share::MEMORY;
             Redis { commands, memory, nodes: Count::of(cores, share::REDIS, 1.0) }
         },
@@ -136,7 +137,11 @@ pub(crate) fn needs(load: &Load, figures: &Figures) -> Needs {
             let users = load.impressions * DAY / load.impressions_per_user;
             // Those of a day stay until the end of the next one.
             let memory = users * costs.cap * 2.0 / share::MEMORY;
-            Redis { commands: impressions, memory, nodes: Count::of(impressions * costs.impression_redis, share::REDIS, 1.0) }
+            Redis {
+                commands: impressions,
+                memory,
+                nodes: Count::of(impressions * costs.impression_redis, share::REDIS, 1.0),
+            }
         },
     }
 }

@@ -129,7 +129,11 @@ fn time(seconds: f64) -> String {
 
 fn period(events_per_second: f64) -> String {
     let each = 1.0 / events_per_second;
-    if each >= 1.0 { format!("an event in {} s", short(each)) } else { format!("{} events/s", short(events_per_second)) }
+    if each >= 1.0 {
+        format!("an event in {} s", short(each))
+    } else {
+        format!("{} events/s", short(events_per_second))
+    }
 }
 
 fn part(count: &Count) -> String {
@@ -140,7 +144,11 @@ fn part(count: &Count) -> String {
 
 fn partitions(needs: &Needs) -> String {
     let all = count(needs.partitions.count);
-    if needs.partitions.count <= MOST_PARTITIONS { all } else { format!("{all}: **more than the 10,000 of `TOPIC_PARTITIONS`**") }
+    if needs.partitions.count <= MOST_PARTITIONS {
+        all
+    } else {
+        format!("{all}: **more than the 10,000 of `TOPIC_PARTITIONS`**")
+    }
 }
 
 fn nodes(commands: f64, nodes: &Count) -> String {

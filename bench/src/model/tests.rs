@@ -90,9 +90,7 @@ fn settings_are_as_assumed() {
 
 fn report() -> serde_json::Value {
     let usage = |name: &str, cpu: f64| json!({"name": name, "cpu_seconds": cpu, "resident_mib": 0, "peak_mib": 0});
-    let row = |name: &str, last: f64, usages: serde_json::Value, note: &str| {
-        json!({"name": name, "unit": "", "figure": {"rounds": [1.0, last]}, "usages": usages, "notes": [note]})
-    };
+    let row = |name: &str, last: f64, usages: serde_json::Value, note: &str| json!({"name": name, "unit": "", "figure": {"rounds": [1.0, last]}, "usages": usages, "notes": [note]});
     json!({
         "machine": "two cores", "seconds": 9, "settings": [],
         "scale": {"rounds": 2, "seconds": 5, "worker_events": 200_000, "backlog": 1, "expire_rows": 1},

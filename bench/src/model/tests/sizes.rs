@@ -38,7 +38,10 @@ fn costs() -> Costs {
 
 /// Enough, and not more than twice as much.
 fn assert_near(what: &str, model: f64, real: f64) {
-    assert!(model >= real * 0.95 && model <= real * 2.0, "{what}: the model has {model:.0} bytes, really it is {real:.0}");
+    assert!(
+        model >= real * 0.95 && model <= real * 2.0,
+        "{what}: the model has {model:.0} bytes, really it is {real:.0}"
+    );
 }
 
 /// A record of an event that was posted with everything that a request may bring.
@@ -88,7 +91,8 @@ fn rows_and_entries() {
     });
     let sizes = "SELECT pg_table_size('events'), pg_indexes_size('events'), pg_total_relation_size('resources')";
     let sizes = psql(&scope.database_url, sizes).unwrap();
-    let [table, indexes, resources] = sizes.trim().split('|').map(|bytes| bytes.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
+    let [table, indexes, resources] =
+        sizes.trim().split('|').map(|bytes| bytes.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
     else {
         panic!("{sizes}")
     };
