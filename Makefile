@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract clients chaos impressions bench soak fuzz memcheck settings events picture alerts
+.PHONY: help dev test lint telemetry contract clients chaos impressions bench soak scale fuzz memcheck settings events picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -72,6 +72,10 @@ soak: ## Runs for an hour at 1,000 events/s with short retention, and reports wh
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
 	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
 	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench soak
+
+# `BENCH_REPORT=target/bench/report.json make scale` takes the figures of a run of `make bench`.
+scale: ## Writes bench/figures.json and the tables of docs/scale.md and docs/performance.md again (BENCH_REPORT)
+	@$(CARGO) run --quiet --locked -p bench -- model --write
 
 # Needs a nightly toolchain and `cargo install cargo-fuzz`; what it finds lies in fuzz/libfuzzer/artifacts.
 FUZZ_SECONDS ?= 60

@@ -3,6 +3,7 @@
 mod bed;
 mod disk;
 mod load;
+mod model;
 mod open_loop;
 mod records;
 mod report;
@@ -39,7 +40,7 @@ struct Settings {
 }
 
 /// How long and how much.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
 pub(crate) struct Scale {
     /// Rounds of each row, in each of which the thing and its ceilings take turns.
     #[arg(long, env = "BENCH_ROUNDS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
@@ -72,6 +73,8 @@ enum Command {
     OpenLoop(open_loop::Settings),
     /// Runs for long at 1,000 events a second with short retention, and tells what grows.
     Soak(soak::Settings),
+    /// Computes what a number of devices needs of each part (docs/scale.md), without measuring anything.
+    Model(Box<model::Settings>),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -87,6 +90,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Soak(soak)) => Ok(exit(soak::run(&start(&folder)?, &soak, &folder)?)),
+        Some(Command::Model(model)) => model::run(&model).map(|()| ExitCode::SUCCESS),
         None => measure(settings, &folder),
     }
 }
@@ -105,7 +109,7 @@ fn measure(settings: Settings, folder: &Path) -> anyhow::Result<ExitCode> {
     let rows = if settings.row.is_empty() { Row::DEFAULT.to_vec() } else { settings.row };
     let began = Instant::now();
     let bed = start(folder)?;
-    let mut report = Report::new(&bed)?;
+    let mut report = Report::new(&bed, settings.scale.clone())?;
     for row in rows {
         let from = Instant::now();
         println!("\n{row:?}: {}", row.what());

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::Scale;
 use crate::bed::TestBed;
 use crate::load::Latency;
 use crate::rounds::Series;
@@ -13,6 +14,7 @@ use crate::usage::{self, Usage};
 pub(crate) struct Report {
     pub(crate) machine: String,
     pub(crate) settings: Vec<String>,
+    pub(crate) scale: Scale,
     pub(crate) seconds: u64,
     pub(crate) rows: Vec<Figure>,
 }
@@ -113,7 +115,7 @@ impl Figure {
 }
 
 impl Report {
-    pub(crate) fn new(bed: &TestBed) -> anyhow::Result<Self> {
+    pub(crate) fn new(bed: &TestBed, scale: Scale) -> anyhow::Result<Self> {
         let ask = |name: &str| devstack::psql(&bed.stack.postgres.url(), &format!("SHOW {name}"));
         let mut settings = vec![
             format!("PostgreSQL {}", ask("server_version")?),
@@ -122,7 +124,7 @@ impl Report {
         for name in ["shared_buffers", "max_wal_size", "wal_compression", "fsync", "synchronous_commit"] {
             settings.push(format!("{name}={}", ask(name)?));
         }
-        Ok(Self { machine: usage::machine(), settings, seconds: 0, rows: Vec::new() })
+        Ok(Self { machine: usage::machine(), settings, scale, seconds: 0, rows: Vec::new() })
     }
 
     pub(crate) fn below(&self) -> Vec<&Figure> {
