@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::serve::Kind;
 use crate::usage::Meter;
 
-const SECRET: &str = "the secret of a measurement, long enough";
+pub(crate) const SECRET: &str = "the secret of a measurement, long enough";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct TestBed {

@@ -6,6 +6,7 @@ mod backlog;
 mod batch;
 mod commands;
 mod expire;
+mod peers;
 mod pooler;
 mod post;
 mod read;
@@ -48,6 +49,8 @@ pub(crate) enum Row {
     Ads,
     /// Commands: their rate, their events on the way to the topic and to subscribers, the relay; some minutes.
     Commands,
+    /// The services beside the same in Python, and Kafka Connect with Debezium's JDBC sink; ten minutes.
+    Peers,
     /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
     Pooler,
 }
@@ -76,6 +79,7 @@ impl Row {
             Self::Expire => expire::measure,
             Self::Pooler => pooler::measure,
             Self::Ads => ads::measure,
+            Self::Peers => peers::measure,
             Self::Commands => commands::measure,
         }
     }
