@@ -143,7 +143,6 @@ class Kafka:
             "client.id": "peer-python",
             "acks": "all",
             "enable.idempotence": True,
-            "enable.gapless.guarantee": True,
             "compression.type": "lz4",
             "linger.ms": float(os.environ.get("KAFKA_LINGER_MS", "5")),
             "partitioner": "murmur2_random",

@@ -39,7 +39,7 @@ fn posts(bed: &TestBed, scale: &Scale, installed: &Installed) -> anyhow::Result<
     agree::posts(&site, &api.url, &python.url)?;
     let lines = records::lines(&bed.folder, "peers", (0..DEVICES).map(|n| records::body(n, 100)))?;
     let load = |base, connections| Load::posts(base, "/events", &lines, &bed.token, connections);
-    beside(bed, scale, "POST /events", &api, &python, load)
+    beside(scale, "POST /events", &api, &python, load)
 }
 
 fn reads(bed: &TestBed, scale: &Scale, installed: &Installed) -> anyhow::Result<Vec<Figure>> {
@@ -56,12 +56,11 @@ fn reads(bed: &TestBed, scale: &Scale, installed: &Installed) -> anyhow::Result<
     let lines = records::lines(&bed.folder, "peers_read", paths)?;
     let load =
         |base, connections| Load { base, path: "/", lines: &lines, content_type: None, token: &bed.token, connections };
-    beside(bed, scale, "GET /resource/{id}, hit", &api, &python, load)
+    beside(scale, "GET /resource/{id}, hit", &api, &python, load)
 }
 
 /// Both under the same saturating load, in turns; a figure for each number of connections.
 fn beside<'a>(
-    bed: &TestBed,
     scale: &Scale,
     name: &str,
     api: &'a Api,
