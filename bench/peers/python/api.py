@@ -27,6 +27,7 @@ import checks
 from cache import Cache, escaped
 
 MAX_BODY = (256 + 4) * 1024
+MAX_DRAINED = 8 * 1024 * 1024
 LEEWAY = 30
 REMEMBER = 60
 TOPIC = os.environ["KAFKA_INPUT_TOPIC"]
@@ -121,12 +122,14 @@ async def read_body(request: Request, headers: dict) -> bytes:
     length = headers.get(b"content-length")
     if length is not None and int(length) <= MAX_BODY:
         return await request.body()
-    parts, size = [], int(length or 0)
+    parts, size = [], 0
     async for part in request.stream():
-        parts.append(part)
-        size = max(size, sum(map(len, parts)))
-        if size > MAX_BODY:
+        size += len(part)
+        if size <= MAX_BODY:
+            parts.append(part)
+        elif size > MAX_DRAINED:
             break
+    # Read to its end, as far as that is reasonable, so that a client that reads late finds the answer.
     if size > MAX_BODY:
         raise Problem(413, "body_too_large", f"a body may have {MAX_BODY} bytes")
     return b"".join(parts)
