@@ -59,7 +59,7 @@ impressions: ## Posts real impressions to capped campaigns while everything is k
 
 # devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
 # compile well, which is what a broker does that runs for longer than a test.
-bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,lone,start,api,tokens,states,growth,expire,pooler,ads,commands)
+bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,lone,start,api,tokens,states,growth,expire,pooler,ads,commands,peers)
 	@devstack/install
 	@bench/install
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench

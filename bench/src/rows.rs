@@ -7,6 +7,7 @@ mod batch;
 mod commands;
 mod expire;
 mod lone;
+mod peers;
 mod pooler;
 mod post;
 mod read;
@@ -61,6 +62,8 @@ pub(crate) enum Row {
     Ads,
     /// Commands: their rate, their events on the way to the topic and to subscribers, the relay; some minutes.
     Commands,
+    /// The services beside the same in Python, and Kafka Connect with Debezium's JDBC sink; ten minutes.
+    Peers,
     /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
     Pooler,
 }
@@ -93,6 +96,7 @@ impl Row {
             Self::Expire => expire::measure,
             Self::Pooler => pooler::measure,
             Self::Ads => ads::measure,
+            Self::Peers => peers::measure,
             Self::Commands => commands::measure,
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn paths(bed: &TestBed) -> anyhow::Result<PathBuf> {
 
 /// Reads every device until all are hits; returns a body. A few passes, because a fill fails if the machine
 /// stalls for longer than the timeout of Redis.
-async fn warm(url: &str, token: &str) -> anyhow::Result<String> {
+pub(super) async fn warm(url: &str, token: &str) -> anyhow::Result<String> {
     let client = reqwest::Client::new();
     let mut body = None;
     for pass in 0..PASSES {
