@@ -57,6 +57,7 @@ impl Equivalent<Id> for Sought<'_> {
 
 /// Hashes with a random key of this process. The hash only finds an entry, so it need not resist anything else: every
 /// request hashes a whole token, and a cryptographic hash would cost several times as much.
+#[derive(Clone)]
 struct Keyed(u64);
 
 impl Keyed {
