@@ -83,7 +83,9 @@ impl<T> State<T> {
     fn take(&mut self) -> Vec<T> {
         self.wave += u64::from(!self.waiting.is_empty());
         self.under_way += self.waiting.len();
-        std::mem::take(&mut self.waiting)
+        // The next wave is probably as large.
+        let next = Vec::with_capacity(self.waiting.len());
+        std::mem::replace(&mut self.waiting, next)
     }
 }
 
