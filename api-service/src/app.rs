@@ -65,7 +65,19 @@ impl App {
         let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
         let events_per_second = config.backbone.rates.rate_limit_events_per_second;
         let cores = Cores::start(lifecycle::threads()?)?;
-        Ok(Self { backbone, producers, routes, tasks, drained, describe, webhooks, events_per_second, http, probes, cores })
+        Ok(Self {
+            backbone,
+            producers,
+            routes,
+            tasks,
+            drained,
+            describe,
+            webhooks,
+            events_per_second,
+            http,
+            probes,
+            cores,
+        })
     }
 
     /// The paths of all routes.

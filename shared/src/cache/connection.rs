@@ -52,8 +52,7 @@ impl Connection {
             .set_min_delay(RECONNECT)
             .set_max_delay(RECONNECT_MAX);
         let client = Client::open(info)?;
-        let connection =
-            Self { client, settings, cores: PerCore::default(), renewed: Mutex::new(Instant::now()) };
+        let connection = Self { client, settings, cores: PerCore::default(), renewed: Mutex::new(Instant::now()) };
         connection.manager()?;
         Ok(connection)
     }

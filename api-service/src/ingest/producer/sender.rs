@@ -249,7 +249,8 @@ impl Client {
     }
 
     fn send(&self, topic: &str, Record { headers, key, data }: Record, waiting: Waiting) -> Result<(), KafkaError> {
-        let record = BaseRecord::with_opaque_to(topic, waiting).key(key.as_str()).payload(data.as_ref()).headers(headers);
+        let record =
+            BaseRecord::with_opaque_to(topic, waiting).key(key.as_str()).payload(data.as_ref()).headers(headers);
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
