@@ -99,13 +99,13 @@ pub async fn serve(
             () = &mut shutdown => break,
         };
         let (watcher, end) = (graceful.watcher(), connections.0.subscribe());
-        cores.spawn(|number, seat| {
+        cores.spawn(|number, open| {
             let serving = serving.get(number).map(Arc::clone);
             async move {
                 if let Some(serving) = serving {
                     serving.connection(stream, watcher, end).await;
                 }
-                drop((seat, permit));
+                drop((open, permit));
             }
         });
     }

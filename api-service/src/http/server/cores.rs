@@ -23,12 +23,12 @@ struct Core {
 }
 
 /// A connection of a core, which counts until this is dropped.
-pub(super) struct Seat(Arc<AtomicUsize>);
+pub(super) struct OpenConnection(Arc<AtomicUsize>);
 
 impl Cores {
     /// Starts this many threads, one at least.
     pub fn start(threads: usize) -> anyhow::Result<Self> {
-        let all = (0..threads.max(1)).map(Core::start).collect::<io::Result<_>>();
+        let all = (0..threads.max(1)).map(Core::start).collect::<io::Result<Vec<_>>>();
         Ok(Self(all.context("the threads of the server cannot be started")?))
     }
 
@@ -38,12 +38,15 @@ impl Cores {
     }
 
     /// Runs `serve` on the thread with the fewest connections; it also gets the number of the thread.
-    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, serve: impl FnOnce(usize, Seat) -> F) {
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        serve: impl FnOnce(usize, OpenConnection) -> F,
+    ) {
         let numbered = self.0.iter().enumerate();
         let emptiest = numbered.min_by_key(|(_, core)| core.connections.load(Ordering::Relaxed));
         if let Some((number, core)) = emptiest {
             core.connections.fetch_add(1, Ordering::Relaxed);
-            core.runtime.spawn(serve(number, Seat(Arc::clone(&core.connections))));
+            core.runtime.spawn(serve(number, OpenConnection(Arc::clone(&core.connections))));
         }
     }
 }
@@ -64,7 +67,7 @@ impl Core {
     }
 }
 
-impl Drop for Seat {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -83,10 +86,10 @@ mod tests {
         let mut ends = Vec::new();
         let mut open = || {
             let (told, (end, ended)) = (told.clone(), oneshot::channel::<()>());
-            cores.spawn(|number, seat| async move {
+            cores.spawn(|number, open| async move {
                 told.send((number, thread::current().name().map(str::to_owned))).unwrap();
                 let _ = ended.await;
-                drop(seat);
+                drop(open);
                 told.send((number, None)).unwrap();
             });
             let (number, name) = on.recv().unwrap();
@@ -104,10 +107,10 @@ mod tests {
         let (told, on) = mpsc::channel();
         for _ in 0..2 {
             let told = told.clone();
-            cores.spawn(|number, seat| async move {
+            cores.spawn(|number, open| async move {
                 told.send(number).unwrap();
                 std::future::pending::<()>().await;
-                drop(seat);
+                drop(open);
             });
             assert_eq!(on.recv().unwrap(), 1);
         }
