@@ -8,7 +8,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 use futures_util::future::{BoxFuture, join_all};
 use shared::runtime::unique::ensure_unique;
-use shared::runtime::{ops, telemetry};
+use shared::runtime::{lifecycle, ops, telemetry};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -17,7 +17,8 @@ use crate::backbone::tasks::{RunTask, keep_running};
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
-use crate::http::{HttpConfig, Route, cors, docs, layers, openapi, rate, schemas, server, webhook};
+use crate::http::server::{self, Cores};
+use crate::http::{HttpConfig, Route, cors, docs, layers, openapi, rate, schemas, webhook};
 use crate::ingest::producer::Producer;
 
 /// The time for the hooks of all domains together at shutdown, before the pool of PostgreSQL closes.
@@ -38,6 +39,7 @@ pub struct App {
     events_per_second: u32,
     http: HttpConfig,
     probes: Probes,
+    cores: Cores,
 }
 
 impl App {
@@ -66,6 +68,7 @@ impl App {
         ensure_unique("routes", routes.iter().map(|(path, _)| *path))?;
         let (http, probes) = (config.backbone.http.clone(), backbone.probes(&producers)?);
         let events_per_second = config.backbone.rates.rate_limit_events_per_second;
+        let cores = Cores::start(lifecycle::threads()?)?;
         Ok(Self {
             backbone,
             producers,
@@ -78,6 +81,7 @@ impl App {
             events_per_second,
             http,
             probes,
+            cores,
         })
     }
 
@@ -135,8 +139,12 @@ impl App {
 
     /// Serves until `shutdown` completes, and returns when every accepted event is settled.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let router = self.router();
-        let Self { backbone, producers, tasks, drained, writes_outbox, http, probes, .. } = self;
+        let routers = self.cores.runtimes().map(|_| self.router()).collect();
+        let Self { backbone, producers, tasks, drained, writes_outbox, http, probes, cores, .. } = self;
+        for runtime in cores.runtimes() {
+            let backbone = Arc::clone(&backbone);
+            runtime.spawn(async move { backbone.attend() });
+        }
         let tasks: Vec<_> = tasks.into_iter().map(|(name, run)| tokio::spawn(keep_running(name, run))).collect();
         let probes = tokio::spawn(probes.run());
         let tokens = Arc::clone(&backbone.tokens);
@@ -152,7 +160,7 @@ impl App {
             // Before the listener closes, so that load balancers stop sending requests.
             backbone.end();
         };
-        let connections = server::serve(listener, router, &http, ending).await;
+        let connections = server::serve(listener, &cores, routers, &http, ending).await;
         // A body that is still on its way would not be complete before the process ends.
         backbone.ingest.bodies.end();
         // No request waits for an acknowledgement any more, so the queue empties soon.
@@ -175,6 +183,8 @@ impl App {
             );
         }
         backbone.store.close().await;
+        // What is used above may be driven by them.
+        drop(cores);
     }
 }
 

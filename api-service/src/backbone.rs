@@ -252,6 +252,11 @@ impl Backbone {
         self.tails.end();
     }
 
+    /// Prepares the calling core: it connects to Redis.
+    pub fn attend(&self) {
+        self.cache.attend();
+    }
+
     /// The settings of Redis, for connections other than the cache's.
     pub fn redis(&self) -> &RedisConfig {
         &self.redis

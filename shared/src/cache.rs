@@ -48,6 +48,7 @@ use self::scripts::Call;
 use self::topology::{Servers, absent_key};
 pub use self::ttl::LEASE_TTL;
 use self::ttl::MISSING_TTL;
+use crate::runtime::cores::PerCore;
 pub use crate::store::Loaded;
 
 /// Describes the metrics of the cache, and starts at 0 those that alerts use.
@@ -60,7 +61,7 @@ pub fn describe() {
 #[derive(Clone)]
 pub struct Cache {
     servers: Servers,
-    batch_get: Arc<BatchGet>,
+    batch_get: Arc<PerCore<Arc<BatchGet>>>,
     prefix: Arc<str>,
     kinds: Arc<[&'static Kind]>,
     ttl: Duration,
@@ -133,6 +134,11 @@ impl Cache {
             ttl: config.ttl,
             timeout: config.timeout,
         })
+    }
+
+    /// Connects the calling core in the background, so that its first read does not wait for that.
+    pub fn attend(&self) {
+        self.servers.attend();
     }
 
     /// Reads the entry of a key.

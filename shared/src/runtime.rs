@@ -3,6 +3,7 @@
 
 pub mod breaker;
 pub mod config;
+pub mod cores;
 pub mod json;
 pub mod lifecycle;
 pub(crate) mod named;

@@ -1,5 +1,6 @@
-//! Connections: accepted up to a limit, with deadlines, and drained at shutdown.
+//! Connections: accepted up to a limit, given to the threads that serve them, with deadlines, and drained at shutdown.
 
+mod cores;
 mod descriptors;
 mod foreign;
 mod stream;
@@ -7,7 +8,7 @@ mod stream;
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +21,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
+pub use self::cores::Cores;
 use self::stream::{ClientStream, ConnectionState, tracked};
 use super::config::HttpConfig;
 
@@ -65,10 +67,12 @@ pub fn max_slow_bodies(config: &HttpConfig) -> usize {
 /// Serves until `shutdown` completes, and for `DRAIN_DELAY` longer, because the load balancer has to notice first.
 /// During this delay each connection is closed with its next response, so that its client connects to another instance.
 /// Then accepts nothing more, closes idle connections, and waits up to `DRAIN_TIMEOUT` for the others. Returns the
-/// connections that are still open.
+/// connections that are still open. There is a router for each thread, so that threads do not count the references to a
+/// common one.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    cores: &Cores,
+    routers: Vec<Router>,
     config: &HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Connections {
@@ -76,6 +80,11 @@ pub async fn serve(
     let room = ConnectionLimiter::of(descriptors::enough_for(config.max_connections));
     let graceful = GracefulShutdown::new();
     let leaving = Arc::new(AtomicBool::new(false));
+    let serving = |router| {
+        let (config, room, leaving) = (config.clone(), room.clone(), Arc::clone(&leaving));
+        Arc::new(Serving { router, config, room, leaving })
+    };
+    let serving: Vec<_> = routers.into_iter().map(serving).collect();
     let mut shutdown = pin!(async {
         shutdown.await;
         leaving.store(true, Ordering::Relaxed);
@@ -89,7 +98,16 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, (permit, room.clone()), router.clone(), config, &graceful, &leaving, connections.0.subscribe());
+        let (watcher, end) = (graceful.watcher(), connections.0.subscribe());
+        cores.spawn(|number, open| {
+            let serving = serving.get(number).map(Arc::clone);
+            async move {
+                if let Some(serving) = serving {
+                    serving.connection(stream, watcher, end).await;
+                }
+                drop((open, permit));
+            }
+        });
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
@@ -136,10 +154,11 @@ impl Connections {
 }
 
 /// The next connection, once the limit allows it: until then it waits in the kernel's backlog.
-async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(StdTcpStream, OwnedSemaphorePermit)> {
     let permit = room.enter().await?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
+    // Another thread's runtime will drive it.
+    match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+        Ok(stream) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
@@ -157,52 +176,55 @@ async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(TcpSt
     }
 }
 
-fn spawn(
-    stream: TcpStream,
-    (permit, room): (OwnedSemaphorePermit, ConnectionLimiter),
+/// What the connections of a thread share.
+struct Serving {
     router: Router,
-    config: &HttpConfig,
-    graceful: &GracefulShutdown,
-    leaving: &Arc<AtomicBool>,
-    mut end: watch::Receiver<()>,
-) {
-    let state = Arc::new(ConnectionState::default());
-    let stream = ClientStream::new(stream, config.write_timeout, Arc::clone(&state));
-    let (leaving, shared) = (Arc::clone(leaving), Arc::clone(&state));
-    let service = service_fn(move |request: Request<Incoming>| {
-        // At the limit, keeping this connection open after its response would keep others waiting.
-        let full = room.is_full.load(Ordering::Relaxed);
-        let (router, leaving) = (router.clone(), Arc::clone(&leaving));
-        let request = request.map(|body| tracked(body, &shared));
-        async move {
-            let mut response = router.oneshot(request).await;
-            if let (true, Ok(response)) = (full || leaving.load(Ordering::Relaxed), &mut response) {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    config: HttpConfig,
+    room: ConnectionLimiter,
+    leaving: Arc<AtomicBool>,
+}
+
+impl Serving {
+    /// Serves a connection to its end, or until `end` changes.
+    async fn connection(self: Arc<Self>, stream: StdTcpStream, watcher: Watcher, mut end: watch::Receiver<()>) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "cannot serve a connection"),
+        };
+        let state = Arc::new(ConnectionState::default());
+        let stream = ClientStream::new(stream, self.config.write_timeout, Arc::clone(&state));
+        let (serving, shared) = (Arc::clone(&self), Arc::clone(&state));
+        let service = service_fn(move |request: Request<Incoming>| {
+            // At the limit, keeping this connection open after its response would keep others waiting.
+            let full = serving.room.is_full.load(Ordering::Relaxed);
+            let serving = Arc::clone(&serving);
+            let request = request.map(|body| tracked(body, &shared));
+            async move {
+                let mut response = serving.router.clone().oneshot(request).await;
+                if let (true, Ok(response)) = (full || serving.leaving.load(Ordering::Relaxed), &mut response) {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
             }
-            response
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // It runs from the previous response, so it is also the deadline of an idle connection.
-        .header_read_timeout(config.keep_alive_timeout)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(MAX_READ)
-        // A client that has closed its sending side may still wait for its response. So that does not drop a handler,
-        // and neither does a lost client, which is detected when the response is written.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // It runs from the previous response, so it is also the deadline of an idle connection.
+            .header_read_timeout(self.config.keep_alive_timeout)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_READ)
+            // A client that has closed its sending side may still wait for its response. So that does not drop a
+            // handler, and neither does a lost client, which is detected when the response is written.
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             biased;
-            ended = connection => if let Err(error) = ended {
+            ended = watcher.watch(connection) => if let Err(error) = ended {
                 ended_early(&error, &state);
             },
             _ = end.changed() => {}
         }
-        drop(permit);
-    });
+    }
 }
 
 /// Counts a connection that ended before its client was done. hyper itself answers unparsable requests and oversized

@@ -5,6 +5,7 @@
 
 mod config;
 mod counters;
+mod gather;
 mod limit;
 mod plan;
 mod reports;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::config::ProducerConfig;
 use self::counters::Counters;
+use self::gather::LONGEST;
 use self::limit::{BatchLimit, record_bytes};
 use self::plan::{Batches, Step, plan};
 use self::reports::{Batch, Report};
@@ -79,6 +81,12 @@ impl Outcome {
 enum Way {
     Batched,
     Alone,
+}
+
+impl Way {
+    const fn of(fits: bool) -> Self {
+        if fits { Self::Batched } else { Self::Alone }
+    }
 }
 
 /// A verdict for each event that was not handed over, and the reports of the others.
@@ -142,8 +150,11 @@ impl Producer {
 
     /// Sends an event, and waits for its outcome until the deadline.
     pub async fn send(&self, event: &Outgoing, deadline: Instant) -> Outcome {
-        let outcomes = self.send_all(std::slice::from_ref(event), deadline).await;
-        outcomes.first().copied().unwrap_or(Outcome::Unknown)
+        let start = Instant::now();
+        let outcome = self.settle_one(event, deadline).await;
+        self.counters().count(&[outcome]);
+        DURATION.record(start.elapsed());
+        outcome
     }
 
     /// Sends events in order, and waits for the outcomes of all. If the queue is full at one event, no later event is
@@ -155,6 +166,28 @@ impl Producer {
         self.counters().count(&outcomes);
         DURATION.record(start.elapsed());
         outcomes
+    }
+
+    /// One event needs no stages: none of its key is before it.
+    async fn settle_one(&self, event: &Outgoing, deadline: Instant) -> Outcome {
+        if self.0.closed.load(Ordering::Relaxed) {
+            return Outcome::Closed;
+        }
+        let way = Way::of(record_bytes(event) <= self.0.limit.bytes());
+        let all = [(event, way)];
+        let handed_over = if way == Way::Batched && self.0.batched.gathers() {
+            let batch = Batch::gathered();
+            if let Some(wave) = self.0.batched.gather(event, &batch) {
+                // The others of the wave rest on this, also if this request is given up.
+                let _ = timeout_at(deadline.min(Instant::now() + LONGEST), batch.settled()).await;
+                drop(wave);
+            }
+            (vec![None], batch)
+        } else {
+            self.hand_over_all(&self.0.batched.client(), &all)
+        };
+        let outcome = self.settle_stage(&all, handed_over, deadline).await.pop();
+        outcome.unwrap_or(Outcome::Unknown)
     }
 
     async fn settle_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
@@ -255,6 +288,7 @@ impl Producer {
         let _ = timeout_at(deadline, batch.settled()).await;
         let verdict = |early: Option<Verdict>, report: Option<Report>, way| match (early, report, self.sender(way)) {
             (Some(verdict), ..) => verdict,
+            (None, Some(Err(error)), Some(sender)) if batch.was_refused() => refused(sender, way, &error),
             (None, Some(report), Some(sender)) => judged(sender, way, &report),
             (None, ..) => Verdict::Final(Outcome::Unknown),
         };

@@ -1,7 +1,8 @@
 //! Reads that arrive at the same time share one request, instead of a GET each (a data loader).
 //!
 //! While a request is under way, further reads are collected, and sent together when it is answered. So a single read
-//! does not wait, and under load many reads share the cost of a round trip.
+//! does not wait, and under load many reads share the cost of a round trip. Each core has its own requests: a read that
+//! was sent by another core would be woken from there.
 //!
 //! The size of a body is not known before the answer, which has the deadline of a single read and uses the connection
 //! that all reads share. So a shared request asks for the beginning of each body only: an answer has at most `BYTES`. A
@@ -31,7 +32,7 @@ const FORESEEN_BY: usize = 64;
 /// A key's value; the outer `None` means that there was no answer.
 type Fetched = Option<Option<Bytes>>;
 
-/// The reads that wait for a request.
+/// The reads of a core that wait for a request.
 #[derive(Default)]
 pub(super) struct BatchGet(Mutex<State>);
 
@@ -98,7 +99,7 @@ impl Cache {
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
-            let mut state = self.batch_get.0.lock();
+            let mut state = self.batch_get().0.lock();
             state.waiting.push_back(Read { key, tell });
             let starts = state.requests < MAX_REQUESTS;
             state.requests += usize::from(starts);
@@ -112,9 +113,13 @@ impl Cache {
         timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(CommandFailure::Away)
     }
 
+    fn batch_get(&self) -> &Arc<BatchGet> {
+        self.batch_get.here(Arc::default)
+    }
+
     /// Sends requests until no read waits.
     async fn send_waiting(&self) {
-        let mut sender = Sender { batch_get: Arc::clone(&self.batch_get), done: false };
+        let mut sender = Sender { batch_get: Arc::clone(self.batch_get()), done: false };
         // Let other tasks run, so that the reads that arrived at the same time are included.
         tokio::task::yield_now().await;
         while let Some(reads) = sender.take() {
@@ -131,14 +136,14 @@ impl Cache {
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {
-                        self.batch_get.0.lock().sizes.answered(1, body.len());
+                        self.batch_get().0.lock().sizes.answered(1, body.len());
                     }
                     read.answer(Some(found));
                 }
                 Err(failure) => {
                     let is_no_string = failure.is("WRONGTYPE");
                     if !is_no_string {
-                        self.batch_get.0.lock().sizes.failed();
+                        self.batch_get().0.lock().sizes.failed();
                     }
                     read.answer(is_no_string.then_some(None));
                 }
@@ -152,7 +157,7 @@ impl Cache {
         let Servers::One(node) = &self.servers else { return };
         let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
         let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
-        let mut state = self.batch_get.0.lock();
+        let mut state = self.batch_get().0.lock();
         let Ok(found) = answer else {
             state.sizes.failed();
             drop(state);

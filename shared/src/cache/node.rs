@@ -74,6 +74,11 @@ impl Node {
         })
     }
 
+    /// Connects this core, too.
+    pub(super) fn attend(&self) {
+        self.connection.attend();
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

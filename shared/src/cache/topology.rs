@@ -69,6 +69,13 @@ impl Servers {
         Ok(Self::Cluster(Cluster::open(seeds, effects)))
     }
 
+    /// Connects this core, too. The nodes of a cluster are connected when a command needs them.
+    pub(super) fn attend(&self) {
+        if let Self::One(node) = self {
+            node.attend();
+        }
+    }
+
     /// Whether keys are on different nodes: then a command may have only one key.
     pub(super) const fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))

@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::num::NonZero;
+use std::thread::available_parallelism;
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
@@ -13,13 +15,16 @@ const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 /// More threads would be of no use.
 const MOST_THREADS: usize = 1_024;
 
-/// The runtime, with `TOKIO_WORKER_THREADS` threads, or one per processor.
+/// The runtime, with as many threads as [`threads`] says.
 pub fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = worker_threads(std::env::var_os(WORKER_THREADS).as_deref())? {
-        builder.worker_threads(threads);
-    }
-    builder.enable_all().build().context("the runtime cannot be started")
+    builder.worker_threads(threads()?).enable_all().build().context("the runtime cannot be started")
+}
+
+/// How many threads share the work: `TOKIO_WORKER_THREADS`, or one per processor that this process may use.
+pub fn threads() -> anyhow::Result<usize> {
+    let given = worker_threads(std::env::var_os(WORKER_THREADS).as_deref())?;
+    Ok(given.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get)))
 }
 
 fn worker_threads(value: Option<&OsStr>) -> anyhow::Result<Option<usize>> {

@@ -16,8 +16,9 @@ pub struct ProducerConfig {
     /// events wait 5s at most.
     #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub message_timeout: Duration,
-    /// How long an event waits for others of its batch: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.
-    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration_in(LINGERS))]
+    /// How long an event waits for others even if it could be sent: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`. By
+    /// default it waits only while earlier ones are under way.
+    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "0ms", value_parser = duration_in(LINGERS))]
     pub linger: Duration,
     /// The maximum number of bytes that wait for Kafka, from 1024 to 1099511627776; further events are refused at once.
     #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,

@@ -37,8 +37,7 @@ pub(super) enum Batches {
 
 /// A step for each event, in order.
 pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batches: Batches) -> Vec<Step> {
-    let way = |fits| if fits { Way::Batched } else { Way::Alone };
-    let mut steps: Vec<_> = events.iter().map(|event| Step { stage: 0, way: way(fits(event)) }).collect();
+    let mut steps: Vec<_> = events.iter().map(|event| Step { stage: 0, way: Way::of(fits(event)) }).collect();
     if batches == Batches::Fit && steps.iter().all(|step| step.way == Way::Batched) {
         return steps;
     }
@@ -126,6 +125,14 @@ mod tests {
             ("aaaaaAaaaaaaaaaaaaaaaa", Batches::MayFit, "0 1 1 1 1 2! 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3"),
         ] {
             assert_eq!(shown(keys, batches), expected, "{keys}");
+        }
+    }
+
+    /// [`Producer::send`](super::super::Producer::send) rests on this.
+    #[test]
+    fn one_event_has_one_stage_and_goes_together_with_others_if_it_fits() {
+        for batches in [Batches::Fit, Batches::MayFit, Batches::TooLarge] {
+            assert_eq!((&*shown("a", batches), &*shown("A", batches)), ("0", "0!"));
         }
     }
 

@@ -1,17 +1,18 @@
 //! Passes delivery reports from librdkafka's thread to the waiting requests.
 //!
-//! Many reports come at a time, on a thread of librdkafka. Waking a task from there costs a lock and often a system
-//! call. So that thread wakes one task for all of them, and this task, inside the runtime, wakes the others at almost
-//! no cost.
+//! Many reports come at a time, on a thread of librdkafka. Waking a task from there costs a lock and a system call. So
+//! that thread wakes one task of each core whose requests they are about, and this task, inside the core's runtime, wakes
+//! the others at almost no cost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Statistics};
 use shared::kafka::{self, is_too_large};
+use shared::runtime::cores::{PerCore, Place};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -23,6 +24,12 @@ pub(super) type Waiting = Box<(Arc<Batch>, usize)>;
 
 /// The reports of a request's events. The request is woken once, when all are there.
 pub(super) struct Batch {
+    /// Where the request runs.
+    place: Place,
+    /// Its only event was gathered with others.
+    is_gathered: bool,
+    /// That event was not handed over; its report says why.
+    was_refused: AtomicBool,
     reports: Mutex<Vec<Option<Report>>>,
     left: AtomicUsize,
     settled: Notify,
@@ -30,7 +37,19 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new(events: usize) -> Arc<Self> {
+        Self::of(events, false)
+    }
+
+    /// For an event that is gathered with those of other requests.
+    pub(super) fn gathered() -> Arc<Self> {
+        Self::of(1, true)
+    }
+
+    fn of(events: usize, is_gathered: bool) -> Arc<Self> {
         Arc::new(Self {
+            place: Place::here(),
+            is_gathered,
+            was_refused: AtomicBool::new(false),
             reports: Mutex::new(vec![None; events]),
             left: AtomicUsize::new(events),
             settled: Notify::new(),
@@ -56,6 +75,11 @@ impl Batch {
         std::mem::take(&mut self.held())
     }
 
+    /// Whether the client did not take the gathered event.
+    pub(super) fn was_refused(&self) -> bool {
+        self.was_refused.load(Ordering::Acquire)
+    }
+
     /// Stores a report. True if it was the last.
     fn put(&self, index: usize, report: Report) -> bool {
         // After the deadline the request has taken the reports, and there is no entry.
@@ -71,20 +95,64 @@ impl Batch {
     }
 }
 
+/// What follows a report; shared by a sender and all its clients.
+#[derive(Default)]
+pub(super) struct Reported {
+    /// To the task of each core that wakes its requests. Bounded by what the clients hold: each entry had a record there.
+    cores: PerCore<UnboundedSender<Arc<Batch>>>,
+    /// Called for each report of a gathered event.
+    of_gathered: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Reported {
+    /// Calls this for each report of a gathered event. The second call does nothing.
+    pub(super) fn then(&self, call: impl Fn() + Send + Sync + 'static) {
+        // An error returns the second one.
+        drop(self.of_gathered.set(Box::new(call)));
+    }
+
+    /// Prepares this core for the reports of its requests.
+    pub(super) fn attend(&self) {
+        self.cores.here(|| {
+            let (settled, all) = unbounded_channel();
+            // Ends when the sender and its clients are dropped.
+            tokio::spawn(wake(all));
+            settled
+        });
+    }
+
+    /// The client did not take a gathered event.
+    pub(super) fn refused(&self, batch: Arc<Batch>, error: KafkaError) {
+        batch.was_refused.store(true, Ordering::Release);
+        self.put(batch, 0, Err(error));
+    }
+
+    fn put(&self, batch: Arc<Batch>, index: usize, report: Report) {
+        let is_gathered = batch.is_gathered;
+        if batch.put(index, report)
+            && let Some(settled) = self.cores.at(batch.place)
+        {
+            // Without a receiver no request is left to wake.
+            let _ = settled.send(batch);
+        }
+        if is_gathered && let Some(call) = self.of_gathered.get() {
+            call();
+        }
+    }
+}
+
+/// Gets the reports of one client.
 pub(super) struct Reports {
     /// The client's topic.
     topic: String,
-    settled: UnboundedSender<Arc<Batch>>,
+    reported: Arc<Reported>,
     was_refused: Arc<AtomicBool>,
 }
 
 impl Reports {
-    /// For one client of this topic, with a future that has to run until the client is dropped. Sets `was_refused` when
-    /// a batch was refused as too large.
-    pub(super) fn new(topic: &str, was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        // Bounded by the client's queue: each entry has a record there.
-        let (settled, all) = unbounded_channel();
-        (Self { topic: topic.to_owned(), settled, was_refused }, wake(all))
+    /// For one client of this topic. Sets `was_refused` when a batch was refused as too large.
+    pub(super) fn new(topic: &str, reported: Arc<Reported>, was_refused: Arc<AtomicBool>) -> Self {
+        Self { topic: topic.to_owned(), reported, was_refused }
     }
 }
 
@@ -129,10 +197,7 @@ impl ProducerContext for Reports {
             }
         };
         let (batch, index) = *waiting;
-        if batch.put(index, report) {
-            // Without a receiver no request is left to wake.
-            let _ = self.settled.send(batch);
-        }
+        self.reported.put(batch, index, report);
     }
 }
 

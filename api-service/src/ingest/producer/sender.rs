@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use shared::kafka::ids::Key;
 use shared::kafka::topics::setup;
 use shared::kafka::{self, Detached, Outgoing};
 use shared::runtime::lifecycle::no_result;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::gather::{Added, Gather};
 use super::limit::BatchLimit;
-use super::reports::{Reports, Waiting};
+use super::reports::{Batch, Reported, Reports, Waiting};
 
 /// How long a replaced client may take to settle its records, beyond the message timeout, after which it holds none.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,6 +46,22 @@ pub(super) struct Sender {
     topic: String,
     message_timeout: Duration,
     due: mpsc::Sender<()>,
+    reported: Arc<Reported>,
+    /// `None` if the client gathers by itself: it has a linger, or sends each event alone.
+    gather: Option<Gather<(Record, Arc<Batch>)>>,
+}
+
+/// An event as the client takes it.
+struct Record {
+    headers: OwnedHeaders,
+    key: Key,
+    data: Bytes,
+}
+
+/// A wave of gathered events that waits for those under way. It goes when this is dropped, if it has not gone before.
+pub(super) struct Opened<'a> {
+    sender: &'a Sender,
+    wave: u64,
 }
 
 /// One client. The events of one request that have to keep their order go to the same client: after it has failed at
@@ -62,8 +81,11 @@ impl Sender {
         topic: &str,
         message_timeout: Duration,
     ) -> anyhow::Result<Arc<Self>> {
-        let client = Client::start(&settings, topic, batching.bytes())?;
+        let reported = Arc::<Reported>::default();
+        let client = Client::start(&settings, topic, batching.bytes(), &reported)?;
         let (due, is_due) = mpsc::channel(1);
+        let has_linger = settings.get("linger.ms").is_none_or(|linger| linger != "0");
+        let gathers = !has_linger && matches!(batching, Batching::UpTo(..));
         let sender = Arc::new(Self {
             client: ArcSwap::from_pointee(client),
             settings,
@@ -71,6 +93,14 @@ impl Sender {
             topic: topic.to_owned(),
             message_timeout,
             due,
+            reported,
+            gather: gathers.then(Gather::default),
+        });
+        let weak = Arc::downgrade(&sender);
+        sender.reported.then(move || {
+            if let Some(sender) = weak.upgrade() {
+                sender.of_gathered_reported();
+            }
         });
         tokio::spawn(Self::replace_when_due(Arc::downgrade(&sender), is_due));
         Ok(sender)
@@ -84,15 +114,42 @@ impl Sender {
 
     /// Copies an event into the client's queue. Does not wait if the queue is full.
     pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Waiting) -> Result<(), KafkaError> {
-        let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::max_headers(event)));
-        kafka::each_header(event, |key, value| {
-            headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
-        });
-        let mut record = BaseRecord::with_opaque_to(&self.topic, waiting)
-            .key(event.envelope.key.as_str())
-            .payload(event.envelope.data.as_ref());
-        record.headers = headers;
-        client.producer.send(record).map_err(|(error, _)| error)
+        self.reported.attend();
+        client.send(&self.topic, Record::of(event), waiting)
+    }
+
+    /// Whether single events are to be gathered.
+    pub(super) const fn gathers(&self) -> bool {
+        self.gather.is_some()
+    }
+
+    /// Hands over an event now, or together with others; its report is in `batch` then. If it is the first that waits,
+    /// the caller must drop the wave that it opened within [`LONGEST`](super::gather::LONGEST).
+    pub(super) fn gather(&self, event: &Outgoing, batch: &Arc<Batch>) -> Option<Opened<'_>> {
+        let gather = self.gather.as_ref()?;
+        self.reported.attend();
+        match gather.add((Record::of(event), Arc::clone(batch))) {
+            Added::Goes(one) => self.hand_over_gathered([one]),
+            Added::Opens(wave) => return Some(Opened { sender: self, wave }),
+            Added::Waits => {}
+        }
+        None
+    }
+
+    fn hand_over_gathered(&self, events: impl IntoIterator<Item = (Record, Arc<Batch>)>) {
+        for (record, batch) in events {
+            let waiting = batch.waiting(0);
+            if let Err(error) = self.client().send(&self.topic, record, waiting) {
+                self.reported.refused(batch, error);
+            }
+        }
+    }
+
+    /// Called on librdkafka's thread, too: what waits for the reports goes without another wake-up.
+    fn of_gathered_reported(&self) {
+        if let Some(gather) = &self.gather {
+            self.hand_over_gathered(gather.reported());
+        }
     }
 
     /// Replaces the client in the background, if that is due.
@@ -131,7 +188,7 @@ impl Sender {
         let sender = Arc::clone(self);
         // Blocking: it may read certificates.
         let fresh = tokio::task::spawn_blocking(move || {
-            Client::start(&sender.settings, &sender.topic, sender.batching.bytes())
+            Client::start(&sender.settings, &sender.topic, sender.batching.bytes(), &sender.reported)
         });
         self.client.store(Arc::new(fresh.await.map_err(no_result)??));
         // Delivery reports of the old client still reach their requests before it is dropped.
@@ -160,6 +217,7 @@ impl Sender {
 
     /// Waits until every event that was handed over has its report: a client that is dropped earlier purges its queue.
     pub(super) async fn flush(self: &Arc<Self>) {
+        self.hand_over_gathered(self.gather.iter().flat_map(Gather::release_all));
         let sender = Arc::clone(self);
         let flushed = tokio::task::spawn_blocking(move || {
             let client = sender.client.load_full();
@@ -176,15 +234,24 @@ impl Sender {
 }
 
 impl Client {
-    fn start(settings: &ClientConfig, topic: &str, batch_bytes: usize) -> anyhow::Result<Self> {
+    fn start(
+        settings: &ClientConfig,
+        topic: &str,
+        batch_bytes: usize,
+        reported: &Arc<Reported>,
+    ) -> anyhow::Result<Self> {
         let was_refused = Arc::new(AtomicBool::new(false));
-        let (reports, hand_out) = Reports::new(topic, Arc::clone(&was_refused));
+        let reports = Reports::new(topic, Arc::clone(reported), Arc::clone(&was_refused));
         let mut settings = settings.clone();
         settings.set("batch.size", batch_bytes.to_string());
         let producer = settings.create_with_context(reports).context("cannot create a Kafka client")?;
-        // Ends when the client is dropped.
-        tokio::spawn(hand_out);
         Ok(Self { producer, batch_bytes, was_refused })
+    }
+
+    fn send(&self, topic: &str, Record { headers, key, data }: Record, waiting: Waiting) -> Result<(), KafkaError> {
+        let record =
+            BaseRecord::with_opaque_to(topic, waiting).key(key.as_str()).payload(data.as_ref()).headers(headers);
+        self.producer.send(record).map_err(|(error, _)| error)
     }
 
     fn is_due(&self, batching: &Batching) -> bool {
@@ -214,6 +281,24 @@ impl Client {
                 return;
             }
         }
+    }
+}
+
+impl Record {
+    fn of(event: &Outgoing) -> Self {
+        let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::max_headers(event)));
+        kafka::each_header(event, |key, value| {
+            headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
+        });
+        let (key, data) = (event.envelope.key.clone(), event.envelope.data.clone());
+        Self { headers: headers.unwrap_or_default(), key, data }
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        let gather = self.sender.gather.iter();
+        self.sender.hand_over_gathered(gather.flat_map(|gather| gather.release(self.wave)));
     }
 }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser as _;
+use futures_util::future::join_all;
 use shared::kafka::Envelope;
 use time::OffsetDateTime;
 
@@ -82,4 +83,21 @@ async fn what_no_broker_acknowledged_is_not_accepted() {
     kafka.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
     let outcomes = tokio::join!(send("a", Duration::ZERO), send("b", Duration::from_millis(100)));
     assert!(matches!(outcomes, (Outcome::Unknown, Outcome::Accepted { offset: 1, .. })), "{outcomes:?}");
+}
+
+/// One at a time, or five under way at once, they would take longer than they have: 20 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_while_others_are_under_way_go_together() {
+    let kafka = MockCluster::new(1).unwrap();
+    let brokers = kafka.bootstrap_servers();
+    let producer = producer(&["--kafka-brokers", &brokers, "--kafka-message-timeout=30s"]);
+    kafka.create_topic(producer.topic(), 1, 1).unwrap();
+    let connected = producer.send(&event("first"), Instant::now() + Duration::from_secs(20)).await;
+    assert!(matches!(connected, Outcome::Accepted { .. }), "{connected:?}");
+    kafka.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let events: Vec<_> = (0..200).map(|number| event(&format!("device-{number}"))).collect();
+    let outcomes = join_all(events.iter().map(|event| producer.send(event, deadline))).await;
+    let accepted = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Accepted { .. })).count();
+    assert_eq!(accepted, events.len(), "{outcomes:?}");
 }
