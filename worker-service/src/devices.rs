@@ -46,6 +46,7 @@ pub fn register(worker: &mut Registry) {
         )
         .describe(expire::describe)
         .indexes(queries::INDEXES)
+        .distributed(queries::DISTRIBUTED)
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
         .publishes(&PUBLISHED)
         .cached(&RESOURCE);
@@ -81,7 +82,6 @@ impl Handler for Devices {
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(device_id);
-    const BEGIN: &'static str = queries::BEGIN;
 
     fn retention(&self) -> Option<Retention> {
         Some(Retention { setting: "EVENTS_RETENTION", period: self.events.events_retention })

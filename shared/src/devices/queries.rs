@@ -3,6 +3,7 @@
 
 mod applied;
 mod apply;
+mod distributed;
 mod erase;
 mod expire;
 mod history;
@@ -12,7 +13,8 @@ mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
 pub use self::apply::apply;
-pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
+pub use self::distributed::DISTRIBUTED;
+pub use self::erase::{Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, Item, PAGE_BYTES, Page, Span, history};
 pub use self::indexes::INDEXES;
@@ -29,13 +31,13 @@ pub const JOURNAL: Journal =
 
 /// Applies a batch in a transaction of its own.
 pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {
-    store.transact(BEGIN, &Batch(batch)).await
+    store.transact("", &Batch(batch)).await
 }
 
 /// Applies an event and rolls it back, to find out whether events could be applied now.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
     let event = Delivery::probe_event(payload_bytes, Event::of_nobody);
-    store.probe(BEGIN, &Batch(&[&event])).await
+    store.probe("", &Batch(&[&event])).await
 }
 
 struct Batch<'a>(&'a [&'a DeviceDelivery]);

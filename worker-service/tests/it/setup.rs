@@ -291,3 +291,12 @@ async fn all_topics_are_made_with_every_setting_that_the_promises_need() {
         assert_eq!((entry.value.as_deref(), &entry.source), (Some(value), &ConfigSource::DynamicTopic), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_citus_setup_migrates_and_says_why_nothing_is_distributed() {
+    let kit = Kit::new("no_citus", 1).await;
+    let said = kit.command(&["setup", "--skip-topics", "--distribute"]).await;
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.error.contains("nothing was distributed: the server of the database "), "{}", said.error);
+    assert!(said.out.contains("the schema is up to date"), "{}", said.out);
+}
