@@ -82,6 +82,7 @@ impl Handler for Devices {
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(device_id);
+    const BEGIN: &'static str = queries::BEGIN;
 
     fn retention(&self) -> Option<Retention> {
         Some(Retention { setting: "EVENTS_RETENTION", period: self.events.events_retention })

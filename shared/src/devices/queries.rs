@@ -7,6 +7,7 @@ mod distributed;
 mod erase;
 mod expire;
 mod history;
+mod in_order;
 mod indexes;
 mod list;
 mod read;
@@ -17,6 +18,7 @@ pub use self::distributed::DISTRIBUTED;
 pub use self::erase::{Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, Item, PAGE_BYTES, Page, Span, history};
+pub use self::in_order::BEGIN;
 pub use self::indexes::INDEXES;
 pub use self::list::{Listing, list};
 pub use self::read::{load, resource};
@@ -31,13 +33,13 @@ pub const JOURNAL: Journal =
 
 /// Applies a batch in a transaction of its own.
 pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {
-    store.transact("", &Batch(batch)).await
+    store.transact(BEGIN, &Batch(batch)).await
 }
 
 /// Applies an event and rolls it back, to find out whether events could be applied now.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
     let event = Delivery::probe_event(payload_bytes, Event::of_nobody);
-    store.probe("", &Batch(&[&event])).await
+    store.probe(BEGIN, &Batch(&[&event])).await
 }
 
 struct Batch<'a>(&'a [&'a DeviceDelivery]);

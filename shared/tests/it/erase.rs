@@ -106,39 +106,46 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     }
 }
 
-/// A worker has looked for tombstones, and inserts its events, when the device is erased: it waits for another
-/// transaction with one of its events until the erasure has ended.
+/// A worker has begun to apply a batch when one of its devices is erased: it waits until the erasure has ended, because
+/// another transaction has rows of the device before.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_looked_before_the_erasure_brings_nothing_back() {
-    // The state before: none, an older one, a newer one, which makes the event a late one.
-    for (name, before) in [("looked_new", None), ("looked", Some(at(0, 1))), ("looked_late", Some(at(1, 50)))] {
-        let kit = Kit::new(name).await;
-        if let Some(position) = &before {
-            kit.apply([&event("d", "before", "{}", position.clone())]).await;
-        }
-        let batch = [event("d", "old", "{}", at(0, 5)), event("e", "x", "{}", at(0, 6))];
-        let mut other = kit.pool.begin().await.unwrap();
-        sqlx::query(
-            r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,
-                                   "offset", appended_at, outcome)
-               VALUES ('e', 'x', '', '{}', now(), now(), 't', 0, 6, now(), 'applied')"#,
-        )
-        .execute(&mut *other)
-        .await
-        .unwrap();
-        let (store, given) = (kit.store.clone(), batch.clone());
-        let applied = async move { queries::apply_batch(&store, &given.iter().collect::<Vec<_>>()).await };
-        let applied = tokio::spawn(applied);
-        until_waiting(&kit, "WITH").await;
-        let erased = queries::erase(&kit.store, &id("d"), None).await.unwrap();
-        assert_eq!(erased.version, before.map(|_| 1), "it waits for nobody");
-        other.rollback().await.unwrap();
+async fn a_worker_that_began_before_the_erasure_brings_nothing_back() {
+    const OTHER: &str = r#"
+        INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
+                            appended_at, outcome)
+          VALUES ('c', 'x', '', '{}', now(), now(), 't', 0, 4, now(), 'applied');
+        INSERT INTO resources VALUES ('c', '{}', 1, 'x', now(), now(), 't', 0, 4, now())"#;
+    let [first, second] = [event("c", "x", "{}", at(0, 4)), event("d", "old", "{}", at(0, 5))];
+    // In order, and not.
+    for (order, batch) in [("", [first.clone(), second.clone()]), ("_mixed", [second, first])] {
+        // The state before: none, an older one, a newer one, which makes the event a late one.
+        for (name, before) in [("began_new", None), ("began", Some(at(0, 1))), ("began_late", Some(at(1, 50)))] {
+            let kit = Kit::new(&format!("{name}{order}")).await;
+            if let Some(position) = &before {
+                kit.apply([&event("d", "before", "{}", position.clone())]).await;
+            }
+            let mut other = kit.pool.begin().await.unwrap();
+            sqlx::raw_sql(OTHER).execute(&mut *other).await.unwrap();
+            let (store, given) = (kit.store.clone(), batch.clone());
+            let applied = async move { queries::apply_batch(&store, &given.iter().collect::<Vec<_>>()).await };
+            let applied = tokio::spawn(applied);
+            until_waiting(&kit, "WITH").await;
+            let erased = queries::erase(&kit.store, &id("d"), None).await.unwrap();
+            assert_eq!(erased.version, before.map(|_| 1), "it waits for nobody");
+            other.rollback().await.unwrap();
 
-        assert_eq!(applied.await.unwrap().unwrap_err().class, Class::Again, "{name}");
-        assert_eq!((rows(&kit, "d").await, rows(&kit, "e").await), (0, 0), "{name}");
-        let again = kit.apply(&batch).await;
-        assert_eq!([Outcome::Forgotten, Outcome::Applied].map(|outcome| count(&again, outcome)), [1, 1], "{name}");
-        assert_eq!((rows(&kit, "d").await, rows(&kit, "e").await), (0, 2), "{name}");
+            let applied = match applied.await.unwrap() {
+                Ok(applied) => applied,
+                Err(error) => {
+                    assert_eq!((error.class, order), (Class::Again, "_mixed"), "{name}: {error}");
+                    assert_eq!((rows(&kit, "d").await, rows(&kit, "c").await), (0, 0), "{name}");
+                    kit.apply(&batch).await
+                }
+            };
+            let outcomes = [Outcome::Forgotten, Outcome::Applied].map(|outcome| count(&applied, outcome));
+            assert_eq!(outcomes, [1, 1], "{name}{order}");
+            assert_eq!((rows(&kit, "d").await, rows(&kit, "c").await), (0, 2), "{name}{order}");
+        }
     }
 }
 

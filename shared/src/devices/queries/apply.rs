@@ -1,4 +1,5 @@
-//! Applies a batch of events in one transaction: first the events, then the latest states.
+//! Applies a batch of events in one transaction: a batch in order in one statement, and any other one in several, first
+//! the events, then the latest states.
 //!
 //! The outcome depends only on the order of the log, never on the boundaries of batches: each new event is `applied` if
 //! it is newer than the state before it, and otherwise `superseded`.
@@ -9,7 +10,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::applied::{Applied, Outcome};
-use super::erase::{is_forgotten, tombstones};
+use super::erase::{Tombstones, is_forgotten, tombstones};
+use super::in_order::{apply_in_order, take_back};
 use crate::devices::DeviceDelivery;
 use crate::kafka::position::Position;
 use crate::store::{Failure, Tx, column};
@@ -23,14 +25,34 @@ struct Item<'a> {
 
 /// Applies a batch, in the given order; of copies of an event, the first counts. After a failure, nothing of the batch is
 /// applied; but if the connection was lost during the commit, all of it may be. A repeat does no harm.
+///
+/// The transaction must begin with [`BEGIN`](super::BEGIN).
 pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
-    let mut outcome = Applied::of(given.len());
-
-    // Drop events of erased devices before copies are removed: otherwise an old copy would hide a later one.
     let devices = devices(given);
+    let applied = apply_in_order(session, given).await?;
+    // Once the rows are written, no erasure of these devices can end before this transaction does: see `erase`.
     let forgotten = tombstones(session, &devices).await?;
+    match applied {
+        Some(applied) if !given.iter().any(|event| is_forgotten(&forgotten, event)) => Ok(applied),
+        Some(_) => {
+            take_back(session).await?;
+            apply_each(session, given, &devices, &forgotten).await
+        }
+        None => apply_each(session, given, &devices, &forgotten).await,
+    }
+}
+
+/// Decides for each event whether it is new, and newer than the state before it.
+async fn apply_each(
+    session: &mut Tx<'_>,
+    given: &[&DeviceDelivery],
+    devices: &[&str],
+    forgotten: &Tombstones,
+) -> Result<Applied, Failure> {
+    let mut outcome = Applied::of(given.len());
+    // Drop events of erased devices before copies are removed: otherwise an old copy would hide a later one.
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
-    batch.retain(|item| !is_forgotten(&forgotten, item.event));
+    batch.retain(|item| !is_forgotten(forgotten, item.event));
     if batch.is_empty() {
         return Ok(outcome);
     }
@@ -86,8 +108,7 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     upsert(session, &changes).await?;
     lock(session, &unchanged).await?;
     mark_superseded(session, &superseded).await?;
-    // Now no erasure of these devices can end before this transaction does: see `erase`.
-    if tombstones(session, &devices).await? != forgotten {
+    if tombstones(session, devices).await? != *forgotten {
         return Err(Failure::again("one of the devices was erased meanwhile"));
     }
     Ok(outcome)

@@ -149,8 +149,11 @@ pub(super) struct Tombstone {
     end: Option<TopicEnd>,
 }
 
+/// The tombstones of some devices.
+pub(super) type Tombstones = HashMap<String, Tombstone>;
+
 /// The tombstones of these devices: one index lookup, usually in an empty table.
-pub(super) async fn tombstones(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, Tombstone>, Failure> {
+pub(super) async fn tombstones(session: &mut Tx<'_>, ids: &[&str]) -> Result<Tombstones, Failure> {
     let query = sqlx::query(
         "SELECT device_id, forgotten_at, topic, end_offsets FROM forgotten_devices WHERE device_id = ANY($1)",
     );
@@ -166,7 +169,7 @@ pub(super) async fn tombstones(session: &mut Tx<'_>, ids: &[&str]) -> Result<Has
 /// Whether an event is older than its device's erasure. The times of acceptance and of the append are from different
 /// clocks; one of them is enough. A redelivered or redriven record has its original times. If the append time is not,
 /// or may not be, the broker's, the position decides too.
-pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, delivery: &DeviceDelivery) -> bool {
+pub(super) fn is_forgotten(tombstones: &Tombstones, delivery: &DeviceDelivery) -> bool {
     let DeviceDelivery { event, position, envelope } = delivery;
     tombstones.get(event.device_id.as_str()).is_some_and(|Tombstone { at, end }| {
         envelope.accepted_at <= *at
