@@ -63,6 +63,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     // A worker reports it, and continues.
     let worker = kit.process().await;
     kit.apply("a", "1", "{}").await;
+    until("it has looked", async || worker.health().await["warnings"] != json!([])).await;
     let (status, page) = worker.ready().await;
     let page = page.to_string();
     assert_eq!(status, 200, "{page}");
