@@ -5,6 +5,7 @@ mod bodies;
 mod classify;
 mod config;
 mod connect;
+mod distribute;
 pub(crate) mod expire;
 mod failure;
 pub mod idempotency;
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 
 pub use bodies::Loaded;
 pub use config::{Pooler, PostgresConfig};
+pub use distribute::{Colocated, Distributed};
 pub use failure::{Class, Failure};
 pub use indexes::{Index, Indexes};
 pub use journal::{EventName, Journal};

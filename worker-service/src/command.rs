@@ -24,9 +24,13 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
         kafka::topics::setup::check_present(&client, topics, &config.shape).await?;
     }
     let store = Store::open(&config.postgres, "worker-service setup")?;
-    let Registry { indexes, topics_made, .. } = domains::registry();
+    let Registry { indexes, distributed, topics_made, .. } = domains::registry();
     store.migrate(&indexes).await?;
     tracing::info!("the schema is up to date");
+    if config.distribute {
+        store.distribute(&distributed).await?;
+        tracing::info!("the tables are distributed");
+    }
     for topics in streams {
         let made = kafka::topics::setup::make(&client, topics, &config.shape).await?;
         // The offsets of a new topic start at 0 again.

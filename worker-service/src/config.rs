@@ -157,6 +157,10 @@ pub struct SetupConfig {
     /// Only migrate; for topics that are created in another way.
     #[arg(long)]
     pub skip_topics: bool,
+    /// Then distribute the domains' largest tables over the nodes of a Citus cluster, whose coordinator DATABASE_URL names;
+    /// the others stay on the coordinator. Stop the workers before.
+    #[arg(long)]
+    pub distribute: bool,
     #[command(flatten)]
     pub postgres: PostgresConfig,
     #[command(flatten)]

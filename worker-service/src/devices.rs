@@ -46,6 +46,7 @@ pub fn register(worker: &mut Registry) {
         )
         .describe(expire::describe)
         .indexes(queries::INDEXES)
+        .distributed(queries::DISTRIBUTED)
         .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
         .publishes(&PUBLISHED)
         .cached(&RESOURCE);

@@ -235,10 +235,13 @@ fn start_group(
     let mut watch = TopicWatch::new(client.clone(), source.topics.clone(), retention, health.clone());
     let (ended, end) = oneshot::channel();
     let topics_interval = parts.topics_interval;
+    // Beside the joining, which does not depend on it.
+    runtime.spawn(async move {
+        let _ = tokio::time::timeout(FIRST_LOOK, watch.look()).await;
+        watch.run(topics_interval).await;
+    });
     std::thread::Builder::new().name("poll".into()).spawn(move || {
         wait_for_schema(&runtime, &store, &health, &stop);
-        let _ = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
-        runtime.spawn(watch.run(topics_interval));
         let group = health.group().to_owned();
         let outcome = poll::run(&client, &topic, run, health, runtime, &consumer, &stop);
         if let Err(error) = &outcome {

@@ -1,5 +1,6 @@
 //! The layout of `shared` and the two services: a backbone that names no domain, and domains on top of it.
 
+mod distributed;
 mod rules;
 mod samples;
 mod source;
@@ -38,10 +39,20 @@ fn sources(pattern: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
+fn crates() -> Vec<Crate> {
+    ORDERS.iter().map(|order| Crate::of(order, sources(&format!("{}/src/*.rs", order.folder)))).collect()
+}
+
+#[test]
+fn each_statement_on_a_distributed_table_names_its_column() {
+    let (broken, sound) = distributed::broken(&crates());
+    assert!(sound > 10, "only {sound} statements");
+    assert_none(broken);
+}
+
 #[test]
 fn the_crates_keep_to_their_layout() {
-    let crates = ORDERS.iter().map(|order| Crate::of(order, sources(&format!("{}/src/*.rs", order.folder))));
-    let crates: Vec<_> = crates.collect();
+    let crates = crates();
     assert!(crates.iter().all(|one| one.modules.len() > 20), "these are not all modules");
     assert_none(rules::broken(&crates));
 }

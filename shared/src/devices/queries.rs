@@ -3,18 +3,22 @@
 
 mod applied;
 mod apply;
+mod distributed;
 mod erase;
 mod expire;
 mod history;
+mod in_order;
 mod indexes;
 mod list;
 mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
 pub use self::apply::apply;
-pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
+pub use self::distributed::DISTRIBUTED;
+pub use self::erase::{Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, Item, PAGE_BYTES, Page, Span, history};
+pub use self::in_order::BEGIN;
 pub use self::indexes::INDEXES;
 pub use self::list::{Listing, list};
 pub use self::read::{load, resource};

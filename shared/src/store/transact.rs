@@ -33,8 +33,9 @@ impl Store {
     /// disk, a missing permission, a trigger that rejects everything, a timeout), including those of the commit: its
     /// writes are in the WAL, so the commit waits for the disk and for a synchronous standby. It leaves no row.
     pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
-        within_deadline!(self, Some(first), |tx| async {
-            sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
+        // Before the work's own savepoints, so that it cannot return to an earlier one.
+        let first = format!("{SAVEPOINT}; {first}");
+        within_deadline!(self, Some(first.as_str()), |tx| async {
             work.run(&mut *tx).await?;
             sqlx::raw_sql(TAKE_BACK).execute(&mut *tx).await?;
             Ok(())

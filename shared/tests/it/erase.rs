@@ -61,23 +61,92 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     assert_eq!(count(&kit.apply([&again]).await, Outcome::Forgotten), 1);
 }
 
+/// Waits until a statement that begins so waits for a lock.
+async fn until_waiting(kit: &Kit, statement: &str) {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ ('^\\s*' || $1)";
+    eventually("it waits for a lock", async || {
+        sqlx::query_scalar::<_, i64>(WAITING).bind(statement).fetch_one(&kit.pool).await.unwrap() > 0
+    })
+    .await;
+}
+
+const HAND: [&str; 2] = [
+    r#"INSERT INTO events SELECT 'd', event_id, type, payload, user_id, request_id, accepted_at, occurred_at, topic,
+       partition, "offset", appended_at, outcome FROM events WHERE device_id = 'other'"#,
+    r#"INSERT INTO resources SELECT 'd', payload, version, event_id, accepted_at, updated_at, topic, partition,
+       "offset", appended_at FROM resources WHERE id = 'other'"#,
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
-    let kit = Kit::new("hand").await;
-    kit.write("other", 1).await;
-    // A worker after its check of the tombstones, with an uncommitted row.
-    let mut hand = kit.pool.begin_with("BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE").await.unwrap();
-    sqlx::query("INSERT INTO events SELECT 'd', event_id, type, payload, user_id, request_id, accepted_at, occurred_at, topic, partition, \"offset\", appended_at, outcome FROM events")
-        .execute(&mut *hand)
-        .await
-        .unwrap();
-    let store = kit.store.clone();
-    let erased = tokio::spawn(async move { queries::erase(&store, &"d".parse().unwrap(), None).await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!erased.is_finished(), "it waits");
-    hand.commit().await.unwrap();
-    assert_eq!(erased.await.unwrap().events, 1);
-    assert_eq!((rows(&kit, "d").await, rows(&kit, "other").await), (0, 2));
+    for (name, is_first) in [("hand", true), ("hand_again", false)] {
+        let kit = Kit::new(name).await;
+        kit.write("other", 1).await;
+        // A worker that has written rows of the device's first event, or of a later one, and not committed them.
+        let mut hand = kit.pool.begin().await.unwrap();
+        if is_first {
+            for sql in HAND {
+                sqlx::query(sql).execute(&mut *hand).await.unwrap();
+            }
+        } else {
+            kit.write("d", 0).await;
+            sqlx::query(HAND[0]).execute(&mut *hand).await.unwrap();
+            sqlx::query("UPDATE resources SET version = 2 WHERE id = 'd'").execute(&mut *hand).await.unwrap();
+        }
+        // Another device is erased meanwhile.
+        assert_eq!(queries::erase(&kit.store, &id("nobody"), None).await.unwrap().version, None);
+        let store = kit.store.clone();
+        let erased = tokio::spawn(async move { queries::erase(&store, &id("d"), None).await.unwrap() });
+        until_waiting(&kit, "INSERT INTO resources AS r").await;
+        hand.commit().await.unwrap();
+        let erased = erased.await.unwrap();
+        assert_eq!((rows(&kit, "d").await, rows(&kit, "other").await), (0, 2));
+        assert_eq!(erased.events, erased.version.unwrap());
+    }
+}
+
+/// A worker has begun to apply a batch when one of its devices is erased: it waits until the erasure has ended, because
+/// another transaction has rows of the device before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_began_before_the_erasure_brings_nothing_back() {
+    const OTHER: &str = r#"
+        INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
+                            appended_at, outcome)
+          VALUES ('c', 'x', '', '{}', now(), now(), 't', 0, 4, now(), 'applied');
+        INSERT INTO resources VALUES ('c', '{}', 1, 'x', now(), now(), 't', 0, 4, now())"#;
+    let [first, second] = [event("c", "x", "{}", at(0, 4)), event("d", "old", "{}", at(0, 5))];
+    // In order, and not.
+    for (order, batch) in [("", [first.clone(), second.clone()]), ("_mixed", [second, first])] {
+        // The state before: none, an older one, a newer one, which makes the event a late one.
+        for (name, before) in [("began_new", None), ("began", Some(at(0, 1))), ("began_late", Some(at(1, 50)))] {
+            let kit = Kit::new(&format!("{name}{order}")).await;
+            if let Some(position) = &before {
+                kit.apply([&event("d", "before", "{}", position.clone())]).await;
+            }
+            let mut other = kit.pool.begin().await.unwrap();
+            sqlx::raw_sql(OTHER).execute(&mut *other).await.unwrap();
+            let (store, given) = (kit.store.clone(), batch.clone());
+            let applied = async move { queries::apply_batch(&store, &given.iter().collect::<Vec<_>>()).await };
+            let applied = tokio::spawn(applied);
+            until_waiting(&kit, "WITH").await;
+            let erased = queries::erase(&kit.store, &id("d"), None).await.unwrap();
+            assert_eq!(erased.version, before.map(|_| 1), "it waits for nobody");
+            other.rollback().await.unwrap();
+
+            let applied = match applied.await.unwrap() {
+                Ok(applied) => applied,
+                Err(error) => {
+                    assert_eq!((error.class, order), (Class::Again, "_mixed"), "{name}: {error}");
+                    assert_eq!((rows(&kit, "d").await, rows(&kit, "c").await), (0, 0), "{name}");
+                    kit.apply(&batch).await
+                }
+            };
+            let outcomes = [Outcome::Forgotten, Outcome::Applied].map(|outcome| count(&applied, outcome));
+            assert_eq!(outcomes, [1, 1], "{name}{order}");
+            assert_eq!((rows(&kit, "d").await, rows(&kit, "c").await), (0, 2), "{name}{order}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ mod ads_published;
 mod ads_reports;
 mod cache;
 mod client;
+mod distribute;
 mod erase;
 mod expire;
 mod fences;

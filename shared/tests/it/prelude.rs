@@ -8,7 +8,7 @@ pub(crate) use redis::AsyncCommands as _;
 pub(crate) use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 pub(crate) use shared::devices::queries::{Age, Expired, Outcome};
 pub(crate) use shared::devices::{DeviceId, RESOURCE, queries};
-pub(crate) use shared::store::{Class, Store};
+pub(crate) use shared::store::{Class, Colocated, Distributed, Store};
 
 pub(crate) use crate::kit::{
     Kit, assert_says, at, cached, count, event, eventually, id, key, postgres, workers, write,

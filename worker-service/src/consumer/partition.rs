@@ -70,11 +70,19 @@ const MOST_AT_ONCE: usize = 2_000;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records taken in between two polls of the transaction under way.
 const INTAKE_CHUNK: usize = 32;
-/// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
-/// as for twenty, so events that come one by one are collected. Neither a single event nor a backlog waits.
-const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// A batch of fewer events is a small one.
 const SMALL_BATCH: usize = 100;
+/// The longest time from the beginning of a small batch to the next one.
+const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
+/// The least such time, in times of what the batch took: a third of the time goes to small batches.
+const INTERVAL: u32 = 3;
+
+/// How long after the beginning of a small batch, which took this long, the next one begins. A transaction costs about as
+/// much for one event as for twenty, so events that come one by one are collected: for longer on a busy machine, where a
+/// batch takes longer. Neither a single event nor a backlog waits.
+fn interval(took: Duration) -> Duration {
+    took.saturating_mul(INTERVAL).min(LONGEST_INTERVAL)
+}
 
 /// The runner of a partition. Dropping it cancels the work under way.
 pub struct PartitionRunner<H> {
@@ -110,18 +118,19 @@ impl<H: Handler> PartitionRunner<H> {
         self.dependencies.health.begun(self.partition, from);
         let mut tracker = OffsetTracker::new(from, gaps);
         let mut pause = self.known_pause(&mut scheduler, started).await;
-        let mut paced: Option<Instant> = None;
+        let mut next_batch: Option<Instant> = None;
         while !self.stop.is_cancelled() {
-            if let Some(since) = paced.take() {
+            if let Some(at) = next_batch.take() {
                 // Records gather in the queue.
-                self.sleep((since + MIN_BATCH_INTERVAL).saturating_duration_since(Instant::now())).await;
+                self.sleep(at.saturating_duration_since(Instant::now())).await;
             }
             let more = self.take_in(&mut scheduler, &mut tracker, MOST_AT_ONCE);
             self.return_where_due(&mut scheduler, &mut tracker).await;
             match scheduler.next(started.elapsed()) {
                 Action::Apply(batch) => {
-                    paced = (batch.len() < SMALL_BATCH).then(Instant::now);
+                    let began = Instant::now();
                     let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut tracker).await;
+                    next_batch = (batch.len() < SMALL_BATCH).then(|| began + interval(began.elapsed()));
                     let failure = result.as_ref().err().and_then(|error| {
                         self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
                     });
@@ -358,6 +367,23 @@ impl<H: Handler> PartitionRunner<H> {
         // Until this is committed, the partition's next owner would report the range again.
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
             tracing::warn!(group = &*self.group, partition, %error, "cannot remove the note of the skipped records");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn small_batches_take_a_third_of_the_time_at_most_until_the_interval_is_the_longest(micros in 0..100_000_u64) {
+            let took = Duration::from_micros(micros);
+            let interval = interval(took);
+            prop_assert_eq!(interval, (took * 3).min(Duration::from_millis(10)));
+            prop_assert!(interval >= took || interval == LONGEST_INTERVAL);
         }
     }
 }

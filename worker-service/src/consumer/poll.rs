@@ -21,6 +21,8 @@ use crate::consumer::health::GroupHealth;
 /// How long leaving the group may take: the batches under way in its partitions, and their last commit.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(13);
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long to wait for a first connection before joining.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Consumes until `stop` is cancelled; blocks its thread. The consumer is shared as soon as it exists. An error is
 /// caused by the settings or is fatal for the client: the process has to restart.
@@ -62,6 +64,9 @@ pub fn run(
     let consumer: Arc<BaseConsumer<Group>> =
         Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
     let _ = shared.set(Arc::downgrade(&consumer));
+    // Without a connection the client does not find the group's coordinator, and tries again only after its next timer,
+    // up to a second later. An error is reported when it joins.
+    let _ = consumer.fetch_metadata(Some(topic), CONNECT_TIMEOUT);
     consumer.subscribe(&[topic]).context("subscribing")?;
 
     let mut leaving: Option<Instant> = None;

@@ -18,7 +18,7 @@ use shared::kafka::schemas::Published;
 use shared::runtime::config::{AccessLog, with_args};
 use shared::runtime::unique::ensure_unique;
 use shared::store::outbox::doorbell::Doorbell;
-use shared::store::{Indexes, PostgresConfig, Store};
+use shared::store::{Colocated, Indexes, PostgresConfig, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::apply::Applier;
@@ -152,6 +152,8 @@ pub struct Registry {
     pub kinds: Vec<&'static Kind>,
     /// The indexes of the domains' tables, which `setup` makes.
     pub indexes: Vec<Indexes>,
+    /// The tables that `setup --distribute` distributes.
+    pub distributed: Vec<Colocated>,
     /// Each describes a domain's metrics.
     pub describe: Vec<fn()>,
     /// Each adds a domain's settings to `run`.
@@ -244,6 +246,12 @@ impl Registry {
     /// Registers indexes of the domain's tables.
     pub fn indexes(&mut self, indexes: Indexes) -> &mut Self {
         self.indexes.push(indexes);
+        self
+    }
+
+    /// Registers tables of the domain that can be distributed over the nodes of a cluster.
+    pub fn distributed(&mut self, tables: Colocated) -> &mut Self {
+        self.distributed.push(tables);
         self
     }
 

@@ -63,6 +63,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     // A worker reports it, and continues.
     let worker = kit.process().await;
     kit.apply("a", "1", "{}").await;
+    until("it has looked", async || worker.health().await["warnings"] != json!([])).await;
     let (status, page) = worker.ready().await;
     let page = page.to_string();
     assert_eq!(status, 200, "{page}");
@@ -290,4 +291,13 @@ async fn all_topics_are_made_with_every_setting_that_the_promises_need() {
         let entry = described.get(name).unwrap();
         assert_eq!((entry.value.as_deref(), &entry.source), (Some(value), &ConfigSource::DynamicTopic), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_citus_setup_migrates_and_says_why_nothing_is_distributed() {
+    let kit = Kit::new("no_citus", 1).await;
+    let said = kit.command(&["setup", "--skip-topics", "--distribute"]).await;
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.error.contains("nothing was distributed: the server of the database "), "{}", said.error);
+    assert!(said.out.contains("the schema is up to date"), "{}", said.out);
 }

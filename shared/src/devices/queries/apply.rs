@@ -1,4 +1,5 @@
-//! Applies a batch of events in one transaction: first the events, then the latest states.
+//! Applies a batch of events in one transaction: a batch in order in one statement, and any other one in several, first
+//! the events, then the latest states.
 //!
 //! The outcome depends only on the order of the log, never on the boundaries of batches: each new event is `applied` if
 //! it is newer than the state before it, and otherwise `superseded`.
@@ -9,7 +10,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::applied::{Applied, Outcome};
-use super::erase::{is_forgotten, tombstones};
+use super::erase::{Tombstones, is_forgotten, tombstones};
+use super::in_order::{apply_in_order, take_back};
 use crate::devices::DeviceDelivery;
 use crate::kafka::position::Position;
 use crate::store::{Failure, Tx, column};
@@ -21,16 +23,36 @@ struct Item<'a> {
     event: &'a DeviceDelivery,
 }
 
-/// Applies a batch, in the given order; of copies of an event, the first counts. The transaction must begin with
-/// [`BEGIN`](super::BEGIN). After a failure, nothing of the batch is applied; but if the connection was lost during the
-/// commit, all of it may be. A repeat does no harm.
+/// Applies a batch, in the given order; of copies of an event, the first counts. After a failure, nothing of the batch is
+/// applied; but if the connection was lost during the commit, all of it may be. A repeat does no harm.
+///
+/// The transaction must begin with [`BEGIN`](super::BEGIN).
 pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
-    let mut outcome = Applied::of(given.len());
+    let devices = devices(given);
+    let applied = apply_in_order(session, given).await?;
+    // Once the rows are written, no erasure of these devices can end before this transaction does: see `erase`.
+    let forgotten = tombstones(session, &devices).await?;
+    match applied {
+        Some(applied) if !given.iter().any(|event| is_forgotten(&forgotten, event)) => Ok(applied),
+        Some(_) => {
+            take_back(session).await?;
+            apply_each(session, given, &devices, &forgotten).await
+        }
+        None => apply_each(session, given, &devices, &forgotten).await,
+    }
+}
 
+/// Decides for each event whether it is new, and newer than the state before it.
+async fn apply_each(
+    session: &mut Tx<'_>,
+    given: &[&DeviceDelivery],
+    devices: &[&str],
+    forgotten: &Tombstones,
+) -> Result<Applied, Failure> {
+    let mut outcome = Applied::of(given.len());
     // Drop events of erased devices before copies are removed: otherwise an old copy would hide a later one.
-    let tombstones = tombstones(session, given).await?;
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
-    batch.retain(|item| !is_forgotten(&tombstones, item.event));
+    batch.retain(|item| !is_forgotten(forgotten, item.event));
     if batch.is_empty() {
         return Ok(outcome);
     }
@@ -52,7 +74,7 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     by_device.sort_by(|a, b| a.event.event.device_id.cmp(&b.event.event.device_id));
 
     let mut changes = Vec::with_capacity(ids.len());
-    let mut superseded = Vec::new();
+    let (mut superseded, mut unchanged) = (Vec::new(), Vec::new());
     for run in by_device.chunk_by(|a, b| a.event.event.device_id == b.event.event.device_id) {
         let Some(id) = run.first().map(|item| &item.event.event.device_id) else { continue };
         let state = states.get(id.as_str());
@@ -78,12 +100,26 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
             outcome.note(index, what, version);
         }
         outcome.fences.extend(version.map(|version| (id.cache_key(), version)));
+        let is_superseded = superseded.last().is_some_and(|event: &&DeviceDelivery| event.event.device_id == *id);
+        unchanged.extend(state.filter(|_| is_superseded && change.last.is_none()).map(|state| (id.as_str(), state)));
         changes.push(change);
     }
 
     upsert(session, &changes).await?;
+    lock(session, &unchanged).await?;
     mark_superseded(session, &superseded).await?;
+    if tombstones(session, devices).await? != *forgotten {
+        return Err(Failure::again("one of the devices was erased meanwhile"));
+    }
     Ok(outcome)
+}
+
+/// The devices of a batch, sorted.
+fn devices<'a>(batch: &[&'a DeviceDelivery]) -> Vec<&'a str> {
+    let mut ids: Vec<_> = batch.iter().map(|delivery| delivery.event.device_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 fn key(event: &DeviceDelivery) -> (&str, &str) {
@@ -109,7 +145,9 @@ fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
 /// Inserts events, and returns the new ones and the states of their resources, in one round trip. The states are from
 /// before the insert. That is enough if all events are new: [`upsert`] detects a concurrent change by the version.
 /// Otherwise the insert may have waited for another transaction that inserted some of the events, and its states are
-/// not visible to this statement; the fence's version would be too low. Then the states are read again.
+/// not visible to this statement; the fence's version would be too low. Then the states are read again, and the
+/// statement returns the keys of the new events instead: a row for each event would be a large part of the insert's cost,
+/// and nearly always all events are new.
 ///
 /// One array per column, so that the statement's text is the same for every batch size.
 async fn insert_events<'a>(
@@ -127,10 +165,13 @@ async fn insert_events<'a>(
                        $8::timestamptz[], $9::text[], $10::int[], $11::bigint[], $12::timestamptz[])
              AS new (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                      topic, partition, "offset", appended_at)
-           ON CONFLICT (device_id, event_id) DO NOTHING RETURNING 1)
-           SELECT r.id, r.version, r.topic, r.partition, r."offset", r.appended_at, total.inserted
-           FROM (SELECT count(*) AS inserted FROM inserted) AS total
-           LEFT JOIN resources AS r ON r.id = ANY($13)"#,
+           ON CONFLICT (device_id, event_id) DO NOTHING RETURNING device_id, event_id)
+           SELECT r.id, r.version, r.topic, r.partition, r."offset", r.appended_at, new.are_all, new.devices, new.ids
+           FROM (SELECT CASE WHEN count(*) < cardinality($1) THEN array_agg(device_id) END AS devices,
+                        CASE WHEN count(*) < cardinality($1) THEN array_agg(event_id) END AS ids,
+                        count(*) = cardinality($1) AS are_all
+                 FROM inserted) AS new
+           LEFT JOIN resources AS r ON r.id = ANY($13) AND new.are_all"#,
     )
     .bind(column!(events, |e| e.event.device_id.as_str()))
     .bind(column!(events, |e| e.envelope.id.as_str()))
@@ -148,33 +189,17 @@ async fn insert_events<'a>(
     .fetch_all(&mut *session)
     .await?;
     // There is always at least one row.
-    let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
-    if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
+    let Some(row) = rows.first() else { return Ok(Default::default()) };
+    let are_all: bool = row.try_get("are_all")?;
+    if are_all {
         return Ok((events.iter().map(|event| key(event)).collect(), states(rows)?));
     }
-    Ok((inserted_now(session, events).await?, current(session, ids).await?))
-}
-
-/// The events that this transaction inserted. Returning a row per event from the insert would be a large part of its
-/// cost, and nearly always all events are new. So this runs only if some are not. It works only outside a savepoint:
-/// within one, `xmin` is the subtransaction's id.
-async fn inserted_now<'a>(
-    session: &mut Tx<'_>,
-    events: &[&'a DeviceDelivery],
-) -> Result<HashSet<(&'a str, &'a str)>, Failure> {
-    let rows = sqlx::query(
-        "SELECT device_id, event_id FROM unnest($1::text[], $2::text[]) AS new (device_id, event_id)
-         JOIN events USING (device_id, event_id) WHERE events.xmin = pg_current_xact_id()::xid",
-    )
-    .bind(column!(events, |e| e.event.device_id.as_str()))
-    .bind(column!(events, |e| e.envelope.id.as_str()))
-    .fetch_all(session)
-    .await?;
-    let mut found = HashSet::with_capacity(rows.len());
-    for row in &rows {
-        found.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?));
-    }
-    Ok(events.iter().map(|event| key(event)).filter(|key| found.contains(key)).collect())
+    // NULL if none is new.
+    let devices: Vec<String> = row.try_get::<Option<_>, _>("devices")?.unwrap_or_default();
+    let ids_of_new: Vec<String> = row.try_get::<Option<_>, _>("ids")?.unwrap_or_default();
+    let new: HashSet<_> = devices.iter().map(String::as_str).zip(ids_of_new.iter().map(String::as_str)).collect();
+    let new = events.iter().map(|event| key(event)).filter(|key| new.contains(key)).collect();
+    Ok((new, current(session, ids).await?))
 }
 
 /// The repeats whose payload differs from the stored event's, by their index in the batch. (An event whose first copy
@@ -186,7 +211,8 @@ async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSe
     let found: Vec<i64> = sqlx::query_scalar(
         "SELECT again.place
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS again (device_id, event_id, payload, place)
-         JOIN events USING (device_id, event_id) WHERE events.payload <> again.payload::jsonb",
+         JOIN events USING (device_id, event_id)
+         WHERE events.device_id = ANY($1) AND events.payload <> again.payload::jsonb",
     )
     .bind(column!(repeated, |item| item.event.event.device_id.as_str()))
     .bind(column!(repeated, |item| item.event.envelope.id.as_str()))
@@ -278,7 +304,30 @@ async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Fail
     .bind(column!(changes, |(change, _)| change.version()))
     .fetch_one(session)
     .await?;
-    if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
+    as_many(as_expected.unsigned_abs(), changes.len())
+}
+
+/// Locks the rows of devices with only superseded events, and checks that they are as they were read. (`FOR UPDATE` cannot
+/// lock rows of several nodes of a cluster.)
+async fn lock(session: &mut Tx<'_>, unchanged: &[(&str, &State)]) -> Result<(), Failure> {
+    if unchanged.is_empty() {
+        return Ok(());
+    }
+    let locked = sqlx::query(
+        "UPDATE resources SET version = resources.version FROM unnest($1::text[], $2::bigint[]) AS seen (id, version)
+         WHERE resources.id = seen.id AND resources.version = seen.version AND resources.id = ANY($1)",
+    )
+    .bind(column!(unchanged, |(id, _)| *id))
+    .bind(column!(unchanged, |(_, state)| state.version))
+    .execute(session)
+    .await?
+    .rows_affected();
+    as_many(locked, unchanged.len())
+}
+
+/// A statement that checks the versions of rows reached this many of the expected ones.
+fn as_many(reached: u64, expected: usize) -> Result<(), Failure> {
+    if usize::try_from(reached).is_ok_and(|reached| reached == expected) {
         Ok(())
     } else {
         Err(Failure::again("another worker changed the same resource"))
@@ -291,7 +340,7 @@ async fn mark_superseded(session: &mut Tx<'_>, events: &[&DeviceDelivery]) -> Re
     }
     sqlx::query(
         "UPDATE events SET outcome = 'superseded' FROM unnest($1::text[], $2::text[]) AS late (device_id, event_id)
-         WHERE events.device_id = late.device_id AND events.event_id = late.event_id",
+         WHERE events.device_id = late.device_id AND events.event_id = late.event_id AND events.device_id = ANY($1)",
     )
     .bind(column!(events, |e| e.event.device_id.as_str()))
     .bind(column!(events, |e| e.envelope.id.as_str()))

@@ -6,17 +6,21 @@
 //! also has the end offsets of the topic, and events before them are old, whatever their time.
 //!
 //! **The race.** A worker may be applying a batch after it checked the tombstones, with rows that are not committed
-//! yet. A concurrent erasure would not see these rows, and leave them. So every transaction that
-//! [applies](super::apply) begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE` ([`BEGIN`]: in one message with
-//! `BEGIN`; such transactions share the lock). [`erase`] takes `EXCLUSIVE`, which waits until all of these have ended,
-//! and blocks new ones. Under `READ COMMITTED` each statement sees the rows committed before it: the statements of
-//! `erase` under the lock see all applied batches, and the first query of an `apply` that waited sees the tombstone.
-//! Backups do not conflict: they take `ACCESS SHARE`.
+//! yet. A concurrent erasure would not see these rows, and leave them. The device's row in `resources` is the lock: every
+//! transaction that [applies](super::apply) a new event of a device writes that row, or inserts it, and then reads the
+//! tombstones again; [`erase`] takes the row first, or inserts one that it deletes again. Under `READ COMMITTED` each
+//! statement sees what was committed before it, so one of two things happens:
 //!
-//! A device may have millions of events. They are deleted before the lock is taken, in the same transaction; under the
-//! lock only rows that arrived since, so that ingest stops for milliseconds only. A worker that applies a repeat of a
-//! deleted event waits for this transaction while it holds its own lock: a deadlock, which PostgreSQL resolves by
-//! aborting one of them. After a few deadlocks the lock is taken first, which excludes them.
+//! - The worker has the row first. The erasure waits until that transaction has ended, and its next statement sees and
+//!   deletes the events.
+//! - The erasure has the row first. The worker waits, and its next statement sees the tombstone: it rolls back, and
+//!   applies the batch again.
+//!
+//! Nothing waits for the erasure of another device, and in a cluster of PostgreSQLs the lock, the rows and the tombstone
+//! are all on the node that has the device.
+//!
+//! A device may have millions of events. They are deleted before the row is taken, in the same transaction; under the
+//! lock only rows that arrived since, so that the device's ingest stops for milliseconds only.
 
 use std::collections::HashMap;
 
@@ -27,10 +31,7 @@ use crate::devices::{DeviceDelivery, DeviceId};
 use crate::kafka::position::Position;
 use crate::store::{Class, Failure, Store, Tx, Work, within_deadline};
 
-/// The first statement of a transaction that must not run concurrently with [`erase`].
-pub const BEGIN: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
-
-/// The deadlocks after which the erasing transaction takes the lock first.
+/// How often an erasure that conflicts with another transaction, as with the expiry of the same events, is tried again.
 const TRIES: u32 = 3;
 
 /// The result of an erasure.
@@ -67,7 +68,7 @@ impl TopicEnd {
 pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, Failure> {
     let mut tried = 0;
     loop {
-        match store.transact_without_limit(&Erasure { id, end, lock_first: tried == TRIES }).await {
+        match store.transact_without_limit(&Erasure { id, end }).await {
             Err(Failure { class: Class::Again, .. }) if tried < TRIES => tried += 1,
             outcome => return outcome,
         }
@@ -84,26 +85,22 @@ pub async fn reset_ends(store: &Store, topics: &[String]) -> Result<(), Failure>
 struct Erasure<'a> {
     id: &'a DeviceId,
     end: Option<&'a TopicEnd>,
-    lock_first: bool,
 }
 
 impl Work for Erasure<'_> {
     type Output = Erased;
 
     async fn run(&self, session: &mut Tx<'_>) -> Result<Erased, Failure> {
-        const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
-        let Self { id, end, lock_first } = self;
-        if *lock_first {
-            sqlx::query(LOCK).execute(&mut *session).await?;
-        }
+        let Self { id, end } = self;
         let (many, latest) = delete_events(session, id).await?;
-        sqlx::query(LOCK).execute(&mut *session).await?;
+        let exists = lock(session, id).await?;
         let (rest, later) = delete_events(session, id).await?;
-        let resource: Option<(i64, OffsetDateTime)> =
+        let row: (i64, OffsetDateTime) =
             sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
                 .bind(id.as_str())
-                .fetch_optional(&mut *session)
+                .fetch_one(&mut *session)
                 .await?;
+        let resource = Some(row).filter(|_| exists);
         // The broker's clock may be ahead of PostgreSQL's, so use the greatest append time too.
         let at = sqlx::query_scalar(
             "INSERT INTO forgotten_devices AS f (device_id, forgotten_at, topic, end_offsets)
@@ -125,6 +122,18 @@ impl Work for Erasure<'_> {
     }
 }
 
+/// Locks a device's row, and returns whether there was one. If not, it inserts one, for which a worker that applies the
+/// device's first event waits; the event's id is empty, which no event's is.
+async fn lock(session: &mut Tx<'_>, id: &DeviceId) -> Result<bool, Failure> {
+    let query = sqlx::query_scalar(
+        r#"INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
+                                       topic, partition, "offset", appended_at)
+           VALUES ($1, '{}', 1, '', now(), now(), '', 0, 0, now())
+           ON CONFLICT (id) DO UPDATE SET version = r.version RETURNING event_id <> ''"#,
+    );
+    Ok(query.bind(id.as_str()).fetch_one(session).await?)
+}
+
 async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), Failure> {
     let query = sqlx::query_as(
         "WITH gone AS (DELETE FROM events WHERE device_id = $1 RETURNING appended_at)
@@ -134,19 +143,17 @@ async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Opti
 }
 
 /// The tombstone of an erased device.
+#[derive(PartialEq, Eq)]
 pub(super) struct Tombstone {
     at: OffsetDateTime,
     end: Option<TopicEnd>,
 }
 
-/// The tombstones of the batch's devices: one index lookup, usually in an empty table.
-pub(super) async fn tombstones(
-    session: &mut Tx<'_>,
-    batch: &[&DeviceDelivery],
-) -> Result<HashMap<String, Tombstone>, Failure> {
-    let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
+/// The tombstones of some devices.
+pub(super) type Tombstones = HashMap<String, Tombstone>;
+
+/// The tombstones of these devices: one index lookup, usually in an empty table.
+pub(super) async fn tombstones(session: &mut Tx<'_>, ids: &[&str]) -> Result<Tombstones, Failure> {
     let query = sqlx::query(
         "SELECT device_id, forgotten_at, topic, end_offsets FROM forgotten_devices WHERE device_id = ANY($1)",
     );
@@ -162,7 +169,7 @@ pub(super) async fn tombstones(
 /// Whether an event is older than its device's erasure. The times of acceptance and of the append are from different
 /// clocks; one of them is enough. A redelivered or redriven record has its original times. If the append time is not,
 /// or may not be, the broker's, the position decides too.
-pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, delivery: &DeviceDelivery) -> bool {
+pub(super) fn is_forgotten(tombstones: &Tombstones, delivery: &DeviceDelivery) -> bool {
     let DeviceDelivery { event, position, envelope } = delivery;
     tombstones.get(event.device_id.as_str()).is_some_and(|Tombstone { at, end }| {
         envelope.accepted_at <= *at

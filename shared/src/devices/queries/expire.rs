@@ -72,19 +72,18 @@ impl Rows {
     fn delete_at(&self) -> AssertSqlSafe<String> {
         let Self { time, condition, .. } = self;
         AssertSqlSafe(format!(
-            "DELETE FROM events WHERE ctid = ANY (ARRAY (
-               SELECT ctid FROM events WHERE {condition} AND {time} = $1::text::timestamptz LIMIT $2))"
+            "DELETE FROM events WHERE (device_id, event_id) IN (
+               SELECT device_id, event_id FROM events WHERE {condition} AND {time} = $1::text::timestamptz LIMIT $2)"
         ))
     }
 }
 
-/// Starts again from the beginning once an hour. A row before the position can only come from a server whose clock was
-/// set back, or from another database. The time is stored before the attempt, so that an attempt that times out on the
-/// deleted index entries is not repeated at once. Only the worker that has the lock does this.
+/// The expiry starts again from the beginning once an hour. A row before the position can only come from a server whose
+/// clock was set back, or from another database. The time is stored before the attempt, so that an attempt that times
+/// out on the deleted index entries is not repeated at once. Only the worker that has the lock does this.
+const IS_REWIND_DUE: &str = "SELECT rewound_at < now() - interval '1 hour' FROM event_expiry WHERE age = $1";
 const REWIND: &str = "
-UPDATE event_expiry SET rewound_at = now() WHERE age = $1
-  AND CASE WHEN rewound_at < now() - interval '1 hour'
-      THEN pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) ELSE false END RETURNING true";
+UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour'";
 /// Makes [`REWIND`] due again, if another worker had the lock by then.
 const REWIND_LATER: &str = "UPDATE event_expiry SET rewound_at = '-infinity' WHERE age = $1";
 
@@ -92,10 +91,10 @@ const REWIND_LATER: &str = "UPDATE event_expiry SET rewound_at = '-infinity' WHE
 /// sort would read all expired rows for each piece. Times are passed as text, because PostgreSQL's may be infinite.
 const PLANNING: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
     SET LOCAL datestyle = 'ISO'";
-/// Tries to take the lock of the expiry, and checks that the index exists. The lock ends with the transaction.
-const TURN: &str = "
-SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
-       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
+/// Tries to take the lock of the expiry, which ends with the transaction. A statement of its own: in the condition of
+/// another one it would be a volatile function, which not every distributed PostgreSQL runs.
+const TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0))";
+const HAS_INDEX: &str = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
 
 const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
 const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
@@ -111,10 +110,16 @@ pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
     };
-    let due = sqlx::query_scalar(REWIND).bind(rows.age);
-    let due: Option<bool> = within_deadline!(store, |tx| async { Ok(due.fetch_optional(tx).await?) })?;
-    let rewinds = due.is_some();
+    let is_due = sqlx::query_scalar(IS_REWIND_DUE).bind(rows.age);
+    let is_due: Option<bool> = within_deadline!(store, |tx| async { Ok(is_due.fetch_optional(tx).await?) })?;
+    let rewinds = is_due == Some(true) && within_deadline!(store, Some(""), |tx| rewind(tx, rows.age))?;
     within_deadline!(store, Some(PLANNING), |tx| expire_piece(tx, &rows, older_than, rewinds, piece))
+}
+
+/// Whether this worker starts again from the beginning.
+async fn rewind(session: &mut Tx<'_>, age: &str) -> Result<bool, Failure> {
+    let mine: bool = sqlx::query_scalar(TURN).fetch_one(&mut *session).await?;
+    Ok(mine && sqlx::query(REWIND).bind(age).execute(session).await?.rows_affected() > 0)
 }
 
 async fn expire_piece(
@@ -124,13 +129,14 @@ async fn expire_piece(
     rewinds: bool,
     piece: u32,
 ) -> Result<Expired, Failure> {
-    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(rows.index).fetch_one(&mut *session).await?;
+    let mine: bool = sqlx::query_scalar(TURN).fetch_one(&mut *session).await?;
     if !mine {
         if rewinds {
             sqlx::query(REWIND_LATER).bind(rows.age).execute(session).await?;
         }
         return Ok(Expired::Elsewhere);
     }
+    let has_index: bool = sqlx::query_scalar(HAS_INDEX).bind(rows.index).fetch_one(&mut *session).await?;
     if !has_index {
         return Err(Failure::away(format!("the index {} is missing: run `worker-service setup`", rows.index)));
     }

@@ -37,7 +37,8 @@ impl Alter for Defect {
                     i64::try_from(event.position.appended_at.unix_timestamp_nanos() / 1_000).unwrap();
             }),
             Defect::WritesBeside => {
-                const WRITE: &str = "INSERT INTO forgotten_devices VALUES (gen_random_uuid(), now()); COMMIT; BEGIN";
+                const WRITE: &str = "INSERT INTO forgotten_devices VALUES (gen_random_uuid(), now()); COMMIT; BEGIN; \
+                    SAVEPOINT batch";
                 sqlx::raw_sql(WRITE).execute(&mut *tx).await?;
             }
             Defect::RepeatsUnfenced => {}
