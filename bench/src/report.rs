@@ -275,6 +275,7 @@ mod tests {
         let report = Report {
             machine: "a machine".to_owned(),
             settings: Vec::new(),
+            scale: Scale { rounds: 1, seconds: 1, worker_events: 1, backlog: 1, expire_rows: 1 },
             seconds: 1,
             rows: vec![row.against(vec![("bare", Series::once(10.0))], 1.0).goal(1.25)],
         };

@@ -56,7 +56,7 @@ impl Score {
     fn columns(&self) -> [String; 5] {
         let median = |of: fn(&Round) -> Option<f64>| {
             let rounds: Vec<f64> = self.rounds.iter().skip(1).filter_map(of).collect();
-            if rounds.is_empty() { "-".to_owned() } else { number(Series { rounds }.median()) }
+            if rounds.is_empty() { "-".to_owned() } else { number(Series { rounds, ..Series::default() }.median()) }
         };
         [
             median(|round| Some(round.rate)),
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn all_processes_of_a_contender_count_and_its_warm_up_does_not() {
-        let latency = Some(Latency { p50: 2.0, p99: 9.0, p999: 0.0 });
+        let latency = Some(Latency { p50: 2.0, p99: 9.0, p999: 0.0, samples: 10_000 });
         let mut two = Score::new("two processes");
         two.add(Round::new(1.0, None, 1.0, &[usage(99.0, 99.0)]));
         for rate in [1_000.0, 3_000.0] {
