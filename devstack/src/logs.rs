@@ -30,7 +30,9 @@ fn folder() -> anyhow::Result<PathBuf> {
 pub fn file(whose: &str) -> anyhow::Result<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ok(folder()?.join(format!("{whose}.{}.{count}.log", std::process::id())))
+    // Processes of one run may have the same id, one after the other.
+    let unique = fastrand::u32(..);
+    Ok(folder()?.join(format!("{whose}.{}.{count}.{unique:08x}.log", std::process::id())))
 }
 
 /// Keeps a log by a hard link, because its writer may delete it.

@@ -24,9 +24,11 @@ pub(super) const FEWEST_TASKS: f64 = 2.0;
 pub(super) const FEWEST_PARTITIONS: f64 = shared::kafka::topics::setup::DEFAULT_PARTITIONS as f64;
 /// The most that `TOPIC_PARTITIONS` accepts.
 pub(super) const MOST_PARTITIONS: f64 = 10_000.0;
-/// Produce requests a second of one task to one partition, with `KAFKA_LINGER=5ms`.
+/// Produce requests a second of one task to one partition: events gather for 5 ms at most
+/// (`api-service/src/ingest/producer/gather.rs`), and hardly for less where Kafka is as busy as the model lets it be.
 pub(super) const REQUESTS: f64 = 200.0;
-/// Transactions a second of one partition: small batches are 10 ms apart (`worker-service/src/consumer/partition.rs`).
+/// Transactions a second of one partition: small batches are 10 ms apart where one takes 3 ms or more
+/// (`worker-service/src/consumer/partition.rs`).
 pub(super) const BATCHES: f64 = 100.0;
 /// `DATABASE_MAX_CONNECTIONS` of each process.
 pub(super) const CONNECTIONS: f64 = 10.0;

@@ -146,7 +146,7 @@ pub(crate) fn needs(load: &Load, figures: &Figures) -> Needs {
     }
 }
 
-/// The tasks of the API. With many partitions each produce request has few events, at most one in each `KAFKA_LINGER`
+/// The tasks of the API. With many partitions each produce request has few events, at most one in 5 ms
 /// for each partition and task: so more tasks make more requests, but never more than there are events.
 fn api(costs: &Costs, partitions: f64, events: f64, reads: f64, impressions: f64) -> Count {
     let each = API_CORES * share::API;

@@ -67,9 +67,8 @@ fn a_number_is_found_as_a_whole() {
 #[test]
 fn settings_are_as_assumed() {
     let settings = page("settings.md");
-    let linger = format!("{}ms", 1_000.0 / REQUESTS);
     for (name, default) in [
-        ("KAFKA_LINGER", linger),
+        ("KAFKA_LINGER", "0ms".to_owned()),
         ("CACHE_TTL", format!("{TTL}s")),
         ("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string()),
         ("TOPIC_PARTITIONS", FEWEST_PARTITIONS.to_string()),
@@ -78,6 +77,9 @@ fn settings_are_as_assumed() {
         let row = settings.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap();
         assert_eq!(row.split('|').nth(3).unwrap().trim(), format!("`{default}`"), "{name}");
     }
+    let gather = std::fs::read_to_string(workspace().join("api-service/src/ingest/producer/gather.rs")).unwrap();
+    let longest = format!("LONGEST: Duration = Duration::from_millis({})", 1_000.0 / REQUESTS);
+    assert!(gather.contains(&longest), "events gather for another time than {longest}");
     let most = format!("1 to {MOST_PARTITIONS}");
     assert!(settings.lines().any(|line| line.starts_with("| `TOPIC_PARTITIONS`") && line.contains(&most)));
     let services = std::fs::read_to_string(workspace().join("infra/terraform/services.tf")).unwrap();

@@ -11,8 +11,9 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     for device in ["bad", "other"] {
         kit.apply(device, "0", "{}").await;
     }
-    // A time that PostgreSQL has and the `time` crate cannot represent: reading it panics.
-    kit.sql("UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'").await;
+    // A time that PostgreSQL has and the `time` crate cannot represent: reading it panics. It is read because the state
+    // is of another partition, where only times tell what is newer.
+    kit.sql("UPDATE resources SET appended_at = 'infinity', partition = 7 WHERE id = 'bad'").await;
     kit.event("bad", "1", r#"{"text":"planted-7f3a"}"#).await;
     for n in 1..50 {
         kit.event("other", &n.to_string(), r#"{"text":"planted-7f3a"}"#).await;

@@ -90,6 +90,8 @@ fn rows_and_entries() {
         bytes - prefix + 32.0
     });
     let sizes = "SELECT pg_table_size('events'), pg_indexes_size('events'), pg_total_relation_size('resources')";
+    // Without the versions of before, but for one of each: in the long run autovacuum has their room used again.
+    psql(&scope.database_url, "VACUUM FULL resources").unwrap();
     let sizes = psql(&scope.database_url, sizes).unwrap();
     let [table, indexes, resources] =
         sizes.trim().split('|').map(|bytes| bytes.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
@@ -100,6 +102,6 @@ fn rows_and_entries() {
     let costs = costs();
     assert_near("a row of events", costs.row, table / events);
     assert_near("its indexes", costs.index, indexes / events);
-    assert_near("a resource", costs.resource, resources / devices);
+    assert_near("a resource", costs.resource, 2.0 * resources / devices);
     assert_near("an entry of Redis", costs.entry, entry);
 }
