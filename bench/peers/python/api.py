@@ -147,7 +147,7 @@ class Kafka:
             "acks": "all",
             "enable.idempotence": True,
             "compression.type": "lz4",
-            "linger.ms": float(os.environ.get("KAFKA_LINGER_MS", "5")),
+            "linger.ms": float(os.environ.get("KAFKA_LINGER_MS", "2")),
             "partitioner": "murmur2_random",
             "message.timeout.ms": 5_000,
             "message.max.bytes": 1_048_576,
