@@ -133,7 +133,7 @@ mod tests {
                     Step::Report => {
                         let go = gather.reported();
                         reported += 1;
-                        prop_assert!(if under_way == 1 { go.len() == waited } else { go.is_empty() });
+                        prop_assert_eq!(go.len(), if under_way == 1 { waited } else { 0 });
                         gone.extend(go);
                     }
                     Step::Overdue => {
