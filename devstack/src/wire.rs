@@ -1,7 +1,7 @@
 //! Writes raw records to Kafka: builds the produce request byte by byte.
 //!
 //! Every client library refuses some records, for example for a header name that is not UTF-8 or contains a NUL, or
-//! for sizes. The broker accepts them, so a consumer must handle them. Nor does a client write to a transaction of which no
+//! for sizes. The broker accepts them, so a consumer must handle them. Nor does a client write to a transaction that no
 //! coordinator knows. These functions block.
 
 use std::io::{self, Read, Write};

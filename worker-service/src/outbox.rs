@@ -89,10 +89,7 @@ fn describe() {
     describe_counter!("outbox_published_total", "Events of the outbox that are in the topic.");
     describe_counter!("outbox_transactions_total", "Transactions of the relay in Kafka, by outcome.");
     describe_counter!("outbox_reconciled_total", "Rows that were deleted because the topic had their events already.");
-    describe_counter!(
-        "outbox_transactions_ended_total",
-        "Transactions of the relay that Kafka had lost, and it aborted."
-    );
+    describe_counter!("outbox_transactions_ended_total", "Transactions of the relay that Kafka lost, and it aborted.");
     describe_counter!("outbox_terms_total", "Terms of the relay that ended, by reason.");
     describe_histogram!("outbox_publish_seconds", "Time from the writing of an event to its commit in Kafka.");
     counter!("outbox_published_total").increment(0);

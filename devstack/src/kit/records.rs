@@ -60,7 +60,7 @@ pub async fn kafka_that_makes_topics() -> Kafka {
 
 /// Starts a separate Kafka with these settings.
 pub async fn kafka_with(settings: &'static [(&'static str, &'static str)]) -> Kafka {
-    let start = || {
+    let start = move || {
         let kafka = Kafka::start(None).unwrap();
         kafka.set(settings).unwrap();
         kafka

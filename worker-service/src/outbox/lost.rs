@@ -11,8 +11,8 @@ use super::record::of_outbox;
 use crate::dead_letters::read::{Reader, Span};
 use crate::source::Source;
 
-/// The events of the records in these ranges, which an open transaction precedes. `None` if they are not one transaction
-/// of a relay: a record is not of an outbox, a range has none, or there are too many. Blocks its thread.
+/// The events of the records in these ranges, which an open transaction precedes. `None` if they are not one
+/// transaction of a relay: a record is not of an outbox, a range has none, or there are too many. Blocks its thread.
 pub fn events(
     client: &ClientConfig,
     source: &Source,

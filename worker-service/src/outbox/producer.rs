@@ -108,8 +108,8 @@ impl Transactional {
         producer.abort_transaction(END_TIMEOUT).context("Kafka did not abort a transaction")
     }
 
-    /// Waits until Kafka has acknowledged all records of a transaction. Returns for each partition the offset behind the
-    /// last one.
+    /// Waits until Kafka has acknowledged all records of a transaction. Returns for each partition the offset behind
+    /// the last one.
     fn acknowledged(&self, all: usize) -> anyhow::Result<Offsets> {
         let producer = &self.producer;
         // `flush` may wait for a tenth of a second after the last report (measured: it halves the relay's rate).

@@ -23,7 +23,7 @@ use crate::source::Source;
 const CHUNK: usize = 10_000;
 /// How long to wait for another producer's transaction: behind it nothing can be read.
 const STABLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same when such a transaction was ended: a reader sees it soon.
+/// The same after one was aborted: its marker is written soon.
 const ENDED_TIMEOUT: Duration = Duration::from_secs(5);
 const STABLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -75,8 +75,8 @@ impl Reconciliation<'_> {
         Ok(deleted)
     }
 
-    /// The whole log, when all of it can be read. A transaction of this relay is not open any more, unless Kafka has lost
-    /// it; that of a foreign producer may be.
+    /// The whole log, when all of it can be read. A transaction of this relay is not open any more, unless Kafka has
+    /// lost it; that of a foreign producer may be.
     fn stable(&self, reader: &Reader) -> Result<Vec<Span>, End> {
         let (mut deadline, mut tried) = (Instant::now() + STABLE_TIMEOUT, false);
         loop {
@@ -118,8 +118,13 @@ impl Reconciliation<'_> {
         aborted.map_err(|error| if self.producer.is_fenced() { End::Fenced } else { End::Kafka(error) })?;
         for Span { partition, from, .. } in unstable {
             let (topic, events) = (&self.source.topics.input, events.len());
-            let what = "the relay aborts a transaction that Kafka has lost: its events are published again";
-            tracing::warn!(topic, partition, from_offset = from, events, "{what}");
+            tracing::warn!(
+                topic,
+                partition,
+                from_offset = from,
+                events,
+                "the relay aborts a transaction that Kafka has lost: its events are published again"
+            );
         }
         Ok(true)
     }

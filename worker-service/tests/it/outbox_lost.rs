@@ -127,8 +127,8 @@ fn wire_record(row: &OutboxRow) -> WireRecord {
     let record = record("", row);
     let headers = record.headers.as_ref().unwrap().iter();
     WireRecord {
-        key: record.key.map(|key| key.into()),
-        value: record.payload.map(|value| value.into()),
+        key: record.key.map(Into::into),
+        value: record.payload.map(Into::into),
         headers: headers.map(|it| (it.key.into(), it.value.map(<[u8]>::to_vec))).collect(),
     }
 }
