@@ -17,7 +17,9 @@ use crate::Scope;
 
 pub use self::events::{Event, event};
 pub use self::faults::{tells, tells_end_of};
-pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
+pub use self::records::{
+    has_topic, header, headers, kafka_that_makes_topics, kafka_with, owned_headers, read_all, read_some,
+};
 pub use self::running::{Api, Running};
 pub use self::wait::{TEST_TIMEOUT, found, until, until_blocking};
 pub use crate::runbook::Report;

@@ -1,7 +1,8 @@
 //! Writes raw records to Kafka: builds the produce request byte by byte.
 //!
 //! Every client library refuses some records, for example for a header name that is not UTF-8 or contains a NUL, or
-//! for sizes. The broker accepts them, so a consumer must handle them. These functions block.
+//! for sizes. The broker accepts them, so a consumer must handle them. Nor does a client write to a transaction that no
+//! coordinator knows. These functions block.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -34,9 +35,21 @@ pub enum Packing {
     Zstd,
 }
 
+/// A producer with a transactional id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    pub transactional_id: String,
+    pub id: i64,
+    pub epoch: i16,
+}
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// API key and version of `Produce`: the oldest, and so simplest, version that supports Zstandard.
 const PRODUCE: (i16, i16) = (0, 7);
+/// The same of `InitProducerId`: the newest without fields that may be left out.
+const INIT_PRODUCER_ID: (i16, i16) = (22, 1);
+/// The attribute of a batch that is in a transaction.
+const TRANSACTIONAL: i16 = 1 << 4;
 
 /// Appends numbers in Kafka's byte order.
 macro_rules! put {
@@ -58,7 +71,7 @@ pub fn produce_as(
     millis: i64,
 ) -> io::Result<i64> {
     let records: Vec<_> = records.iter().map(|record| (record.clone(), Claims::default())).collect();
-    send(broker, topic, partition, &batch(&records, packing, millis)?)
+    send(broker, topic, partition, None, &batch(&records, packing, millis, None)?)
 }
 
 /// The same, uncompressed, for records with false statements.
@@ -68,7 +81,41 @@ pub fn produce_claiming(
     partition: i32,
     records: &[(WireRecord, Claims)],
 ) -> io::Result<i64> {
-    send(broker, topic, partition, &batch(records, Packing::None, 0)?)
+    send(broker, topic, partition, None, &batch(records, Packing::None, 0, None)?)
+}
+
+/// Begins a new epoch of the producer with this transactional id. `broker` is its coordinator, which has loaded it.
+pub fn init_producer(broker: &str, transactional_id: &str) -> io::Result<Producer> {
+    let mut body = Vec::new();
+    put_text(&mut body, Some(transactional_id));
+    put!(body: 60_000_i32);
+    let answer = ask(broker, INIT_PRODUCER_ID, &body)?;
+    // After the correlation id and the throttle time: the error, the id and the epoch.
+    let told = answer
+        .get(8..20)
+        .and_then(|told| Some((told.first_chunk()?, told.get(2..)?.first_chunk()?, told.last_chunk()?)));
+    let (error, id, epoch) = told.ok_or_else(too_short)?;
+    match i16::from_be_bytes(*error) {
+        0 => {
+            let (id, epoch) = (i64::from_be_bytes(*id), i16::from_be_bytes(*epoch));
+            Ok(Producer { transactional_id: transactional_id.to_owned(), id, epoch })
+        }
+        code => Err(io::Error::other(format!("the broker begins no epoch, with the error code {code}"))),
+    }
+}
+
+/// Writes records as the first batch of this epoch, in a transaction that has not been told of the partition. A broker
+/// appends it with `transaction.partition.verification.enable=false`, and no coordinator ends it.
+pub fn produce_hanging(
+    broker: &str,
+    topic: &str,
+    partition: i32,
+    records: &[WireRecord],
+    producer: &Producer,
+) -> io::Result<i64> {
+    let records: Vec<_> = records.iter().map(|record| (record.clone(), Claims::default())).collect();
+    let batch = batch(&records, Packing::None, 0, Some(producer))?;
+    send(broker, topic, partition, Some(&producer.transactional_id), &batch)
 }
 
 /// Compresses the records; returns Kafka's codec number with them.
@@ -89,16 +136,31 @@ fn pack(records: Vec<u8>, packing: Packing) -> io::Result<(i16, Vec<u8>)> {
     })
 }
 
-fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
+fn send(broker: &str, topic: &str, partition: i32, transactional_id: Option<&str>, batch: &[u8]) -> io::Result<i64> {
+    let mut body = Vec::new();
+    // Then acks of all in-sync replicas; the timeout in ms; one topic.
+    put_text(&mut body, transactional_id);
+    put!(body: -1_i16, 10_000_i32, 1_i32);
+    put_text(&mut body, Some(topic));
+    put!(body: 1_i32, partition, length(batch));
+    body.extend(batch);
+    let answer = ask(broker, PRODUCE, &body)?;
+    // After the correlation id, one topic's name and one partition's number: the error and the offset.
+    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+    let told = answer.get(at..at + 10).and_then(|told| Some((told.first_chunk()?, told.last_chunk()?)));
+    let (error, offset) = told.ok_or_else(too_short)?;
+    match i16::from_be_bytes(*error) {
+        0 => Ok(i64::from_be_bytes(*offset)),
+        code => Err(io::Error::other(format!("the broker refuses the records with the error code {code}"))),
+    }
+}
+
+/// Sends one request on a connection of its own; returns the answer from the correlation id on.
+fn ask(broker: &str, (key, version): (i16, i16), body: &[u8]) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
-    put!(request: PRODUCE.0, PRODUCE.1, 1_i32);
+    put!(request: key, version, 1_i32);
     put_text(&mut request, Some("wire"));
-    // No transactional id; acks of all in-sync replicas; the timeout in ms; one topic.
-    put_text(&mut request, None);
-    put!(request: -1_i16, 10_000_i32, 1_i32);
-    put_text(&mut request, Some(topic));
-    put!(request: 1_i32, partition, length(batch));
-    request.extend(batch);
+    request.extend(body);
 
     let mut stream = TcpStream::connect(broker)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -108,14 +170,11 @@ fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i
     stream.read_exact(&mut size)?;
     let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap_or(0)];
     stream.read_exact(&mut answer)?;
-    // After the correlation id, one topic's name and one partition's number: the error and the offset.
-    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
-    let told = answer.get(at..at + 10).and_then(|told| Some((told.first_chunk()?, told.last_chunk()?)));
-    let (error, offset) = told.ok_or_else(|| io::Error::other("an answer that is too short"))?;
-    match i16::from_be_bytes(*error) {
-        0 => Ok(i64::from_be_bytes(*offset)),
-        code => Err(io::Error::other(format!("the broker refuses the records with the error code {code}"))),
-    }
+    Ok(answer)
+}
+
+fn too_short() -> io::Error {
+    io::Error::other("an answer that is too short")
 }
 
 pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
@@ -128,8 +187,13 @@ pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
     bytes
 }
 
-/// A batch of format 2.
-fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io::Result<Vec<u8>> {
+/// A batch of format 2; with a producer it is the first one of a transaction.
+fn batch(
+    records: &[(WireRecord, Claims)],
+    packing: Packing,
+    millis: i64,
+    producer: Option<&Producer>,
+) -> io::Result<Vec<u8>> {
     let mut whole = Vec::new();
     for (offset, (record, claims)) in records.iter().enumerate() {
         // No attributes; timestamp delta 0.
@@ -141,9 +205,11 @@ fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io:
         put_bytes(&mut whole, Some(&bytes));
     }
     let (codec, packed) = pack(whole, packing)?;
-    // The part under the checksum: codec, last offset delta, two timestamps, no producer, the records.
+    let transactional = |of: &Producer| (TRANSACTIONAL, of.id, of.epoch, 0);
+    let (attribute, id, epoch, sequence): (i16, i64, i16, i32) = producer.map_or((0, -1, -1, -1), transactional);
+    // The part under the checksum: attributes, last offset delta, two timestamps, the producer, the records.
     let mut covered = Vec::new();
-    put!(covered: codec, length(records) - 1, millis, millis, -1_i64, -1_i16, -1_i32, length(records));
+    put!(covered: codec | attribute, length(records) - 1, millis, millis, id, epoch, sequence, length(records));
     covered.extend(packed);
 
     let mut batch = Vec::new();

@@ -4,6 +4,7 @@
 pub mod backlog;
 pub mod end;
 pub mod expire;
+mod lost;
 pub mod producer;
 pub mod reconcile;
 pub mod record;
@@ -88,10 +89,12 @@ fn describe() {
     describe_counter!("outbox_published_total", "Events of the outbox that are in the topic.");
     describe_counter!("outbox_transactions_total", "Transactions of the relay in Kafka, by outcome.");
     describe_counter!("outbox_reconciled_total", "Rows that were deleted because the topic had their events already.");
+    describe_counter!("outbox_transactions_ended_total", "Transactions of the relay that Kafka lost, and it aborted.");
     describe_counter!("outbox_terms_total", "Terms of the relay that ended, by reason.");
     describe_histogram!("outbox_publish_seconds", "Time from the writing of an event to its commit in Kafka.");
     counter!("outbox_published_total").increment(0);
     counter!("outbox_reconciled_total").increment(0);
+    counter!("outbox_transactions_ended_total").increment(0);
     for outcome in ["committed", "failed"] {
         counter!("outbox_transactions_total", "outcome" => outcome).increment(0);
     }
@@ -104,7 +107,7 @@ fn describe() {
 #[derive(Debug, Clone, clap::Args)]
 pub struct OutboxConfig {
     /// The most events of the outbox that are published in one transaction, 1 to 10000.
-    #[arg(long, env, default_value_t = 1_000, value_parser = trimmed(value_parser!(u32).range(1..=10_000)))]
+    #[arg(long, env, default_value_t = 1_000, value_parser = trimmed(value_parser!(u32).range(1..=i64::from(producer::MAX_BATCH_ROWS))))]
     pub outbox_batch_rows: u32,
     /// How long a subscriber remembers which events it has taken. Must be longer than the retention of their topic: a
     /// record that is read again after that is a new event. From 1m to 100years; short times are for trials only.

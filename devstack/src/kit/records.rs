@@ -55,9 +55,14 @@ pub async fn has_topic(brokers: &str, topic: &str) -> bool {
 
 /// Starts a separate Kafka that creates topics automatically.
 pub async fn kafka_that_makes_topics() -> Kafka {
-    let start = || {
+    kafka_with(&[("auto.create.topics.enable", "true")]).await
+}
+
+/// Starts a separate Kafka with these settings.
+pub async fn kafka_with(settings: &'static [(&'static str, &'static str)]) -> Kafka {
+    let start = move || {
         let kafka = Kafka::start(None).unwrap();
-        kafka.set(&[("auto.create.topics.enable", "true")]).unwrap();
+        kafka.set(settings).unwrap();
         kafka
     };
     blocking(start).await

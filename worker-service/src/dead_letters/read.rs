@@ -49,6 +49,16 @@ pub(crate) struct Reader {
 impl Reader {
     /// librdkafka requires a group name; the group is not joined. The worker's own group is one that this user may use.
     pub(crate) fn open(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
+        // The client's default, explicit because the end offsets depend on it: they are the last stable offsets.
+        Self::isolated(client, topic, group, "read_committed")
+    }
+
+    /// The same of all records, those of open and of aborted transactions too.
+    pub(crate) fn of_all(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
+        Self::isolated(client, topic, group, "read_uncommitted")
+    }
+
+    fn isolated(client: &ClientConfig, topic: &str, group: &str, isolation: &str) -> anyhow::Result<Self> {
         let mut config = client.clone();
         config
             .set("group.id", group)
@@ -56,8 +66,7 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            // The client's default, explicit because the end offsets depend on it: they are the last stable offsets.
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             // The worker's own prefetch limits. librdkafka counts only the bytes of values, so large keys or headers
             // need a limit of their number, too.
             .set("queued.max.messages.kbytes", "2048")
@@ -167,7 +176,7 @@ impl Reader {
     }
 
     /// The first unreadable offset that was met in a partition.
-    pub(super) fn first_unreadable(&self, partition: i32) -> Option<i64> {
+    pub(crate) fn first_unreadable(&self, partition: i32) -> Option<i64> {
         let all = self.unreadable.borrow();
         all.iter().filter(|(of, _)| *of == partition).map(|(_, found)| found.from).min()
     }

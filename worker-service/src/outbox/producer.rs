@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message as _};
 use shared::kafka::topics::setup::MAX_RECORD_BYTES;
 use shared::kafka::{self, Detached};
@@ -18,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::record;
 
+/// The most bytes of data of one transaction, unless a single event has more.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The most events of one transaction that `OUTBOX_BATCH_ROWS` allows.
+pub const MAX_BATCH_ROWS: u32 = 10_000;
 /// How long Kafka may take to end an earlier producer's transaction and to begin a new epoch.
 const INIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one call of librdkafka waits for it. The next call resumes; in between a shutdown is noticed.
@@ -26,9 +30,9 @@ const INIT_STEP: Duration = Duration::from_millis(500);
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for reports at a time: `poll` of rust-rdkafka waits for all of this, whatever comes meanwhile.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1);
-/// The limit for the records of a transaction, and for its commit.
+/// The limit for the records of a transaction, and for its end.
 const SEND_TIMEOUT: Duration = Duration::from_secs(8);
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(9);
+const END_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// The id that all relays of this outbox and this topic have, and no others.
 pub fn transactional_id(identity: &str, topic: &str) -> String {
@@ -84,13 +88,37 @@ impl Transactional {
         for row in rows {
             producer.send(record(topic, row)).map_err(|(error, _)| error).context("cannot send an event")?;
         }
+        let ends = self.acknowledged(rows.len())?;
+        producer.commit_transaction(END_TIMEOUT).context("Kafka did not commit a transaction")?;
+        Ok(ends)
+    }
+
+    /// Writes an empty record to each of these partitions in one transaction, and aborts it: its marker ends whatever
+    /// this transactional id has open there, whether or not Kafka's coordinator knows of that.
+    pub fn abort_in(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        let Self { producer, topic } = self;
+        producer.context().take();
+        producer.begin_transaction().context("cannot begin a transaction")?;
+        for partition in partitions {
+            let record = BaseRecord::<str, str>::to(topic).partition(*partition).payload("");
+            producer.send(record).map_err(|(error, _)| error).context("cannot send a record")?;
+        }
+        // Only then the transaction has the partitions.
+        self.acknowledged(partitions.len())?;
+        producer.abort_transaction(END_TIMEOUT).context("Kafka did not abort a transaction")
+    }
+
+    /// Waits until Kafka has acknowledged all records of a transaction. Returns for each partition the offset behind
+    /// the last one.
+    fn acknowledged(&self, all: usize) -> anyhow::Result<Offsets> {
+        let producer = &self.producer;
         // `flush` may wait for a tenth of a second after the last report (measured: it halves the relay's rate).
         let deadline = Instant::now() + SEND_TIMEOUT;
-        while producer.context().count() < rows.len() && Instant::now() < deadline {
+        while producer.context().count() < all && Instant::now() < deadline {
             producer.poll(REPORT_INTERVAL);
         }
         let reports = producer.context().take();
-        let (found, all) = (reports.len(), rows.len());
+        let found = reports.len();
         ensure!(found == all, "Kafka did not acknowledge the events of a transaction: {found} of {all} have a report");
         let mut ends = Offsets::new();
         for report in reports {
@@ -100,7 +128,6 @@ impl Transactional {
             let end = ends.entry(partition).or_insert(0);
             *end = (*end).max(offset + 1);
         }
-        producer.commit_transaction(COMMIT_TIMEOUT).context("Kafka did not commit a transaction")?;
         Ok(ends)
     }
 

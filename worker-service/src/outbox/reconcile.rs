@@ -5,15 +5,17 @@
 
 use std::time::{Duration, Instant};
 
+use metrics::counter;
 use rdkafka::ClientConfig;
-use shared::kafka::{Record, header};
 use shared::store::Store;
-use shared::store::outbox::MAX_AGGREGATE_BYTES;
 use shared::store::outbox::relay::{self, Found, Offsets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
+use super::lost;
+use super::producer::Transactional;
+use super::record::of_outbox;
 use crate::dead_letters::read::{Reader, Span};
 use crate::source::Source;
 
@@ -21,15 +23,17 @@ use crate::source::Source;
 const CHUNK: usize = 10_000;
 /// How long to wait for another producer's transaction: behind it nothing can be read.
 const STABLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same after one was aborted: its marker is written soon.
+const ENDED_TIMEOUT: Duration = Duration::from_secs(5);
 const STABLE_INTERVAL: Duration = Duration::from_millis(100);
-/// The greatest number that a record may have. A foreign one with a greater number would leave its aggregate too few.
-const MAX_NUMBER: i64 = i64::MAX / 4;
 
 /// What a reconciliation needs.
 pub struct Reconciliation<'a> {
     pub runtime: &'a Handle,
     pub store: &'a Store,
     pub client: &'a ClientConfig,
+    /// It has shut out all earlier relays.
+    pub producer: &'a Transactional,
     pub source: &'a Source,
     pub holder: &'a str,
     /// Called while it goes on.
@@ -71,18 +75,25 @@ impl Reconciliation<'_> {
         Ok(deleted)
     }
 
-    /// The whole log, when all of it can be read. A transaction of this relay is not open any more; that of a foreign
-    /// producer may be.
+    /// The whole log, when all of it can be read. A transaction of this relay is not open any more, unless Kafka has
+    /// lost it; that of a foreign producer may be.
     fn stable(&self, reader: &Reader) -> Result<Vec<Span>, End> {
-        let began = Instant::now();
+        let (mut deadline, mut tried) = (Instant::now() + STABLE_TIMEOUT, false);
         loop {
             (self.progress)();
             let (spans, unstable) = reader.spans_and_unstable(None).map_err(End::Kafka)?;
-            let Some(Span { partition, from, .. }) = unstable.first() else { return Ok(spans) };
+            let Some(Span { partition, from, .. }) = unstable.first() else {
+                counter!("outbox_transactions_ended_total").increment(u64::from(tried));
+                return Ok(spans);
+            };
             if self.stop.is_cancelled() {
                 return Err(End::Stopped);
             }
-            if began.elapsed() > STABLE_TIMEOUT {
+            if Instant::now() > deadline {
+                if !tried && self.end_lost(&unstable)? {
+                    (deadline, tried) = (Instant::now() + ENDED_TIMEOUT, true);
+                    continue;
+                }
                 let topic = &self.source.topics.input;
                 let stands = "stands before another producer's open transaction";
                 return Err(End::Kafka(anyhow::anyhow!("{topic} [{partition}] {stands}, at {from}")));
@@ -91,56 +102,38 @@ impl Reconciliation<'_> {
         }
     }
 
+    /// Ends the transaction that these ranges wait for, if it can be one of the relay's own that Kafka has lost: all of
+    /// its events still wait in the outbox, so nobody has taken it for committed, and they are published again.
+    /// `false`, and nothing was done, if it is another one.
+    fn end_lost(&self, unstable: &[Span]) -> Result<bool, End> {
+        let events = lost::events(self.client, self.source, unstable, self.progress).map_err(End::Kafka)?;
+        let Some(events) = events else { return Ok(false) };
+        let waiting = relay::all_wait(self.store, &events);
+        if !self.runtime.block_on(waiting).map_err(End::Postgres)? {
+            return Ok(false);
+        }
+        (self.progress)();
+        let partitions: Vec<_> = unstable.iter().map(|span| span.partition).collect();
+        let aborted = self.producer.abort_in(&partitions);
+        aborted.map_err(|error| if self.producer.is_fenced() { End::Fenced } else { End::Kafka(error) })?;
+        for Span { partition, from, .. } in unstable {
+            let (topic, events) = (&self.source.topics.input, events.len());
+            tracing::warn!(
+                topic,
+                partition,
+                from_offset = from,
+                events,
+                "the relay aborts a transaction that Kafka has lost: its events are published again"
+            );
+        }
+        Ok(true)
+    }
+
     fn delete(&self, found: &mut Vec<Found>, ends: &Offsets) -> Result<u64, End> {
         (self.progress)();
         let deleted = relay::reconcile(self.store, self.holder, found, ends);
         let deleted = self.runtime.block_on(deleted).map_err(End::Postgres)?;
         found.clear();
         deleted.ok_or(End::LeaseLost)
-    }
-}
-
-/// What identifies the row of a record, if it came from an outbox.
-fn of_outbox(record: &Record) -> Option<Found> {
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
-    // Only as PostgreSQL and the relay write it: other spellings are not of the outbox.
-    let is_uuid = |id: &String| id.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(id).is_ok();
-    let event_id = text(record.header(header::ID)?).filter(is_uuid)?;
-    let sequence = text(record.header(header::SEQUENCE)?)?.parse::<i64>().ok();
-    let sequence = sequence.filter(|number| (1..=MAX_NUMBER).contains(number))?;
-    let aggregate = text(record.key()?).filter(|key| key.len() <= MAX_AGGREGATE_BYTES)?;
-    Some(Found { event_id, aggregate, sequence })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0f1e2d3c-4b5a-4678-9abc-def012345678";
-
-    fn found(key: &str, id: &str, sequence: &str) -> Option<Found> {
-        let headers = [(header::ID, Some(id.as_bytes())), (header::SEQUENCE, Some(sequence.as_bytes()))];
-        of_outbox(&Record::new(Some(key.as_bytes()), None, &headers))
-    }
-
-    #[test]
-    fn only_what_an_outbox_may_have_written_is_found() {
-        let longest = "k".repeat(MAX_AGGREGATE_BYTES);
-        for (key, sequence) in [("campaign-7", 1), (&*longest, MAX_NUMBER)] {
-            let expected = Found { event_id: ID.to_owned(), aggregate: key.to_owned(), sequence };
-            assert_eq!(found(key, ID, &format!("{sequence:020}")), Some(expected));
-        }
-        // An index takes no key of 4 kB, and behind the greatest number there is none.
-        for key in [format!("{longest}k"), "k".repeat(4_096), "a\0b".to_owned()] {
-            assert_eq!(found(&key, ID, "1"), None, "{} bytes", key.len());
-        }
-        for sequence in [0, -1, MAX_NUMBER + 1, i64::MAX] {
-            assert_eq!(found("a", ID, &sequence.to_string()), None, "{sequence}");
-        }
-        for (id, sequence) in [("7", "1"), (ID, ""), (ID, "one"), (ID, "9223372036854775808")] {
-            assert_eq!(found("a", id, sequence), None, "{id} {sequence}");
-        }
-        let headers = [(header::ID, Some(ID.as_bytes())), (header::SEQUENCE, Some(&b"1"[..]))];
-        assert_eq!(of_outbox(&Record::new(None, None, &headers)), None, "without a key");
     }
 }

@@ -1,12 +1,15 @@
-//! The record of an event of the outbox: a CloudEvent in binary content mode. Pure.
+//! The record of an event of the outbox, a CloudEvent in binary content mode; and the event of a record. Pure.
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
-use shared::kafka::header;
-use shared::store::outbox::relay::OutboxRow;
+use shared::kafka::{Record, header};
+use shared::store::outbox::MAX_AGGREGATE_BYTES;
+use shared::store::outbox::relay::{Found, OutboxRow};
 
 /// Attributes that columns of their own have.
 const OF_COLUMNS: [&str; 5] = ["specversion", "type", "id", "partitionkey", "sequence"];
+/// The greatest number that a record may have. A foreign one with a greater number would leave its aggregate too few.
+const MAX_NUMBER: i64 = i64::MAX / 4;
 /// Headers that are not attributes of CloudEvents.
 const OF_TRACES: [&str; 2] = ["traceparent", "tracestate"];
 
@@ -41,12 +44,24 @@ pub fn record<'a>(topic: &'a str, row: &'a OutboxRow) -> BaseRecord<'a, str, str
 /// The header of the aggregate, which is the record's key too.
 const PARTITION_KEY: &str = "ce_partitionkey";
 
+/// What identifies the row of a record, if it came from an outbox.
+pub fn of_outbox(record: &Record) -> Option<Found> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(str::to_owned);
+    // Only as PostgreSQL and the relay write it: other spellings are not of the outbox.
+    let is_uuid = |id: &String| id.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(id).is_ok();
+    let event_id = text(record.header(header::ID)?).filter(is_uuid)?;
+    let sequence = text(record.header(header::SEQUENCE)?)?.parse::<i64>().ok();
+    let sequence = sequence.filter(|number| (1..=MAX_NUMBER).contains(number))?;
+    let aggregate = text(record.key()?).filter(|key| key.len() <= MAX_AGGREGATE_BYTES)?;
+    Some(Found { event_id, aggregate, sequence })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use rdkafka::message::Headers as _;
-    use shared::kafka::{Record, Setting, StreamSpec};
+    use shared::kafka::{Setting, StreamSpec};
     use time::OffsetDateTime;
 
     use super::*;
@@ -117,5 +132,33 @@ mod tests {
         assert_eq!((envelope.event_type, envelope.key.as_str(), envelope.subject.as_str()), ("t.v1", "v", "0190-a"));
         assert_eq!((envelope.sequence, envelope.correlation_id.as_deref()), (Some(12), Some("c")));
         assert_eq!(&envelope.data[..], row.data.as_bytes());
+    }
+
+    const ID: &str = "0f1e2d3c-4b5a-4678-9abc-def012345678";
+
+    fn found(key: &str, id: &str, sequence: &str) -> Option<Found> {
+        let headers = [(header::ID, Some(id.as_bytes())), (header::SEQUENCE, Some(sequence.as_bytes()))];
+        of_outbox(&Record::new(Some(key.as_bytes()), None, &headers))
+    }
+
+    #[test]
+    fn only_what_an_outbox_may_have_written_is_found() {
+        let longest = "k".repeat(MAX_AGGREGATE_BYTES);
+        for (key, sequence) in [("campaign-7", 1), (&*longest, MAX_NUMBER)] {
+            let expected = Found { event_id: ID.to_owned(), aggregate: key.to_owned(), sequence };
+            assert_eq!(found(key, ID, &format!("{sequence:020}")), Some(expected));
+        }
+        // An index takes no key of 4 kB, and behind the greatest number there is none.
+        for key in [format!("{longest}k"), "k".repeat(4_096), "a\0b".to_owned()] {
+            assert_eq!(found(&key, ID, "1"), None, "{} bytes", key.len());
+        }
+        for sequence in [0, -1, MAX_NUMBER + 1, i64::MAX] {
+            assert_eq!(found("a", ID, &sequence.to_string()), None, "{sequence}");
+        }
+        for (id, sequence) in [("7", "1"), (ID, ""), (ID, "one"), (ID, "9223372036854775808")] {
+            assert_eq!(found("a", id, sequence), None, "{id} {sequence}");
+        }
+        let headers = [(header::ID, Some(ID.as_bytes())), (header::SEQUENCE, Some(&b"1"[..]))];
+        assert_eq!(of_outbox(&Record::new(None, None, &headers)), None, "without a key");
     }
 }

@@ -39,11 +39,12 @@ pub async fn after_restore(Restored { client, store, source }: &Restored<'_>) ->
         // It shuts out the relay of the database as it was before the restore.
         let id = transactional_id(&row.identity, &source.topics.input);
         let stop = CancellationToken::new();
-        Transactional::open(&client, &source.topics.input, &id, &stop)?;
+        let producer = Transactional::open(&client, &source.topics.input, &id, &stop)?;
         let reconciliation = Reconciliation {
             runtime: &runtime,
             store: &store,
             client: &client,
+            producer: &producer,
             source: &source,
             holder: &holder,
             progress: &|| {},

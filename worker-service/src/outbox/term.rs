@@ -21,13 +21,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::producer::{Transactional, transactional_id};
+use super::producer::{BATCH_BYTES, Transactional, transactional_id};
 use super::reconcile::Reconciliation;
 use super::window::{Numbered, Window};
 use crate::source::Source;
 
-/// The most bytes of data of one transaction, unless a single event has more.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The least time between the begins of two transactions of few events: a transaction costs about as much for one event
 /// as for twenty.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -92,6 +90,7 @@ impl Term {
                 runtime: &self.runtime,
                 store: &self.store,
                 client: &self.client,
+                producer: &producer,
                 source: &self.source,
                 holder: &self.holder,
                 progress: &|| self.goes_on(),

@@ -38,6 +38,7 @@ mod missing_topic;
 mod offset_fence;
 mod one_stream;
 mod outbox;
+mod outbox_lost;
 mod outbox_process;
 mod outbox_restore;
 mod packed;

@@ -170,6 +170,22 @@ pub async fn reconcile(
     Ok(is_held.then(|| gone.unsigned_abs()))
 }
 
+/// Whether each of these events still waits in the outbox.
+pub async fn all_wait(store: &Store, events: &[Found]) -> Result<bool, Failure> {
+    let query = sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT FROM unnest($1::text[]::uuid[], $2::text[], $3::bigint[])
+                                AS found (event_id, aggregate, sequence)
+                            LEFT JOIN outbox ON outbox.event_id = found.event_id
+                                AND outbox.aggregate = found.aggregate AND outbox.sequence = found.sequence
+                            WHERE outbox.id IS NULL)",
+    );
+    let query = query
+        .bind(column!(events, |it| it.event_id.as_str()))
+        .bind(column!(events, |it| it.aggregate.as_str()))
+        .bind(column!(events, |it| it.sequence));
+    within_deadline!(store, |session| async { Ok(query.fetch_one(session).await?) })
+}
+
 /// Forgets what the topic is known to have: topics were made anew, and their offsets begin at 0 again.
 pub async fn forget_offsets(store: &Store) -> Result<(), Failure> {
     let query = sqlx::query("UPDATE outbox_relay SET offsets = '{}' WHERE offsets <> '{}'");
