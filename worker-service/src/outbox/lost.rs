@@ -13,7 +13,7 @@ use crate::source::Source;
 
 /// The events of the records in these ranges, which an open transaction precedes. `None` if they are not one
 /// transaction of a relay: a record is not of an outbox, a range has none, or there are too many. Blocks its thread.
-pub fn events(
+pub(super) fn events(
     client: &ClientConfig,
     source: &Source,
     unstable: &[Span],
