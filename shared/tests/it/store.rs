@@ -136,6 +136,36 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
     assert_eq!(kit.number("SELECT count(*) FROM events").await, 3 * 40 * 5);
 }
 
+/// Each batch has an event that changes a device, and one that comes too late for the other device. Rows are locked in one
+/// order, whatever happens to them: otherwise each batch would have one row, and wait for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_with_new_and_late_events_of_the_same_devices_do_not_wait_for_each_other() {
+    let kit = Kit::new("late").await;
+    kit.apply([&event("a", "e0", "{}", at(9, 10)), &event("b", "e0", "{}", at(9, 11))]).await;
+    let mut first = kit.pool.begin().await.unwrap();
+    sqlx::raw_sql("SELECT FROM resources FOR UPDATE").execute(&mut *first).await.unwrap();
+    // Not in the order of the log, so that each event is decided on.
+    let workers = [(0, "b", "a"), (1, "a", "b")].map(|(partition, new, late)| {
+        let store = kit.store.clone();
+        let id = format!("from-{partition}");
+        tokio::spawn(async move {
+            let batch = [event(new, &id, "{}", at(partition, 20)), event(late, &id, "{}", at(partition, 1))];
+            let batch: Vec<_> = batch.iter().collect();
+            while let Err(error) = queries::apply_batch(&store, &batch).await {
+                assert!(error.class == Class::Again && !error.to_string().contains("deadlock"), "{error}");
+            }
+        })
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("both wait", async || kit.number(waits).await == 2).await;
+    first.rollback().await.unwrap();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(kit.number("SELECT count(*) FROM resources WHERE version = 2 AND event_id <> ''").await, 2);
+    assert_eq!(kit.number("SELECT count(*) FROM events WHERE outcome = 'superseded'").await, 2);
+}
+
 /// Numbers are compared by value, with all digits; the comparison is the same within a batch and with the table.
 #[tokio::test]
 async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {

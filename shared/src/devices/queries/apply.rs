@@ -74,12 +74,12 @@ async fn apply_each(
     by_device.sort_by(|a, b| a.event.event.device_id.cmp(&b.event.event.device_id));
 
     let mut changes = Vec::with_capacity(ids.len());
-    let (mut superseded, mut unchanged) = (Vec::new(), Vec::new());
+    let mut superseded = Vec::new();
     for run in by_device.chunk_by(|a, b| a.event.event.device_id == b.event.event.device_id) {
         let Some(id) = run.first().map(|item| &item.event.event.device_id) else { continue };
         let state = states.get(id.as_str());
         let mut newest = state.map(|state| &state.position);
-        let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, last: None };
+        let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, event: None };
         let mut unchanging = Vec::new();
         for &Item { index, event } in run {
             if !new.remove(&key(event)) {
@@ -88,10 +88,11 @@ async fn apply_each(
             } else if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
                 newest = Some(&event.position);
                 change.applied += 1;
-                change.last = Some(event);
+                change.event = Some(event);
                 outcome.note(index, Outcome::Applied, Some(change.version()));
             } else {
                 superseded.push(event);
+                change.event.get_or_insert(event);
                 unchanging.push((index, Outcome::Superseded));
             }
         }
@@ -100,13 +101,10 @@ async fn apply_each(
             outcome.note(index, what, version);
         }
         outcome.fences.extend(version.map(|version| (id.cache_key(), version)));
-        let is_superseded = superseded.last().is_some_and(|event: &&DeviceDelivery| event.event.device_id == *id);
-        unchanged.extend(state.filter(|_| is_superseded && change.last.is_none()).map(|state| (id.as_str(), state)));
         changes.push(change);
     }
 
     upsert(session, &changes).await?;
-    lock(session, &unchanged).await?;
     mark_superseded(session, &superseded).await?;
     if tombstones(session, devices).await? != *forgotten {
         return Err(Failure::again("one of the devices was erased meanwhile"));
@@ -257,8 +255,9 @@ struct Change<'a> {
     expected: i64,
     /// The number of applied events.
     applied: i64,
-    /// The newest of them.
-    last: Option<&'a DeviceDelivery>,
+    /// The newest of them; if none was applied, an event that came too late: then the row is written as it is, which
+    /// locks it.
+    event: Option<&'a DeviceDelivery>,
 }
 
 impl Change<'_> {
@@ -268,11 +267,13 @@ impl Change<'_> {
     }
 }
 
-/// Writes the new states. The rows were read without a lock. A concurrent change since then shows in the versions,
-/// which only grow; so the statement returns only the number of rows with the expected version. If one differs, the
-/// whole batch is applied again.
+/// Writes the new states, and locks the rows of devices whose events all came too late. One statement does both, in the
+/// order of the devices: with two, batches that have devices in common could wait for each other.
+///
+/// The rows were read without a lock. A concurrent change since then shows in the versions, which only grow; so the
+/// statement returns only the number of rows with the expected version. If one differs, the whole batch is applied again.
 async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Failure> {
-    let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
+    let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.event?))).collect();
     if changes.is_empty() {
         return Ok(());
     }
@@ -285,44 +286,34 @@ async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Fail
                        $8::bigint[], $9::timestamptz[])
              AS new (id, payload, applied, event_id, accepted_at, topic, partition, "offset", appended_at)
            ON CONFLICT (id) DO UPDATE SET
-             payload = excluded.payload, version = r.version + excluded.version, event_id = excluded.event_id,
-             accepted_at = excluded.accepted_at, updated_at = excluded.updated_at, topic = excluded.topic,
-             partition = excluded.partition, "offset" = excluded."offset", appended_at = excluded.appended_at
-           RETURNING id, version)
+             version = CASE WHEN excluded.event_id <> '' THEN r.version + excluded.version ELSE r.version END,
+             payload = CASE WHEN excluded.event_id <> '' THEN excluded.payload ELSE r.payload END,
+             event_id = CASE WHEN excluded.event_id <> '' THEN excluded.event_id ELSE r.event_id END,
+             accepted_at = CASE WHEN excluded.event_id <> '' THEN excluded.accepted_at ELSE r.accepted_at END,
+             updated_at = CASE WHEN excluded.event_id <> '' THEN excluded.updated_at ELSE r.updated_at END,
+             topic = CASE WHEN excluded.event_id <> '' THEN excluded.topic ELSE r.topic END,
+             partition = CASE WHEN excluded.event_id <> '' THEN excluded.partition ELSE r.partition END,
+             "offset" = CASE WHEN excluded.event_id <> '' THEN excluded."offset" ELSE r."offset" END,
+             appended_at = CASE WHEN excluded.event_id <> '' THEN excluded.appended_at ELSE r.appended_at END
+           RETURNING id, version, event_id)
            SELECT count(*) FROM written
-           JOIN unnest($1::text[], $10::bigint[]) AS expected (id, version) USING (id, version)"#,
+           JOIN unnest($1::text[], $10::bigint[]) AS expected (id, version) USING (id, version) WHERE event_id <> ''"#,
     )
-    .bind(column!(changes, |(_, last)| last.event.device_id.as_str()))
-    .bind(column!(changes, |(_, last)| last.event.payload.as_str()))
-    .bind(column!(changes, |(change, _)| change.applied))
-    .bind(column!(changes, |(_, last)| last.envelope.id.as_str()))
-    .bind(column!(changes, |(_, last)| last.envelope.accepted_at))
-    .bind(column!(changes, |(_, last)| last.position.topic.as_str()))
-    .bind(column!(changes, |(_, last)| last.position.partition))
-    .bind(column!(changes, |(_, last)| last.position.offset))
-    .bind(column!(changes, |(_, last)| last.position.appended_at))
+    .bind(column!(changes, |(_, event)| event.event.device_id.as_str()))
+    .bind(column!(changes, |(_, event)| event.event.payload.as_str()))
+    // Also the version of a row that is not there, which has to be a valid one.
+    .bind(column!(changes, |(change, _)| change.applied.max(1)))
+    // No event's id is empty.
+    .bind(column!(changes, |(change, event)| if change.applied > 0 { event.envelope.id.as_str() } else { "" }))
+    .bind(column!(changes, |(_, event)| event.envelope.accepted_at))
+    .bind(column!(changes, |(_, event)| event.position.topic.as_str()))
+    .bind(column!(changes, |(_, event)| event.position.partition))
+    .bind(column!(changes, |(_, event)| event.position.offset))
+    .bind(column!(changes, |(_, event)| event.position.appended_at))
     .bind(column!(changes, |(change, _)| change.version()))
     .fetch_one(session)
     .await?;
     as_many(as_expected.unsigned_abs(), changes.len())
-}
-
-/// Locks the rows of devices with only superseded events, and checks that they are as they were read. (`FOR UPDATE` cannot
-/// lock rows of several nodes of a cluster.)
-async fn lock(session: &mut Tx<'_>, unchanged: &[(&str, &State)]) -> Result<(), Failure> {
-    if unchanged.is_empty() {
-        return Ok(());
-    }
-    let locked = sqlx::query(
-        "UPDATE resources SET version = resources.version FROM unnest($1::text[], $2::bigint[]) AS seen (id, version)
-         WHERE resources.id = seen.id AND resources.version = seen.version AND resources.id = ANY($1)",
-    )
-    .bind(column!(unchanged, |(id, _)| *id))
-    .bind(column!(unchanged, |(_, state)| state.version))
-    .execute(session)
-    .await?
-    .rows_affected();
-    as_many(locked, unchanged.len())
 }
 
 /// A statement that checks the versions of rows reached this many of the expected ones.
