@@ -104,7 +104,7 @@ pub fn init_producer(broker: &str, transactional_id: &str) -> io::Result<Produce
     }
 }
 
-/// Writes records as the first batch of this epoch, in a transaction that has not been told of the partition. A broker
+/// Writes records as the first batch of this epoch, in a transaction whose coordinator does not know the partition. A broker
 /// appends it with `transaction.partition.verification.enable=false`, and no coordinator ends it.
 pub fn produce_hanging(
     broker: &str,

@@ -14,7 +14,7 @@ const YEARS: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Without `--reads-per-second`: one read a second for so many devices.
 const DEVICES_OF_A_READ: f64 = 100.0;
 
-/// The numbers of a load. What is not given has the value of the examples in docs/scale.md.
+/// The numbers of a load. A number that is not given has the value of the examples in docs/scale.md.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Settings {
     /// How many devices send events, 1 to 10000000000. Without it: 10 thousand, 1 million and 100 million.

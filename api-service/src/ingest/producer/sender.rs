@@ -145,7 +145,8 @@ impl Sender {
         }
     }
 
-    /// Called on librdkafka's thread, too: what waits for the reports goes without another wake-up.
+    /// The reports of these events have come. librdkafka's thread calls this, too, so that the events which wait for these
+    /// reports are sent without waking another thread.
     fn of_gathered_reported(&self) {
         if let Some(gather) = &self.gather {
             self.hand_over_gathered(gather.reported());

@@ -1,4 +1,4 @@
-//! What is told of each contender: its rate, latency, memory and processor time, as medians of its rounds.
+//! The figures of each contender: rate, latency, memory and processor time, as medians of its rounds.
 
 use crate::load::Latency;
 use crate::report::number;

@@ -1,5 +1,5 @@
 //! The least that could make an event durable and visible: produce, consume, one insert, one SET. No HTTP, no checks, no
-//! repeats, no versions, no groups and no offsets. What has come of a partition is inserted and set together.
+//! repeats, no versions, no groups and no offsets. All records of a partition that have arrived are inserted and set together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ fn consumer(brokers: &str, topic: &str) -> anyhow::Result<BaseConsumer> {
     Ok(consumer)
 }
 
-/// Consumes until it is told to stop, or a partition fails.
+/// Consumes until `stop` is set or a partition fails.
 fn consume(consumer: &BaseConsumer, runtime: &Handle, writer: &Writer, stop: &AtomicBool) -> anyhow::Result<()> {
     let mut partitions: HashMap<i32, UnboundedSender<Record>> = HashMap::new();
     let mut writing = JoinSet::new();

@@ -90,7 +90,7 @@ fn what_a_domain_refuses_keeps_its_code_and_its_wait() {
         (&[capped, capped], (429, "capped", Some(3_600)), (429, "capped", Some(3_600))),
         (&[capped, spent], (207, "", None), (429, "capped", Some(3_600))),
         (&[None, spent], (207, "", None), (429, "retry_later", Some(60))),
-        // Nobody has to wait for what is over: it is told, and nothing else is to be done.
+        // A final refusal needs no retry, so the batch is accepted, and the answer lists the refused events.
         (&[over, over], (429, "over", Some(80_000)), (202, "", None)),
         (&[over, None], (207, "", None), (202, "", None)),
         (&[over, spent, None], (207, "", None), (429, "retry_later", Some(60))),
